@@ -1,0 +1,130 @@
+"""What can go wrong: one root, and one class for each thing a caller would handle differently.
+
+Every class is plain and picklable: all it carries is in `args`, so an error survives a process pool.
+No message, argument or note ever holds a token.
+"""
+
+from collections.abc import Sequence
+
+
+class SpotBillingError(Exception):
+    """Root of every error this package raises on purpose.
+
+    `attempts` says how many requests the failed call sent (0: it failed before anything was sent).
+    """
+
+    attempts: int = 0
+
+
+class ConfigError(SpotBillingError, ValueError):
+    """A setting or an argument is not usable; nothing was sent.
+
+    The message names the field, the value met and what is allowed.
+    """
+
+
+class MissingExtraError(SpotBillingError, ImportError):
+    """A part of the package needs an extra that is not installed; the message names it."""
+
+
+class TransportError(SpotBillingError):
+    """No complete answer came: connecting, sending or reading failed, or the body was too large.
+
+    `sent` is False only where it is certain that the server cannot have acted on the request.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message, sent)
+        self.message = message
+        self.sent = sent
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_transport, (type(self), self.message, self.sent), self.__dict__
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def _rebuild_transport(cls: type[TransportError], message: str, sent: bool) -> TransportError:  # noqa: FBT001
+    return cls(message, sent=sent)
+
+
+class DeadlineExceededError(SpotBillingError):
+    """The call did not end within `deadline_s`."""
+
+
+class DecodeError(SpotBillingError):
+    """An answer came whole but cannot be trusted: not JSON, another shape, or it contradicts itself."""
+
+
+class ApiError(SpotBillingError):
+    """The server answered with an error.
+
+    Attributes:
+        status: HTTP status; where a 2xx carries an error in its body, the body's own code.
+        codes: every `errors[].code` of the body, in order; may be empty.
+        message: what the server says, all `errors[].message` joined; else the status line's reason.
+        request_id: from the body, else from a header; None where neither has one.
+        operation_id: the contract's operationId.
+        retry_after_s: seconds the server asks to wait, None where it does not say.
+        body_excerpt: the first bytes of the body as text, any token removed.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        codes: Sequence[str] = (),
+        message: str = "",
+        request_id: str | None = None,
+        operation_id: str | None = None,
+        retry_after_s: float | None = None,
+        body_excerpt: str = "",
+    ) -> None:
+        super().__init__(
+            status, tuple(codes), message, request_id, operation_id, retry_after_s, body_excerpt
+        )
+        self.status = status
+        self.codes = tuple(codes)
+        self.message = message
+        self.request_id = request_id
+        self.operation_id = operation_id
+        self.retry_after_s = retry_after_s
+        self.body_excerpt = body_excerpt
+
+    def __str__(self) -> str:
+        parts = [f"{self.operation_id or 'request'} answered {self.status}"]
+        if self.message:
+            parts.append(self.message)
+        if self.codes:
+            parts.append(f"[{', '.join(self.codes)}]")
+        if self.request_id:
+            parts.append(f"(request id {self.request_id})")
+        return " ".join(parts)
+
+
+class InvalidRequestError(ApiError):
+    """400 or 422: the server does not accept the request as it is."""
+
+
+class AuthenticationError(ApiError):
+    """401: the token is missing, wrong or expired."""
+
+
+class PermissionDeniedError(ApiError):
+    """403: the token is good, but not for this."""
+
+
+class NotFoundError(ApiError):
+    """404: no such account, family or route."""
+
+
+class ConflictError(ApiError):
+    """409: the change contradicts what is there, such as an account that is in another family."""
+
+
+class RateLimitedError(ApiError):
+    """429, or a body code that means rate limiting whatever the HTTP status."""
+
+
+class ServerError(ApiError):
+    """5xx: the server, or a proxy before it, failed."""

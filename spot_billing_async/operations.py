@@ -1,0 +1,90 @@
+"""The API on one page: its eleven operations as data, in the contract's order."""
+
+from collections.abc import Mapping
+from string import Formatter
+from typing import NamedTuple
+
+from spot_billing_async.errors import ConfigError
+
+
+class Operation(NamedTuple):
+    """One operation of the contract.
+
+    Attributes:
+        operation_id: the contract's operationId.
+        method: HTTP method.
+        path: path below the base URL; `{name}` stands for a parameter.
+        idempotent: sending it twice does what sending it once does, so it may be retried.
+    """
+
+    operation_id: str
+    method: str
+    path: str
+    idempotent: bool
+
+
+LIST_ACCOUNTS = Operation("listBillingEngineAccounts", "GET", "/billingEngine/account", True)
+SETUP = Operation("setupBillingEngine", "POST", "/billingEngine/setup", False)
+VALIDATE_SETUP = Operation(
+    "validateBillingEngineSetup", "POST", "/billingEngine/setup/validation", False
+)
+CREATE_FAMILY = Operation("createAccountFamily", "POST", "/billingEngine/family", False)
+LIST_FAMILIES = Operation("listAccountFamilies", "GET", "/billingEngine/family", True)
+GET_FAMILY = Operation("getAccountFamily", "GET", "/billingEngine/family/{familyId}", True)
+UPDATE_FAMILY = Operation("updateAccountFamily", "PUT", "/billingEngine/family/{familyId}", True)
+DELETE_FAMILY = Operation("deleteAccountFamily", "DELETE", "/billingEngine/family/{familyId}", True)
+GET_COSTS = Operation("getCostAnalysis", "GET", "/billingEngine/cost", True)
+SETUP_INTELLIGENCE = Operation(
+    "setupCostIntelligence", "POST", "/costIntelligence/setup", False
+)
+VALIDATE_INTELLIGENCE = Operation(
+    "validateCostIntelligenceSetup", "POST", "/costIntelligence/setup/validation", False
+)
+
+OPERATIONS = {
+    operation.operation_id: operation
+    for operation in (
+        LIST_ACCOUNTS,
+        SETUP,
+        VALIDATE_SETUP,
+        CREATE_FAMILY,
+        LIST_FAMILIES,
+        GET_FAMILY,
+        UPDATE_FAMILY,
+        DELETE_FAMILY,
+        GET_COSTS,
+        SETUP_INTELLIGENCE,
+        VALIDATE_INTELLIGENCE,
+    )
+}
+
+
+def check_path_overrides(overrides: Mapping[str, str]) -> None:
+    """Refuse overrides of operations that do not exist, or with other parameters than the contract's.
+
+    Raises:
+        ConfigError: names the operationId, the path and what is allowed.
+    """
+    for operation_id, path in overrides.items():
+        operation = OPERATIONS.get(operation_id)
+        if operation is None:
+            raise ConfigError(
+                f"path_overrides: {operation_id!r} is no operationId; allowed: {', '.join(OPERATIONS)}"
+            )
+        if not path.startswith("/") or any(mark in path for mark in "?#\r\n\0 \\"):
+            raise ConfigError(
+                f"path_overrides[{operation_id!r}]: {path!r} is not usable; "
+                "allowed: a path that starts with '/', without query, fragment or spaces"
+            )
+        if _parameters(path) != _parameters(operation.path):
+            raise ConfigError(
+                f"path_overrides[{operation_id!r}]: {path!r} has other parameters; "
+                f"allowed: the ones of {operation.path!r}"
+            )
+
+
+def _parameters(path: str) -> list[str]:
+    try:
+        return sorted(name for _, name, _, _ in Formatter().parse(path) if name is not None)
+    except ValueError:
+        return ["not a path template"]

@@ -1,0 +1,71 @@
+"""Inclusive date windows, and how a range of days is cut into them.
+
+A window counts its first and its last day. Windows of one cut follow each other without a gap and
+without a shared day, and together they are exactly the range: a cost is asked for once.
+"""
+
+from calendar import monthrange
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Literal, NamedTuple, get_args
+
+CalendarWindow = Literal["day", "week", "month", "quarter", "whole"]
+CALENDAR_WINDOWS: tuple[CalendarWindow, ...] = get_args(CalendarWindow)
+
+WindowSize = CalendarWindow | int
+"""How wide a window is: a calendar unit, the whole range at once, or a number of days."""
+
+_MONTHS_A_QUARTER = 3
+
+
+class DateWindow(NamedTuple):
+    """The days from `from_date` to `to_date`, both included."""
+
+    from_date: date
+    to_date: date
+
+    @property
+    def days(self) -> int:
+        """How many days the window counts, at least 1."""
+        return (self.to_date - self.from_date).days + 1
+
+
+def cut(from_date: date, to_date: date, size: WindowSize) -> Iterator[DateWindow]:
+    """Cut the days from `from_date` to `to_date`, both included, into windows of a size.
+
+    Calendar windows end where the calendar does: weeks on Sunday (ISO 8601), months and quarters on
+    their last day; so the first and the last window may be shorter. A number of days is counted from
+    `from_date`. The range must be in order and the size valid: `CostPlan.build` checks them.
+    """
+    first = from_date
+    while True:
+        last = min(_last_day(first, size), to_date)
+        yield DateWindow(first, last)
+        if last >= to_date:
+            return
+        first = last + timedelta(days=1)
+
+
+def _last_day(first: date, size: WindowSize) -> date:
+    """The last day of the window that starts on `first`; `date.max` where the calendar ends first."""
+    match size:
+        case "day":
+            return first
+        case "week":
+            return _days_later(first, 6 - first.weekday())
+        case "month":
+            return _end_of_month(first.year, first.month)
+        case "quarter":
+            return _end_of_month(first.year, -(-first.month // _MONTHS_A_QUARTER) * _MONTHS_A_QUARTER)
+        case "whole":
+            return date.max
+        case int():
+            return _days_later(first, size - 1)
+
+
+def _end_of_month(year: int, month: int) -> date:
+    return date(year, month, monthrange(year, month)[1])
+
+
+def _days_later(day: date, days: int) -> date:
+    return day + timedelta(days=min(days, (date.max - day).days))
