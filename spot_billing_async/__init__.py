@@ -1,3 +1,75 @@
-"""Asyncio client of the Spot Billing Engine API."""
+"""Asyncio client of the Spot Billing Engine API: exact, bounded, paced pulls of cost analysis."""
 
-__version__ = "0.1.0"
+from spot_billing_async.bulk.engine import PullRun
+from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport, Unfinished
+from spot_billing_async.bulk.plan import CostPlan
+from spot_billing_async.client import SpotBillingClient, TenantClient
+from spot_billing_async.config import ClientConfig, RetryPolicy
+from spot_billing_async.credentials import TokenProvider
+from spot_billing_async.errors import (
+    ApiError,
+    AuthenticationError,
+    ConfigError,
+    ConflictError,
+    DeadlineExceededError,
+    DecodeError,
+    InvalidRequestError,
+    MissingExtraError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ResponseTooLargeError,
+    ServerError,
+    SpotBillingError,
+    TransportError,
+)
+from spot_billing_async.models import (
+    AccountFamily,
+    Acknowledgement,
+    BillingAccount,
+    CostItem,
+    CostQuery,
+    GroupBy,
+    ResponseStatus,
+)
+from spot_billing_async.version import __version__
+from spot_billing_async.windows import DateWindow, WindowSize
+
+__all__ = [
+    "AccountFamily",
+    "Acknowledgement",
+    "ApiError",
+    "AuthenticationError",
+    "BillingAccount",
+    "ClientConfig",
+    "ConfigError",
+    "ConflictError",
+    "CostItem",
+    "CostPlan",
+    "CostQuery",
+    "DateWindow",
+    "DeadlineExceededError",
+    "DecodeError",
+    "Failed",
+    "Fetched",
+    "GroupBy",
+    "InvalidRequestError",
+    "MissingExtraError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "PullReport",
+    "PullRun",
+    "RateLimitedError",
+    "ResponseStatus",
+    "ResponseTooLargeError",
+    "RetryPolicy",
+    "ServerError",
+    "SpotBillingClient",
+    "SpotBillingError",
+    "TenantClient",
+    "TokenProvider",
+    "TransportError",
+    "Unfinished",
+    "WindowSize",
+    "__version__",
+]

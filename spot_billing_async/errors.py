@@ -1,7 +1,7 @@
 """What can go wrong: one root, and one class for each thing a caller would handle differently.
 
-Every class is plain and picklable: all it carries is in `args`, so an error survives a process pool.
-No message, argument or note ever holds a token.
+Every class is plain and picklable: all it carries is in `args`, so it survives a process pool. No
+message, argument or note ever holds a token.
 """
 
 from collections.abc import Sequence
@@ -28,25 +28,18 @@ class MissingExtraError(SpotBillingError, ImportError):
 
 
 class TransportError(SpotBillingError):
-    """No complete answer came: connecting, sending or reading failed, or the body was too large.
+    """No complete answer came: connecting, sending or reading failed, or the body was cut off.
 
     `sent` is False only where it is certain that the server cannot have acted on the request.
     """
 
-    def __init__(self, message: str, *, sent: bool = True) -> None:
+    def __init__(self, message: str, sent: bool = True) -> None:
         super().__init__(message, sent)
         self.message = message
         self.sent = sent
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_transport, (type(self), self.message, self.sent), self.__dict__
-
     def __str__(self) -> str:
         return self.message
-
-
-def _rebuild_transport(cls: type[TransportError], message: str, sent: bool) -> TransportError:  # noqa: FBT001
-    return cls(message, sent=sent)
 
 
 class DeadlineExceededError(SpotBillingError):
@@ -54,7 +47,11 @@ class DeadlineExceededError(SpotBillingError):
 
 
 class DecodeError(SpotBillingError):
-    """An answer came whole but cannot be trusted: not JSON, another shape, or it contradicts itself."""
+    """An answer cannot be trusted: no JSON, another shape, or it contradicts itself."""
+
+
+class ResponseTooLargeError(DecodeError):
+    """An answer's body has more than `max_response_bytes`; the rest of it was not read."""
 
 
 class ApiError(SpotBillingError):

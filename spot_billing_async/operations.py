@@ -34,9 +34,7 @@ GET_FAMILY = Operation("getAccountFamily", "GET", "/billingEngine/family/{family
 UPDATE_FAMILY = Operation("updateAccountFamily", "PUT", "/billingEngine/family/{familyId}", True)
 DELETE_FAMILY = Operation("deleteAccountFamily", "DELETE", "/billingEngine/family/{familyId}", True)
 GET_COSTS = Operation("getCostAnalysis", "GET", "/billingEngine/cost", True)
-SETUP_INTELLIGENCE = Operation(
-    "setupCostIntelligence", "POST", "/costIntelligence/setup", False
-)
+SETUP_INTELLIGENCE = Operation("setupCostIntelligence", "POST", "/costIntelligence/setup", False)
 VALIDATE_INTELLIGENCE = Operation(
     "validateCostIntelligenceSetup", "POST", "/costIntelligence/setup/validation", False
 )
@@ -60,7 +58,7 @@ OPERATIONS = {
 
 
 def check_path_overrides(overrides: Mapping[str, str]) -> None:
-    """Refuse overrides of operations that do not exist, or with other parameters than the contract's.
+    """Refuse overrides of unknown operations, or with other parameters than the contract's.
 
     Raises:
         ConfigError: names the operationId, the path and what is allowed.
@@ -69,7 +67,8 @@ def check_path_overrides(overrides: Mapping[str, str]) -> None:
         operation = OPERATIONS.get(operation_id)
         if operation is None:
             raise ConfigError(
-                f"path_overrides: {operation_id!r} is no operationId; allowed: {', '.join(OPERATIONS)}"
+                f"path_overrides: {operation_id!r} is no operationId; "
+                f"allowed: {', '.join(OPERATIONS)}"
             )
         if not path.startswith("/") or any(mark in path for mark in "?#\r\n\0 \\"):
             raise ConfigError(

@@ -34,8 +34,8 @@ def cut(from_date: date, to_date: date, size: WindowSize) -> Iterator[DateWindow
     """Cut the days from `from_date` to `to_date`, both included, into windows of a size.
 
     Calendar windows end where the calendar does: weeks on Sunday (ISO 8601), months and quarters on
-    their last day; so the first and the last window may be shorter. A number of days is counted from
-    `from_date`. The range must be in order and the size valid: `CostPlan.build` checks them.
+    their last day; so the first and the last window may be shorter. A number of days is counted
+    from `from_date`. Range and size must be valid: `CostPlan.build` checks them.
     """
     first = from_date
     while True:
@@ -47,7 +47,7 @@ def cut(from_date: date, to_date: date, size: WindowSize) -> Iterator[DateWindow
 
 
 def _last_day(first: date, size: WindowSize) -> date:
-    """The last day of the window that starts on `first`; `date.max` where the calendar ends first."""
+    """The last day of the window that starts on `first`, as far as the calendar goes."""
     match size:
         case "day":
             return first
@@ -56,7 +56,9 @@ def _last_day(first: date, size: WindowSize) -> date:
         case "month":
             return _end_of_month(first.year, first.month)
         case "quarter":
-            return _end_of_month(first.year, -(-first.month // _MONTHS_A_QUARTER) * _MONTHS_A_QUARTER)
+            return _end_of_month(
+                first.year, -(-first.month // _MONTHS_A_QUARTER) * _MONTHS_A_QUARTER
+            )
         case "whole":
             return date.max
         case int():

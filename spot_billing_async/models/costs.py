@@ -26,9 +26,9 @@ class CostQuery(msgspec.Struct, frozen=True, kw_only=True):
 class CostItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One row of cost analysis: the cost of a day in a group.
 
-    The contract does not describe it; the fields are inferred, so each is optional. `cost` is exact:
-    a `Decimal` made from the JSON text, number or string, never by way of a float. It may be
-    negative (a credit). `currency` is an ISO 4217 code.
+    The contract does not describe it; the fields are inferred, so each is optional. `cost` is
+    exact: a `Decimal` made from the JSON text, number or string, never by way of a float. It may be
+    negative (a credit). `currency` is an ISO 4217 code. A date-time in `date` becomes its UTC day.
     """
 
     account_id: str | None = None

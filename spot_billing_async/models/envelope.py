@@ -4,7 +4,9 @@
 that decide about completeness are not: items, count, errors and the key of the next page.
 """
 
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -54,3 +56,19 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
     status: ResponseStatus | None = None
     items: list[Any] = []
+
+
+class Answer(NamedTuple, Generic[T]):
+    """What a call came to: the items of all its pages.
+
+    Attributes:
+        items: every item, in the server's order.
+        request_id: of the last page; None where the server gave none.
+        status: what the envelope of the last page says; None where the body is empty.
+        totals: exact sum of the items' costs by currency; empty where items carry no amounts.
+    """
+
+    items: list[T]
+    request_id: str | None
+    status: ResponseStatus | None
+    totals: Mapping[str, Decimal]

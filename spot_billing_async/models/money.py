@@ -4,18 +4,18 @@ Python's default decimal context keeps 28 digits and rounds the rest away withou
 here traps instead: a sum either holds every digit of every amount or it is an error.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import (
     Clamped,
     Context,
     Decimal,
-    DivisionByZero,
     Inexact,
     InvalidOperation,
     Overflow,
     Subnormal,
     Underflow,
 )
+from functools import reduce
 
 # Wide enough for any bill (real ones carry up to 28 decimals), narrow enough that an amount like
 # 1e999999999 cannot make one addition allocate a gigabyte.
@@ -23,35 +23,52 @@ _EXACT = Context(
     prec=200,
     Emin=-1000,
     Emax=1000,
-    traps=[Clamped, DivisionByZero, Inexact, InvalidOperation, Overflow, Subnormal, Underflow],
+    traps=[Clamped, Inexact, InvalidOperation, Overflow, Subnormal, Underflow],
 )
+_ZERO = Decimal(0)
 
 NO_CURRENCY = "XXX"
 """ISO 4217's code for 'no currency': what an amount without one is totalled under."""
 
 
-def exact_sum(amounts: Iterable[Decimal], start: Decimal = Decimal(0)) -> Decimal:
+def exact_sum(amounts: Iterable[Decimal], start: Decimal = _ZERO) -> Decimal:
     """Add amounts without losing a digit.
 
     Raises:
         ArithmeticError: an amount is not a finite number, or the sum needs over 200 digits.
+        TypeError: an amount is no number at all.
     """
-    add = _EXACT.add
-    total = start
-    for amount in amounts:
-        total = add(total, amount)
+    total = reduce(_EXACT.add, amounts, start)
     if not total.is_finite():
-        raise InvalidOperation([InvalidOperation])
+        raise InvalidOperation("an amount is not a finite number")
     return total
 
 
-def add_totals(totals: dict[str, Decimal], more: Iterable[tuple[str | None, Decimal]]) -> None:
-    """Add amounts to `totals` by currency code, in place and exactly; never across currencies.
+def totals_by_currency(
+    amounts: Sequence[Decimal], currencies: Sequence[str | None]
+) -> dict[str, Decimal]:
+    """Sum amounts by the currency at the same place; never across currencies.
+
+    Raises:
+        ArithmeticError, TypeError: as `exact_sum`.
+    """
+    met = set(currencies)
+    totals: dict[str, Decimal] = {}
+    for currency in met:
+        amounts_of_it = (
+            amounts
+            if len(met) == 1
+            else [a for a, c in zip(amounts, currencies, strict=True) if c == currency]
+        )
+        add_total(totals, currency, exact_sum(amounts_of_it))
+    return totals
+
+
+def add_total(totals: dict[str, Decimal], currency: str | None, amount: Decimal) -> None:
+    """Add an amount to the total of its currency, in place.
 
     Raises:
         ArithmeticError: as `exact_sum`.
     """
-    for currency, amount in more:
-        code = currency.upper() if currency else NO_CURRENCY
-        totals[code] = exact_sum((amount,), totals.get(code, Decimal(0)))
-
+    code = currency.upper() if currency else NO_CURRENCY
+    totals[code] = exact_sum((amount,), totals.get(code, _ZERO))

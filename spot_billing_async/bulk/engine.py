@@ -1,0 +1,166 @@
+"""The pull itself: a fixed crew of workers walks through the plan, the caller through the outcomes.
+
+A task a slice would be the obvious shape and cost the memory of all of them at once. Here the crew
+is as large as the number of requests that may be on the wire, each worker takes the next slice when
+it is done with one, and nothing is fetched that nobody has room for.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from decimal import Decimal
+from types import TracebackType
+from typing import Generic, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from spot_billing_async.bulk.handover import Handover
+from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport, SliceState, Unfinished
+from spot_billing_async.bulk.plan import CostPlan
+from spot_billing_async.errors import ConfigError, SpotBillingError
+from spot_billing_async.models import CostQuery
+from spot_billing_async.models.envelope import Answer
+from spot_billing_async.models.money import add_total
+from spot_billing_async.telemetry import Tally
+
+T = TypeVar("T")
+
+Fetch = Callable[[CostQuery, Tally], Awaitable[Answer[T]]]
+"""Asks one slice, counting its requests as they are sent; a `SpotBillingError` fails the slice."""
+
+_PLACES_A_WORKER = 2
+
+
+class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
+    """A pull in progress: an async context manager and an async iterator of outcomes.
+
+    It owns its tasks: leaving the block, in whatever way, ends them all. An outcome counts when it
+    is handed over, so the report never holds a row that the caller has not seen.
+
+    Args:
+        plan: what to ask.
+        fetch: how a slice is asked.
+        crew_size: how many slices are asked at once.
+        ordered: hand outcomes over in the plan's order rather than as they finish.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        plan: CostPlan,
+        fetch: Fetch[T],
+        *,
+        crew_size: int,
+        ordered: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plan = plan
+        self._fetch = fetch
+        self._clock = clock
+        self._crew_size = min(crew_size, len(plan))
+        self._slices = iter(range(len(plan)))
+        self._states = bytearray(len(plan))
+        self._handover: Handover[tuple[int, Fetched[T] | Failed, Answer[T] | None]] = Handover(
+            self._crew_size * _PLACES_A_WORKER, ordered=ordered
+        )
+        self._group: TaskGroup | None = None
+        self._tally = Tally()
+        self._rows = 0
+        self._totals: dict[str, Decimal] = {}
+        self._started_s: float | None = None
+        self._ended_s: float | None = None
+
+    async def __aenter__(self) -> "PullRun[T]":
+        if self._started_s is not None:
+            raise ConfigError("run: it was entered before; allowed: one 'async with' for each pull")
+        self._started_s = self._clock()
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        self._group.start_soon(self._crew)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        assert self._group is not None  # noqa: S101  entered before it is left
+        self._group.cancel_scope.cancel()
+        try:
+            # The caller's own exception is not shown to the group, which would wrap it.
+            if isinstance(error, Exception):
+                return await self._group.__aexit__(None, None, None)
+            return await self._group.__aexit__(kind, error, trace)
+        finally:
+            self._ended_s = self._clock()
+
+    def __aiter__(self) -> "PullRun[T]":
+        return self
+
+    async def __anext__(self) -> Fetched[T] | Failed:
+        if self._group is None or self._ended_s is not None:
+            raise ConfigError("run: it is not open; allowed: iterating inside its 'async with'")
+        index, outcome, answer = await self._handover.get()
+        self._book(index, answer)
+        return outcome
+
+    @property
+    def report(self) -> PullReport:
+        """The books as they stand; final once the block is left."""
+        count = self._states.count
+        over = self._ended_s is not None
+        started = count(SliceState.STARTED)
+        now_s = self._ended_s if self._ended_s is not None else self._clock()
+        return PullReport(
+            planned=len(self._plan),
+            ok=count(SliceState.OK),
+            empty=count(SliceState.EMPTY),
+            failed=count(SliceState.FAILED),
+            cancelled=started if over else 0,
+            not_started=count(SliceState.NOT_STARTED) + (0 if over else started),
+            rows=self._rows,
+            totals=dict(self._totals),
+            requests=self._tally.requests,
+            retries=self._tally.retries,
+            elapsed_s=0.0 if self._started_s is None else now_s - self._started_s,
+        )
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """The slices that were not handed over, in the plan's order: cancelled or never started."""
+        for index, state in enumerate(self._states):
+            if state in {SliceState.NOT_STARTED, SliceState.STARTED}:
+                yield Unfinished(self._plan[index], state == SliceState.STARTED)
+
+    async def _crew(self) -> None:
+        async with anyio.create_task_group() as workers:
+            for _ in range(self._crew_size):
+                workers.start_soon(self._work)
+        self._handover.close()
+
+    async def _work(self) -> None:
+        for index in self._slices:
+            self._states[index] = SliceState.STARTED
+            outcome, answer = await self._ask(self._plan[index])
+            await self._handover.put(index, (index, outcome, answer))
+
+    async def _ask(self, query: CostQuery) -> tuple[Fetched[T] | Failed, Answer[T] | None]:
+        started_s = self._clock()
+        tally = Tally()
+        try:
+            answer = await self._fetch(query, tally)
+        except SpotBillingError as error:
+            return Failed(query, error, tally.requests, self._clock() - started_s), None
+        finally:
+            self._tally.add(tally)
+        elapsed_s = self._clock() - started_s
+        return Fetched(query, answer.items, answer.request_id, tally.requests, elapsed_s), answer
+
+    def _book(self, index: int, answer: Answer[T] | None) -> None:
+        if answer is None:
+            self._states[index] = SliceState.FAILED
+            return
+        self._states[index] = SliceState.OK if answer.items else SliceState.EMPTY
+        self._rows += len(answer.items)
+        for currency, amount in answer.totals.items():
+            add_total(self._totals, currency, amount)

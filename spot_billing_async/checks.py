@@ -1,0 +1,96 @@
+"""Checks of arguments, made before anything is sent.
+
+Each returns the value, or says which field has which value, and what is allowed.
+"""
+
+from collections.abc import Iterable
+from datetime import date, datetime
+
+from spot_billing_async.errors import ConfigError
+from spot_billing_async.models import GROUP_BY, GroupBy
+
+
+def checked_id(field: str, value: object) -> str:
+    """An id: text that is not blank and holds no control character; anything else may stand in it.
+
+    Raises:
+        ConfigError: names the field and the value.
+    """
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ConfigError(f"{field}: {value!r} is no id; allowed: printable text that is not empty")
+    return value
+
+
+def checked_path_id(field: str, value: object) -> str:
+    """An id that is to stand in a path, where `.` and `..` would lead to another resource.
+
+    Raises:
+        ConfigError: names the field and the value.
+    """
+    text = checked_id(field, value)
+    if text in {".", ".."}:
+        raise ConfigError(f"{field}: {text!r} would change the path; allowed: any other id")
+    return text
+
+
+def checked_text(field: str, value: object) -> str:
+    """A text that is not blank.
+
+    Raises:
+        ConfigError: names the field and the value.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"{field}: {value!r} is not allowed; allowed: text that is not empty")
+    return value
+
+
+def checked_ids(field: str, values: Iterable[object]) -> tuple[str, ...]:
+    """Ids in the order given, each once.
+
+    Raises:
+        ConfigError: names the field, the place and the value; also for a bare string, whose
+            characters are hardly meant.
+    """
+    if isinstance(values, str):
+        raise ConfigError(f"{field}: {values!r} is one text; allowed: a list of ids")
+    return tuple(
+        dict.fromkeys(checked_id(f"{field}[{i}]", value) for i, value in enumerate(values))
+    )
+
+
+def checked_date(field: str, value: object) -> date:
+    """A calendar day. A date-time is refused: which day it falls on depends on a zone.
+
+    Raises:
+        ConfigError: names the field and the value.
+    """
+    if not isinstance(value, date) or isinstance(value, datetime):
+        raise ConfigError(f"{field}: {value!r} is no day; allowed: a datetime.date")
+    return value
+
+
+def checked_range(from_date: date | None, to_date: date | None) -> None:
+    """Both ends are days, where given, and in order.
+
+    Raises:
+        ConfigError: names the field and the value.
+    """
+    if from_date is not None:
+        checked_date("from_date", from_date)
+    if to_date is not None:
+        checked_date("to_date", to_date)
+    if from_date is not None and to_date is not None and from_date > to_date:
+        raise ConfigError(
+            f"from_date: {from_date} is after to_date {to_date}; allowed: the same day or before"
+        )
+
+
+def checked_group_by(value: object) -> GroupBy | None:
+    """A dimension of the contract, or None.
+
+    Raises:
+        ConfigError: names the value and the dimensions.
+    """
+    if value is not None and value not in GROUP_BY:
+        raise ConfigError(f"group_by: {value!r} is unknown; allowed: {', '.join(GROUP_BY)} or None")
+    return value

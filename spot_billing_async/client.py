@@ -1,0 +1,116 @@
+"""SpotBillingClient: puts the parts together."""
+
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from spot_billing_async.checks import checked_id
+from spot_billing_async.config import ClientConfig
+from spot_billing_async.credentials import Credential, TokenProvider, resolve
+from spot_billing_async.operations import check_path_overrides
+from spot_billing_async.resources.accounts import AccountsResource
+from spot_billing_async.resources.costs import CostsResource
+from spot_billing_async.resources.families import FamiliesResource
+from spot_billing_async.resources.setup import BillingEngineResource, CostIntelligenceResource
+from spot_billing_async.session import Connections, SessionManager
+
+
+class TenantClient:
+    """The API as one credential sees it. Made by `SpotBillingClient`, or by its `with_token`.
+
+    Attributes:
+        account_id: the account that `costs.get` asks for where it is given none; may be None.
+        accounts: accounts registered with Billing Engine.
+        billing_engine: linking accounts to their cost data.
+        families: named groups of accounts.
+        costs: cost analysis.
+        cost_intelligence: Cost Intelligence of an account.
+    """
+
+    def __init__(self, session: SessionManager, account_id: str | None) -> None:
+        self._session = session
+        self.account_id = account_id
+        self.accounts = AccountsResource(session)
+        self.billing_engine = BillingEngineResource(session)
+        self.families = FamiliesResource(session)
+        self.costs = CostsResource(session, account_id)
+        self.cost_intelligence = CostIntelligenceResource(session)
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go, without a slash at its end."""
+        return self._session.base_url
+
+    def with_token(
+        self, token: str | TokenProvider, *, account_id: str | None = None
+    ) -> "TenantClient":
+        """A view for another tenant over the same connections and limits.
+
+        It works while the client that it was made from is entered, and needs no closing.
+
+        Args:
+            token: the tenant's token, or an async function that provides it.
+            account_id: the tenant's own account, as for `SpotBillingClient`.
+
+        Raises:
+            ConfigError: an argument is not usable.
+        """
+        return TenantClient(
+            self._session.with_credential(Credential(token)), _checked_account(account_id)
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self.base_url!r}, account_id={self.account_id!r})"
+
+
+class SpotBillingClient(TenantClient):
+    """Client of the Spot Billing Engine API. Use it as an async context manager.
+
+    Args:
+        token: the bearer token, or an async function that provides it before each request. None
+            looks into the environment (`SPOTINST_TOKEN`), then into `~/.spotinst/credentials`.
+        base_url: where the API is; None takes `SPOTINST_BASE_URL`, else the contract's server.
+            Plain http is for loopback hosts alone, but for `ClientConfig(allow_insecure=True)`.
+        account_id: the account that `costs.get` asks for where it is given none. None looks into
+            `SPOTINST_ACCOUNT`, then into the credentials file.
+        config: limits.
+        session: an aiohttp session of the caller's, who then also closes it. Its connector's limit
+            holds beside `max_concurrency`.
+
+    Raises:
+        ConfigError: there is no token, or a value is not usable; names it and what is allowed.
+    """
+
+    def __init__(
+        self,
+        token: str | TokenProvider | None = None,
+        *,
+        base_url: str | None = None,
+        account_id: str | None = None,
+        config: ClientConfig = ClientConfig(),  # noqa: B008  frozen: one value serves all
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        check_path_overrides(config.path_overrides)
+        settings = resolve(token, account_id, base_url, allow_insecure=config.allow_insecure)
+        self._connections = Connections(config, session)
+        super().__init__(
+            SessionManager(self._connections, settings.credential, settings.base_url, config),
+            _checked_account(settings.account_id),
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._connections.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._connections.close()
+
+
+def _checked_account(account_id: str | None) -> str | None:
+    return None if account_id is None else checked_id("account_id", account_id)

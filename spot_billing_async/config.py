@@ -1,0 +1,76 @@
+"""ClientConfig and its parts: frozen values, checked where they are made, units in the names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+
+from spot_billing_async.errors import ConfigError
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name}: {value!r} is not allowed; allowed: a whole number from 1")
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not isfinite(value)
+        or value <= 0
+    ):
+        raise ConfigError(f"{name}: {value!r} is not allowed; allowed: seconds above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often and how patiently an idempotent call is tried again.
+
+    Attributes:
+        max_attempts: requests for one answer at most, the first included; 1 never retries.
+        backoff_base_s: upper bound of the first random wait, in seconds; it doubles each time.
+        backoff_cap_s: upper bound of any random wait, in seconds. A wait that the server asks for
+            is not cut short by it: only the deadline is.
+    """
+
+    max_attempts: int = 4
+    backoff_base_s: float = 0.25
+    backoff_cap_s: float = 8.0
+
+    def __post_init__(self) -> None:
+        _check_count("retry.max_attempts", self.max_attempts)
+        _check_seconds("retry.backoff_base_s", self.backoff_base_s)
+        _check_seconds("retry.backoff_cap_s", self.backoff_cap_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientConfig:
+    """Limits of a client. Every value has a default that suits a service.
+
+    Attributes:
+        max_concurrency: requests on the wire at once, and the number of a pull's workers.
+        deadline_s: seconds for one call, from being called to the last byte of its last page:
+            queueing, connecting, retries and waits between them included.
+        max_response_bytes: size of one answer's body after decompression that is still read; a
+            larger one is an error, never a part of it.
+        allow_insecure: permit plain http to hosts other than loopback. The token then crosses the
+            network in the clear.
+        path_overrides: other paths by the contract's operationId, with the same parameters, such as
+            `{"listBillingEngineAccounts": "/cloudBilling/v1/setup/account"}`.
+        retry: how often and how patiently idempotent calls are tried again.
+
+    Raises:
+        ConfigError: a value is out of its range; names the field, the value and what is allowed.
+    """
+
+    max_concurrency: int = 32
+    deadline_s: float = 120.0
+    max_response_bytes: int = 256 * 1024 * 1024
+    allow_insecure: bool = False
+    path_overrides: Mapping[str, str] = field(default_factory=dict)
+    retry: RetryPolicy = RetryPolicy()
+
+    def __post_init__(self) -> None:
+        _check_count("max_concurrency", self.max_concurrency)
+        _check_seconds("deadline_s", self.deadline_s)
+        _check_count("max_response_bytes", self.max_response_bytes)

@@ -1,0 +1,213 @@
+"""Who asks, and whom: token, account and base URL from arguments, environment and file.
+
+Arguments beat the environment, which beats the file, field by field; a profile that is asked for by
+name beats the environment. Names and file format are those of the vendor's own tools.
+"""
+
+import configparser
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from spot_billing_async.errors import ConfigError, TransportError
+
+DEFAULT_BASE_URL = "https://api.spotinst.io"
+_DEFAULT_PROFILE = "default"
+
+TokenProvider = Callable[[], Awaitable[str]]
+"""Called before every request; answers the token to send. Caching is the provider's business."""
+
+
+class Credential:
+    """A bearer token, given or provided, that does not show itself."""
+
+    __slots__ = ("_header", "_provider")
+
+    def __init__(self, token: str | TokenProvider) -> None:
+        self._provider = None if isinstance(token, str) else token
+        self._header = _bearer("token", token) if isinstance(token, str) else ""
+
+    async def authorization(self) -> str:
+        """The value of the Authorization header.
+
+        Raises:
+            ConfigError: the provider answered something that cannot be a token.
+            TransportError: the provider failed; its own exception is the cause.
+        """
+        if self._provider is None:
+            return self._header
+        try:
+            token = await self._provider()
+        except Exception as error:
+            message = f"the token provider failed with {type(error).__name__}"
+            raise TransportError(message, sent=False) from error
+        return _bearer("the token provider's answer", token)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({'***' if self._provider is None else 'provider'})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a credential is not pickled: it would write the token out")
+
+
+def _bearer(field: str, token: object) -> str:
+    """The header's value; the messages never hold the token."""
+    text = token.strip() if isinstance(token, str) else ""
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise ConfigError(f"{field} is not usable; allowed: printable ASCII text without spaces")
+    return f"Bearer {text}"
+
+
+class Settings(NamedTuple):
+    """What arguments, environment and file come to."""
+
+    credential: Credential
+    account_id: str | None
+    base_url: str
+
+
+def resolve(
+    token: str | TokenProvider | None,
+    account_id: str | None,
+    base_url: str | None,
+    *,
+    allow_insecure: bool,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Put arguments, environment and credentials file together.
+
+    Environment: `SPOTINST_TOKEN`, `SPOTINST_ACCOUNT`, `SPOTINST_BASE_URL`; `SPOTINST_PROFILE` (or
+    `SPOTINST_CREDENTIALS_PROFILE`); `SPOTINST_SHARED_CREDENTIALS_FILE` (or
+    `SPOTINST_CREDENTIALS_FILE`), by default `~/.spotinst/credentials`. A variable that is set but
+    empty counts as not set.
+
+    Raises:
+        ConfigError: there is no token, a value is not usable, or the file cannot be read.
+    """
+    named_profile = _first(environ, "SPOTINST_PROFILE", "SPOTINST_CREDENTIALS_PROFILE")
+    from_env = {
+        "token": environ.get("SPOTINST_TOKEN") or None,
+        "account": environ.get("SPOTINST_ACCOUNT") or None,
+    }
+    needs_file = (
+        named_profile is not None or from_env["token"] is None or from_env["account"] is None
+    )
+    complete = token is not None and account_id is not None
+    from_file = _read_profile(environ, named_profile) if needs_file and not complete else {}
+    first, second = (from_file, from_env) if named_profile else (from_env, from_file)
+    token = token if token is not None else first.get("token") or second.get("token")
+    if token is None:
+        raise ConfigError(
+            "token: none found; allowed: the token argument, SPOTINST_TOKEN, or a token in "
+            f"{_credentials_path(environ)}"
+        )
+    return Settings(
+        Credential(token),
+        account_id if account_id is not None else first.get("account") or second.get("account"),
+        checked_base_url(
+            base_url or environ.get("SPOTINST_BASE_URL") or DEFAULT_BASE_URL,
+            allow_insecure=allow_insecure,
+        ),
+    )
+
+
+def checked_base_url(url: str, *, allow_insecure: bool) -> str:
+    """A base URL that the token may be sent to, without a slash at its end.
+
+    Raises:
+        ConfigError: no http(s) URL, one with credentials, query or fragment in it, or plain http to
+            a host other than loopback without `allow_insecure`.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ConfigError(f"base_url: {url!r} is no URL; allowed: https://host[:port]") from None
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError("base_url holds a user name or password; allowed: https://host[:port]")
+    clean = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
+    if not clean or parts.scheme not in {"http", "https"} or not host:
+        raise ConfigError(f"base_url: {url!r} is not usable; allowed: https://host[:port]")
+    if "?" in url or "#" in url:
+        raise ConfigError(f"base_url: {url!r} has a query or fragment; allowed: none")
+    if parts.scheme == "http" and not (allow_insecure or _is_loopback(host)):
+        raise ConfigError(
+            f"base_url: {url!r} would send the token in the clear; allowed: https, loopback hosts, "
+            "or ClientConfig(allow_insecure=True)"
+        )
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _first(environ: Mapping[str, str], *names: str) -> str | None:
+    return next((environ[name] for name in names if environ.get(name)), None)
+
+
+def _credentials_path(environ: Mapping[str, str]) -> Path:
+    named = _first(environ, "SPOTINST_SHARED_CREDENTIALS_FILE", "SPOTINST_CREDENTIALS_FILE")
+    return Path(named).expanduser() if named else Path("~/.spotinst/credentials").expanduser()
+
+
+def _read_profile(environ: Mapping[str, str], named_profile: str | None) -> dict[str, str]:
+    """The fields of a profile, those of `[default]` where it lacks them; {} without a file."""
+    path = _credentials_path(environ)
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        if named_profile is None:
+            return {}
+        raise ConfigError(
+            f"profile: {named_profile!r} is asked for, but {path} is missing"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        # No cause: a decode error carries the file's bytes.
+        raise ConfigError(f"{path} cannot be read: {type(error).__name__}") from None
+    profiles = _parse(path, text)
+    default = profiles.get(_DEFAULT_PROFILE, {})
+    if named_profile is None:
+        return default
+    if named_profile not in profiles:
+        known = ", ".join(sorted(profiles)) or "none"
+        raise ConfigError(f"profile: {named_profile!r} is not in {path}; allowed: {known}")
+    return default | profiles[named_profile]
+
+
+def _parse(path: Path, text: str) -> dict[str, dict[str, str]]:
+    """Profiles by name, from INI, or from the two-level YAML that one vendor tool writes."""
+    if not re.search(r"^\s*\[", text, re.MULTILINE):
+        return _parse_yaml(text)
+    # An empty default_section: inheritance is done here, as the file's [default] may be absent.
+    parser = configparser.ConfigParser(interpolation=None, default_section="\0", strict=False)
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        # No cause: a parser's error quotes the lines it met, and a line may hold the token.
+        raise ConfigError(f"{path} is no INI file: {type(error).__name__}") from None
+    return {name: _present(dict(parser[name])) for name in parser.sections()}
+
+
+def _parse_yaml(text: str) -> dict[str, dict[str, str]]:
+    profiles: dict[str, dict[str, str]] = {}
+    profile = _DEFAULT_PROFILE
+    for line in text.splitlines():
+        if heading := re.fullmatch(r"([^\s#:]+):\s*", line):
+            profile = heading[1]
+        elif entry := re.fullmatch(r"\s*(token|account):\s*(\S+)\s*", line):
+            profiles.setdefault(profile, {})[entry[1]] = entry[2].strip("\"'")
+    return profiles
+
+
+def _present(fields: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if value}

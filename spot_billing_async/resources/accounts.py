@@ -1,0 +1,27 @@
+"""Tag 'Billing Accounts'."""
+
+from spot_billing_async.calls import call
+from spot_billing_async.checks import checked_id
+from spot_billing_async.models import BillingAccount
+from spot_billing_async.operations import LIST_ACCOUNTS
+from spot_billing_async.session import SessionManager
+
+
+class AccountsResource:
+    """Accounts registered with Billing Engine: `client.accounts`."""
+
+    def __init__(self, session: SessionManager) -> None:
+        self._session = session
+
+    async def list(self, account_id: str | None = None) -> list[BillingAccount]:
+        """List the accounts registered with Billing Engine.
+
+        Args:
+            account_id: only this one. None lists all of them, whatever the client's own account.
+
+        Raises:
+            SpotBillingError: the call failed; see `spot_billing_async.errors`.
+        """
+        query = None if account_id is None else {"accountId": checked_id("account_id", account_id)}
+        answer = await call(self._session, LIST_ACCOUNTS, BillingAccount, query=query)
+        return answer.items

@@ -1,0 +1,115 @@
+"""Tag 'Cost Analysis'."""
+
+from datetime import date
+from typing import Any, TypeVar, overload
+
+from spot_billing_async.bulk.engine import PullRun
+from spot_billing_async.bulk.plan import CostPlan
+from spot_billing_async.calls import call
+from spot_billing_async.checks import checked_group_by, checked_id, checked_range
+from spot_billing_async.items import reader_for
+from spot_billing_async.models import CostItem, CostQuery, GroupBy
+from spot_billing_async.models.envelope import Answer
+from spot_billing_async.operations import GET_COSTS
+from spot_billing_async.session import SessionManager
+from spot_billing_async.telemetry import Tally
+
+T = TypeVar("T")
+
+
+class CostsResource:
+    """Cost analysis: `client.costs`."""
+
+    def __init__(self, session: SessionManager, account_id: str | None) -> None:
+        self._session = session
+        self._account_id = account_id
+
+    @overload
+    async def get(
+        self,
+        account_id: str | None = None,
+        from_date: date | None = None,
+        to_date: date | None = None,
+        group_by: GroupBy | None = None,
+    ) -> list[CostItem]: ...
+    @overload
+    async def get(
+        self,
+        account_id: str | None = None,
+        from_date: date | None = None,
+        to_date: date | None = None,
+        group_by: GroupBy | None = None,
+        *,
+        item_type: type[T],
+    ) -> list[T]: ...
+    async def get(
+        self,
+        account_id: str | None = None,
+        from_date: date | None = None,
+        to_date: date | None = None,
+        group_by: GroupBy | None = None,
+        item_type: type[Any] = CostItem,
+    ) -> list[Any]:
+        """Get the costs of an account, all pages of them, in one call.
+
+        Args:
+            account_id: the account; None asks for the client's own account, and where it has none
+                leaves the choice to the server.
+            from_date: first day, included; None leaves it to the server.
+            to_date: last day, included; None leaves it to the server.
+            group_by: "account", "service", "region", "family", or None for no breakdown.
+            item_type: what each row is decoded to: `CostItem`, or anything msgspec decodes. Where
+                it has a field `cost: Decimal`, a row without an amount is an error.
+
+        Raises:
+            ConfigError: an argument is not usable; nothing was sent.
+            DecodeError: the answer cannot be trusted, or a row has no amount.
+            SpotBillingError: the call failed.
+        """
+        checked_range(from_date, to_date)
+        asked = account_id if account_id is not None else self._account_id
+        query = CostQuery(
+            account_id=None if asked is None else checked_id("account_id", asked),
+            from_date=from_date,
+            to_date=to_date,
+            group_by=checked_group_by(group_by),
+        )
+        answer: Answer[Any] = await self._fetch(query, Tally(), item_type)
+        return answer.items
+
+    @overload
+    def pull(self, plan: CostPlan, *, ordered: bool = False) -> PullRun[CostItem]: ...
+    @overload
+    def pull(self, plan: CostPlan, item_type: type[T], ordered: bool = False) -> PullRun[T]: ...
+    def pull(
+        self, plan: CostPlan, item_type: type[Any] = CostItem, ordered: bool = False
+    ) -> PullRun[Any]:
+        """Ask for every slice of a plan, `max_concurrency` at once.
+
+        Args:
+            plan: what to ask; see `CostPlan.build`.
+            item_type: what each row is decoded to, as for `get`.
+            ordered: hand outcomes over in the plan's order rather than as they finish.
+
+        Returns:
+            A run: enter it with `async with`, iterate it with `async for`, and read its `report`.
+            Each call's deadline is the client's `deadline_s`; one failure does not stop the others.
+
+        Raises:
+            ConfigError: the item type cannot be decoded.
+        """
+        reader_for(item_type)
+
+        async def fetch(query: CostQuery, tally: Tally) -> Answer[Any]:
+            return await self._fetch(query, tally, item_type)
+
+        return PullRun(plan, fetch, crew_size=self._session.config.max_concurrency, ordered=ordered)
+
+    async def _fetch(self, query: CostQuery, tally: Tally, item_type: type[T]) -> Answer[T]:
+        parameters = {
+            "accountId": query.account_id,
+            "fromDate": None if query.from_date is None else query.from_date.isoformat(),
+            "toDate": None if query.to_date is None else query.to_date.isoformat(),
+            "groupBy": query.group_by,
+        }
+        return await call(self._session, GET_COSTS, item_type, query=parameters, tally=tally)

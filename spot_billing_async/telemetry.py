@@ -1,0 +1,26 @@
+"""What a call tells about itself while it runs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Tally:
+    """Requests counted as they are sent, so that a call that fails or is cancelled is counted too.
+
+    Attributes:
+        requests: requests sent, retries included.
+        retries: requests sent again after a failure.
+    """
+
+    requests: int = 0
+    retries: int = 0
+
+    def sent(self, attempt: int) -> None:
+        """Count a request; `attempt` is 1 where it is the first try."""
+        self.requests += 1
+        self.retries += attempt > 1
+
+    def add(self, other: "Tally") -> None:
+        """Count in what another tally counted."""
+        self.requests += other.requests
+        self.retries += other.retries

@@ -1,0 +1,341 @@
+"""Requests and answers as plain data; nothing here does I/O.
+
+Down: an operation and its parameters become a `Request`. Up: status, headers and bytes become a
+`Page` of items, or the error that they stand for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from typing import Any, Generic, NamedTuple, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from spot_billing_async.errors import (
+    ApiError,
+    AuthenticationError,
+    ConflictError,
+    DecodeError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ServerError,
+)
+from spot_billing_async.items import ItemReader
+from spot_billing_async.models.envelope import Answer, Envelope, Response, ResponseStatus
+from spot_billing_async.models.money import add_total
+from spot_billing_async.operations import Operation
+
+T = TypeVar("T")
+
+_EXCERPT_BYTES = 500
+_SECRET = "[token removed]"  # noqa: S105  what stands where a token stood
+
+_REQUEST_ID_HEADERS = (
+    "X-Request-Id",
+    "Request-Id",
+    "X-Correlation-Id",
+    "X-Amzn-RequestId",
+    "X-Amz-Cf-Id",
+    "CF-Ray",
+)
+# Body codes that mean rate limiting whatever the HTTP status, by the vendor's documentation.
+_RATE_LIMIT_CODES = {"throttling", "requestlimitexceeded"}
+
+_ERRORS_BY_STATUS: dict[int, type[ApiError]] = {
+    400: InvalidRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    422: InvalidRequestError,
+    429: RateLimitedError,
+}
+_FIRST_ERROR_STATUS = 400
+_FIRST_SERVER_ERROR_STATUS = 500
+
+
+class Request(NamedTuple):
+    """What is sent, but for the bearer token: that is the session's."""
+
+    operation: Operation
+    url: str
+    body: bytes | None
+
+
+class Reply(NamedTuple):
+    """What came back, completely. Header names are looked up without regard to case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Page(NamedTuple, Generic[T]):
+    """One answer's items, and the key that leads to the next page, if any."""
+
+    items: list[T]
+    totals: dict[str, Decimal]
+    request_id: str | None
+    status: ResponseStatus | None
+    next_key: str | None
+    total_count: int | None
+
+
+def build_request(
+    operation: Operation,
+    base_url: str,
+    path: str,
+    *,
+    path_ids: Mapping[str, str],
+    query: Mapping[str, str | None],
+    body: Mapping[str, object] | None = None,
+) -> Request:
+    """Put a request together; every id and value is percent-encoded, so none can change its shape.
+
+    Args:
+        operation: what is asked for.
+        base_url: a checked base URL.
+        path: the operation's path, or what overrides it.
+        path_ids: values of the path's parameters.
+        query: query parameters; those that are None are left out.
+        body: plain data to send as JSON; None sends no body.
+    """
+    encoded_ids = {name: quote(value, safe="") for name, value in path_ids.items()}
+    url = base_url + path.format(**encoded_ids)
+    present = {name: value for name, value in query.items() if value is not None}
+    if present:
+        url += "?" + urlencode(present, quote_via=quote, safe="")
+    return Request(operation, url, None if body is None else msgspec.json.encode(body))
+
+
+def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], secret: str) -> Page[T]:
+    """Say what an answer means.
+
+    Args:
+        operation: what was asked for.
+        reply: the whole answer.
+        reader: decodes the items.
+        secret: the token; it is cut out of everything an error carries.
+
+    Raises:
+        ApiError: the status, or the body of a 2xx, tells of an error.
+        DecodeError: the answer cannot be trusted.
+    """
+    if not 200 <= reply.status < 300:  # noqa: PLR2004  the class of success
+        raise read_error(operation, reply, secret)
+    if not reply.body.strip():
+        return _empty_page(operation, reply)
+    envelope = reader.decode(operation.operation_id, reply.body)
+    response = envelope.response
+    if response is None:
+        raise DecodeError(f"{operation.operation_id}: the body has no response in it")
+    status = _read_status(response.status)
+    if _tells_of_error(response, status):
+        raise read_error(operation, reply, secret)
+    items = _read_items(operation, response, items_are_due=operation.method == "GET")
+    paging = response.pagination_info
+    return Page(
+        items,
+        reader.totals(operation.operation_id, items, reply.body),
+        _request_id(envelope, reply.headers),
+        status,
+        None if paging is None or paging.next_key in {None, ""} else str(paging.next_key),
+        None if paging is None else paging.total_count,
+    )
+
+
+def _empty_page(operation: Operation, reply: Reply) -> Page[Any]:
+    """A 2xx without a body is legal by the contract and means 'no items'.
+
+    Where only the closing of the connection ends the body, an empty one may as well be cut off.
+    """
+    headers = reply.headers
+    closes = headers.get("Connection", "").lower() == "close"
+    if closes and "Content-Length" not in headers and "Transfer-Encoding" not in headers:
+        raise DecodeError(
+            f"{operation.operation_id}: the connection closed before any body came, "
+            "and no header says that the body is empty"
+        )
+    return Page([], {}, _header_request_id(headers), None, None, None)
+
+
+def _tells_of_error(response: Response[Any], status: ResponseStatus | None) -> bool:
+    if status is not None and status.code is not None and status.code >= _FIRST_ERROR_STATUS:
+        return True
+    return bytes(response.errors) not in {b"null", b"[]", b""}
+
+
+def _read_items(operation: Operation, response: Response[T], *, items_are_due: bool) -> list[T]:
+    items, count = response.items, response.count
+    if items is msgspec.UNSET and items_are_due and count != 0:
+        raise DecodeError(f"{operation.operation_id}: the response has no items in it")
+    present = items or []
+    if count is not None and count != len(present):
+        raise DecodeError(
+            f"{operation.operation_id}: count says {count}, but {len(present)} items came"
+        )
+    return present
+
+
+def read_error(operation: Operation, reply: Reply, secret: str) -> ApiError:
+    """The error that an answer stands for, with all that it says and without the token."""
+    body = reply.body.replace(secret.encode(), _SECRET.encode()) if secret else reply.body
+    said = _said_of_error(body)
+    limited = any(code.lower() in _RATE_LIMIT_CODES for code in said.codes)
+    status = reply.status
+    if status < _FIRST_ERROR_STATUS and said.status is not None:
+        status = said.status
+    error_class = RateLimitedError if limited else _ERRORS_BY_STATUS.get(status)
+    if error_class is None:
+        error_class = ServerError if status >= _FIRST_SERVER_ERROR_STATUS else ApiError
+    request_id = said.request_id or _header_request_id(reply.headers)
+    return error_class(
+        status,
+        said.codes,
+        said.message,
+        request_id.replace(secret, _SECRET) if request_id and secret else request_id,
+        operation.operation_id,
+        retry_after_s(reply.headers, limited=error_class is RateLimitedError),
+        body[:_EXCERPT_BYTES].decode("utf-8", "replace"),
+    )
+
+
+@dataclass(slots=True)
+class _Said:
+    """What the body of an error says, as far as it says anything."""
+
+    status: int | None = None
+    codes: list[str] = field(default_factory=list)
+    message: str = ""
+    request_id: str | None = None
+
+
+def _said_of_error(body: bytes) -> _Said:
+    """Read an error's body, which may be an envelope, other JSON, HTML or nothing."""
+    said = _Said()
+    try:
+        envelope = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return said
+    if not isinstance(envelope, dict):
+        return said
+    request = envelope.get("request")
+    if isinstance(request, dict) and isinstance(request.get("id"), str | int):
+        said.request_id = str(request["id"])
+    response = envelope.get("response")
+    if not isinstance(response, dict):
+        return said
+    status = response.get("status")
+    messages: list[Any] = []
+    if isinstance(status, dict):
+        code = status.get("code")
+        if isinstance(code, int) and code >= _FIRST_ERROR_STATUS:
+            said.status = code
+        messages.append(status.get("message"))
+    errors = response.get("errors")
+    entries = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
+    said.codes = [str(entry["code"]) for entry in entries if entry.get("code") is not None]
+    # An entry's message says more than the status line's; a 429 has its text in `data`.
+    messages = [entry.get("message") for entry in entries] or [response.get("data"), *messages]
+    said.message = "; ".join(text for text in messages if isinstance(text, str))
+    return said
+
+
+def retry_after_s(headers: Mapping[str, str], *, limited: bool) -> float | None:
+    """Seconds that the server asks to wait; None where it does not say, or nothing sensible.
+
+    Retry-After comes from proxies, as seconds or as a date, which is held against the answer's own
+    Date so that this machine's clock does not matter. `X-RateLimit-Reset` counts seconds by the
+    vendor's documentation and comes with every answer, so it is a wait only of a limited one.
+    """
+    asked = headers.get("Retry-After")
+    if asked is not None:
+        wait_s = _seconds(asked)
+        if wait_s is None:
+            wait_s = _seconds_between(headers.get("Date"), asked)
+        if wait_s is not None:
+            return wait_s
+    return _seconds(headers.get("X-RateLimit-Reset")) if limited else None
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if isfinite(value) and value >= 0 else None
+
+
+def _seconds_between(earlier: str | None, later: str) -> float | None:
+    try:
+        gap = parsedate_to_datetime(later) - parsedate_to_datetime(earlier or "")
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(0.0, gap.total_seconds())
+
+
+def _read_status(raw: msgspec.Raw) -> ResponseStatus | None:
+    try:
+        return msgspec.json.decode(raw, type=ResponseStatus | None)
+    except msgspec.ValidationError:
+        return None
+
+
+class _RequestInfo(msgspec.Struct):
+    id: str | int | None = None
+
+
+_request_info_decoder = msgspec.json.Decoder(_RequestInfo)
+
+
+def _request_id(envelope: Envelope[Any], headers: Mapping[str, str]) -> str | None:
+    try:
+        request_id = _request_info_decoder.decode(envelope.request).id
+    except msgspec.ValidationError:  # a bare string, as in the contract's own example
+        request_id = None
+    return str(request_id) if request_id is not None else _header_request_id(headers)
+
+
+def _header_request_id(headers: Mapping[str, str]) -> str | None:
+    return next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
+
+
+class Pages(Generic[T]):
+    """The pages of one call, put together; it notices a page that repeats or is missing."""
+
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+        self._keys: set[str] = set()
+        self._items: list[T] = []
+        self._totals: dict[str, Decimal] = {}
+
+    def add(self, page: Page[T]) -> Answer[T] | None:
+        """Take the next page: the whole answer if it is the last, None where another follows.
+
+        Raises:
+            DecodeError: the key of the next page was met before, or the number of items is not
+                the one that the server counted.
+        """
+        self._items += page.items
+        for currency, amount in page.totals.items():
+            add_total(self._totals, currency, amount)
+        key = page.next_key
+        if key is not None:
+            if key in self._keys:
+                raise DecodeError(
+                    f"{self._operation.operation_id}: the key of page {len(self._keys) + 1} "
+                    "leads back to a page that was read"
+                )
+            self._keys.add(key)
+            return None
+        if page.total_count is not None and page.total_count != len(self._items):
+            raise DecodeError(
+                f"{self._operation.operation_id}: totalCount says {page.total_count}, "
+                f"but {len(self._items)} items came in {len(self._keys) + 1} pages"
+            )
+        return Answer(self._items, page.request_id, page.status, self._totals)
