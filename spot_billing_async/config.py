@@ -1,8 +1,9 @@
 """ClientConfig and its parts: frozen values, checked where they are made, units in the names."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import isfinite
+
+import msgspec
 
 from spot_billing_async.errors import ConfigError
 
@@ -22,8 +23,7 @@ def _check_seconds(name: str, value: object) -> None:
         raise ConfigError(f"{name}: {value!r} is not allowed; allowed: seconds above 0")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How often and how patiently an idempotent call is tried again.
 
     Attributes:
@@ -43,8 +43,7 @@ class RetryPolicy:
         _check_seconds("retry.backoff_cap_s", self.backoff_cap_s)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientConfig:
+class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of a client. Every value has a default that suits a service.
 
     Attributes:
@@ -67,7 +66,7 @@ class ClientConfig:
     deadline_s: float = 120.0
     max_response_bytes: int = 256 * 1024 * 1024
     allow_insecure: bool = False
-    path_overrides: Mapping[str, str] = field(default_factory=dict)
+    path_overrides: Mapping[str, str] = {}
     retry: RetryPolicy = RetryPolicy()
 
     def __post_init__(self) -> None:

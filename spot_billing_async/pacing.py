@@ -5,11 +5,10 @@ that comes before the reset of a refusal delays that reset. So a refusal is not 
 one call that met it: it closes the gate of its route for all calls of the credential until then.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(slots=True)
-class Gate:
+class Gate(msgspec.Struct):
     """The gate of one credential x route x method.
 
     Attributes:

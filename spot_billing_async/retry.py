@@ -9,7 +9,8 @@ together do not come back together. Where the server says how long to wait, its 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from spot_billing_async.config import RetryPolicy
 from spot_billing_async.errors import (
@@ -21,15 +22,13 @@ from spot_billing_async.errors import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(msgspec.Struct, frozen=True):
     """Send again, `after_s` seconds from now."""
 
     after_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(msgspec.Struct, frozen=True):
     """Do not send again; `reason` says why, in words for a log."""
 
     reason: str

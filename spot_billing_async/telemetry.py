@@ -1,10 +1,9 @@
 """What a call tells about itself while it runs."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(msgspec.Struct):
     """Requests counted as they are sent, so that a call that fails or is cancelled is counted too.
 
     Attributes:

@@ -5,7 +5,6 @@ Down: an operation and its parameters become a `Request`. Up: status, headers an
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from math import isfinite
@@ -205,12 +204,11 @@ def read_error(operation: Operation, reply: Reply, secret: str) -> ApiError:
     )
 
 
-@dataclass(slots=True)
-class _Said:
+class _Said(msgspec.Struct):
     """What the body of an error says, as far as it says anything."""
 
     status: int | None = None
-    codes: list[str] = field(default_factory=list)
+    codes: list[str] = []
     message: str = ""
     request_id: str | None = None
 

@@ -1,10 +1,11 @@
 """What becomes of a slice, and of the whole pull."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
 
 from spot_billing_async.errors import SpotBillingError
 from spot_billing_async.models import CostQuery
@@ -22,8 +23,7 @@ class SliceState(IntEnum):
     FAILED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched(Generic[T]):
+class Fetched(msgspec.Struct, Generic[T], frozen=True):
     """A slice that was answered, completely.
 
     Attributes:
@@ -41,8 +41,7 @@ class Fetched(Generic[T]):
     elapsed_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """A slice that was given up; the others go on.
 
     Attributes:
@@ -65,8 +64,7 @@ class Unfinished(NamedTuple):
     started: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PullReport:
+class PullReport(msgspec.Struct, frozen=True, kw_only=True):
     """The books of a pull: `planned == ok + empty + failed + cancelled + not_started`.
 
     Attributes:
