@@ -51,8 +51,8 @@ def checked_ids(field: str, values: Iterable[object]) -> tuple[str, ...]:
         ConfigError: names the field, the place and the value; also for a bare string, whose
             characters are hardly meant.
     """
-    if isinstance(values, str):
-        raise ConfigError(f"{field}: {values!r} is one text; allowed: a list of ids")
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ConfigError(f"{field}: {values!r} is no list; allowed: a list of ids")
     return tuple(
         dict.fromkeys(checked_id(f"{field}[{i}]", value) for i, value in enumerate(values))
     )

@@ -70,10 +70,10 @@ def check_path_overrides(overrides: Mapping[str, str]) -> None:
                 f"path_overrides: {operation_id!r} is no operationId; "
                 f"allowed: {', '.join(OPERATIONS)}"
             )
-        if not path.startswith("/") or any(mark in path for mark in "?#\r\n\0 \\"):
+        if not path.startswith("/") or not _is_plain(path):
             raise ConfigError(
                 f"path_overrides[{operation_id!r}]: {path!r} is not usable; "
-                "allowed: a path that starts with '/', without query, fragment or spaces"
+                "allowed: printable ASCII that starts with '/', without query, fragment or spaces"
             )
         if _parameters(path) != _parameters(operation.path):
             raise ConfigError(
@@ -82,8 +82,14 @@ def check_path_overrides(overrides: Mapping[str, str]) -> None:
             )
 
 
-def _parameters(path: str) -> list[str]:
+def _is_plain(path: str) -> bool:
+    return path.isascii() and path.isprintable() and not any(mark in path for mark in "?# \\")
+
+
+def _parameters(path: str) -> list[tuple[str, str, str]]:
+    """Each parameter with what `format` would do to it: nothing, in the contract's paths."""
     try:
-        return sorted(name for _, name, _, _ in Formatter().parse(path) if name is not None)
+        parsed = list(Formatter().parse(path))
     except ValueError:
-        return ["not a path template"]
+        return [(path, "no", "template")]
+    return sorted((name, spec or "", kind or "") for _, name, spec, kind in parsed if name)

@@ -21,6 +21,8 @@ from spot_billing_async.errors import (
     TransportError,
 )
 
+_DOUBLINGS = 100  # far past any cap; more would overflow a float
+
 
 class Retry(msgspec.Struct, frozen=True):
     """Send again, `after_s` seconds from now."""
@@ -59,7 +61,8 @@ def decide(
         return GiveUp("the server may have acted on it")
     if attempt >= policy.max_attempts:
         return GiveUp(f"{attempt} attempts were made")
-    bound_s = min(policy.backoff_cap_s, policy.backoff_base_s * 2.0 ** (attempt - 1))
+    doubled = 2.0 ** min(attempt - 1, _DOUBLINGS)
+    bound_s = min(policy.backoff_cap_s, policy.backoff_base_s * doubled)
     asked_s = failure.retry_after_s if isinstance(failure, ApiError) else None
     after_s = (asked_s or 0.0) + random() * bound_s
     if after_s >= left_s:

@@ -151,14 +151,15 @@ def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], secret:
 def _empty_page(operation: Operation, reply: Reply) -> Page[Any]:
     """A 2xx without a body is legal by the contract and means 'no items'.
 
-    Where only the closing of the connection ends the body, an empty one may as well be cut off.
+    Where only the closing of the connection ends the body, or where it was compressed, an empty
+    one may as well be cut off.
     """
     headers = reply.headers
     closes = headers.get("Connection", "").lower() == "close"
-    if closes and "Content-Length" not in headers and "Transfer-Encoding" not in headers:
+    has_length = "Content-Length" in headers or "Transfer-Encoding" in headers
+    if (closes and not has_length) or headers.get("Content-Encoding", "identity") != "identity":
         raise DecodeError(
-            f"{operation.operation_id}: the connection closed before any body came, "
-            "and no header says that the body is empty"
+            f"{operation.operation_id}: no body came, and nothing tells that it was not cut off"
         )
     return Page([], {}, _header_request_id(headers), None, None, None)
 
@@ -229,19 +230,22 @@ def _said_of_error(body: bytes) -> _Said:
     if not isinstance(response, dict):
         return said
     status = response.get("status")
-    messages: list[Any] = []
     if isinstance(status, dict):
         code = status.get("code")
         if isinstance(code, int) and code >= _FIRST_ERROR_STATUS:
             said.status = code
-        messages.append(status.get("message"))
+        said.message = _text(status.get("message"))
     errors = response.get("errors")
     entries = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
     said.codes = [str(entry["code"]) for entry in entries if entry.get("code") is not None]
     # An entry's message says more than the status line's; a 429 has its text in `data`.
-    messages = [entry.get("message") for entry in entries] or [response.get("data"), *messages]
-    said.message = "; ".join(text for text in messages if isinstance(text, str))
+    entry_messages = "; ".join(filter(None, (_text(entry.get("message")) for entry in entries)))
+    said.message = entry_messages or _text(response.get("data")) or said.message
     return said
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def retry_after_s(headers: Mapping[str, str], *, limited: bool) -> float | None:

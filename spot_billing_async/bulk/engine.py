@@ -88,9 +88,11 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         assert self._group is not None  # noqa: S101  entered before it is left
         self._group.cancel_scope.cancel()
         try:
-            # The caller's own exception is not shown to the group, which would wrap it.
+            # The caller's own exception is not shown to the group, which would wrap it; nor does
+            # the group's answer count then: it says that the cancelling above is dealt with.
             if isinstance(error, Exception):
-                return await self._group.__aexit__(None, None, None)
+                await self._group.__aexit__(None, None, None)
+                return None
             return await self._group.__aexit__(kind, error, trace)
         finally:
             self._ended_s = self._clock()

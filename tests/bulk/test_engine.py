@@ -1,0 +1,282 @@
+"""The pull: crew, outcomes, books. No HTTP: `fetch` is a function of the test."""
+
+import asyncio
+from datetime import date
+from decimal import Decimal
+from weakref import ref
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spot_billing_async import (
+    ConfigError,
+    CostPlan,
+    CostQuery,
+    Failed,
+    Fetched,
+    PullReport,
+    PullRun,
+    TransportError,
+)
+from spot_billing_async.models.envelope import Answer
+from spot_billing_async.telemetry import Tally
+
+EMPTY: Answer[str] = Answer([], "r", None, {})
+
+
+def plan_of(slices: int) -> CostPlan:
+    return CostPlan.build([f"a{i}" for i in range(slices)], date(2018, 1, 1), date(2018, 1, 1))
+
+
+def answer(cost: str, currency: str = "USD") -> Answer[str]:
+    return Answer([cost], f"r{cost}", None, {currency: Decimal(cost)})
+
+
+def index_of(query: CostQuery) -> int:
+    assert query.account_id is not None
+    return int(query.account_id[1:])
+
+
+def adds_up(report: PullReport) -> bool:
+    return report.planned == (
+        report.ok + report.empty + report.failed + report.cancelled + report.not_started
+    )
+
+
+async def mixed(query: CostQuery, tally: Tally) -> Answer[str]:
+    """Every third slice is empty, every third fails, every third costs a tenth."""
+    tally.sent(1)
+    await anyio.lowlevel.checkpoint()
+    match index_of(query) % 3:
+        case 0:
+            return EMPTY
+        case 1:
+            tally.sent(2)
+            raise TransportError("reset")
+        case _:
+            return answer("0.1")
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_every_slice_has_one_outcome(ordered: bool) -> None:
+    """One failure never stops the others; the report counts each slice once, exactly."""
+    async with PullRun(plan_of(30), mixed, crew_size=4, ordered=ordered) as run:
+        outcomes = [outcome async for outcome in run]
+    assert sorted(index_of(o.query) for o in outcomes) == list(range(30))
+    if ordered:
+        assert [o.query for o in outcomes] == list(plan_of(30))
+    report = run.report
+    assert (report.ok, report.empty, report.failed) == (10, 10, 10)
+    assert (report.cancelled, report.not_started) == (0, 0)
+    assert (report.rows, report.totals) == (10, {"USD": Decimal("1.0")})
+    assert (report.requests, report.retries) == (40, 10)
+    assert adds_up(report)
+    assert not report.complete
+    failed = [o for o in outcomes if isinstance(o, Failed)]
+    assert {(str(o.error), o.attempts) for o in failed} == {("reset", 2)}
+    assert list(run.unfinished()) == []
+
+
+async def test_the_crew_is_fixed() -> None:
+    """Never more slices at once than the crew has workers, and no task a slice."""
+    busy = 0
+    most = 0
+
+    async def fetch(_: CostQuery, __: Tally) -> Answer[str]:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await anyio.lowlevel.checkpoint()
+        busy -= 1
+        return EMPTY
+
+    before = len(asyncio.all_tasks())
+    async with PullRun(plan_of(50), fetch, crew_size=5) as run:
+        await anext(run)
+        assert len(asyncio.all_tasks()) - before <= 5 + 1
+        async for _ in run:
+            pass
+    assert most == 5
+    assert len(asyncio.all_tasks()) == before
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_a_reader_that_does_not_read_stops_the_crew(ordered: bool) -> None:
+    """Back-pressure: what is fetched ahead is bounded by the crew, not by the plan."""
+    asked = 0
+
+    async def fetch(_: CostQuery, __: Tally) -> Answer[str]:
+        nonlocal asked
+        asked += 1
+        return EMPTY
+
+    async with PullRun(plan_of(1000), fetch, crew_size=4, ordered=ordered) as run:
+        await anyio.wait_all_tasks_blocked()
+        assert asked <= 4 * 2 + 4
+        async for _ in run:
+            pass
+    assert run.report.empty == 1000
+
+
+@given(st.integers(1, 12), st.integers(0, 12), st.integers(1, 4), st.booleans())
+def test_leaving_early_counts_the_rest(
+    slices: int, read: int, crew_size: int, ordered: bool
+) -> None:
+    """Wherever the block is left, the report adds up and names each slice that is missing."""
+
+    async def main() -> None:
+        seen: list[CostQuery] = []
+        async with PullRun(plan_of(slices), mixed, crew_size=crew_size, ordered=ordered) as run:
+            seen += [(await anext(run)).query for _ in range(min(read, slices))]
+            assert adds_up(run.report)
+        assert adds_up(run.report)
+        missing = [unfinished.query for unfinished in run.unfinished()]
+        assert set(missing) | set(seen) == set(plan_of(slices))
+        assert len(missing) + len(seen) == slices
+        started = sum(unfinished.started for unfinished in run.unfinished())
+        assert started == run.report.cancelled
+        assert run.report.rows == sum(index_of(query) % 3 == 2 for query in seen)
+
+    anyio.run(main)
+
+
+async def test_a_cancelled_fetch_is_counted() -> None:
+    """Requests of slices that were cut short are in the report; the slices are 'cancelled'."""
+
+    async def fetch(_: CostQuery, tally: Tally) -> Answer[str]:
+        tally.sent(1)
+        await anyio.sleep_forever()
+        return EMPTY
+
+    async with PullRun(plan_of(10), fetch, crew_size=3) as run:
+        await anyio.wait_all_tasks_blocked()
+    report = run.report
+    assert (report.requests, report.cancelled, report.not_started) == (3, 3, 7)
+
+
+async def test_the_callers_exception_passes_unchanged() -> None:
+    """What the block raises is not wrapped in a group."""
+    run = PullRun(plan_of(10), mixed, crew_size=3)
+
+    async def pull() -> None:
+        async with run:
+            await anext(run)
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await pull()
+    assert adds_up(run.report)
+
+
+@pytest.mark.parametrize("native", [False, True])
+async def test_cancelling_the_caller_ends_the_run(native: bool) -> None:
+    """Cancelled by the event loop or by a cancel scope, no task is left and the report adds up."""
+    runs: list[PullRun[str]] = []
+
+    async def fetch(_: CostQuery, __: Tally) -> Answer[str]:
+        await anyio.sleep_forever()
+        return EMPTY
+
+    async def pull() -> None:
+        async with PullRun(plan_of(10), fetch, crew_size=3) as run:
+            runs.append(run)
+            async for _ in run:
+                pass
+
+    before = asyncio.all_tasks()
+    if native:
+        task = asyncio.create_task(pull())
+        await anyio.wait_all_tasks_blocked()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    else:
+        async with anyio.create_task_group() as group:
+            group.start_soon(pull)
+            await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+    assert asyncio.all_tasks() == before
+    assert adds_up(runs[0].report)
+    assert runs[0].report.cancelled == 3
+
+
+async def test_a_deadline_of_the_caller_ends_the_run() -> None:
+    """`asyncio.timeout` around a pull ends in TimeoutError, as it does around anything else."""
+
+    async def fetch(_: CostQuery, __: Tally) -> Answer[str]:
+        await anyio.sleep_forever()
+        return EMPTY
+
+    async def pull() -> None:
+        async with asyncio.timeout(0), PullRun(plan_of(4), fetch, crew_size=2) as run:
+            await anext(run)
+
+    with pytest.raises(TimeoutError):
+        await pull()
+
+
+async def test_a_bug_in_fetch_is_not_swallowed() -> None:
+    """What is no SpotBillingError is a bug: it ends the run, loudly."""
+
+    async def fetch(_: CostQuery, __: Tally) -> Answer[str]:
+        raise ZeroDivisionError
+
+    with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
+        async with PullRun(plan_of(1), fetch, crew_size=2) as run:
+            async for _ in run:
+                pass
+
+
+async def test_a_run_is_entered_once_and_read_inside() -> None:
+    """Using it otherwise is told, instead of waiting for ever."""
+    run = PullRun(plan_of(2), mixed, crew_size=2)
+    with pytest.raises(ConfigError, match="inside its 'async with'"):
+        await anext(run)
+    assert run.report.not_started == 2
+    async with run:
+        pass
+    with pytest.raises(ConfigError, match="inside its 'async with'"):
+        await anext(run)
+    with pytest.raises(ConfigError, match="entered before"):
+        async with run:
+            pass
+
+
+async def test_totals_of_currencies_are_kept_apart() -> None:
+    """One total a currency; elapsed time is read on the clock that is given."""
+    now_s = 0.0
+
+    def clock() -> float:
+        nonlocal now_s
+        now_s += 1
+        return now_s
+
+    async def fetch(query: CostQuery, _: Tally) -> Answer[str]:
+        return answer("1.5", "EUR") if index_of(query) % 2 else answer("-0.25")
+
+    async with PullRun(plan_of(4), fetch, crew_size=1, clock=clock) as run:
+        outcomes = [outcome async for outcome in run]
+    assert run.report.totals == {"EUR": Decimal("3.0"), "USD": Decimal("-0.50")}
+    assert all(outcome.elapsed_s == 1 for outcome in outcomes)
+    assert run.report.elapsed_s == run.report.elapsed_s > 0
+
+
+async def test_outcomes_are_not_kept() -> None:
+    """Memory of a streamed pull does not grow: what was handed over is the reader's alone."""
+
+    class Big(list[str]):
+        """A list that can be watched."""
+
+    made: list[ref[Big]] = []
+
+    async def fetch(_: CostQuery, __: Tally) -> Answer[str]:
+        items = Big(["1"])
+        made.append(ref(items))
+        return Answer(items, None, None, {})
+
+    async with PullRun(plan_of(300), fetch, crew_size=4) as run:
+        async for outcome in run:
+            assert isinstance(outcome, Fetched)
+            assert sum(watched() is not None for watched in made) <= 4 * 2 + 4 + 2

@@ -1,0 +1,109 @@
+"""Handing outcomes over."""
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spot_billing_async.bulk.handover import Handover
+
+
+async def settle() -> None:
+    """Let every other task run until it waits."""
+    await anyio.wait_all_tasks_blocked()
+
+
+@given(st.permutations(range(12)), st.integers(1, 4), st.booleans())
+def test_everything_arrives_once_and_in_order(
+    arrival: list[int], capacity: int, ordered: bool
+) -> None:
+    """Each value comes out once; with `ordered`, by index, whatever the order of arrival."""
+
+    async def main() -> list[int]:
+        handover: Handover[int] = Handover(capacity, ordered=ordered)
+        got: list[int] = []
+
+        async def produce() -> None:
+            async with anyio.create_task_group() as producers:
+                for index in arrival:
+                    producers.start_soon(handover.put, index, index)
+            handover.close()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(produce)
+            try:
+                while True:
+                    got.append(await handover.get())
+            except StopAsyncIteration:
+                pass
+        return got
+
+    got = anyio.run(main)
+    assert sorted(got) == list(range(12))
+    if ordered:
+        assert got == sorted(got)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_no_more_than_capacity_is_kept(ordered: bool) -> None:
+    """Who comes when it is full waits until the reader took one."""
+    handover: Handover[int] = Handover(2, ordered=ordered)
+    done: list[int] = []
+
+    async def put(index: int) -> None:
+        await handover.put(index, index)
+        done.append(index)
+
+    async with anyio.create_task_group() as group:
+        for index in range(4):
+            group.start_soon(put, index)
+        await settle()
+        assert done == [0, 1]
+        assert await handover.get() == 0
+        await settle()
+        assert done == [0, 1, 2]
+        assert await handover.get() == 1
+        await settle()
+        assert done == [0, 1, 2, 3]
+
+
+async def test_the_one_that_is_due_never_waits() -> None:
+    """In plan order a full house of later slices does not lock the due one out."""
+    handover: Handover[str] = Handover(2, ordered=True)
+    async with anyio.create_task_group() as group:
+        for index in (3, 2, 1):
+            group.start_soon(handover.put, index, str(index))
+        await settle()
+        await handover.put(0, "0")
+        assert [await handover.get() for _ in range(4)] == ["0", "1", "2", "3"]
+
+
+async def test_a_reader_that_gives_up_waiting_loses_nothing() -> None:
+    """A cancelled `get` leaves the value for the next one."""
+    handover: Handover[int] = Handover(1, ordered=False)
+    with anyio.move_on_after(0):
+        await handover.get()
+    await handover.put(0, 7)
+    assert await handover.get() == 7
+
+
+async def test_two_readers_share_the_values() -> None:
+    """Each value goes to one of them; closing ends both."""
+    handover: Handover[int] = Handover(1, ordered=False)
+    got: list[int] = []
+
+    async def read() -> None:
+        try:
+            while True:
+                got.append(await handover.get())
+        except StopAsyncIteration:
+            pass
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        group.start_soon(read)
+        for index in range(5):
+            await handover.put(index, index)
+            await settle()
+        handover.close()
+    assert got == [0, 1, 2, 3, 4]

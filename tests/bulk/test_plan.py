@@ -1,0 +1,88 @@
+"""Planning a pull."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spot_billing_async import BillingAccount, ConfigError, CostPlan, CostQuery
+
+FROM, TO = date(2018, 10, 1), date(2018, 11, 30)
+
+
+def build(**changed: Any) -> CostPlan:
+    return CostPlan.build(**{"accounts": ["a"], "from_date": FROM, "to_date": TO, **changed})
+
+
+def test_a_plan_is_accounts_times_windows() -> None:
+    """All windows of an account, then those of the next one."""
+    plan = build(accounts=["a", "b"], group_by="service")
+    assert list(plan) == [
+        CostQuery(account_id=a, from_date=start, to_date=end, group_by="service")
+        for a in ("a", "b")
+        for start, end in ((FROM, date(2018, 10, 31)), (date(2018, 11, 1), TO))
+    ]
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.data())
+def test_a_plan_is_a_sequence(accounts: int, days: int, data: st.DataObject) -> None:
+    """Length, iteration, indexing from both ends, and slicing agree."""
+    plan = build(
+        accounts=[f"a{i}" for i in range(accounts)], to_date=date(2018, 10, days), window="day"
+    )
+    queries = list(plan)
+    assert len(plan) == len(queries) == len(set(queries)) == accounts * days
+    index = data.draw(st.integers(-len(plan), len(plan) - 1))
+    assert plan[index] == queries[index]
+    assert plan[index:] == queries[index:]
+    with pytest.raises(IndexError):
+        plan[len(plan)]
+
+
+def test_a_large_plan_is_not_laid_out() -> None:
+    """A million slices are an arithmetic, not a list."""
+    plan = build(accounts=(f"a{i}" for i in range(10_000)), to_date=date(2019, 1, 8), window="day")
+    assert len(plan) == 1_000_000
+    assert plan[-1].account_id == "a9999"
+
+
+def test_an_account_named_twice_is_asked_once() -> None:
+    """Its costs would count twice."""
+    assert build(accounts=["b", "a", "b"]).accounts == ("b", "a")
+
+
+def test_accounts_may_be_any_iterable_of_ids() -> None:
+    """Ids keep leading zeros and slashes."""
+    ids = ["011254002932", "/subscriptions/x"]
+    listed = [BillingAccount(account_id=i) for i in ids]
+    assert build(accounts=(account.account_id for account in listed)).accounts == tuple(ids)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"accounts": []}, "accounts: the list is empty; allowed: at least one"),
+        ({"accounts": "abc"}, "accounts: 'abc' is no list; allowed: a list of ids"),
+        ({"accounts": ["a", ""]}, r"accounts\[1\]: '' is no id; allowed"),
+        ({"accounts": [None]}, r"accounts\[0\]: None is no id; allowed"),
+        ({"accounts": [7]}, r"accounts\[0\]: 7 is no id"),
+        ({"accounts": 7}, "accounts: 7 is no list"),
+        ({"accounts": ["a\r\nb"]}, r"accounts\[0\]: 'a\\r\\nb' is no id"),
+        ({"from_date": date(2018, 12, 1)}, "from_date: 2018-12-01 is after to_date 2018-11-30"),
+        ({"from_date": datetime(2018, 10, 1, tzinfo=UTC)}, "from_date: .* is no day; allowed"),
+        ({"to_date": "2018-11-30"}, "to_date: '2018-11-30' is no day"),
+        ({"to_date": None}, "to_date: None is no day"),
+        ({"group_by": "tag"}, "group_by: 'tag' is unknown; allowed: account, service"),
+        ({"group_by": ["service"]}, r"group_by: \['service'\] is unknown"),
+        ({"window": "year"}, "window: 'year' is unknown; allowed: day, week"),
+        ({"window": 0}, "window: 0 is unknown"),
+        ({"window": True}, "window: True is unknown"),
+        ({"window": 1.5}, "window: 1.5 is unknown"),
+    ],
+)
+def test_bad_input_is_refused_by_name(changed: dict[str, Any], message: str) -> None:
+    """The error names the argument, the value, and what is allowed."""
+    with pytest.raises(ConfigError, match=message):
+        build(**changed)

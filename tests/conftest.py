@@ -1,0 +1,31 @@
+"""What many tests stand on: a quiet environment, and the real bills."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees a token, an account or a credentials file of whoever runs it."""
+    for name in (
+        "TOKEN",
+        "ACCOUNT",
+        "BASE_URL",
+        "PROFILE",
+        "CREDENTIALS_PROFILE",
+        "SHARED_CREDENTIALS_FILE",
+        "CREDENTIALS_FILE",
+    ):
+        monkeypatch.delenv(f"SPOTINST_{name}", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of the contract and of real bills, which the project does not ship."""
+    if not SHARED.is_dir():
+        pytest.skip("the contract and the real bills are not beside this checkout")
+    return SHARED

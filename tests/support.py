@@ -1,0 +1,57 @@
+"""Servers with a script, on loopback sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def serve(handler: Handler) -> AsyncIterator[str]:
+    """Serve every request with one handler; yields the base URL."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handle_signals=False)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def serve_raw(*answers: bytes, close: bool = True) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Answer each connection with the next bytes, whatever is asked; the last ones serve the rest.
+
+    Yields the base URL and the heads of the requests that came.
+    """
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(answers[min(len(heads), len(answers)) - 1])
+            await writer.drain()
+            if not close:
+                await reader.read()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", heads
+    finally:
+        server.close()
+
+
+def http(body: bytes, *headers: str, status: str = "200 OK", length: int | None = None) -> bytes:
+    """The bytes of an answer, with the length of its body or the one that is claimed."""
+    size = len(body) if length is None else length
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {size}", *headers, "", ""]
+    return "\r\n".join(head).encode() + body

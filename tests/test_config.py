@@ -1,0 +1,50 @@
+"""Limits are checked where they are made."""
+
+import pytest
+
+from spot_billing_async import ClientConfig, ConfigError, RetryPolicy, SpotBillingClient
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, None, "8"])
+def test_counts_are_whole_numbers_from_one(value: object) -> None:
+    """The error names the field, the value, and what is allowed."""
+    with pytest.raises(ConfigError, match=r"max_concurrency: .* allowed: a whole number from 1"):
+        ClientConfig(max_concurrency=value)  # type: ignore[arg-type]  # what is tested
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), None, "30", True])
+def test_times_are_finite_seconds_above_zero(value: object) -> None:
+    """A deadline that never comes, or came already, is refused."""
+    with pytest.raises(ConfigError, match=r"deadline_s: .* allowed: seconds above 0"):
+        ClientConfig(deadline_s=value)  # type: ignore[arg-type]  # what is tested
+
+
+def test_the_retry_policy_is_checked_as_well() -> None:
+    """Parts of the configuration name themselves in their errors."""
+    with pytest.raises(ConfigError, match=r"retry\.max_attempts: 0"):
+        RetryPolicy(max_attempts=0)
+
+
+def test_values_are_frozen() -> None:
+    """A configuration that clients share cannot change under them."""
+    with pytest.raises(AttributeError):
+        ClientConfig().deadline_s = 1  # type: ignore[misc]  # what is tested
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"getCosts": "/x"},
+        {"getCostAnalysis": "cost"},
+        {"getCostAnalysis": "/cost?x=1"},
+        {"getCostAnalysis": "/cost/{accountId}"},
+        {"getAccountFamily": "/family"},
+        {"getAccountFamily": "/family/{familyId}/{familyId}"},
+        {"getAccountFamily": "/family/{familyId"},
+        {"getAccountFamily": "/family/{familyId!r}"},
+    ],
+)
+def test_a_path_override_must_fit_its_operation(overrides: dict[str, str]) -> None:
+    """Unknown operations, queries in paths and other parameters than the contract's are refused."""
+    with pytest.raises(ConfigError, match="path_overrides"):
+        SpotBillingClient("t", config=ClientConfig(path_overrides=overrides))

@@ -1,0 +1,172 @@
+"""Where token, account and base URL come from."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from spot_billing_async import ConfigError, SpotBillingClient, TransportError
+from spot_billing_async.credentials import Credential, Settings, checked_base_url, resolve
+
+SECRET = "not-a-real-token"
+
+
+def settings(
+    environ: Mapping[str, str], token: str | None = None, account_id: str | None = None
+) -> Settings:
+    return resolve(token, account_id, None, allow_insecure=False, environ=environ)
+
+
+async def token_of(found: Settings) -> str:
+    return (await found.credential.authorization()).removeprefix("Bearer ")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "credentials"
+    path.write_text(
+        "[default]\ntoken = file-%token\naccount = act-file\n[other]\ntoken = other-token\n"
+    )
+    return path
+
+
+async def test_arguments_beat_the_environment_beats_the_file(file: Path) -> None:
+    """Each field is taken from the first place that has it."""
+    at = {"SPOTINST_SHARED_CREDENTIALS_FILE": str(file)}
+    from_file = settings(at)
+    assert (await token_of(from_file), from_file.account_id) == ("file-%token", "act-file")
+    mixed = settings({**at, "SPOTINST_TOKEN": "env-token"})
+    assert (await token_of(mixed), mixed.account_id) == ("env-token", "act-file")
+    env = {**at, "SPOTINST_TOKEN": "env-token", "SPOTINST_ACCOUNT": "act-env"}
+    assert settings(env).account_id == "act-env"
+    given = settings(env, "argument", "act-argument")
+    assert (await token_of(given), given.account_id) == ("argument", "act-argument")
+
+
+@pytest.mark.parametrize("name", ["SPOTINST_PROFILE", "SPOTINST_CREDENTIALS_PROFILE"])
+async def test_a_named_profile_beats_the_environments_token(file: Path, name: str) -> None:
+    """Who asks for a profile means it; what the profile lacks comes from [default]."""
+    found = settings(
+        {"SPOTINST_CREDENTIALS_FILE": str(file), "SPOTINST_TOKEN": "env-token", name: "other"}
+    )
+    assert (await token_of(found), found.account_id) == ("other-token", "act-file")
+
+
+def test_a_profile_that_is_not_there_is_an_error(file: Path, tmp_path: Path) -> None:
+    """Neither a missing profile nor a missing file falls back to other credentials."""
+    env = {"SPOTINST_PROFILE": "nobody", "SPOTINST_TOKEN": "env-token"}
+    with pytest.raises(ConfigError, match=r"'nobody' is not in .*allowed: default, other"):
+        settings({**env, "SPOTINST_CREDENTIALS_FILE": str(file)})
+    with pytest.raises(ConfigError, match="is missing"):
+        settings({**env, "SPOTINST_CREDENTIALS_FILE": str(tmp_path / "none")})
+
+
+async def test_the_file_may_be_yaml(file: Path) -> None:
+    """One of the vendor's tools writes the same keys as YAML."""
+    file.write_text(f"default:\n  token: {SECRET}\n  account: 'act-1'\nother:\n  token: x\n")
+    found = settings({"SPOTINST_CREDENTIALS_FILE": str(file)})
+    assert (await token_of(found), found.account_id) == (SECRET, "act-1")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [f"[default\ntoken={SECRET}\n".encode(), f"[default]\n{SECRET}\n".encode(), b"\xff[a]"],
+)
+def test_a_broken_file_is_told_without_its_content(file: Path, content: bytes) -> None:
+    """What a parser says of a line would show the token that may stand on it."""
+    file.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        settings({"SPOTINST_CREDENTIALS_FILE": str(file)})
+    assert SECRET not in repr(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_no_token_anywhere_is_told_with_the_places_to_put_it() -> None:
+    """The error names the argument, the variable and the file."""
+    with pytest.raises(ConfigError, match=r"SPOTINST_TOKEN.*\.spotinst/credentials"):
+        SpotBillingClient()
+
+
+@pytest.mark.parametrize("bad", ["", "  ", "a b", "a\r\nX: y", "töken", "a\0b"])
+def test_a_token_that_could_change_the_request_is_refused_and_not_shown(bad: str) -> None:
+    """Control characters, spaces and non-ASCII never reach a header, nor the message."""
+    with pytest.raises(ConfigError) as caught:
+        Credential(bad)
+    assert not bad.strip() or bad not in str(caught.value)
+
+
+def test_a_credential_does_not_show_or_pickle_its_token() -> None:
+    """Neither repr, nor str, nor a pickle holds it; neither does the client's repr."""
+    credential = Credential(SECRET)
+    assert SECRET not in f"{credential!r} {credential} {SpotBillingClient(SECRET)!r}"
+    with pytest.raises(TypeError):
+        pickle.dumps(credential)
+
+
+async def test_a_provider_is_asked_before_every_request() -> None:
+    """A provider's token is checked like any other; its failure is a TransportError."""
+    answers = iter(["one", "two", "a b"])
+
+    async def provider() -> str:
+        try:
+            return next(answers)
+        except StopIteration:
+            raise OSError("no more") from None
+
+    credential = Credential(provider)
+    assert await credential.authorization() == "Bearer one"
+    assert await credential.authorization() == "Bearer two"
+    with pytest.raises(ConfigError, match="provider"):
+        await credential.authorization()
+    with pytest.raises(TransportError, match="OSError") as caught:
+        await credential.authorization()
+    assert not caught.value.sent
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://api.example.com/", "http://localhost:8080", "http://127.0.0.9", "http://[::1]:1/x"],
+)
+def test_https_and_loopback_are_allowed(url: str) -> None:
+    """A base URL may have a port and a path; a slash at its end is dropped."""
+    assert checked_base_url(url, allow_insecure=False) == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.example.com",
+        "http://127.0.0.1.example.com",
+        "http://localhost.example.com",
+        "https://user:secret@example.com",
+        "https://example.com?x=1",
+        "https://example.com#x",
+        "https://exa mple.com",
+        "https://example.com\r\nX: y",
+        "https://example.com\\@evil.example",
+        "https://",
+        "https://example.com:port",
+        "ftp://example.com",
+        "example.com",
+    ],
+)
+def test_other_base_urls_are_refused(url: str) -> None:
+    """The token goes to a host that is named without doubt, and encrypted."""
+    with pytest.raises(ConfigError, match="base_url") as caught:
+        checked_base_url(url, allow_insecure=False)
+    assert "secret" not in str(caught.value)
+
+
+def test_plain_http_can_be_allowed() -> None:
+    """Who says so may send the token in the clear."""
+    url = "http://api.example.com"
+    assert checked_base_url(url, allow_insecure=True) == url
+
+
+def test_the_base_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SPOTINST_BASE_URL serves where no argument is given; the contract's server is the default."""
+    assert SpotBillingClient("t").base_url == "https://api.spotinst.io"
+    monkeypatch.setenv("SPOTINST_BASE_URL", "http://localhost:1")
+    assert SpotBillingClient("t").base_url == "http://localhost:1"
+    assert SpotBillingClient("t", base_url="http://[::1]:2").base_url == "http://[::1]:2"

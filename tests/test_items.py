@@ -1,0 +1,116 @@
+"""Decoding items."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spot_billing_async import BillingAccount, ConfigError, CostItem, DecodeError
+from spot_billing_async.items import reader_for
+
+
+def envelope(*items: str) -> bytes:
+    return f'{{"response":{{"items":[{",".join(items)}]}}}}'.encode()
+
+
+def items_of(item_type: type[Any], *items: str) -> list[Any]:
+    response = reader_for(item_type).decode("op", envelope(*items)).response
+    assert response is not None
+    assert isinstance(response.items, list)
+    return response.items
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**12), max_value=10**12))
+def test_amounts_are_the_decimals_of_the_text(amount: Decimal) -> None:
+    """A number or a string becomes the Decimal that its digits say, never by way of a float."""
+    text = str(amount).lower()
+    number, string = items_of(CostItem, f'{{"cost":{text}}}', f'{{"cost":"{text}"}}')
+    assert number.cost == string.cost == amount
+
+
+def test_ids_may_be_integers() -> None:
+    """An id that comes as a JSON integer is the same id as text; the rows beside it are kept."""
+    items = items_of(
+        CostItem, '{"accountId":500123,"cost":0.10}', '{"accountId":"011254002932","cost":1}'
+    )
+    assert [item.account_id for item in items] == ["500123", "011254002932"]
+    assert [str(item.cost) for item in items] == ["0.10", "1"]
+    assert items_of(BillingAccount, '{"accountId":1,"billingAccountId":2}') == [
+        BillingAccount(account_id="1", billing_account_id="2")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("2018-10-01", date(2018, 10, 1)),
+        ("2018-10-01T00:00:00Z", date(2018, 10, 1)),
+        ("2018-10-01T00:00:00.000", date(2018, 10, 1)),
+        ("2018-10-01T23:00:00-05:00", date(2018, 10, 2)),
+    ],
+)
+def test_a_date_time_stands_for_its_utc_day(text: str, day: date) -> None:
+    """Days come as dates or as date-times; a zone is heeded."""
+    (item,) = items_of(CostItem, f'{{"date":"{text}","cost":1}}')
+    assert item.date == day
+    assert not isinstance(item.date, datetime)
+
+
+def test_unknown_fields_and_values_never_fail() -> None:
+    """What the server adds, or spells otherwise, does not stop a pull."""
+    (item,) = items_of(CostItem, '{"cloudProvider":"ORACLE","cost":1,"news":{"a":[1]}}')
+    assert item.cloud_provider == "ORACLE"
+
+
+@pytest.mark.parametrize("status", ['"ACTIVE"', '[{"code":1}]', '{"code":1}', "null", "7", "true"])
+def test_an_accounts_status_is_any_json(status: str) -> None:
+    """A string by the contract, an array or null in the vendor's own specification."""
+    (account,) = items_of(BillingAccount, f'{{"accountId":"a","status":{status}}}')
+    assert account.status == msgspec.json.decode(status)
+
+
+@pytest.mark.parametrize("item", ['{"cost":"abc"}', '{"cost":true}', '{"cost":[]}', "7", "null"])
+def test_an_amount_that_is_none_is_an_error(item: str) -> None:
+    """No leniency where money is concerned."""
+    with pytest.raises(DecodeError):
+        items_of(CostItem, item)
+
+
+@pytest.mark.parametrize("item", ['{"amount":1,"day":"x"}', '{"cost":null}', '{"cost":"NaN"}'])
+def test_an_item_without_an_amount_is_loud(item: str) -> None:
+    """A row whose amount is missing or no number lists the keys that were seen instead."""
+    body = envelope('{"cost":1}', item)
+    reader = reader_for(CostItem)
+    response = reader.decode("op", body).response
+    assert response is not None
+    assert isinstance(response.items, list)
+    keys = "amount, cost, day" if "amount" in item else "cost"
+    with pytest.raises(DecodeError, match=f"keys seen: {keys}$"):
+        reader.totals("op", response.items, body)
+
+
+class Row(msgspec.Struct):
+    """A caller's own shape of a row."""
+
+    service: str
+    cost: float
+
+
+def test_a_callers_own_type_is_decoded_as_it_says() -> None:
+    """Any type of msgspec's serves; without `cost: Decimal` there is nothing to total exactly."""
+    (row,) = items_of(Row, '{"service":"S3","cost":0.5}')
+    assert row == Row("S3", 0.5)
+    assert reader_for(Row).totals("op", [row], b"") == {}
+    assert items_of(dict[str, Any], '{"cost":0.10}') == [{"cost": Decimal("0.10")}]
+    with pytest.raises(DecodeError):
+        items_of(Row, '{"cost":1}')
+
+
+def test_a_type_that_cannot_be_decoded_is_refused() -> None:
+    """The error comes before anything is sent."""
+    with pytest.raises(ConfigError, match="item_type"):
+        reader_for(type("Two", (), {"__annotations__": {"x": "Nowhere"}}) | type)  # type: ignore[arg-type]  # what is tested

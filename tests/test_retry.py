@@ -1,0 +1,100 @@
+"""Deciding on retries."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spot_billing_async import (
+    AuthenticationError,
+    ConfigError,
+    DeadlineExceededError,
+    DecodeError,
+    NotFoundError,
+    RateLimitedError,
+    RetryPolicy,
+    ServerError,
+    SpotBillingError,
+    TransportError,
+)
+from spot_billing_async.retry import GiveUp, Retry, decide
+
+POLICY = RetryPolicy(max_attempts=3, backoff_base_s=1.0, backoff_cap_s=4.0)
+PASSING = [TransportError("reset"), RateLimitedError(429), ServerError(503)]
+
+
+def decision(
+    failure: SpotBillingError,
+    *,
+    idempotent: bool = True,
+    attempt: int = 1,
+    left_s: float = 100.0,
+    random: float = 1.0,
+    policy: RetryPolicy = POLICY,
+) -> Retry | GiveUp:
+    return decide(
+        policy,
+        failure,
+        idempotent=idempotent,
+        attempt=attempt,
+        left_s=left_s,
+        random=lambda: random,
+    )
+
+
+@pytest.mark.parametrize("failure", PASSING, ids=lambda f: type(f).__name__)
+def test_what_may_pass_is_tried_again(failure: SpotBillingError) -> None:
+    """Connection failures, rate limiting and 5xx of an idempotent call."""
+    assert decision(failure) == Retry(1.0)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        AuthenticationError(401),
+        NotFoundError(404),
+        DecodeError("x"),
+        ConfigError("x"),
+        DeadlineExceededError("x"),
+    ],
+    ids=lambda f: type(f).__name__,
+)
+def test_what_stays_wrong_is_not_tried_again(failure: SpotBillingError) -> None:
+    """Another try would end the same way."""
+    assert isinstance(decision(failure), GiveUp)
+
+
+def test_what_may_have_been_done_is_not_done_again() -> None:
+    """A call that is not idempotent is sent again only where the server did not act."""
+    assert isinstance(decision(ServerError(500), idempotent=False), GiveUp)
+    assert isinstance(decision(TransportError("reset"), idempotent=False), GiveUp)
+    assert isinstance(decision(TransportError("refused", sent=False), idempotent=False), Retry)
+    assert isinstance(decision(RateLimitedError(429), idempotent=False), Retry)
+
+
+def test_attempts_are_bounded() -> None:
+    """`max_attempts` counts the first one."""
+    assert isinstance(decision(ServerError(500), attempt=2), Retry)
+    assert isinstance(decision(ServerError(500), attempt=3), GiveUp)
+    once = RetryPolicy(max_attempts=1)
+    assert isinstance(decision(ServerError(500), policy=once), GiveUp)
+
+
+@given(st.integers(1, 2000), st.floats(0, 1))
+def test_the_random_wait_is_below_a_doubling_bound(attempt: int, random: float) -> None:
+    """Full jitter: from nothing to base * 2^(attempt - 1), never above the cap."""
+    policy = RetryPolicy(max_attempts=10_000, backoff_base_s=1.0, backoff_cap_s=4.0)
+    decided = decision(ServerError(500), attempt=attempt, random=random, policy=policy)
+    assert isinstance(decided, Retry)
+    assert 0 <= decided.after_s <= min(4.0, 2.0 ** min(attempt - 1, 10))
+
+
+def test_the_servers_word_is_the_least() -> None:
+    """The wait that it asks for is kept in full; the jitter comes on top."""
+    asked = RateLimitedError(429, retry_after_s=7.0)
+    assert decision(asked, random=0.0) == Retry(7.0)
+    assert decision(asked, random=0.5) == Retry(7.5)
+
+
+def test_a_wait_past_the_deadline_fails_at_once() -> None:
+    """Waiting for what cannot succeed only hides the reason."""
+    assert isinstance(decision(RateLimitedError(429, retry_after_s=7.0), left_s=7.0), GiveUp)

@@ -1,0 +1,409 @@
+"""The session manager over real sockets: what crosses the wire, and what goes wrong there."""
+
+import asyncio
+import gzip
+import pickle
+import traceback
+from datetime import date
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from spot_billing_async import (
+    ApiError,
+    ClientConfig,
+    ConfigError,
+    CostItem,
+    DeadlineExceededError,
+    DecodeError,
+    InvalidRequestError,
+    NotFoundError,
+    RateLimitedError,
+    ResponseTooLargeError,
+    RetryPolicy,
+    ServerError,
+    SpotBillingClient,
+    SpotBillingError,
+    TransportError,
+)
+from tests.support import http, serve, serve_raw
+
+TOKEN = "not-a-real-token"
+GOOD = b'{"request":{"id":"r1"},"response":{"items":[{"cost":1,"currency":"USD"}],"count":1}}'
+FAST = RetryPolicy(max_attempts=3, backoff_base_s=0.001, backoff_cap_s=0.001)
+ONCE = RetryPolicy(max_attempts=1)
+
+
+def client_of(base_url: str, retry: RetryPolicy = FAST, **limits: float) -> SpotBillingClient:
+    config = ClientConfig(retry=retry, **limits)  # type: ignore[arg-type]  # by name, checked there
+    return SpotBillingClient(TOKEN, base_url=base_url, config=config)
+
+
+async def test_what_is_sent() -> None:
+    """Bearer token, user agent, encoded query; a body only where there is one; no cookies back."""
+    seen: list[web.Request] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request)
+        return web.Response(body=GOOD, headers={"Set-Cookie": "a=b"})
+
+    async with serve(handler) as base_url, client_of(base_url) as client:
+        for _ in range(2):
+            await client.costs.get("a/b&c=d", date(2018, 10, 1), date(2018, 10, 2), "service")
+    path, query = seen[1].path_qs.split("?")
+    assert path == "/billingEngine/cost"
+    assert query == (
+        "accountId=a%2Fb%26c%3Dd&fromDate=2018-10-01&toDate=2018-10-02&groupBy=service"
+    )
+    headers = seen[1].headers
+    assert headers["Authorization"] == f"Bearer {TOKEN}"
+    assert headers["User-Agent"].startswith("spot-billing-async/")
+    assert "Cookie" not in headers
+    assert "Content-Type" not in headers
+
+
+async def test_no_redirect_is_followed() -> None:
+    """The token would go where the answer says; a redirect is an error instead."""
+    paths: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        paths.append(request.path)
+        raise web.HTTPFound("/elsewhere")
+
+    async with serve(handler) as base_url, client_of(base_url) as client:
+        with pytest.raises(ApiError, match="302"):
+            await client.costs.get("a")
+    assert paths == ["/billingEngine/cost"]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_passing_failure_is_tried_again(status: int) -> None:
+    """An idempotent call survives refusals and 5xx, up to `max_attempts`."""
+    statuses = [status, status, 200]
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=statuses.pop(0), body=GOOD)
+
+    async with serve(handler) as base_url, client_of(base_url) as client:
+        assert len(await client.costs.get("a")) == 1
+    assert statuses == []
+
+
+async def test_a_lasting_failure_is_told_with_its_attempts() -> None:
+    """The last failure is raised; `attempts` counts the requests sent."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=503, text="<html>down</html>", headers={"X-Request-Id": "h1"})
+
+    async with serve(handler) as base_url, client_of(base_url) as client:
+        with pytest.raises(ServerError) as caught:
+            await client.costs.get("a")
+    assert (caught.value.attempts, caught.value.request_id) == (3, "h1")
+    assert caught.value.body_excerpt == "<html>down</html>"
+
+
+async def test_a_change_that_may_have_happened_is_not_sent_twice() -> None:
+    """A POST that met a 5xx or a lost connection is not repeated; one that met a 429 is."""
+    calls: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        calls.append(request.method)
+        return web.Response(status=500 if len(calls) < 2 else 429 if len(calls) == 2 else 200)
+
+    async with serve(handler) as base_url, client_of(base_url) as client:
+        with pytest.raises(ServerError):
+            await client.families.create(name="f")
+        assert len(calls) == 1
+        assert await client.families.create(name="f") is None
+        assert len(calls) == 3
+    async with serve_raw(b"") as (base_url, heads), client_of(base_url) as client:
+        with pytest.raises(TransportError) as caught:
+            await client.families.create(name="f")
+        assert len(heads) == 1
+        assert caught.value.sent
+
+
+async def test_a_refusal_closes_the_gate_for_all_calls() -> None:
+    """While the reset of a refusal is awaited, no other call of the route is sent."""
+    calls: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        calls.append(request.path)
+        return web.Response(status=429, headers={"X-RateLimit-Reset": "3600"})
+
+    async with serve(handler) as base_url, client_of(base_url, deadline_s=30) as client:
+        with pytest.raises(RateLimitedError) as refused:
+            await client.costs.get("a")
+        assert refused.value.retry_after_s == 3600
+        with pytest.raises(DeadlineExceededError, match="opens again") as late:
+            await client.costs.get("b")
+        assert late.value.attempts == 0
+        with pytest.raises(RateLimitedError):
+            await client.accounts.list()
+        with pytest.raises(RateLimitedError):
+            await client.with_token("other").costs.get("b")
+    assert calls == ["/billingEngine/cost", "/billingEngine/account", "/billingEngine/cost"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Le",
+        http(GOOD, length=len(GOOD) + 1),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"garbage that is no HTTP\r\n\r\n",
+        http(b"no gzip", "Content-Encoding: gzip"),
+        http(gzip.compress(GOOD)[:-20], "Content-Encoding: gzip"),
+        http(gzip.compress(GOOD)[:12], "Content-Encoding: gzip"),
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+    ],
+    ids=[
+        "closed",
+        "head",
+        "length",
+        "chunk",
+        "size",
+        "garbage",
+        "encoding",
+        "gzip",
+        "none",
+        "header",
+    ],
+)
+async def test_a_broken_answer_is_an_error_of_this_package(answer: bytes) -> None:
+    """Nothing of aiohttp's or the system's escapes, and nothing that broke is taken for less."""
+    async with serve_raw(answer) as (base_url, _), client_of(base_url, ONCE) as client:
+        with pytest.raises((TransportError, DecodeError)) as caught:
+            await client.costs.get("a")
+    error = caught.value
+    assert error.__context__ is None
+    shown = "".join(traceback.format_exception(error)) + repr(error)
+    assert TOKEN not in shown
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301
+
+
+async def test_a_broken_answer_is_followed_by_a_good_one() -> None:
+    """A GET whose connection broke is sent again."""
+    answers = (b"", http(GOOD, length=len(GOOD) + 1), http(GOOD))
+    async with serve_raw(*answers) as (base_url, heads), client_of(base_url) as client:
+        assert len(await client.costs.get("a")) == 1
+    assert len(heads) >= 3  # aiohttp itself may send once more on a connection that it reuses
+
+
+async def test_a_body_that_only_the_closing_ends_must_be_json() -> None:
+    """Without a length, a cut-off body shows in its JSON."""
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+    async with serve_raw(head + GOOD) as (base_url, _), client_of(base_url, ONCE) as client:
+        assert len(await client.costs.get("a")) == 1
+    async with serve_raw(head + GOOD[:-1]) as (base_url, _), client_of(base_url, ONCE) as client:
+        with pytest.raises(DecodeError):
+            await client.costs.get("a")
+    async with serve_raw(head) as (base_url, _), client_of(base_url, ONCE) as client:
+        with pytest.raises(DecodeError, match="cut off"):
+            await client.costs.get("a")
+
+
+async def test_nobody_listens(unused_tcp_port: int) -> None:
+    """A refused connection is certain not to have reached the server."""
+    async with client_of(f"http://127.0.0.1:{unused_tcp_port}") as client:
+        with pytest.raises(TransportError) as caught:
+            await client.families.create(name="f")
+    assert not caught.value.sent
+    assert caught.value.attempts == 3
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_a_flood_is_cut(compressed: bool) -> None:
+    """A body over `max_response_bytes`, after decompression, is an error and not retried."""
+    body = b" " * 1_000_000 + GOOD
+    answer = http(gzip.compress(body), "Content-Encoding: gzip") if compressed else http(body)
+    async with serve_raw(answer) as (base_url, heads):
+        async with client_of(base_url, max_response_bytes=999_999) as client:
+            with pytest.raises(ResponseTooLargeError, match="max_response_bytes"):
+                await client.costs.get("a")
+        async with client_of(base_url, max_response_bytes=len(body)) as client:
+            assert len(await client.costs.get("a")) == 1
+    assert len(heads) == 2
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 200 OK\r\n", http(GOOD, length=10_000)], ids=["none", "head", "body"]
+)
+async def test_the_deadline_covers_everything(answer: bytes) -> None:
+    """A server that falls silent, wherever it does, ends in DeadlineExceededError."""
+    async with (
+        serve_raw(answer, close=False) as (base_url, _),
+        client_of(base_url, deadline_s=0.05) as client,
+    ):
+        with pytest.raises(DeadlineExceededError, match=r"within 0\.05 s") as caught:
+            await client.costs.get("a")
+    assert caught.value.attempts == 1
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+async def test_concurrency_is_one_number() -> None:
+    """No more than `max_concurrency` requests are on the wire, however they were started."""
+    busy = 0
+    most = 0
+    full = asyncio.Event()
+
+    async def handler(_: web.Request) -> web.Response:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        if busy == 3:
+            full.set()
+        await full.wait()
+        await asyncio.sleep(0)
+        busy -= 1
+        return web.Response(body=GOOD)
+
+    async with (
+        serve(handler) as base_url,
+        aiohttp.ClientSession() as session,
+        SpotBillingClient(
+            TOKEN, base_url=base_url, session=session, config=ClientConfig(max_concurrency=3)
+        ) as client,
+    ):
+        other = client.with_token("other")
+        await asyncio.gather(*(c.costs.get("a") for c in (client, other) for _ in range(9)))
+    assert most == 3
+
+
+async def test_no_slot_is_held_while_waiting_for_a_retry() -> None:
+    """With one slot, a call that backs off lets another one through."""
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.query.get("accountId") == "sick":
+            return web.Response(status=503, headers={"Retry-After": "3600"})
+        return web.Response(body=GOOD)
+
+    async with (
+        serve(handler) as base_url,
+        client_of(base_url, max_concurrency=1, deadline_s=7200) as client,
+    ):
+        sick = asyncio.create_task(client.costs.get("sick"))
+        assert len(await client.costs.get("well")) == 1
+        assert len(await client.costs.get("well")) == 1
+        sick.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sick
+
+
+async def test_a_callers_session_is_left_open() -> None:
+    """Who brings a session closes it; its own defaults do not change what a status means."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=404)
+
+    async with serve(handler) as base_url, aiohttp.ClientSession(raise_for_status=True) as session:
+        async with SpotBillingClient(TOKEN, base_url=base_url, session=session) as client:
+            with pytest.raises(NotFoundError):
+                await client.costs.get("a")
+        assert not session.closed
+        await session.close()
+        async with SpotBillingClient(TOKEN, base_url=base_url, session=session) as client:
+            with pytest.raises(ConfigError, match="not open"):
+                await client.costs.get("a")
+
+
+async def test_a_client_is_used_inside_its_block() -> None:
+    """Before, after, and twice at once are told as such; entering again after leaving is fine."""
+    client = client_of("http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match="inside 'async with'"):
+        await client.costs.get("a")
+    async with client:
+        with pytest.raises(ConfigError, match="entered already"):
+            await client.__aenter__()
+    with pytest.raises(ConfigError, match="inside 'async with'"):
+        await client.with_token("other").costs.get("a")
+    async with client:
+        pass
+
+
+async def test_pages_are_followed_within_one_call() -> None:
+    """`nextKey` goes back as `paginationKey` beside the parameters of the query."""
+    seen: list[dict[str, str]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(dict(request.query))
+        key = {None: '"k/1"', "k/1": "2", "2": "null"}[request.query.get("paginationKey")]
+        return web.Response(
+            text=f'{{"response":{{"items":[{{"cost":{len(seen)}}}],"count":1,'
+            f'"paginationInfo":{{"nextKey":{key},"totalCount":3}}}}}}'
+        )
+
+    async with serve(handler) as base_url, client_of(base_url) as client:
+        items = await client.costs.get("a")
+    assert [str(item.cost) for item in items] == ["1", "2", "3"]
+    assert seen == [
+        {"accountId": "a"},
+        {"accountId": "a", "paginationKey": "k/1"},
+        {"accountId": "a", "paginationKey": "2"},
+    ]
+
+
+async def test_a_path_can_be_overridden() -> None:
+    """By operationId; ids are encoded in it as in the contract's path."""
+    paths: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        paths.append(request.raw_path)
+        return web.Response()
+
+    overrides = {
+        "listBillingEngineAccounts": "/cloudBilling/v1/setup/account",
+        "getAccountFamily": "/v2/{familyId}/family",
+    }
+    async with (
+        serve(handler) as base_url,
+        SpotBillingClient(
+            TOKEN, base_url=f"{base_url}/proxy/", config=ClientConfig(path_overrides=overrides)
+        ) as client,
+    ):
+        await client.accounts.list()
+        await client.families.get("a/../b")
+    assert paths == ["/proxy/cloudBilling/v1/setup/account", "/proxy/v2/a%2F..%2Fb/family"]
+
+
+async def test_cancelling_a_call_frees_its_slot() -> None:
+    """A cancelled call leaves no task and no slot taken."""
+    release = asyncio.Event()
+
+    async def handler(_: web.Request) -> web.Response:
+        if not release.is_set():
+            release.set()
+            await asyncio.sleep(3600)
+        return web.Response(body=GOOD)
+
+    async with serve(handler) as base_url, client_of(base_url, max_concurrency=1) as client:
+        call = asyncio.create_task(client.costs.get("a"))
+        await release.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert await client.costs.get("a") == [CostItem(cost=1, currency="USD")]  # type: ignore[arg-type]  # 1 == Decimal(1)
+
+
+async def test_bad_requests_come_back_as_told() -> None:
+    """A 400 of the documented shape carries code, message and request id."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(
+            status=400,
+            text='{"request":{"id":"r9"},"response":{"status":{"message":"Bad Request","code":400},'
+            '"errors":[{"field":"query.accountId","message":"is required",'
+            '"code":"ValidationError"}]}}',
+        )
+
+    async with serve(handler) as base_url, client_of(base_url) as client:
+        with pytest.raises(InvalidRequestError) as caught:
+            await client.costs.get()
+    error: SpotBillingError = caught.value
+    assert str(error) == (
+        "getCostAnalysis answered 400 is required [ValidationError] (request id r9)"
+    )
+    assert error.attempts == 1

@@ -1,0 +1,359 @@
+"""What is sent, and what an answer means: every trap of the envelope."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from spot_billing_async import (
+    ApiError,
+    AuthenticationError,
+    ConflictError,
+    CostItem,
+    DecodeError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ServerError,
+)
+from spot_billing_async.items import reader_for
+from spot_billing_async.operations import (
+    DELETE_FAMILY,
+    GET_COSTS,
+    GET_FAMILY,
+    OPERATIONS,
+    SETUP,
+    Operation,
+)
+from spot_billing_async.wire import Page, Pages, Reply, build_request, read_page, retry_after_s
+
+SECRET = "not-a-real-token"
+BASE = "https://api.example.com/base"
+
+
+def read(
+    body: bytes | dict[str, Any],
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    operation: Operation = GET_COSTS,
+) -> Page[Any]:
+    raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    reply = Reply(status, CIMultiDict(headers or {}), raw)
+    return read_page(operation, reply, reader_for(CostItem), SECRET)
+
+
+def error_of(
+    body: bytes | dict[str, Any], status: int, headers: Mapping[str, str] | None = None
+) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        read(body, status, headers)
+    return caught.value
+
+
+@given(st.text(min_size=1), st.text())
+def test_no_id_can_change_the_request(family_id: str, account_id: str) -> None:
+    """Whatever an id holds, it stays one segment of the path or one value of the query."""
+    try:
+        family_id.encode()
+        account_id.encode()
+    except UnicodeEncodeError:
+        return  # lone surrogates are refused as ids: they are not printable
+    request = build_request(
+        GET_FAMILY, BASE, GET_FAMILY.path, path_ids={"familyId": family_id}, query={"a": account_id}
+    )
+    parts = urlsplit(request.url)
+    assert request.url.isascii()
+    assert (parts.scheme, parts.netloc, parts.fragment) == ("https", "api.example.com", "")
+    *head, last = parts.path.split("/")
+    assert head == ["", "base", "billingEngine", "family"]
+    assert unquote(last) == family_id
+    assert parse_qsl(parts.query, keep_blank_values=True) == [("a", account_id)]
+
+
+def test_parameters_that_are_none_are_left_out() -> None:
+    """A query without any value has no question mark either."""
+    request = build_request(GET_COSTS, BASE, "/x", path_ids={}, query={"a": None})
+    assert request.url == f"{BASE}/x"
+
+
+def test_a_full_answer() -> None:
+    """Items, exact total, request id, status and the key of the next page come out."""
+    page = read(
+        {
+            "request": {"id": "r1", "url": "/x", "method": "GET"},
+            "response": {
+                "status": {"code": 200, "message": "Success"},
+                "kind": "spotinst:x",
+                "items": [{"cost": 1, "currency": "USD"}],
+                "count": 1,
+                "paginationInfo": {"totalCount": 2, "nextKey": "k", "previousKey": None},
+            },
+        }
+    )
+    assert [str(item.cost) for item in page.items] == ["1"]
+    assert {code: str(total) for code, total in page.totals.items()} == {"USD": "1"}
+    assert (page.request_id, page.next_key, page.total_count) == ("r1", "k", 2)
+    assert page.status is not None
+    assert (page.status.code, page.status.message) == (200, "Success")
+
+
+@pytest.mark.parametrize("body", [b"", b"  \n"])
+@pytest.mark.parametrize("status", [200, 204])
+def test_an_empty_body_means_no_items(body: bytes, status: int) -> None:
+    """The contract allows a 200 without a body; the request id may stand in a header."""
+    page = read(body, status, {"x-request-id": "h1"})
+    assert (page.items, page.request_id, page.next_key) == ([], "h1", None)
+
+
+def test_an_empty_body_that_only_the_closing_ends_is_not_trusted() -> None:
+    """Without a length, 'nothing' and 'cut off before the first byte' look the same."""
+    with pytest.raises(DecodeError, match="cut off"):
+        read(b"", 200, {"Connection": "close"})
+    with pytest.raises(DecodeError, match="cut off"):
+        read(b"", 200, {"Content-Encoding": "gzip", "Content-Length": "10"})
+    assert read(b"", 200, {"Connection": "close", "Content-Length": "0"}).items == []
+
+
+@pytest.mark.parametrize(
+    "request_part", ['"example_value"', "null", "7", "[]", "{}", '{"id":null}']
+)
+def test_request_may_be_any_json(request_part: str) -> None:
+    """It is a bare string in the contract's own example; the header's id then serves."""
+    body = f'{{"request":{request_part},"response":{{"items":[]}}}}'.encode()
+    assert read(body, headers={"X-Request-Id": "h1"}).request_id == "h1"
+
+
+def test_a_request_id_may_be_an_integer() -> None:
+    """It is text all the same."""
+    assert read({"request": {"id": 5}, "response": {"items": []}}).request_id == "5"
+
+
+@pytest.mark.parametrize("status", ['"ok"', "null", "[]", '{"code":"200"}', "{}"])
+def test_a_strange_status_does_not_fail_a_good_answer(status: str) -> None:
+    """What decides is the HTTP status and the items."""
+    assert read(f'{{"response":{{"status":{status},"items":[]}}}}'.encode()).items == []
+
+
+@pytest.mark.parametrize(
+    "tail", ['"items":null', '"items":[]', '"items":[],"count":0', '"count":0']
+)
+def test_ways_to_say_no_items(tail: str) -> None:
+    """An empty list, null, and a count of zero all say that there is nothing."""
+    assert read(f'{{"response":{{{tail}}}}}'.encode()).items == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"response": {"items": [{"cost": 1}], "count": 2}},
+        {"response": {"items": [{"cost": 1}, {"cost": 1}], "count": 1}},
+        {"response": {"items": [], "count": 1}},
+        {"response": {"items": None, "count": 1}},
+        {"response": {"count": 1}},
+    ],
+)
+def test_a_count_that_differs_is_an_error(body: dict[str, Any]) -> None:
+    """A smaller number of items than the server counted is a loss, a larger one a doubling."""
+    with pytest.raises(DecodeError, match=r"count|items"):
+        read(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b'{"response":null}',
+        b'{"response":{}}',
+        b"[]",
+        b"null",
+        b'"x"',
+        b"<html>",
+        b"{",
+        b"\xff",
+        b'{"response":{"items":[{"cost":1}',
+        b'{"response":{"items":[]}} trailing',
+        b"[" * 100_000,
+    ],
+)
+def test_a_body_that_is_no_envelope_is_an_error(body: bytes) -> None:
+    """Cut off, garbage, or JSON of another kind: never 'no items'."""
+    with pytest.raises(DecodeError, match="getCostAnalysis"):
+        read(body)
+
+
+def test_a_change_may_be_answered_without_items() -> None:
+    """Of a delete or a setup, no items are due."""
+    for operation in (DELETE_FAMILY, SETUP):
+        assert read({"response": {"status": {"code": 200}}}, operation=operation).items == []
+
+
+@pytest.mark.parametrize(
+    ("status", "error_class"),
+    [
+        (400, InvalidRequestError),
+        (401, AuthenticationError),
+        (403, PermissionDeniedError),
+        (404, NotFoundError),
+        (409, ConflictError),
+        (418, ApiError),
+        (422, InvalidRequestError),
+        (429, RateLimitedError),
+        (500, ServerError),
+        (503, ServerError),
+        (302, ApiError),
+    ],
+)
+@pytest.mark.parametrize("body", [b"", b"<html>Bad gateway</html>", b'"text"', b'{"response":[]}'])
+def test_each_status_has_its_error_whatever_the_body(
+    status: int, error_class: type[ApiError], body: bytes
+) -> None:
+    """HTML, nothing, or other JSON: status, header's request id and the body's start are kept."""
+    error = error_of(body, status, {"X-Amzn-RequestId": "h1"})
+    assert type(error) is error_class
+    assert (error.status, error.request_id, error.operation_id) == (status, "h1", "getCostAnalysis")
+    assert error.body_excerpt == body.decode()
+
+
+def test_an_errors_entries_are_all_kept() -> None:
+    """All codes and all messages; `code` and `field` may be missing."""
+    errors = [{"field": "query.accountId", "message": "required", "code": "ValidationError"}]
+    body = {
+        "request": {"id": "r1"},
+        "response": {
+            "status": {"message": "Bad Request", "code": 400},
+            "errors": [*errors, {"message": "and more"}, {"code": 7}, "odd"],
+        },
+    }
+    error = error_of(body, 400)
+    assert error.codes == ("ValidationError", "7")
+    assert error.message == "required; and more"
+    assert error.request_id == "r1"
+
+
+def test_a_429_has_no_errors_but_data() -> None:
+    """The documented answer of a rate limit: `data` is a string, the reset is in a header."""
+    body = {
+        "request": {"id": "r1"},
+        "response": {
+            "status": {"code": 429, "message": "Too Many Requests"},
+            "data": "Rate limit exceeded",
+        },
+    }
+    error = error_of(body, 429, {"X-RateLimit-Reset": "7"})
+    assert isinstance(error, RateLimitedError)
+    assert (error.message, error.retry_after_s, error.codes) == ("Rate limit exceeded", 7.0, ())
+
+
+@pytest.mark.parametrize("code", ["Throttling", "RequestLimitExceeded", "throttling"])
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_some_body_codes_mean_rate_limiting(code: str, status: int) -> None:
+    """Whatever the HTTP status says."""
+    error = error_of({"response": {"errors": [{"message": "m", "code": code}]}}, status)
+    assert isinstance(error, RateLimitedError)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"items": [], "errors": [{"message": "m"}]},
+        {"items": [], "status": {"code": 500, "message": "m"}},
+    ],
+)
+def test_a_200_that_tells_of_an_error_is_one(response: dict[str, Any]) -> None:
+    """Errors in the body, or its own status, outweigh the HTTP status."""
+    assert error_of({"response": response}, 200).message == "m"
+
+
+def test_the_token_is_cut_out_of_what_a_server_echoes() -> None:
+    """A server that answers with the request's headers does not bring the token into an error."""
+    echo = f'{{"request":{{"id":"{SECRET}"}},"response":{{"errors":[{{"message":"{SECRET}"}}]}}}}'
+    error = error_of(echo.encode(), 400, {"X-Request-Id": SECRET})
+    assert SECRET not in f"{error!r} {error} {vars(error)}"
+
+
+@pytest.mark.parametrize(
+    ("headers", "limited", "wait_s"),
+    [
+        ({"Retry-After": "2"}, False, 2.0),
+        ({"Retry-After": "2", "X-RateLimit-Reset": "9"}, True, 2.0),
+        ({"X-RateLimit-Reset": "9"}, True, 9.0),
+        ({"X-RateLimit-Reset": "9"}, False, None),
+        ({"Retry-After": "x", "X-RateLimit-Reset": "9"}, True, 9.0),
+        ({"Retry-After": "-1"}, False, None),
+        ({"Retry-After": "inf"}, False, None),
+        ({"Retry-After": "nan"}, True, None),
+        ({"X-RateLimit-Reset": ""}, True, None),
+        ({}, True, None),
+        (
+            {
+                "Date": "Mon, 01 Oct 2018 00:00:00 GMT",
+                "Retry-After": "Mon, 01 Oct 2018 00:00:30 GMT",
+            },
+            False,
+            30.0,
+        ),
+        (
+            {
+                "Date": "Mon, 01 Oct 2018 00:01:00 GMT",
+                "Retry-After": "Mon, 01 Oct 2018 00:00:30 GMT",
+            },
+            False,
+            0.0,
+        ),
+        ({"Retry-After": "Mon, 01 Oct 2018 00:00:30 GMT"}, False, None),
+    ],
+)
+def test_how_long_the_server_asks_to_wait(
+    headers: dict[str, str], limited: bool, wait_s: float | None
+) -> None:
+    """Retry-After first, as seconds or date; the reset of a limit else; nonsense is no answer."""
+    assert retry_after_s(CIMultiDict(headers), limited=limited) == wait_s
+
+
+def page(items: list[int], key: str | None, total: int | None = None) -> Page[int]:
+    return Page(items, {}, "r", None, key, total)
+
+
+def test_pages_become_one_answer() -> None:
+    """Items keep the server's order over all pages."""
+    pages: Pages[int] = Pages(GET_COSTS)
+    assert pages.add(page([1, 2], "a")) is None
+    assert pages.add(page([], "b")) is None
+    answer = pages.add(page([3], None, total=3))
+    assert answer is not None
+    assert answer.items == [1, 2, 3]
+
+
+def test_a_key_that_repeats_is_an_error() -> None:
+    """Following it would read the same rows for ever."""
+    pages: Pages[int] = Pages(GET_COSTS)
+    assert pages.add(page([1], "a")) is None
+    with pytest.raises(DecodeError, match="leads back"):
+        pages.add(page([1], "a"))
+
+
+def test_a_total_count_that_differs_is_an_error() -> None:
+    """A page that got lost shows in the server's own count."""
+    with pytest.raises(DecodeError, match="totalCount says 3, but 1"):
+        Pages[int](GET_COSTS).add(page([1], None, total=3))
+
+
+def test_the_operations_are_the_contracts(shared: Path) -> None:
+    """Ids, methods and paths are those of the contract, all eleven of them."""
+    contract = (shared / "api" / "spot-billing-engine-openapi.yml").read_text()
+    yaml = pytest.importorskip("yaml", reason="PyYAML reads the contract")
+    stated = {
+        (details["operationId"], method.upper(), path)
+        for path, methods in yaml.safe_load(contract)["paths"].items()
+        for method, details in methods.items()
+    }
+    ours = {(o.operation_id, o.method, o.path) for o in OPERATIONS.values()}
+    assert ours == stated
+    assert len(ours) == 11
