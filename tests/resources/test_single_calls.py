@@ -1,0 +1,270 @@
+"""Every call of the public face, as a single exchange: what is sent, what is returned."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from aioresponses import aioresponses
+from yarl import URL
+
+from spot_billing_async import (
+    AccountFamily,
+    Acknowledgement,
+    BillingAccount,
+    ConfigError,
+    CostItem,
+    CostPlan,
+    DecodeError,
+    SpotBillingClient,
+)
+
+BASE = "https://api.example.com"
+ANY_URL = re.compile(f"{BASE}/.*")
+FAMILY = {"familyId": "fam-1", "name": "n", "description": "d", "accountIds": ["a", 7]}
+
+Call = Callable[[SpotBillingClient], Awaitable[Any]]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[SpotBillingClient]:
+    async with SpotBillingClient("t", base_url=BASE, account_id="own") as entered:
+        yield entered
+
+
+def envelope(*items: Any) -> dict[str, Any]:
+    return {
+        "request": {"id": "r1"},
+        "response": {
+            "status": {"code": 200, "message": "Success"},
+            "items": items,
+            "count": len(items),
+        },
+    }
+
+
+CALLS: list[tuple[str, str, str, Any, Call]] = [
+    ("listAll", "GET", "/billingEngine/account", None, lambda c: c.accounts.list()),
+    ("listOne", "GET", "/billingEngine/account?accountId=a", None, lambda c: c.accounts.list("a")),
+    (
+        "setup",
+        "POST",
+        "/billingEngine/setup",
+        {"billingEngine": {"cloudProvider": "aws", "billingAccountId": "1", "bucketName": "b"}},
+        lambda c: c.billing_engine.setup(
+            cloud_provider="AWS",  # type: ignore[arg-type]  # another case is forgiven
+            billing_account_id="1",
+            bucket_name="b",
+        ),
+    ),
+    (
+        "validate",
+        "POST",
+        "/billingEngine/setup/validation",
+        {"billingEngine": {"cloudProvider": "example_value", "billingAccountId": "1"}},
+        lambda c: c.billing_engine.validate(cloud_provider="example_value", billing_account_id="1"),
+    ),
+    (
+        "create",
+        "POST",
+        "/billingEngine/family",
+        {"family": {"name": "n", "description": "d", "accountIds": ["a", "b"]}},
+        lambda c: c.families.create(name="n", description="d", account_ids=["a", "b"]),
+    ),
+    ("families", "GET", "/billingEngine/family", None, lambda c: c.families.list()),
+    ("family", "GET", "/billingEngine/family/f%2F1", None, lambda c: c.families.get("f/1")),
+    (
+        "rename",
+        "PUT",
+        "/billingEngine/family/f",
+        {"family": {"name": "n"}},
+        lambda c: c.families.update("f", name="n"),
+    ),
+    (
+        "empty",
+        "PUT",
+        "/billingEngine/family/f",
+        {"family": {"description": "", "accountIds": []}},
+        lambda c: c.families.update("f", description="", account_ids=()),
+    ),
+    ("delete", "DELETE", "/billingEngine/family/f", None, lambda c: c.families.delete("f")),
+    (
+        "costs",
+        "GET",
+        "/billingEngine/cost?accountId=a&fromDate=2018-10-01&toDate=2018-10-31&groupBy=service",
+        None,
+        lambda c: c.costs.get("a", date(2018, 10, 1), date(2018, 10, 31), "service"),
+    ),
+    ("own", "GET", "/billingEngine/cost?accountId=own", None, lambda c: c.costs.get()),
+    (
+        "noAccount",
+        "GET",
+        "/billingEngine/cost",
+        None,
+        lambda c: c.with_token("u").costs.get(),
+    ),
+    (
+        "ciSetup",
+        "POST",
+        "/costIntelligence/setup",
+        {"costIntelligence": {"cloudProvider": "gcp", "billingAccountId": "1"}},
+        lambda c: c.cost_intelligence.setup(cloud_provider="gcp", billing_account_id="1"),
+    ),
+    (
+        "ciValidate",
+        "POST",
+        "/costIntelligence/setup/validation",
+        {"costIntelligence": {"cloudProvider": "gcp", "billingAccountId": "1"}},
+        lambda c: c.cost_intelligence.validate(cloud_provider="gcp", billing_account_id="1"),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "call"), [c[1:] for c in CALLS], ids=[c[0] for c in CALLS]
+)
+async def test_what_each_call_sends(
+    client: SpotBillingClient, method: str, path: str, body: dict[str, Any] | None, call: Call
+) -> None:
+    """Method, path, query and body are the contract's; a 200 with an empty body means no items."""
+    with aioresponses() as server:
+        server.add(ANY_URL, method)
+        result = await call(client)
+    assert server.requests is not None
+    ((sent_method, url), (request,)) = next(iter(server.requests.items()))
+    expected = URL(BASE + path, encoded=True)
+    assert (sent_method, url.raw_path) == (method, expected.raw_path)
+    assert sorted(url.query.items()) == sorted(expected.query.items())
+    sent = request.kwargs["data"]
+    assert (None if sent is None else json.loads(sent)) == body
+    assert result in ([], None, Acknowledgement())
+
+
+async def test_accounts_are_decoded(client: SpotBillingClient) -> None:
+    """Every field is optional: the contract's own example holds an account without any."""
+    account = {"accountId": "a", "cloudProvider": "aws", "status": [1], "billingAccountId": "b"}
+    with aioresponses() as server:
+        server.get(ANY_URL, payload=envelope(account, {}))
+        assert await client.accounts.list() == [
+            BillingAccount(
+                account_id="a", cloud_provider="aws", status=[1], billing_account_id="b"
+            ),
+            BillingAccount(),
+        ]
+
+
+@pytest.mark.parametrize("id_key", ["familyId", "id"])
+async def test_families_are_decoded(client: SpotBillingClient, id_key: str) -> None:
+    """The id may stand under either name; ids of accounts may be integers."""
+    answered = {**FAMILY, id_key: "fam-1"}
+    if id_key == "id":
+        del answered["familyId"]
+    expected = AccountFamily(family_id="fam-1", name="n", description="d", account_ids=["a", "7"])
+    with aioresponses() as server:
+        server.get(ANY_URL, payload=envelope(answered), repeat=True)
+        server.post(ANY_URL, payload=envelope(answered))
+        server.put(ANY_URL, payload=envelope(answered))
+        assert await client.families.list() == [expected]
+        assert await client.families.get("fam-1") == expected
+        assert await client.families.create(name="n") == expected
+        assert await client.families.update("fam-1", name="n") == expected
+
+
+async def test_two_families_where_one_is_due_are_an_error(client: SpotBillingClient) -> None:
+    """Which of them is meant cannot be known."""
+    with aioresponses() as server:
+        server.get(ANY_URL, payload=envelope(FAMILY, FAMILY))
+        with pytest.raises(DecodeError, match="2 families"):
+            await client.families.get("fam-1")
+
+
+async def test_an_acknowledgement_is_plain_data(client: SpotBillingClient) -> None:
+    """Request id, status, and the items as they came."""
+    with aioresponses() as server:
+        server.post(ANY_URL, payload=envelope({"check": "bucket", "valid": False, "rows": 3}))
+        acknowledged = await client.billing_engine.validate(
+            cloud_provider="aws", billing_account_id="1"
+        )
+    assert acknowledged.request_id == "r1"
+    assert acknowledged.status is not None
+    assert (acknowledged.status.code, acknowledged.status.message) == (200, "Success")
+    assert acknowledged.items == [{"check": "bucket", "valid": False, "rows": 3}]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda c: c.accounts.list(""), "account_id: '' is no id"),
+        (lambda c: c.accounts.list(7), "account_id: 7 is no id"),
+        (lambda c: c.families.create(name=" "), "name: ' ' is not allowed"),
+        (lambda c: c.families.create(name="n", account_ids="a"), "account_ids: 'a' is no list"),
+        (lambda c: c.families.create(name="n", account_ids=["a", ""]), r"account_ids\[1\]: ''"),
+        (lambda c: c.families.get(""), "family_id: '' is no id"),
+        (lambda c: c.families.get(".."), r"family_id: '\.\.' would change the path"),
+        (lambda c: c.families.delete("."), r"family_id: '\.' would change the path"),
+        (lambda c: c.families.update("f"), "nothing to change"),
+        (
+            lambda c: c.billing_engine.setup(
+                cloud_provider="oracle", billing_account_id="1", bucket_name="b"
+            ),
+            "cloud_provider: 'oracle' is unknown; allowed: aws, azure, gcp",
+        ),
+        (
+            lambda c: c.billing_engine.setup(
+                cloud_provider="aws", billing_account_id="1", bucket_name=""
+            ),
+            "bucket_name: ''",
+        ),
+        (
+            lambda c: c.cost_intelligence.validate(cloud_provider="", billing_account_id="1"),
+            "cloud_provider: ''",
+        ),
+        (
+            lambda c: c.cost_intelligence.setup(cloud_provider="aws", billing_account_id="a\0"),
+            "billing_account_id: 'a\\\\x00' is no id",
+        ),
+        (
+            lambda c: c.costs.get("a", date(2018, 2, 1), date(2018, 1, 1)),
+            "from_date: 2018-02-01 is after to_date 2018-01-01",
+        ),
+        (lambda c: c.costs.get("a", datetime(2018, 1, 1, tzinfo=UTC)), "from_date: .* is no day"),
+        (lambda c: c.costs.get("a", to_date="2018-01-01"), "to_date: '2018-01-01' is no day"),
+        (lambda c: c.costs.get("a", group_by="tag"), "group_by: 'tag' is unknown"),
+        (lambda c: c.costs.get(""), "account_id: '' is no id"),
+        (lambda c: c.costs.get("a", item_type=int | type), "item_type"),
+    ],
+)
+async def test_bad_input_is_refused_before_anything_is_sent(
+    client: SpotBillingClient, call: Call, message: str
+) -> None:
+    """The error names the field, the value, and what is allowed."""
+    with aioresponses() as server, pytest.raises(ConfigError, match=message):
+        await call(client)
+    assert not server.requests
+
+
+async def test_a_pull_checks_its_item_type_at_once(client: SpotBillingClient) -> None:
+    """Not when the first slice is back."""
+    plan = CostPlan.build(["a"], date(2018, 1, 1), date(2018, 1, 1))
+    with pytest.raises(ConfigError, match="item_type"):
+        client.costs.pull(plan, int | type)  # type: ignore[arg-type]  # what is tested
+
+
+async def test_costs_without_an_amount_are_loud(client: SpotBillingClient) -> None:
+    """Never a silent zero; the keys that were seen are listed."""
+    with aioresponses() as server:
+        server.get(ANY_URL, payload=envelope({"amount": 1, "service": "S3"}))
+        with pytest.raises(DecodeError, match="keys seen: amount, service"):
+            await client.costs.get("a")
+
+
+async def test_costs_are_exact(client: SpotBillingClient) -> None:
+    """An amount is the decimal of its text."""
+    body = '{"response":{"items":[{"cost":0.1000000000000000055511151231,"currency":"USD"}]}}'
+    with aioresponses() as server:
+        server.get(ANY_URL, body=body)
+        (item,) = await client.costs.get("a")
+    assert isinstance(item, CostItem)
+    assert str(item.cost) == "0.1000000000000000055511151231"
