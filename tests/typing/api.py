@@ -1,0 +1,71 @@
+"""The types of the public face as a type checker sees them; mypy reads this, nothing runs it."""
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import assert_type
+
+import msgspec
+
+from spot_billing_async import (
+    AccountFamily,
+    Acknowledgement,
+    BillingAccount,
+    CostItem,
+    CostPlan,
+    CostQuery,
+    Failed,
+    Fetched,
+    PullReport,
+    SpotBillingClient,
+    SpotBillingError,
+    TenantClient,
+)
+
+
+class Row(msgspec.Struct):
+    """A caller's own row."""
+
+    cost: Decimal
+
+
+async def provider() -> str:
+    """A caller's own source of tokens."""
+    return "t"
+
+
+async def single_calls(client: SpotBillingClient) -> None:
+    """What each call returns."""
+    assert_type(await client.accounts.list(), list[BillingAccount])
+    assert_type(await client.families.list(), list[AccountFamily])
+    assert_type(await client.families.get("f"), AccountFamily | None)
+    assert_type(await client.families.create(name="n"), AccountFamily | None)
+    assert_type(await client.families.update("f", name="n"), AccountFamily | None)
+    acknowledged = await client.billing_engine.validate(cloud_provider="x", billing_account_id="1")
+    assert_type(acknowledged, Acknowledgement)
+    assert_type(await client.costs.get("a", date(2018, 1, 1)), list[CostItem])
+    assert_type(await client.costs.get("a", item_type=Row), list[Row])
+    assert_type(client.with_token(provider), TenantClient)
+
+
+async def pulls(client: SpotBillingClient) -> None:
+    """What a run hands over, and what it reports."""
+    accounts = await client.accounts.list()
+    plan = CostPlan.build(
+        (account.account_id for account in accounts), date(2018, 1, 1), date(2018, 1, 1), window=7
+    )
+    assert_type(plan[0], CostQuery)
+    assert_type(plan[:2], list[CostQuery])
+    async with client.costs.pull(plan, ordered=True) as run:
+        async for outcome in run:
+            match outcome:
+                case Fetched(query=query, items=items):
+                    assert_type(query, CostQuery)
+                    assert_type(items, list[CostItem])
+                case Failed(error=error):
+                    assert_type(error, SpotBillingError)
+    assert_type(run.report, PullReport)
+    assert_type(run.report.totals, Mapping[str, Decimal])
+    async with client.costs.pull(plan, Row) as own:
+        async for outcome_of_rows in own:
+            assert_type(outcome_of_rows, Fetched[Row] | Failed)
