@@ -20,6 +20,10 @@ from spot_billing_async.models.money import totals_by_currency
 T = TypeVar("T")
 
 _KEYS_SHOWN = 20
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no JSON, or JSON of another shape."""
+
 _plain_decoder = msgspec.json.Decoder(float_hook=Decimal)
 _plain_encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -44,7 +48,7 @@ class ItemReader(Generic[T]):
             return self._decoder.decode(body)
         except msgspec.ValidationError:
             return self._decode_leniently(operation_id, body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             problem = str(error) if isinstance(error, msgspec.DecodeError) else "no readable text"
         raise DecodeError(f"{operation_id}: the body is no JSON: {problem}")
 
@@ -56,7 +60,7 @@ class ItemReader(Generic[T]):
             return self._decoder.decode(_plain_encoder.encode(plain))
         except msgspec.ValidationError as error:
             problem = str(error)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             problem = "no readable JSON"
         raise DecodeError(f"{operation_id}: the body has another shape: {problem}")
 
@@ -81,10 +85,7 @@ class ItemReader(Generic[T]):
                 list(map(self._costs, items)), list(map(self._currencies, items))
             )
         except (ArithmeticError, TypeError):
-            keys = sorted(
-                {key for item in _plain_items(_plain_decoder.decode(body)) for key in item}
-            )
-            shown = ", ".join(keys[:_KEYS_SHOWN])
+            shown = _keys_seen(body)
         raise DecodeError(
             f"{operation_id}: an item has no cost that is a finite number; keys seen: {shown}"
         )
@@ -114,6 +115,15 @@ def _plain_items(envelope: object) -> list[dict[str, Any]]:
     response = envelope.get("response") if isinstance(envelope, dict) else None
     items = response.get("items") if isinstance(response, dict) else None
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def _keys_seen(body: bytes) -> str:
+    """The keys of a body's items, for an error's text."""
+    try:
+        items = _plain_items(_plain_decoder.decode(body))
+    except UNREADABLE:
+        return "none that are readable"
+    return ", ".join(sorted({key for item in items for key in item})[:_KEYS_SHOWN])
 
 
 def _lenient_keys(item_type: type) -> tuple[frozenset[str], frozenset[str]]:

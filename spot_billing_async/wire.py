@@ -24,7 +24,7 @@ from spot_billing_async.errors import (
     RateLimitedError,
     ServerError,
 )
-from spot_billing_async.items import ItemReader
+from spot_billing_async.items import UNREADABLE, ItemReader
 from spot_billing_async.models.envelope import Answer, Envelope, Response, ResponseStatus
 from spot_billing_async.models.money import add_total
 from spot_billing_async.operations import Operation
@@ -54,8 +54,17 @@ _ERRORS_BY_STATUS: dict[int, type[ApiError]] = {
     422: InvalidRequestError,
     429: RateLimitedError,
 }
+_NO_CONTENT = 204
 _FIRST_ERROR_STATUS = 400
 _FIRST_SERVER_ERROR_STATUS = 500
+
+
+class _RequestInfo(msgspec.Struct):
+    id: str | int | None = None
+
+
+_request_info_decoder = msgspec.json.Decoder(_RequestInfo)
+_status_decoder = msgspec.json.Decoder(ResponseStatus | None)
 
 
 class Request(NamedTuple):
@@ -67,11 +76,20 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What came back, completely. Header names are looked up without regard to case."""
+    """What came back, completely.
+
+    Attributes:
+        status: HTTP status.
+        headers: looked up without regard to case.
+        body: after decompression.
+        end_is_marked: the body ends where a length or a last chunk says, not just where the
+            connection was closed.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    end_is_marked: bool = True
 
 
 class Page(NamedTuple, Generic[T]):
@@ -155,9 +173,8 @@ def _empty_page(operation: Operation, reply: Reply) -> Page[Any]:
     one may as well be cut off.
     """
     headers = reply.headers
-    closes = headers.get("Connection", "").lower() == "close"
-    has_length = "Content-Length" in headers or "Transfer-Encoding" in headers
-    if (closes and not has_length) or headers.get("Content-Encoding", "identity") != "identity":
+    is_compressed = headers.get("Content-Encoding", "identity") != "identity"
+    if reply.status != _NO_CONTENT and (is_compressed or not reply.end_is_marked):
         raise DecodeError(
             f"{operation.operation_id}: no body came, and nothing tells that it was not cut off"
         )
@@ -219,7 +236,7 @@ def _said_of_error(body: bytes) -> _Said:
     said = _Said()
     try:
         envelope = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return said
     if not isinstance(envelope, dict):
         return said
@@ -283,22 +300,16 @@ def _seconds_between(earlier: str | None, later: str) -> float | None:
 
 def _read_status(raw: msgspec.Raw) -> ResponseStatus | None:
     try:
-        return msgspec.json.decode(raw, type=ResponseStatus | None)
-    except msgspec.ValidationError:
+        status: ResponseStatus | None = _status_decoder.decode(raw)
+    except UNREADABLE:
         return None
-
-
-class _RequestInfo(msgspec.Struct):
-    id: str | int | None = None
-
-
-_request_info_decoder = msgspec.json.Decoder(_RequestInfo)
+    return status
 
 
 def _request_id(envelope: Envelope[Any], headers: Mapping[str, str]) -> str | None:
     try:
         request_id = _request_info_decoder.decode(envelope.request).id
-    except msgspec.ValidationError:  # a bare string, as in the contract's own example
+    except UNREADABLE:  # such as a bare string, as in the contract's own example
         request_id = None
     return str(request_id) if request_id is not None else _header_request_id(headers)
 

@@ -115,10 +115,21 @@ def test_an_empty_body_means_no_items(body: bytes, status: int) -> None:
 def test_an_empty_body_that_only_the_closing_ends_is_not_trusted() -> None:
     """Without a length, 'nothing' and 'cut off before the first byte' look the same."""
     with pytest.raises(DecodeError, match="cut off"):
-        read(b"", 200, {"Connection": "close"})
+        read_page(GET_COSTS, Reply(200, {}, b"", end_is_marked=False), reader_for(CostItem), SECRET)
     with pytest.raises(DecodeError, match="cut off"):
         read(b"", 200, {"Content-Encoding": "gzip", "Content-Length": "10"})
     assert read(b"", 200, {"Connection": "close", "Content-Length": "0"}).items == []
+
+
+@given(st.binary(max_size=30), st.integers(0, 70))
+def test_a_body_with_odd_bytes_is_read_or_refused(odd: bytes, at: int) -> None:
+    """Bytes that are no text, wherever they stand, end in an error of this package."""
+    good = b'{"request":{"id":"r"},"response":{"status":{},"items":[{"cost":1}]}}'
+    try:
+        page = read(good[:at] + odd + good[at:])
+    except (ApiError, DecodeError):
+        return
+    assert len(page.items) == 1
 
 
 @pytest.mark.parametrize(
@@ -179,6 +190,7 @@ def test_a_count_that_differs_is_an_error(body: dict[str, Any]) -> None:
         b"\xff",
         b'{"response":{"items":[{"cost":1}',
         b'{"response":{"items":[]}} trailing',
+        b'{"response":{"items":[{"\xffost":1}]}}',
         b"[" * 100_000,
     ],
 )
