@@ -1,0 +1,58 @@
+"""What the README shows is true."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio.to_thread
+
+from spot_billing_async.emulator import Emulator
+
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_the_first_section_holds_exactly_two_commands() -> None:
+    """One line for the demo, one for the tests, for a machine with Python and nothing else."""
+    first_section = README.split("\n## ")[0]
+    commands = [code.strip() for _, code in FENCE.findall(first_section)]
+    assert len(commands) == 2
+    assert all("\n" not in command for command in commands)
+    assert commands[0].startswith("python3 -m venv")
+    assert commands[0].endswith("spot-billing demo")
+    assert "pytest" in commands[1]
+
+
+async def test_the_library_example_runs() -> None:
+    """As printed, in a process of its own, against the emulator: complete, with a total."""
+    example = next(code for kind, code in FENCE.findall(README) if kind == "python")
+    async with Emulator(token="t") as server:
+        environment = os.environ | {
+            "SPOTINST_BASE_URL": server.base_url,
+            "SPOTINST_TOKEN": "t",
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+        }
+        done = await anyio.to_thread.run_sync(
+            lambda: subprocess.run(  # noqa: S603  the README's own code
+                [sys.executable, "-W", "error", "-c", example],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    *slices, last = done.stdout.splitlines()
+    assert len(slices) == 24 * 3
+    assert "'USD': Decimal(" in last
+    assert last.endswith("complete")
+
+
+def test_every_python_block_is_python() -> None:
+    """No block that a reader would paste has a slip in it."""
+    for kind, code in FENCE.findall(README):
+        if kind == "python":
+            compile(code, "README.md", "exec")
