@@ -4,6 +4,7 @@ Down: an operation and its parameters become a `Request`. Up: status, headers an
 `Page` of items, or the error that they stand for.
 """
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -32,6 +33,7 @@ from spot_billing_async.operations import Operation
 T = TypeVar("T")
 
 _EXCERPT_BYTES = 500
+_SHORTEST_TOKEN = 8  # characters; anything shorter is a test's token, or a word
 _SECRET = "[token removed]"  # noqa: S105  what stands where a token stood
 
 _REQUEST_ID_HEADERS = (
@@ -201,8 +203,7 @@ def _read_items(operation: Operation, response: Response[T], *, items_are_due: b
 
 def read_error(operation: Operation, reply: Reply, secret: str) -> ApiError:
     """The error that an answer stands for, with all that it says and without the token."""
-    body = reply.body.replace(secret.encode(), _SECRET.encode()) if secret else reply.body
-    said = _said_of_error(body)
+    said = _said_of_error(reply.body)
     limited = any(code.lower() in _RATE_LIMIT_CODES for code in said.codes)
     status = reply.status
     if status < _FIRST_ERROR_STATUS and said.status is not None:
@@ -211,15 +212,24 @@ def read_error(operation: Operation, reply: Reply, secret: str) -> ApiError:
     if error_class is None:
         error_class = ServerError if status >= _FIRST_SERVER_ERROR_STATUS else ApiError
     request_id = said.request_id or _header_request_id(reply.headers)
+    # A token that the cut would halve is taken in whole first.
+    start = reply.body[: _EXCERPT_BYTES + len(secret)].decode("utf-8", "replace")
     return error_class(
         status,
-        said.codes,
-        said.message,
-        request_id.replace(secret, _SECRET) if request_id and secret else request_id,
+        [_without(secret, code) for code in said.codes],
+        _without(secret, said.message),
+        None if request_id is None else _without(secret, request_id),
         operation.operation_id,
         retry_after_s(reply.headers, limited=error_class is RateLimitedError),
-        body[:_EXCERPT_BYTES].decode("utf-8", "replace"),
+        _without(secret, start)[:_EXCERPT_BYTES],
     )
+
+
+def _without(secret: str, text: str) -> str:
+    """A text without the token; one as short as a word is cut out where it stands alone."""
+    if len(secret) >= _SHORTEST_TOKEN:
+        return text.replace(secret, _SECRET)
+    return re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", _SECRET, text)
 
 
 class _Said(msgspec.Struct):

@@ -283,11 +283,25 @@ def test_a_200_that_tells_of_an_error_is_one(response: dict[str, Any]) -> None:
     assert error_of({"response": response}, 200).message == "m"
 
 
-def test_the_token_is_cut_out_of_what_a_server_echoes() -> None:
+@pytest.mark.parametrize(
+    "echo", [SECRET, "".join(f"\\u{ord(c):04x}" for c in SECRET)], ids=["plain", "escaped"]
+)
+def test_the_token_is_cut_out_of_what_a_server_echoes(echo: str) -> None:
     """A server that answers with the request's headers does not bring the token into an error."""
-    echo = f'{{"request":{{"id":"{SECRET}"}},"response":{{"errors":[{{"message":"{SECRET}"}}]}}}}'
-    error = error_of(echo.encode(), 400, {"X-Request-Id": SECRET})
+    entry = f'{{"message":"Bearer {echo}","code":"{echo}"}}'
+    body = f'{{"request":{{"id":"{echo}"}},"response":{{"errors":[{entry}]}}}}'
+    error = error_of(body.encode(), 400, {"X-Request-Id": SECRET})
     assert SECRET not in f"{error!r} {error} {vars(error)}"
+    cut = error_of(b" " * 495 + SECRET.encode(), 400, {"X-Request-Id": SECRET})
+    assert SECRET[:5] not in f"{cut!r} {vars(cut)}"
+
+
+def test_a_short_token_does_not_garble_words() -> None:
+    """A test's token of one letter is cut out where it stands alone."""
+    reply = Reply(404, CIMultiDict(), b"Bearer t does not exist")
+    with pytest.raises(NotFoundError) as caught:
+        read_page(GET_COSTS, reply, reader_for(CostItem), "t")
+    assert caught.value.body_excerpt == "Bearer [token removed] does not exist"
 
 
 @pytest.mark.parametrize(
