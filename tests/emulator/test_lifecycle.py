@@ -1,0 +1,210 @@
+"""Starting, stopping, and what outlives a server."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from spot_billing_async.emulator import DatabaseError, Emulator, sample
+
+Serve = Callable[..., AbstractAsyncContextManager[Any]]
+Bill = Callable[..., Path]
+
+FAMILY = "/billingEngine/family"
+
+
+async def test_leaving_the_block_stops_at_once() -> None:
+    """Idle connections are closed, a request under way is dropped, and nothing is left running."""
+    before = asyncio.all_tasks()
+    async with aiohttp.ClientSession() as session:
+        async with Emulator(token="t", latency_s=60) as slow, Emulator(token="t") as server:
+            headers = {"Authorization": "Bearer t"}
+            async with session.get(server.base_url, headers=headers) as answer:
+                assert answer.status == 404
+            waiting = asyncio.create_task(session.get(slow.base_url).__aenter__())
+            while not slow.requests:  # noqa: ASYNC110 - the server has no event to wait for
+                await asyncio.sleep(0)
+            started = time.monotonic()
+        assert time.monotonic() - started < 1
+        with pytest.raises(aiohttp.ClientError):
+            await waiting
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(slow.base_url if slow._base_url else "http://127.0.0.1:1")
+    assert asyncio.all_tasks() == before
+    assert not [thread for thread in threading.enumerate() if "emulator" in thread.name]
+
+
+async def test_outside_of_its_block_there_is_no_server() -> None:
+    """Neither a URL nor totals, before as after."""
+    server = Emulator()
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            _ = server.base_url
+        with pytest.raises(RuntimeError):
+            await server.ledger_totals()
+        async with server:
+            assert server.base_url.startswith("http://127.0.0.1:")
+
+
+async def test_a_token_is_made_up_where_none_is_given(bill: Bill) -> None:
+    """It can be read, and opens only its own server."""
+    async with Emulator(focus=[bill({})]) as one, Emulator(focus=[bill({})]) as two:
+        assert one.token != two.token
+        async with aiohttp.ClientSession() as session:
+            for token, status in ((one.token, 200), (two.token, 401)):
+                headers = {"Authorization": f"bearer {token}"}
+                async with session.get(f"{one.base_url}{FAMILY}", headers=headers) as answer:
+                    assert answer.status == status
+        assert one.requests == 2
+
+
+async def test_a_port_that_is_taken(bill: Bill) -> None:
+    """Starting fails, and leaves no thread behind."""
+    async with Emulator(focus=[bill({})]) as server:
+        port = int(server.base_url.rpartition(":")[2])
+        threads = threading.active_count()
+        with pytest.raises(OSError, match="in use"):
+            async with Emulator(focus=[bill({})], port=port):
+                pass
+        assert threading.active_count() <= threads
+
+
+@pytest.mark.parametrize("options", [{"token": ""}, {"page_size": 0}, {"faults": 2}])
+def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
+    """They are refused where they are given."""
+    with pytest.raises(ValueError, match="must"):
+        Emulator(**options)
+
+
+async def test_a_database_keeps_everything(serve: Serve, bill: Bill, tmp_path: Path) -> None:
+    """Ledger, families and setups are there after a restart; a known file is not counted again."""
+    db, path = tmp_path / "state.db", bill({}, {"BilledCost": "0.12345678901234567890"})
+    setup = {"costIntelligence": {"cloudProvider": "aws", "billingAccountId": "payer"}}
+    async with serve(db=db, focus=[path]) as call:
+        body = {"family": {"name": "One", "accountIds": ["007"]}}
+        (family,) = (await call("POST", FAMILY, json=body)).items
+        await call("POST", "/costIntelligence/setup", json=setup)
+        totals = await call.server.ledger_totals()
+    for focus in ([path], []):
+        async with serve(db=db, focus=focus) as call:
+            assert await call.server.ledger_totals() == totals
+            assert (await call("GET", FAMILY)).items == [family]
+            path_of_check = "/costIntelligence/setup/validation"
+            assert (await call("POST", path_of_check, json=setup)).items[0]["valid"] is True
+
+
+async def test_a_changed_file_replaces_its_rows(serve: Serve, bill: Bill, tmp_path: Path) -> None:
+    """The ledger has what the file says now, whatever its time of change is."""
+    db, path = tmp_path / "state.db", bill({})
+    async with serve(db=db, focus=[path]):
+        pass
+    bill({"BilledCost": "3", "SubAccountId": "008"})
+    async with serve(db=db, focus=[path]) as call:
+        assert await call.server.ledger_totals() == {"USD": Decimal(3)}
+        accounts = (await call("GET", "/billingEngine/account")).items
+    assert [account["accountId"] for account in accounts] == ["008"]
+
+
+async def test_the_sample_is_not_mixed_with_real_bills(
+    serve: Serve, bill: Bill, tmp_path: Path
+) -> None:
+    """A database that was begun with the sample takes no exports; the sample is made only once."""
+    db = tmp_path / "state.db"
+    for _ in range(2):
+        async with serve(db=db) as call:
+            totals = await call.server.ledger_totals()
+    async with serve() as call:
+        assert await call.server.ledger_totals() == totals
+    with pytest.raises(DatabaseError, match="sample"):
+        async with serve(db=db, focus=[bill({})]):
+            pass
+
+
+async def test_a_file_that_is_no_database(serve: Serve, tmp_path: Path) -> None:
+    """It is refused by its name, and left as it is."""
+    db = tmp_path / "state.db"
+    db.write_text("not a database" * 1000)
+    with pytest.raises(DatabaseError, match=r"state\.db"):
+        async with serve(db=db):
+            pass
+    assert db.read_text() == "not a database" * 1000
+
+
+_SERVE_FOREVER = """
+import asyncio, sys
+from pathlib import Path
+from spot_billing_async.emulator import Emulator
+
+async def main():
+    async with Emulator(db=Path(sys.argv[1]), focus=[sys.argv[2]], token="t") as server:
+        print(server.base_url, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_what_was_acknowledged_survives_a_kill(
+    serve: Serve, bill: Bill, tmp_path: Path
+) -> None:
+    """After a kill -9 every family that was answered with 200 is there, and the ledger is whole."""
+    db, path = tmp_path / "state.db", bill({"BilledCost": "0.1234567890123456789"})
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _SERVE_FOREVER, str(db), str(path)), stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        base_url = (await process.stdout.readline()).decode().strip()
+        names = [f"Family {number}" for number in range(20)]
+        async with aiohttp.ClientSession(headers={"Authorization": "Bearer t"}) as session:
+            for name in names:
+                body = {"family": {"name": name}}
+                async with session.post(f"{base_url}{FAMILY}", json=body) as answer:
+                    assert answer.status == 200
+            process.send_signal(signal.SIGKILL)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+    async with serve(db=db) as call:
+        assert [family["name"] for family in (await call("GET", FAMILY)).items] == names
+        assert await call.server.ledger_totals() == {"USD": Decimal("0.1234567890123456789")}
+
+
+async def test_the_sample_is_always_the_same(serve: Serve) -> None:
+    """Three clouds, 24 accounts, two years, two currencies, credits, families: known to a digit."""
+    async with serve() as call:
+        accounts = (await call("GET", "/billingEngine/account")).items
+        costs = await call.costs(groupBy="service")
+        families = await call.costs(groupBy="family", toDate="2024-01-01")
+        totals = await call.server.ledger_totals()
+    assert totals == {"EUR": Decimal("1305325.173454873"), "USD": Decimal("7379041.6047330181")}
+    assert {account["cloudProvider"] for account in accounts} == {"aws", "azure", "gcp"}
+    assert len(accounts) == 24
+    assert {costs[0]["date"], costs[-1]["date"]} == {
+        sample.FROM_DATE.isoformat(),
+        sample.TO_DATE.isoformat(),
+    }
+    assert {item["family"] for item in families} == {"Platform", "Data", "Retail", None}
+    assert any(account["accountId"].startswith("0") for account in accounts)
+    assert any("/" in account["accountId"] for account in accounts)
+
+
+def test_without_duckdb_the_extra_is_named() -> None:
+    """Importing the emulator where duckdb is not installed says what to install."""
+    script = "import sys; sys.modules['duckdb'] = None; import spot_billing_async.emulator"
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "pip install 'spot-billing-async[emulator]'" in done.stderr

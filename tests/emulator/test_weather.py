@@ -1,0 +1,176 @@
+"""The weather of a real server: rate limit, pages, latency, faults."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from spot_billing_async.emulator import RateLimit
+from spot_billing_async.emulator.weather import SlidingWindow, Verdict
+
+Serve = Callable[..., AbstractAsyncContextManager[Any]]
+Bill = Callable[..., Path]
+
+FAMILY = "/billingEngine/family"
+COST = "/billingEngine/cost"
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [("100/60s", RateLimit(100, 60)), ("5/0.5s", RateLimit(5, 0.5))]
+)
+def test_a_rate_limit_is_read(text: str, limit: RateLimit) -> None:
+    """Requests, a stroke, seconds."""
+    assert RateLimit.parse(text) == limit
+
+
+@pytest.mark.parametrize("text", ["", "100", "0/60s", "1/0s", "-1/60s", "1/60", "1/60m"])
+def test_a_rate_limit_that_makes_no_sense(text: str) -> None:
+    """It is refused with what was written."""
+    with pytest.raises(ValueError, match="100/60s"):
+        RateLimit.parse(text)
+
+
+def test_the_window_slides() -> None:
+    """A request is allowed again as the oldest leaves the window, not when a period begins."""
+    window = SlidingWindow(RateLimit(2, 60))
+    assert window.admit(0) == Verdict(allowed=True, remaining=1, reset_s=0)
+    assert window.admit(10) == Verdict(allowed=True, remaining=0, reset_s=50)
+    assert window.admit(60) == Verdict(allowed=True, remaining=0, reset_s=10)
+    assert window.admit(120) == Verdict(allowed=True, remaining=1, reset_s=0)
+
+
+def test_a_retry_before_the_reset_delays_the_reset() -> None:
+    """A refused request counts like any other: the vendor's rule."""
+    window = SlidingWindow(RateLimit(2, 60))
+    window.admit(0)
+    window.admit(1)
+    assert window.admit(2) == Verdict(allowed=False, remaining=0, reset_s=59)
+    assert window.admit(60.5) == Verdict(allowed=False, remaining=0, reset_s=1.5)
+    assert window.admit(62).allowed
+
+
+async def test_the_rate_limit_is_told_by_headers(serve: Serve) -> None:
+    """On every answer; beyond it 429 with the documented body; each route and method for itself."""
+    async with serve(rate_limit=RateLimit(2, 60)) as call:
+        answers = [await call("GET", f"{FAMILY}/x") for _ in range(3)]
+        other_id = await call("GET", f"{FAMILY}/y")
+        other_method = await call("DELETE", f"{FAMILY}/x")
+        no_token = await call("GET", f"{FAMILY}/x", headers={})
+        nowhere = await call("PROPFIND", "/nowhere")
+
+    def told(answer: Any) -> tuple[int, str, str]:
+        limits = (answer.headers[f"X-RateLimit-{name}"] for name in ("Limit", "Remaining"))
+        return (answer.status, *limits)
+
+    assert [told(answer) for answer in answers] == [
+        (404, "2", "1"),
+        (404, "2", "0"),
+        (429, "2", "0"),
+    ]
+    assert [int(answer.headers["X-RateLimit-Reset"]) for answer in answers] == [0, 60, 60]
+    assert answers[2].body["response"] == {
+        "status": {"code": 429, "message": "Too Many Requests"},
+        "data": "Rate limit exceeded",
+    }
+    assert told(other_id)[0] == 429
+    assert [told(answer) for answer in (other_method, no_token, nowhere)] == [
+        (404, "2", "1"),
+        (401, "2", "1"),
+        (404, "2", "1"),
+    ]
+
+
+async def test_pages_add_up_to_the_whole(serve: Serve, bill: Bill) -> None:
+    """Following nextKey gives every row once, in order, however many pages there are."""
+    path = bill(*({"ChargePeriodStart": f"2024-01-{day:02d}"} for day in range(1, 8)))
+    async with serve(focus=[path]) as call:
+        whole = await call.costs(groupBy="service")
+    for size, expected in ((3, 3), (7, 1), (8, 1)):
+        async with serve(focus=[path], page_size=size) as call:
+            found, pages, key = [], 0, None
+            while pages == 0 or key is not None:
+                query = {"groupBy": "service"} | ({"paginationKey": key} if key else {})
+                answer = await call("GET", COST, params=query)
+                found += answer.items
+                info = answer.body["response"]["paginationInfo"]
+                assert info["totalCount"] == 7
+                key, pages = info["nextKey"], pages + 1
+        assert (found, pages) == (whole, expected)
+
+
+async def test_every_list_has_pages(serve: Serve) -> None:
+    """Accounts and families come in pages like costs do."""
+    async with serve(page_size=2) as call:
+        for path in ("/billingEngine/account", FAMILY):
+            answer = await call("GET", path)
+            assert len(answer.items) == 2
+            assert answer.body["response"]["paginationInfo"]["nextKey"] == "2"
+
+
+@pytest.mark.parametrize("key", ["", "x", "-2", "0", "1", "2.0", "100", "9" * 99])
+async def test_a_key_that_no_page_gave(serve: Serve, key: str) -> None:
+    """400, rather than some other page."""
+    async with serve(page_size=2) as call:
+        answer = await call("GET", FAMILY, params={"paginationKey": key})
+    assert (answer.status, answer.fields) == (400, ["query.paginationKey"])
+
+
+async def test_latency(serve: Serve, bill: Bill) -> None:
+    """Every request waits that long."""
+    async with serve(focus=[bill({})], latency_s=0.05) as call:
+        started = time.monotonic()
+        await call.costs()
+        assert time.monotonic() - started >= 0.05
+
+
+async def outcomes(serve: Serve, seed: int) -> list[str]:
+    """What became of 60 equal requests, each on a connection of its own."""
+    found = []
+    async with serve(faults=0.5, seed=seed) as call:
+        headers = {"Authorization": f"Bearer {call.server.token}", "Connection": "close"}
+        for _ in range(60):
+            try:
+                async with call.session.get(
+                    f"{call.server.base_url}{FAMILY}", headers=headers
+                ) as answer:
+                    await answer.read()
+                    found.append(f"{answer.status} {answer.content_type}")
+            except aiohttp.ClientPayloadError:
+                found.append("cut off")
+            except aiohttp.ClientConnectionError:
+                found.append("reset")
+        assert call.server.requests >= 60
+    return found
+
+
+async def test_faults_come_by_their_seed(serve: Serve) -> None:
+    """About the share that was asked for, of every kind; the same seed gives the same faults."""
+    first, again, other = [await outcomes(serve, seed) for seed in (1, 1, 2)]
+    assert first == again != other
+    counts = Counter(first)
+    assert counts.keys() == {
+        "200 application/json",
+        "500 application/json",
+        "502 text/html",
+        "cut off",
+        "reset",
+    }
+    assert 20 <= counts["200 application/json"] <= 45
+
+
+async def test_money_is_a_json_number_with_every_digit(serve: Serve, bill: Bill) -> None:
+    """The text of an amount is a number of JSON, small ones and zero too."""
+    path = bill(
+        {"BilledCost": "0.00000008", "ServiceName": "A"},
+        {"BilledCost": "0.0", "ServiceName": "B"},
+        {"BilledCost": "100", "ServiceName": "C"},
+    )
+    async with serve(focus=[path]) as call:
+        items = await call.costs(groupBy="service")
+    assert [item["cost"] for item in items] == [Decimal("0.00000008"), 0, 100]
