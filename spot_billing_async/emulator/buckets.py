@@ -1,5 +1,6 @@
 """Buckets: folders of FOCUS exports under one root, linked by setup calls."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,8 @@ def _is_plain(name: str) -> bool:
 
 def _is_inside(root: Path, name: str) -> bool:
     try:
-        return (root / name).resolve().parent == root.resolve()
-    except (OSError, RuntimeError):  # too long a name; a loop of links
+        resolved = (root / name).resolve()
+        # What is still a link is one of a loop: Python 3.13 leaves those as they are.
+        return resolved.parent == root.resolve() and not os.path.islink(resolved)  # noqa: PTH114  unlike Path's, never raises
+    except (OSError, RuntimeError):  # too long a name; a loop of links, before Python 3.13
         return False
