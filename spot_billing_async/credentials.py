@@ -4,7 +4,6 @@ Arguments beat the environment, which beats the file, field by field; a profile 
 name beats the environment. Names and file format are those of the vendor's own tools.
 """
 
-import configparser
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -186,6 +185,8 @@ def _read_profile(environ: Mapping[str, str], named_profile: str | None) -> dict
 
 def _parse(path: Path, text: str) -> dict[str, dict[str, str]]:
     """Profiles by name, from INI, or from the two-level YAML that one vendor tool writes."""
+    import configparser  # noqa: PLC0415  late: most clients never read a file
+
     if not re.search(r"^\s*\[", text, re.MULTILINE):
         return _parse_yaml(text)
     # An empty default_section: inheritance is done here, as the file's [default] may be absent.
