@@ -44,8 +44,8 @@ async def call(
     sent = tally if tally is not None else Tally()
     parameters = dict(query or {})
 
-    def read(reply: Reply, secret: str) -> Page[T]:
-        return read_page(operation, reply, reader, secret)
+    def read(reply: Reply, token: str) -> Page[T]:
+        return read_page(operation, reply, reader, token)
 
     try:
         async with session.deadline(operation.operation_id) as ends_at_s:

@@ -1,6 +1,6 @@
 """Checks of arguments, made before anything is sent.
 
-Each returns the value, or says which field has which value, and what is allowed.
+Each says which field has which value, and what is allowed; those named `checked_…` return it.
 """
 
 from collections.abc import Iterable
@@ -69,7 +69,7 @@ def checked_date(field: str, value: object) -> date:
     return value
 
 
-def checked_range(from_date: date | None, to_date: date | None) -> None:
+def check_range(from_date: date | None, to_date: date | None) -> None:
     """Both ends are days, where given, and in order.
 
     Raises:

@@ -8,7 +8,6 @@ import aiohttp
 from spot_billing_async.checks import checked_id
 from spot_billing_async.config import ClientConfig
 from spot_billing_async.credentials import Credential, TokenProvider, resolve
-from spot_billing_async.operations import check_path_overrides
 from spot_billing_async.resources.accounts import AccountsResource
 from spot_billing_async.resources.costs import CostsResource
 from spot_billing_async.resources.families import FamiliesResource
@@ -91,7 +90,6 @@ class SpotBillingClient(TenantClient):
         config: ClientConfig = ClientConfig(),  # noqa: B008  frozen: one value serves all
         session: aiohttp.ClientSession | None = None,
     ) -> None:
-        check_path_overrides(config.path_overrides)
         settings = resolve(token, account_id, base_url, allow_insecure=config.allow_insecure)
         self._connections = Connections(config, session)
         super().__init__(

@@ -6,6 +6,7 @@ from math import isfinite
 import msgspec
 
 from spot_billing_async.errors import ConfigError
+from spot_billing_async.operations import check_path_overrides
 
 
 def _check_count(name: str, value: object) -> None:
@@ -73,3 +74,6 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         _check_count("max_concurrency", self.max_concurrency)
         _check_seconds("deadline_s", self.deadline_s)
         _check_count("max_response_bytes", self.max_response_bytes)
+        check_path_overrides(self.path_overrides)
+        # A copy: whoever gave the mapping may go on to change theirs.
+        msgspec.structs.force_setattr(self, "path_overrides", dict(self.path_overrides))

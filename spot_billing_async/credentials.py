@@ -16,6 +16,8 @@ from spot_billing_async.errors import ConfigError, TransportError
 
 DEFAULT_BASE_URL = "https://api.spotinst.io"
 _DEFAULT_PROFILE = "default"
+_REMOVED = "[token removed]"
+_SHORTEST_TOKEN = 8  # characters; anything shorter is a test's token, or a word
 
 TokenProvider = Callable[[], Awaitable[str]]
 """Called before every request; answers the token to send. Caching is the provider's business."""
@@ -24,27 +26,27 @@ TokenProvider = Callable[[], Awaitable[str]]
 class Credential:
     """A bearer token, given or provided, that does not show itself."""
 
-    __slots__ = ("_header", "_provider")
+    __slots__ = ("_provider", "_token")
 
     def __init__(self, token: str | TokenProvider) -> None:
         self._provider = None if isinstance(token, str) else token
-        self._header = _bearer("token", token) if isinstance(token, str) else ""
+        self._token = _checked_token("token", token) if isinstance(token, str) else ""
 
-    async def authorization(self) -> str:
-        """The value of the Authorization header.
+    async def token(self) -> str:
+        """The token to send now.
 
         Raises:
             ConfigError: the provider answered something that cannot be a token.
             TransportError: the provider failed; its own exception is the cause.
         """
         if self._provider is None:
-            return self._header
+            return self._token
         try:
             token = await self._provider()
         except Exception as error:
             message = f"the token provider failed with {type(error).__name__}"
             raise TransportError(message, sent=False) from error
-        return _bearer("the token provider's answer", token)
+        return _checked_token("the token provider's answer", token)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'***' if self._provider is None else 'provider'})"
@@ -53,12 +55,25 @@ class Credential:
         raise TypeError("a credential is not pickled: it would write the token out")
 
 
-def _bearer(field: str, token: object) -> str:
-    """The header's value; the messages never hold the token."""
+def _checked_token(field: str, token: object) -> str:
+    """The token without white space around it; the messages never hold it.
+
+    Quotes and backslashes are in no bearer token (RFC 6750), and would look different wherever text
+    is quoted, so that `without` could miss them.
+    """
     text = token.strip() if isinstance(token, str) else ""
-    if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise ConfigError(f"{field} is not usable; allowed: printable ASCII text without spaces")
-    return f"Bearer {text}"
+    if not text or not text.isascii() or not text.isprintable() or set(text) & set(" \"'\\"):
+        raise ConfigError(
+            f"{field} is not usable; allowed: printable ASCII text without spaces and quotes"
+        )
+    return text
+
+
+def without(token: str, text: str) -> str:
+    """A text without the token; one as short as a word is cut out where it stands alone."""
+    if len(token) >= _SHORTEST_TOKEN:
+        return text.replace(token, _REMOVED)
+    return re.sub(rf"(?<!\w){re.escape(token)}(?!\w)", _REMOVED, text)
 
 
 class Settings(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
+from spot_billing_async.credentials import without
 from spot_billing_async.errors import ConfigError, DecodeError
 from spot_billing_async.models.envelope import Envelope
 from spot_billing_async.models.money import totals_by_currency
@@ -71,8 +72,16 @@ class ItemReader(Generic[T]):
         for key in self._date_keys & item.keys():
             item[key] = _day_of(item[key])
 
-    def totals(self, operation_id: str, items: list[T], body: bytes) -> dict[str, Decimal]:
+    def totals(
+        self, operation_id: str, items: list[T], body: bytes, token: str
+    ) -> dict[str, Decimal]:
         """Exact sum of the items' costs by currency; {} for a type without `cost: Decimal`.
+
+        Args:
+            operation_id: what was asked for.
+            items: what was decoded.
+            body: what they were decoded from.
+            token: cut out of the error, should the body hold it.
 
         Raises:
             DecodeError: an item has no amount, or one that is no finite number. The message lists
@@ -85,7 +94,7 @@ class ItemReader(Generic[T]):
                 list(map(self._costs, items)), list(map(self._currencies, items))
             )
         except (ArithmeticError, TypeError):
-            shown = _keys_seen(body)
+            shown = without(token, _keys_seen(body))
         raise DecodeError(
             f"{operation_id}: an item has no cost that is a finite number; keys seen: {shown}"
         )

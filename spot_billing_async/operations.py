@@ -63,6 +63,8 @@ def check_path_overrides(overrides: Mapping[str, str]) -> None:
     Raises:
         ConfigError: names the operationId, the path and what is allowed.
     """
+    if not isinstance(overrides, Mapping):
+        raise ConfigError(f"path_overrides: {overrides!r} is no mapping of operationId to path")
     for operation_id, path in overrides.items():
         operation = OPERATIONS.get(operation_id)
         if operation is None:
@@ -70,7 +72,7 @@ def check_path_overrides(overrides: Mapping[str, str]) -> None:
                 f"path_overrides: {operation_id!r} is no operationId; "
                 f"allowed: {', '.join(OPERATIONS)}"
             )
-        if not path.startswith("/") or not _is_plain(path):
+        if not _is_plain(path):
             raise ConfigError(
                 f"path_overrides[{operation_id!r}]: {path!r} is not usable; "
                 "allowed: printable ASCII that starts with '/', without query, fragment or spaces"
@@ -82,12 +84,18 @@ def check_path_overrides(overrides: Mapping[str, str]) -> None:
             )
 
 
-def _is_plain(path: str) -> bool:
-    return path.isascii() and path.isprintable() and not any(mark in path for mark in "?# \\")
+def _is_plain(path: object) -> bool:
+    return (
+        isinstance(path, str)
+        and path.startswith("/")
+        and path.isascii()
+        and path.isprintable()
+        and not set(path) & set("?# \\")
+    )
 
 
 def _parameters(path: str) -> list[tuple[str, str, str]]:
-    """Each parameter with what `format` would do to it: nothing, in the contract's paths."""
+    """Name, format and conversion of each parameter; the contract's have a name alone."""
     try:
         parsed = list(Formatter().parse(path))
     except ValueError:

@@ -44,10 +44,9 @@ class Connections:
 
     def __init__(self, config: ClientConfig, session: aiohttp.ClientSession | None) -> None:
         self._config = config
-        self._session = session
-        self._owns_session = session is None
+        self._callers_session = session
+        self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(config.max_concurrency)
-        self._open = False
 
     async def open(self) -> None:
         """Make the aiohttp session, unless the caller brought one.
@@ -55,57 +54,67 @@ class Connections:
         Raises:
             ConfigError: it is open already.
         """
-        if self._open:
+        if self._session is not None:
             raise ConfigError("client: it is entered already; allowed: one 'async with' at a time")
-        if self._owns_session:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._config.max_concurrency),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        self._open = True
+        self._slots = asyncio.Semaphore(self._config.max_concurrency)
+        self._session = self._callers_session or aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._config.max_concurrency),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
 
     async def close(self) -> None:
         """Close the connections, unless they are the caller's."""
-        self._open = False
-        if self._owns_session and self._session is not None:
-            await self._session.close()
+        session, self._session = self._session, None
+        if session is not None and session is not self._callers_session:
+            await session.close()
 
-    async def exchange(self, request: Request, authorization: str) -> Reply:
-        """Send a request and read the whole answer, holding one of the slots meanwhile.
+    @property
+    def slots(self) -> asyncio.Semaphore:
+        """The places of requests on the wire; one is held from sending to the last byte.
 
         Raises:
             ConfigError: the client is not entered, or the caller's session is closed.
+        """
+        self._opened()
+        return self._slots
+
+    async def exchange(self, request: Request, token: str) -> Reply:
+        """Send a request and read the whole answer.
+
+        Raises:
+            ConfigError: as for `slots`, or the caller's session does not go with a bearer token.
             TransportError: no complete answer came.
             ResponseTooLargeError: the body has more than `max_response_bytes`.
         """
-        session = self._session
-        if not self._open or session is None or session.closed:
-            raise ConfigError("client: it is not open; allowed: calls inside 'async with' alone")
         headers = {
             "Accept": "application/json",
-            "Authorization": authorization,
+            "Authorization": f"Bearer {token}",
             "User-Agent": _USER_AGENT,
         }
         if request.body is not None:
             headers["Content-Type"] = "application/json"
-        async with self._slots:
-            try:
-                async with session.request(
-                    request.operation.method,
-                    URL(request.url, encoded=True),
-                    data=request.body,
-                    headers=headers,
-                    allow_redirects=False,  # a redirect would carry the token elsewhere
-                    raise_for_status=False,
-                    timeout=aiohttp.ClientTimeout(total=None),  # the deadline is the call's
-                ) as response:
-                    body = await _read_body(response, self._config.max_response_bytes)
-                    return Reply(response.status, response.headers, body, _is_marked(response))
-            except (aiohttp.ClientError, HttpProcessingError, OSError, EOFError) as error:
-                failure = _translate(error)
+        try:
+            async with self._opened().request(
+                request.operation.method,
+                URL(request.url, encoded=True),
+                data=request.body,
+                headers=headers,
+                allow_redirects=False,  # a redirect would carry the token elsewhere
+                raise_for_status=False,
+                timeout=aiohttp.ClientTimeout(total=None),  # the deadline is the call's
+            ) as response:
+                body = await _read_body(response, self._config.max_response_bytes)
+                return Reply(response.status, response.headers, body, _is_marked(response))
+        except (aiohttp.ClientError, HttpProcessingError, OSError, EOFError, ValueError) as error:
+            failure = error if isinstance(error, SpotBillingError) else _translate(error)
         # Raised outside the except block: aiohttp's errors hold the request's headers, and a
         # context would take them along into every log of the traceback.
         raise failure
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            raise ConfigError("client: it is not open; allowed: calls inside 'async with' alone")
+        return self._session
 
 
 async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
@@ -130,12 +139,20 @@ def _is_marked(response: aiohttp.ClientResponse) -> bool:
     return "Content-Length" in headers or "Transfer-Encoding" in headers or response.version is None
 
 
-def _translate(error: BaseException) -> TransportError:
-    never_sent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL)
-    # ClientResponseError's text is built from its parts: its repr would show the headers.
-    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+def _translate(error: Exception) -> SpotBillingError:
+    """The error of this package that a foreign one stands for.
+
+    Only the system's own words are handed on: aiohttp quotes what the server sent, and a server may
+    send the token back.
+    """
     name = type(error).__name__
-    return TransportError(f"{name}: {text}" if text else name, sent=not never_sent)
+    if isinstance(error, OSError):
+        sent = not isinstance(error, aiohttp.ClientConnectorError)
+        return TransportError(f"{name}: {error}", sent)
+    if isinstance(error, aiohttp.ClientError | HttpProcessingError | EOFError):
+        return TransportError(f"the answer is cut off, or no HTTP: {name}")
+    # Raised before anything is sent, such as for a session whose own auth contradicts the token.
+    return ConfigError(f"session: aiohttp refuses the request: {name}")
 
 
 class SessionManager:
@@ -210,13 +227,11 @@ class SessionManager:
         gate = self._gates.setdefault(operation.operation_id, Gate())
         attempt = 0
         while True:
-            await self._pass(gate, request, ends_at_s)
+            attempt += 1
             try:
-                authorization = await self._credential.authorization()
-                attempt += 1
-                tally.sent(attempt)
-                reply = await self._connections.exchange(request, authorization)
-                return read(reply, authorization.removeprefix("Bearer "))
+                token = await self._credential.token()
+                reply = await self._exchange(request, token, gate, ends_at_s, tally)
+                return read(reply, token)
             except SpotBillingError as error:
                 failure = error
             if isinstance(failure, RateLimitedError):
@@ -230,8 +245,22 @@ class SessionManager:
                 random=random.random,
             )
             if isinstance(decision, GiveUp):
+                failure.add_note(f"not sent again: {decision.reason}")
                 raise failure
             await asyncio.sleep(decision.after_s)
+            tally.retries += 1
+
+    async def _exchange(
+        self, request: Request, token: str, gate: Gate, ends_at_s: float, tally: Tally
+    ) -> Reply:
+        """Send a request when gate and slots allow it; no slot is held while waiting."""
+        while True:
+            await self._pass(gate, request, ends_at_s)
+            async with self._connections.slots:
+                if gate.wait_s(self._clock()) > 0:
+                    continue  # it closed while this one queued for its slot
+                tally.requests += 1
+                return await self._connections.exchange(request, token)
 
     async def _pass(self, gate: Gate, request: Request, ends_at_s: float) -> None:
         """Wait until the gate is open, or fail at once where that is after the deadline."""

@@ -8,16 +8,11 @@ class Tally(msgspec.Struct):
 
     Attributes:
         requests: requests sent, retries included.
-        retries: requests sent again after a failure.
+        retries: tries made after a failed one.
     """
 
     requests: int = 0
     retries: int = 0
-
-    def sent(self, attempt: int) -> None:
-        """Count a request; `attempt` is 1 where it is the first try."""
-        self.requests += 1
-        self.retries += attempt > 1
 
     def add(self, other: "Tally") -> None:
         """Count in what another tally counted."""

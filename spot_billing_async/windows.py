@@ -56,9 +56,7 @@ def _last_day(first: date, size: WindowSize) -> date:
         case "month":
             return _end_of_month(first.year, first.month)
         case "quarter":
-            return _end_of_month(
-                first.year, -(-first.month // _MONTHS_A_QUARTER) * _MONTHS_A_QUARTER
-            )
+            return _end_of_month(first.year, first.month + -first.month % _MONTHS_A_QUARTER)
         case "whole":
             return date.max
         case int():

@@ -4,7 +4,6 @@ Down: an operation and its parameters become a `Request`. Up: status, headers an
 `Page` of items, or the error that they stand for.
 """
 
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -14,6 +13,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from spot_billing_async.credentials import without
 from spot_billing_async.errors import (
     ApiError,
     AuthenticationError,
@@ -33,8 +33,6 @@ from spot_billing_async.operations import Operation
 T = TypeVar("T")
 
 _EXCERPT_BYTES = 500
-_SHORTEST_TOKEN = 8  # characters; anything shorter is a test's token, or a word
-_SECRET = "[token removed]"  # noqa: S105  what stands where a token stood
 
 _REQUEST_ID_HEADERS = (
     "X-Request-Id",
@@ -132,21 +130,21 @@ def build_request(
     return Request(operation, url, None if body is None else msgspec.json.encode(body))
 
 
-def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], secret: str) -> Page[T]:
+def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], token: str) -> Page[T]:
     """Say what an answer means.
 
     Args:
         operation: what was asked for.
         reply: the whole answer.
         reader: decodes the items.
-        secret: the token; it is cut out of everything an error carries.
+        token: what was sent with the request; it is cut out of everything an error carries.
 
     Raises:
         ApiError: the status, or the body of a 2xx, tells of an error.
         DecodeError: the answer cannot be trusted.
     """
     if not 200 <= reply.status < 300:  # noqa: PLR2004  the class of success
-        raise read_error(operation, reply, secret)
+        raise read_error(operation, reply, token)
     if not reply.body.strip():
         return _empty_page(operation, reply)
     envelope = reader.decode(operation.operation_id, reply.body)
@@ -155,12 +153,12 @@ def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], secret:
         raise DecodeError(f"{operation.operation_id}: the body has no response in it")
     status = _read_status(response.status)
     if _tells_of_error(response, status):
-        raise read_error(operation, reply, secret)
+        raise read_error(operation, reply, token)
     items = _read_items(operation, response, items_are_due=operation.method == "GET")
     paging = response.pagination_info
     return Page(
         items,
-        reader.totals(operation.operation_id, items, reply.body),
+        reader.totals(operation.operation_id, items, reply.body, token),
         _request_id(envelope, reply.headers),
         status,
         None if paging is None or paging.next_key in {None, ""} else str(paging.next_key),
@@ -186,7 +184,7 @@ def _empty_page(operation: Operation, reply: Reply) -> Page[Any]:
 def _tells_of_error(response: Response[Any], status: ResponseStatus | None) -> bool:
     if status is not None and status.code is not None and status.code >= _FIRST_ERROR_STATUS:
         return True
-    return bytes(response.errors) not in {b"null", b"[]", b""}
+    return bool(response.errors)
 
 
 def _read_items(operation: Operation, response: Response[T], *, items_are_due: bool) -> list[T]:
@@ -201,7 +199,7 @@ def _read_items(operation: Operation, response: Response[T], *, items_are_due: b
     return present
 
 
-def read_error(operation: Operation, reply: Reply, secret: str) -> ApiError:
+def read_error(operation: Operation, reply: Reply, token: str) -> ApiError:
     """The error that an answer stands for, with all that it says and without the token."""
     said = _said_of_error(reply.body)
     limited = any(code.lower() in _RATE_LIMIT_CODES for code in said.codes)
@@ -213,23 +211,16 @@ def read_error(operation: Operation, reply: Reply, secret: str) -> ApiError:
         error_class = ServerError if status >= _FIRST_SERVER_ERROR_STATUS else ApiError
     request_id = said.request_id or _header_request_id(reply.headers)
     # A token that the cut would halve is taken in whole first.
-    start = reply.body[: _EXCERPT_BYTES + len(secret)].decode("utf-8", "replace")
+    start = reply.body[: _EXCERPT_BYTES + len(token)].decode("utf-8", "replace")
     return error_class(
         status,
-        [_without(secret, code) for code in said.codes],
-        _without(secret, said.message),
-        None if request_id is None else _without(secret, request_id),
+        [without(token, code) for code in said.codes],
+        without(token, said.message),
+        None if request_id is None else without(token, request_id),
         operation.operation_id,
         retry_after_s(reply.headers, limited=error_class is RateLimitedError),
-        _without(secret, start)[:_EXCERPT_BYTES],
+        without(token, start)[:_EXCERPT_BYTES],
     )
-
-
-def _without(secret: str, text: str) -> str:
-    """A text without the token; one as short as a word is cut out where it stands alone."""
-    if len(secret) >= _SHORTEST_TOKEN:
-        return text.replace(secret, _SECRET)
-    return re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", _SECRET, text)
 
 
 class _Said(msgspec.Struct):

@@ -1,8 +1,10 @@
 """Limits are checked where they are made."""
 
+from typing import Any
+
 import pytest
 
-from spot_billing_async import ClientConfig, ConfigError, RetryPolicy, SpotBillingClient
+from spot_billing_async import ClientConfig, ConfigError, RetryPolicy
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, None, "8"])
@@ -29,6 +31,10 @@ def test_values_are_frozen() -> None:
     """A configuration that clients share cannot change under them."""
     with pytest.raises(AttributeError):
         ClientConfig().deadline_s = 1  # type: ignore[misc]  # what is tested
+    overrides = {"getCostAnalysis": "/cost"}
+    config = ClientConfig(path_overrides=overrides)
+    overrides["getCostAnalysis"] = "no path"
+    assert config.path_overrides == {"getCostAnalysis": "/cost"}
 
 
 @pytest.mark.parametrize(
@@ -42,9 +48,12 @@ def test_values_are_frozen() -> None:
         {"getAccountFamily": "/family/{familyId}/{familyId}"},
         {"getAccountFamily": "/family/{familyId"},
         {"getAccountFamily": "/family/{familyId!r}"},
+        {"getAccountFamily": 7},
+        {7: "/family"},
+        ["getAccountFamily"],
     ],
 )
-def test_a_path_override_must_fit_its_operation(overrides: dict[str, str]) -> None:
+def test_a_path_override_must_fit_its_operation(overrides: Any) -> None:
     """Unknown operations, queries in paths and other parameters than the contract's are refused."""
     with pytest.raises(ConfigError, match="path_overrides"):
-        SpotBillingClient("t", config=ClientConfig(path_overrides=overrides))
+        ClientConfig(path_overrides=overrides)

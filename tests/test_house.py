@@ -1,7 +1,10 @@
 """Rules of the codebase itself."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import spot_billing_async
 
@@ -10,19 +13,32 @@ PACKAGE = Path(spot_billing_async.__file__).parent
 
 
 def test_all_names_are_there_and_sorted() -> None:
-    """`__all__` is what a star import gives, in order, and nothing public is beside it."""
+    """`__all__` is what a star import gives, each name once, and no other name is beside it."""
     names = spot_billing_async.__all__
-    assert names == sorted(names)
-    for name in names:
-        assert getattr(spot_billing_async, name) is not None
+    assert names == sorted(set(names))
+    beside = {
+        name
+        for name, value in vars(spot_billing_async).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert beside == set(names) - {"__version__"}
 
 
-def test_every_public_class_says_where_it_is_public() -> None:
-    """What is exported is a class, a type or the version, with a docstring of its own."""
+def test_every_public_class_is_documented() -> None:
+    """Each class that is exported has a docstring."""
     for name in spot_billing_async.__all__:
         value = getattr(spot_billing_async, name)
         if isinstance(value, type):
             assert value.__doc__, name
+
+
+def test_importing_the_package_imports_no_extra() -> None:
+    """The core stands without what the extras bring."""
+    extras = {"cyclopts", "rich", "duckdb", "pyarrow", "fastapi"}
+    code = f"import sys, spot_billing_async; print(*({extras} & set(sys.modules)))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PACKAGE.parent)  # noqa: S603  our own code
+    assert done.stdout.split() == []
 
 
 def test_every_test_states_its_rule() -> None:
@@ -35,13 +51,25 @@ def test_every_test_states_its_rule() -> None:
 
 
 def test_one_file_uses_the_http_client() -> None:
-    """Aiohttp's client is named in session.py alone; the facade names its session's type."""
+    """Aiohttp is session.py's; the facade names its session's type, the emulator is a server."""
     users = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
-        if any(
-            isinstance(node, ast.Import) and any(alias.name == "aiohttp" for alias in node.names)
-            for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        )
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if "aiohttp" in _imported(node)
     }
-    assert users == {"session.py", "client.py"}
+    assert {user for user in users if not user.startswith("emulator/")} == {
+        "session.py",
+        "client.py",
+    }
+
+
+def _imported(node: ast.AST) -> set[str]:
+    """The top-level packages that a statement imports from."""
+    match node:
+        case ast.Import(names=names):
+            return {alias.name.split(".")[0] for alias in names}
+        case ast.ImportFrom(module=str(module), level=0):
+            return {module.split(".")[0]}
+        case _:
+            return set()

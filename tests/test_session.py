@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import pickle
 import traceback
+import warnings
 from datetime import date
 
 import aiohttp
@@ -146,6 +147,67 @@ async def test_a_refusal_closes_the_gate_for_all_calls() -> None:
     assert calls == ["/billingEngine/cost", "/billingEngine/account", "/billingEngine/cost"]
 
 
+async def test_a_refusal_holds_back_those_that_queue_for_a_slot() -> None:
+    """Calls that waited for a slot when the refusal came are not sent either."""
+    calls = 0
+
+    async def handler(_: web.Request) -> web.Response:
+        nonlocal calls
+        calls += 1
+        return web.Response(status=429, headers={"X-RateLimit-Reset": "3600"})
+
+    async with (
+        serve(handler) as base_url,
+        client_of(base_url, max_concurrency=2, deadline_s=30) as client,
+    ):
+        done = await asyncio.gather(
+            *(client.costs.get("a") for _ in range(20)), return_exceptions=True
+        )
+    assert calls <= 2
+    assert all(isinstance(error, RateLimitedError | DeadlineExceededError) for error in done)
+    attempts = sum(error.attempts for error in done if isinstance(error, SpotBillingError))
+    assert attempts == calls
+
+
+async def test_a_failing_token_provider_is_not_asked_for_ever() -> None:
+    """Its failures count as tries; nothing was sent."""
+    asked = 0
+
+    async def provider() -> str:
+        nonlocal asked
+        asked += 1
+        raise OSError("vault is down")
+
+    config = ClientConfig(retry=FAST)
+    async with SpotBillingClient(provider, base_url="http://127.0.0.1:9", config=config) as client:
+        with pytest.raises(TransportError, match="token provider failed with OSError") as caught:
+            await client.costs.get("a")
+    assert (asked, caught.value.attempts) == (3, 0)
+    assert caught.value.__notes__ == ["not sent again: 3 attempts were made"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"GARBAGE Bearer {TOKEN}\r\n\r\n".encode(),
+        f"HTTP/1.1 200 OK\r\n{TOKEN}\r\n\r\n".encode(),
+        f"HTTP/1.1 200 OK\r\nX: {TOKEN}\0\r\n\r\n".encode(),
+        f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{TOKEN}\r\n".encode(),
+        http(f'{{"response":{{"items":[{{"{TOKEN}":1}}]}}}}'.encode()),
+        http(f'{{"response":{{"items":[{{"cost":"{TOKEN}"}}]}}}}'.encode()),
+        http(TOKEN.encode()),
+        http(TOKEN.encode(), f"X-Request-Id: {TOKEN}", status=f"500 {TOKEN}"),
+    ],
+)
+async def test_an_echoed_token_stays_out_of_errors(answer: bytes) -> None:
+    """Whatever of the request a peer sends back, no error shows the token."""
+    async with serve_raw(answer) as (base_url, _), client_of(base_url, ONCE) as client:
+        with pytest.raises(SpotBillingError) as caught:
+            await client.costs.get("a")
+    shown = "".join(traceback.format_exception(caught.value))
+    assert TOKEN not in f"{shown} {caught.value!r} {vars(caught.value)}"
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -244,6 +306,44 @@ async def test_the_deadline_covers_everything(answer: bytes) -> None:
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 
+async def test_the_deadline_covers_waiting_of_every_kind() -> None:
+    """Queueing for a slot, a slow token provider, backing off, and a second page."""
+
+    async def handler(request: web.Request) -> web.Response:
+        match request.query.get("accountId"):
+            case "sick":
+                return web.Response(status=503)
+            case "paged" if "paginationKey" not in request.query:
+                return web.Response(
+                    text='{"response":{"items":[],"paginationInfo":{"nextKey":"2"}}}'
+                )
+        await asyncio.sleep(3600)
+        return web.Response(body=GOOD)
+
+    async def slow_provider() -> str:
+        await asyncio.sleep(3600)
+        return "t"
+
+    patient = RetryPolicy(max_attempts=1_000_000, backoff_base_s=0.001, backoff_cap_s=0.001)
+    async with (
+        serve(handler) as base_url,
+        client_of(base_url, patient, max_concurrency=1, deadline_s=0.1) as client,
+    ):
+        for call in (
+            client.costs.get("sick"),
+            client.costs.get("paged"),
+            client.with_token(slow_provider).costs.get("a"),
+        ):
+            with pytest.raises((DeadlineExceededError, ServerError)):
+                await call
+        queued = await asyncio.gather(
+            *(client.costs.get("slow") for _ in range(3)), return_exceptions=True
+        )
+    assert [type(error) for error in queued] == [DeadlineExceededError] * 3
+    sent = [error.attempts for error in queued if isinstance(error, DeadlineExceededError)]
+    assert sent == [1, 0, 0]
+
+
 async def test_concurrency_is_one_number() -> None:
     """No more than `max_concurrency` requests are on the wire, however they were started."""
     busy = 0
@@ -310,11 +410,32 @@ async def test_a_callers_session_is_left_open() -> None:
                 await client.costs.get("a")
 
 
+async def test_a_session_that_contradicts_the_token_is_told() -> None:
+    """A caller's session with credentials of its own cannot carry the bearer token."""
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        auth = aiohttp.BasicAuth("user", "password")  # on its way out, but in use
+    async with (
+        aiohttp.ClientSession(auth=auth) as session,
+        SpotBillingClient(TOKEN, base_url="http://127.0.0.1:9", session=session) as client,
+    ):
+        with pytest.raises(ConfigError, match="session: aiohttp refuses the request"):
+            await client.costs.get("a")
+
+
+async def test_the_connector_has_the_same_limit() -> None:
+    """No more connections are kept than requests may be on the wire."""
+    async with client_of("http://127.0.0.1:9", max_concurrency=7) as client:
+        session = client._connections._opened()
+        assert session.connector is not None
+        assert session.connector.limit == 7
+
+
 async def test_a_client_is_used_inside_its_block() -> None:
     """Before, after, and twice at once are told as such; entering again after leaving is fine."""
     client = client_of("http://127.0.0.1:9")
-    with pytest.raises(ConfigError, match="inside 'async with'"):
+    with pytest.raises(ConfigError, match="inside 'async with'") as caught:
         await client.costs.get("a")
+    assert caught.value.attempts == 0
     async with client:
         with pytest.raises(ConfigError, match="entered already"):
             await client.__aenter__()

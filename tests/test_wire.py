@@ -141,6 +141,12 @@ def test_request_may_be_any_json(request_part: str) -> None:
     assert read(body, headers={"X-Request-Id": "h1"}).request_id == "h1"
 
 
+@pytest.mark.parametrize("errors", ["null", "[ ]", "{ }", "[\n]"])
+def test_no_errors_may_be_spelled_in_many_ways(errors: str) -> None:
+    """An empty list of errors, however indented, tells of none."""
+    assert read(f'{{"response": {{\n "items": [],\n "errors": {errors} }} }}'.encode()).items == []
+
+
 def test_a_request_id_may_be_an_integer() -> None:
     """It is text all the same."""
     assert read({"request": {"id": 5}, "response": {"items": []}}).request_id == "5"

@@ -88,8 +88,8 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         assert self._group is not None  # noqa: S101  entered before it is left
         self._group.cancel_scope.cancel()
         try:
-            # The caller's own exception is not shown to the group, which would wrap it; nor does
-            # the group's answer count then: it says that the cancelling above is dealt with.
+            # The group would wrap the caller's exception, so it is not shown it. What it returns
+            # then speaks of the cancelling above alone.
             if isinstance(error, Exception):
                 await self._group.__aexit__(None, None, None)
                 return None

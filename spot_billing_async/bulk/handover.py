@@ -1,9 +1,9 @@
 """Where the crew of a pull hands its outcomes to the one who iterates: bounded, in a set order.
 
-Each outcome has a place, counted from 0. In plan order that is the slice's place in the plan; else
-it is the order of arrival. At most `capacity` places ahead of the one that is due are taken in; who
-comes with a later one waits. So a slow reader slows the crew down, and what is kept stays bounded
-also where the first slice of many is the slowest.
+Each outcome has a place in line, counted from 0: ordered, its index in the plan; unordered, its
+number in the order of arrival. The reader takes place after place. A worker whose place is
+`capacity` or more ahead of the reader waits, so a slow reader slows the crew down, and what is kept
+stays bounded even where the first slice of many is the slowest.
 """
 
 from typing import Generic, TypeVar

@@ -78,7 +78,7 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
         totals: sum of their costs by currency code, exact; "XXX" for rows that name no currency.
             Empty where the rows' type has no `cost: Decimal`.
         requests: requests sent, retries and further pages included.
-        retries: requests sent again after a failure.
+        retries: tries made after a failed one.
         elapsed_s: seconds from entering the run to its end (or to now).
     """
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import overload
 
-from spot_billing_async.checks import checked_date, checked_group_by, checked_ids, checked_range
+from spot_billing_async.checks import check_range, checked_date, checked_group_by, checked_ids
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models import CostQuery, GroupBy
 from spot_billing_async.windows import CALENDAR_WINDOWS, DateWindow, WindowSize, cut
@@ -50,9 +50,9 @@ class CostPlan(Sequence[CostQuery]):
         account_ids = checked_ids("accounts", accounts)
         if not account_ids:
             raise ConfigError("accounts: the list is empty; allowed: at least one account id")
-        checked_date("from_date", from_date)
+        checked_date("from_date", from_date)  # here, other than in a query, None is no day either
         checked_date("to_date", to_date)
-        checked_range(from_date, to_date)
+        check_range(from_date, to_date)
         size = _checked_window(window)
         return cls(account_ids, tuple(cut(from_date, to_date, size)), checked_group_by(group_by))
 

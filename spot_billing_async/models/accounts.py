@@ -4,6 +4,9 @@ from typing import Any
 
 import msgspec
 
+CLOUD_PROVIDERS = ("aws", "azure", "gcp")
+"""The cloud providers that the contract names, as it spells them."""
+
 
 class BillingAccount(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An account registered with Billing Engine. Every field is optional in the contract.

@@ -33,7 +33,7 @@ class Response(msgspec.Struct, Generic[T], frozen=True, rename="camel"):
     status: msgspec.Raw = msgspec.Raw(b"null")
     items: list[T] | msgspec.UnsetType | None = msgspec.UNSET
     count: int | None = None
-    errors: msgspec.Raw = msgspec.Raw(b"null")
+    errors: Any = None
     pagination_info: PaginationInfo | None = None
 
 

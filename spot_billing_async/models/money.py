@@ -52,7 +52,7 @@ def totals_by_currency(
     Raises:
         ArithmeticError, TypeError: as `exact_sum`.
     """
-    met = set(currencies)
+    met = dict.fromkeys(currencies)
     totals: dict[str, Decimal] = {}
     for currency in met:
         amounts_of_it = (

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, overload
 from spot_billing_async.bulk.engine import PullRun
 from spot_billing_async.bulk.plan import CostPlan
 from spot_billing_async.calls import call
-from spot_billing_async.checks import checked_group_by, checked_id, checked_range
+from spot_billing_async.checks import check_range, checked_group_by, checked_id
 from spot_billing_async.items import reader_for
 from spot_billing_async.models import CostItem, CostQuery, GroupBy
 from spot_billing_async.models.envelope import Answer
@@ -66,7 +66,7 @@ class CostsResource:
             DecodeError: the answer cannot be trusted, or a row has no amount.
             SpotBillingError: the call failed.
         """
-        checked_range(from_date, to_date)
+        check_range(from_date, to_date)
         asked = account_id if account_id is not None else self._account_id
         query = CostQuery(
             account_id=None if asked is None else checked_id("account_id", asked),

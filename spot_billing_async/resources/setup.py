@@ -1,12 +1,12 @@
 """Tags 'Billing Engine Setup' and 'Cost Intelligence'."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 from spot_billing_async.calls import call
 from spot_billing_async.checks import checked_id, checked_text
 from spot_billing_async.errors import ConfigError
-from spot_billing_async.models import Acknowledgement
+from spot_billing_async.models import CLOUD_PROVIDERS, Acknowledgement
 from spot_billing_async.operations import (
     SETUP,
     SETUP_INTELLIGENCE,
@@ -16,9 +16,6 @@ from spot_billing_async.operations import (
 )
 from spot_billing_async.session import SessionManager
 
-CloudProvider = Literal["aws", "azure", "gcp"]
-_CLOUD_PROVIDERS: tuple[CloudProvider, ...] = get_args(CloudProvider)
-
 
 class BillingEngineResource:
     """Linking accounts to where their cost data comes from: `client.billing_engine`."""
@@ -27,7 +24,7 @@ class BillingEngineResource:
         self._session = session
 
     async def setup(
-        self, *, cloud_provider: CloudProvider, billing_account_id: str, bucket_name: str
+        self, *, cloud_provider: str, billing_account_id: str, bucket_name: str
     ) -> Acknowledgement:
         """Link a cloud provider's billing account and the bucket of its reports.
 
@@ -68,9 +65,7 @@ class CostIntelligenceResource:
     def __init__(self, session: SessionManager) -> None:
         self._session = session
 
-    async def setup(
-        self, *, cloud_provider: CloudProvider, billing_account_id: str
-    ) -> Acknowledgement:
+    async def setup(self, *, cloud_provider: str, billing_account_id: str) -> Acknowledgement:
         """Set up Cost Intelligence for a billing account.
 
         Args:
@@ -101,15 +96,14 @@ class CostIntelligenceResource:
         return await _acknowledged(self._session, VALIDATE_INTELLIGENCE, body)
 
 
-def _checked_provider(value: object) -> CloudProvider:
+def _checked_provider(value: object) -> str:
     """The contract's spelling of a provider, which may be given in any case."""
-    spelled = value.lower() if isinstance(value, str) else value
-    for provider in _CLOUD_PROVIDERS:
-        if spelled == provider:
-            return provider
-    raise ConfigError(
-        f"cloud_provider: {value!r} is unknown; allowed: {', '.join(_CLOUD_PROVIDERS)}"
-    )
+    provider = value.lower() if isinstance(value, str) else ""
+    if provider not in CLOUD_PROVIDERS:
+        raise ConfigError(
+            f"cloud_provider: {value!r} is unknown; allowed: {', '.join(CLOUD_PROVIDERS)}"
+        )
+    return provider
 
 
 def _subject(cloud_provider: str, billing_account_id: str) -> dict[str, str]:

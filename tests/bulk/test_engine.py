@@ -47,13 +47,14 @@ def adds_up(report: PullReport) -> bool:
 
 async def mixed(query: CostQuery, tally: Tally) -> Answer[str]:
     """Every third slice is empty, every third fails, every third costs a tenth."""
-    tally.sent(1)
+    tally.requests += 1
     await anyio.lowlevel.checkpoint()
     match index_of(query) % 3:
         case 0:
             return EMPTY
         case 1:
-            tally.sent(2)
+            tally.requests += 1
+            tally.retries += 1
             raise TransportError("reset")
         case _:
             return answer("0.1")
@@ -146,7 +147,7 @@ async def test_a_cancelled_fetch_is_counted() -> None:
     """Requests of slices that were cut short are in the report; the slices are 'cancelled'."""
 
     async def fetch(_: CostQuery, tally: Tally) -> Answer[str]:
-        tally.sent(1)
+        tally.requests += 1
         await anyio.sleep_forever()
         return EMPTY
 

@@ -54,7 +54,7 @@ CALLS: list[tuple[str, str, str, Any, Call]] = [
         "/billingEngine/setup",
         {"billingEngine": {"cloudProvider": "aws", "billingAccountId": "1", "bucketName": "b"}},
         lambda c: c.billing_engine.setup(
-            cloud_provider="AWS",  # type: ignore[arg-type]  # another case is forgiven
+            cloud_provider="AWS",
             billing_account_id="1",
             bucket_name="b",
         ),

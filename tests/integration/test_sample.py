@@ -1,0 +1,51 @@
+"""Client and emulator over real sockets on the emulator's own sample, which needs no file."""
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from spot_billing_async import ClientConfig, CostPlan, GroupBy, RetryPolicy, SpotBillingClient
+from spot_billing_async.emulator import Emulator
+from spot_billing_async.windows import WindowSize
+
+FROM, TO = date(2024, 1, 1), date(2025, 12, 31)
+
+
+async def totals(
+    server: Emulator, window: WindowSize, group_by: GroupBy | None
+) -> dict[str, Decimal]:
+    """What a pull of everything comes to."""
+    config = ClientConfig(retry=RetryPolicy(max_attempts=20, backoff_base_s=0.001))
+    async with SpotBillingClient(server.token, base_url=server.base_url, config=config) as client:
+        accounts = [account.account_id for account in await client.accounts.list()]
+        plan = CostPlan.build(accounts, FROM, TO, window, group_by)
+        async with client.costs.pull(plan) as run:
+            async for _ in run:
+                pass
+    assert run.report.complete
+    return dict(run.report.totals)
+
+
+@pytest.mark.parametrize("group_by", ["account", "service", "region", "family", None])
+async def test_a_pull_equals_the_ledger(group_by: GroupBy | None) -> None:
+    """However it is cut and grouped, in each currency, to the last decimal."""
+    async with Emulator() as server:
+        expected = await server.ledger_totals()
+        assert set(expected) == {"EUR", "USD"}
+        windows: list[WindowSize] = ["quarter", "whole", 100]
+        for window in windows:
+            assert await totals(server, window, group_by) == expected
+
+
+async def test_a_pull_in_pages_equals_the_ledger() -> None:
+    """Every page is followed to the end."""
+    async with Emulator(page_size=97) as server:
+        assert await totals(server, "quarter", "service") == await server.ledger_totals()
+
+
+async def test_a_pull_through_faults_equals_the_ledger() -> None:
+    """5xx, HTML, resets and cut-off bodies cost retries, never a row."""
+    async with Emulator(faults=0.1, seed=7) as server:
+        assert await totals(server, "month", "service") == await server.ledger_totals()
+        assert server.requests > 24 * 24 + 1
