@@ -4,26 +4,27 @@ What is forgiven is what answers of this API family are known to vary in: ids as
 date-time where a day is meant. What an amount is, is never forgiven.
 """
 
-from datetime import UTC, date, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from operator import attrgetter
-from types import NoneType, UnionType
-from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin
+from operator import attrgetter, itemgetter
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
+from msgspec import inspect
 
 from spot_billing_async.credentials import without
 from spot_billing_async.errors import ConfigError, DecodeError
 from spot_billing_async.models.envelope import Envelope
-from spot_billing_async.models.money import totals_by_currency
+from spot_billing_async.models.money import exact_sum, totals_by_currency
 
 T = TypeVar("T")
 
 _KEYS_SHOWN = 20
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that are no JSON, or JSON of another shape."""
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
+"""What decoding raises for bytes that are no JSON, JSON of another shape, or absurd numbers."""
 
 _plain_decoder = msgspec.json.Decoder(float_hook=Decimal)
 _plain_encoder = msgspec.json.Encoder(decimal_format="number")
@@ -35,9 +36,7 @@ class ItemReader(Generic[T]):
     def __init__(self, item_type: type[T]) -> None:
         envelope_type = cast(type[Envelope[T]], Envelope[item_type])  # type: ignore[valid-type]  # a type made at run time
         self._decoder = msgspec.json.Decoder(envelope_type, float_hook=Decimal)
-        self._envelope_type = envelope_type
-        self._text_keys, self._date_keys = _lenient_keys(item_type)
-        self._costs, self._currencies = _money_getters(item_type)
+        self._shape = _shape_of(item_type)
 
     def decode(self, operation_id: str, body: bytes) -> Envelope[T]:
         """Decode a body.
@@ -66,16 +65,18 @@ class ItemReader(Generic[T]):
         raise DecodeError(f"{operation_id}: the body has another shape: {problem}")
 
     def _mend(self, item: dict[str, Any]) -> None:
-        for key in self._text_keys & item.keys():
+        for key in self._shape.text_keys & item.keys():
             if type(item[key]) is int:
                 item[key] = str(item[key])
-        for key in self._date_keys & item.keys():
+        for key in self._shape.day_keys & item.keys():
             item[key] = _day_of(item[key])
 
     def totals(
         self, operation_id: str, items: list[T], body: bytes, token: str
     ) -> dict[str, Decimal]:
-        """Exact sum of the items' costs by currency; {} for a type without `cost: Decimal`.
+        """Exact sum of the items' costs by currency.
+
+        {} for a type that has no `cost: Decimal`, or no `currency` to tell the sums apart by.
 
         Args:
             operation_id: what was asked for.
@@ -87,14 +88,18 @@ class ItemReader(Generic[T]):
             DecodeError: an item has no amount, or one that is no finite number. The message lists
                 the keys that the items have: the amount may stand under another one.
         """
-        if self._costs is None or not items:
+        cost, currency = self._shape.cost, self._shape.currency
+        if cost is None or not items:
             return {}
         try:
-            return totals_by_currency(
-                list(map(self._costs, items)), list(map(self._currencies, items))
-            )
-        except (ArithmeticError, TypeError):
+            costs = list(map(cost, items))
+            if currency is not None:
+                return totals_by_currency(costs, list(map(currency, items)))
+            exact_sum(costs)
+        except (ArithmeticError, TypeError, KeyError):
             shown = without(token, _keys_seen(body))
+        else:
+            return {}
         raise DecodeError(
             f"{operation_id}: an item has no cost that is a finite number; keys seen: {shown}"
         )
@@ -106,17 +111,17 @@ def reader_for(item_type: type[T]) -> ItemReader[T]:
     Raises:
         ConfigError: msgspec cannot decode the type.
     """
-    key: object = item_type
-    return cast(ItemReader[T], _cached_reader(key))
+    key: object = item_type  # a type is hashable, but its declaration does not say so
+    try:
+        return cast(ItemReader[T], _cached_reader(key))
+    except (TypeError, NameError) as error:
+        problem = str(error)
+    raise ConfigError(f"item_type: {item_type!r} cannot be decoded: {problem}")
 
 
 @lru_cache(maxsize=64)
 def _cached_reader(item_type: type) -> ItemReader[Any]:
-    try:
-        return ItemReader(item_type)
-    except (TypeError, NameError) as error:
-        problem = str(error)
-    raise ConfigError(f"item_type: {item_type!r} cannot be decoded: {problem}")
+    return ItemReader(item_type)
 
 
 def _plain_items(envelope: object) -> list[dict[str, Any]]:
@@ -135,45 +140,74 @@ def _keys_seen(body: bytes) -> str:
     return ", ".join(sorted({key for item in items for key in item})[:_KEYS_SHOWN])
 
 
-def _lenient_keys(item_type: type) -> tuple[frozenset[str], frozenset[str]]:
-    """Keys of a struct that take text but no number, and keys that take a day."""
-    if not _is_struct(item_type):
-        return frozenset(), frozenset()
-    kinds = {field.encode_name: _members(field.type) for field in _fields(item_type)}
-    return (
-        frozenset(key for key, members in kinds.items() if str in members and int not in members),
-        frozenset(key for key, members in kinds.items() if date in members),
+Getter = Callable[[Any], Any]
+"""Any: it is made at run time for a field of a caller's type."""
+
+
+class _Shape(NamedTuple):
+    """What has to be known of an item type: keys that are mended, and where its money is."""
+
+    text_keys: frozenset[str]
+    day_keys: frozenset[str]
+    cost: Getter | None
+    currency: Getter | None
+
+
+def _shape_of(item_type: type) -> _Shape:
+    """The shape of a struct, dataclass, TypedDict or named tuple; an empty one of any other type.
+
+    Raises:
+        ConfigError: a missing amount would decode as one, or the currency is no text.
+    """
+    info = inspect.type_info(item_type)
+    fields: dict[str, inspect.Field] = {f.name: f for f in getattr(info, "fields", ())}
+    kinds = {f.encode_name: _kinds(f.type) for f in fields.values()}
+    getter = itemgetter if isinstance(info, inspect.TypedDictType) else attrgetter
+    return _Shape(
+        frozenset(
+            k for k, met in kinds.items() if inspect.StrType in met and inspect.IntType not in met
+        ),
+        frozenset(k for k, met in kinds.items() if inspect.DateType in met),
+        getter("cost") if _is_amount(fields.get("cost")) else None,
+        getter("currency") if _is_currency(fields.get("currency")) else None,
     )
 
 
-def _money_getters(item_type: type) -> tuple[Any, Any]:
-    """Getters of cost and currency; no cost getter where the type has no `cost: Decimal`."""
-    fields = {field.name: _members(field.type) for field in _fields(item_type)}
-    if Decimal not in fields.get("cost", ()):
-        return None, None
-    currency = attrgetter("currency") if "currency" in fields else lambda _: None
-    return attrgetter("cost"), currency
+def _is_amount(field: inspect.Field | None) -> bool:
+    if field is None or inspect.DecimalType not in _kinds(field.type):
+        return False
+    if field.default not in {msgspec.NODEFAULT, None} or (
+        field.default_factory is not msgspec.NODEFAULT
+    ):
+        raise ConfigError(
+            "item_type: its cost has a default, which a row without an amount would take for one; "
+            "allowed: no default, or None"
+        )
+    return True
 
 
-def _fields(item_type: type) -> tuple[msgspec.structs.FieldInfo, ...]:
-    return msgspec.structs.fields(item_type) if _is_struct(item_type) else ()
+def _is_currency(field: inspect.Field | None) -> bool:
+    if field is None:
+        return False
+    if not _kinds(field.type) <= {inspect.StrType, inspect.LiteralType, inspect.NoneType}:
+        raise ConfigError("item_type: its currency is no text; allowed: str, Literal, or None")
+    return True
 
 
-def _is_struct(item_type: object) -> bool:
-    return isinstance(item_type, type) and issubclass(item_type, msgspec.Struct)
-
-
-def _members(annotation: object) -> set[Any]:
-    """The types that an annotation is a union of; itself where it is none."""
-    if get_origin(annotation) in {Union, UnionType}:
-        return set(get_args(annotation)) - {NoneType}
-    return {annotation}
+def _kinds(kind: inspect.Type) -> set[type[inspect.Type]]:
+    """The kinds of type that a field accepts."""
+    if isinstance(kind, inspect.Metadata):
+        return _kinds(kind.type)
+    members = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    return {type(member) for member in members}
 
 
 def _day_of(value: object) -> object:
     """The UTC day of a date-time in text; anything else as it is: the strict decoder judges it."""
-    try:
-        moment = msgspec.convert(value, datetime)
-    except msgspec.ValidationError:
+    if not isinstance(value, str):
         return value
-    return (moment.astimezone(UTC) if moment.tzinfo else moment).date().isoformat()
+    try:
+        moment = datetime.fromisoformat(value)
+        return (moment.astimezone(UTC) if moment.tzinfo else moment).date().isoformat()
+    except (ValueError, OverflowError):
+        return value

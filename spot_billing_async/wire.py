@@ -27,7 +27,7 @@ from spot_billing_async.errors import (
 )
 from spot_billing_async.items import UNREADABLE, ItemReader
 from spot_billing_async.models.envelope import Answer, Envelope, Response, ResponseStatus
-from spot_billing_async.models.money import add_total
+from spot_billing_async.models.money import merged_totals
 from spot_billing_async.operations import Operation
 
 T = TypeVar("T")
@@ -57,6 +57,7 @@ _ERRORS_BY_STATUS: dict[int, type[ApiError]] = {
 _NO_CONTENT = 204
 _FIRST_ERROR_STATUS = 400
 _FIRST_SERVER_ERROR_STATUS = 500
+_LONGEST_RESET_S = 3600.0
 
 
 class _RequestInfo(msgspec.Struct):
@@ -64,7 +65,6 @@ class _RequestInfo(msgspec.Struct):
 
 
 _request_info_decoder = msgspec.json.Decoder(_RequestInfo)
-_status_decoder = msgspec.json.Decoder(ResponseStatus | None)
 
 
 class Request(NamedTuple):
@@ -101,6 +101,7 @@ class Page(NamedTuple, Generic[T]):
     status: ResponseStatus | None
     next_key: str | None
     total_count: int | None
+    is_blank: bool = False
 
 
 def build_request(
@@ -151,8 +152,7 @@ def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], token: 
     response = envelope.response
     if response is None:
         raise DecodeError(f"{operation.operation_id}: the body has no response in it")
-    status = _read_status(response.status)
-    if _tells_of_error(response, status):
+    if _error_code(response.status) is not None or response.errors:
         raise read_error(operation, reply, token)
     items = _read_items(operation, response, items_are_due=operation.method == "GET")
     paging = response.pagination_info
@@ -160,7 +160,7 @@ def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], token: 
         items,
         reader.totals(operation.operation_id, items, reply.body, token),
         _request_id(envelope, reply.headers),
-        status,
+        _status(response.status),
         None if paging is None or paging.next_key in {None, ""} else str(paging.next_key),
         None if paging is None else paging.total_count,
     )
@@ -178,13 +178,36 @@ def _empty_page(operation: Operation, reply: Reply) -> Page[Any]:
         raise DecodeError(
             f"{operation.operation_id}: no body came, and nothing tells that it was not cut off"
         )
-    return Page([], {}, _header_request_id(headers), None, None, None)
+    return Page([], {}, _header_request_id(headers), None, None, None, is_blank=True)
 
 
-def _tells_of_error(response: Response[Any], status: ResponseStatus | None) -> bool:
-    if status is not None and status.code is not None and status.code >= _FIRST_ERROR_STATUS:
-        return True
-    return bool(response.errors)
+def _error_code(status: object) -> int | None:
+    """The code of an error that an envelope's status tells of; None where it tells of none.
+
+    It is an object by the vendor's samples; a bare code, text, or a list of objects is read too, as
+    an error must not pass for an answer without items.
+    """
+    match status:
+        case dict():
+            return _error_code(status.get("code"))
+        case list():
+            return next((code for each in status if (code := _error_code(each)) is not None), None)
+        case str() if status.isdecimal():
+            return _error_code(int(status))
+        case int() if status >= _FIRST_ERROR_STATUS:
+            return status
+        case _:
+            return None
+
+
+def _status(status: object) -> ResponseStatus | None:
+    """A status as far as it is an object with a code or a message."""
+    if not isinstance(status, dict):
+        return None
+    code, message = status.get("code"), status.get("message")
+    return ResponseStatus(
+        code if isinstance(code, int) else None, message if isinstance(message, str) else None
+    )
 
 
 def _read_items(operation: Operation, response: Response[T], *, items_are_due: bool) -> list[T]:
@@ -248,11 +271,8 @@ def _said_of_error(body: bytes) -> _Said:
     if not isinstance(response, dict):
         return said
     status = response.get("status")
-    if isinstance(status, dict):
-        code = status.get("code")
-        if isinstance(code, int) and code >= _FIRST_ERROR_STATUS:
-            said.status = code
-        said.message = _text(status.get("message"))
+    said.status = _error_code(status)
+    said.message = _text(status.get("message")) if isinstance(status, dict) else ""
     errors = response.get("errors")
     entries = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
     said.codes = [str(entry["code"]) for entry in entries if entry.get("code") is not None]
@@ -271,7 +291,8 @@ def retry_after_s(headers: Mapping[str, str], *, limited: bool) -> float | None:
 
     Retry-After comes from proxies, as seconds or as a date, which is held against the answer's own
     Date so that this machine's clock does not matter. `X-RateLimit-Reset` counts seconds by the
-    vendor's documentation and comes with every answer, so it is a wait only of a limited one.
+    vendor's documentation and comes with every answer, so it is a wait only of a limited one; over
+    an hour, with a window of 60 s, it is no wait but something else, such as an epoch.
     """
     asked = headers.get("Retry-After")
     if asked is not None:
@@ -280,7 +301,8 @@ def retry_after_s(headers: Mapping[str, str], *, limited: bool) -> float | None:
             wait_s = _seconds_between(headers.get("Date"), asked)
         if wait_s is not None:
             return wait_s
-    return _seconds(headers.get("X-RateLimit-Reset")) if limited else None
+    reset_s = _seconds(headers.get("X-RateLimit-Reset")) if limited else None
+    return reset_s if reset_s is not None and reset_s <= _LONGEST_RESET_S else None
 
 
 def _seconds(text: str | None) -> float | None:
@@ -299,14 +321,6 @@ def _seconds_between(earlier: str | None, later: str) -> float | None:
     return max(0.0, gap.total_seconds())
 
 
-def _read_status(raw: msgspec.Raw) -> ResponseStatus | None:
-    try:
-        status: ResponseStatus | None = _status_decoder.decode(raw)
-    except UNREADABLE:
-        return None
-    return status
-
-
 def _request_id(envelope: Envelope[Any], headers: Mapping[str, str]) -> str | None:
     try:
         request_id = _request_info_decoder.decode(envelope.request).id
@@ -320,36 +334,49 @@ def _header_request_id(headers: Mapping[str, str]) -> str | None:
 
 
 class Pages(Generic[T]):
-    """The pages of one call, put together; it notices a page that repeats or is missing."""
+    """The pages of one call, put together; it notices a page that repeats, or is missing."""
 
     def __init__(self, operation: Operation) -> None:
         self._operation = operation
         self._keys: set[str] = set()
         self._items: list[T] = []
         self._totals: dict[str, Decimal] = {}
+        self._total_count: int | None = None
 
     def add(self, page: Page[T]) -> Answer[T] | None:
         """Take the next page: the whole answer if it is the last, None where another follows.
 
         Raises:
-            DecodeError: the key of the next page was met before, or the number of items is not
-                the one that the server counted.
+            DecodeError: the key of the next page was met before, a page after the first has no
+                body, the items are not as many as the server counted, or their amounts cannot be
+                added without rounding.
         """
+        if page.is_blank and self._keys:
+            raise self._error("has no body")
         self._items += page.items
-        for currency, amount in page.totals.items():
-            add_total(self._totals, currency, amount)
+        try:
+            self._totals = merged_totals(self._totals, page.totals)
+        except ArithmeticError:
+            raise self._error("cannot be added to the others without rounding") from None
+        self._count(page)
         key = page.next_key
-        if key is not None:
-            if key in self._keys:
-                raise DecodeError(
-                    f"{self._operation.operation_id}: the key of page {len(self._keys) + 1} "
-                    "leads back to a page that was read"
-                )
-            self._keys.add(key)
-            return None
-        if page.total_count is not None and page.total_count != len(self._items):
-            raise DecodeError(
-                f"{self._operation.operation_id}: totalCount says {page.total_count}, "
-                f"but {len(self._items)} items came in {len(self._keys) + 1} pages"
-            )
-        return Answer(self._items, page.request_id, page.status, self._totals)
+        if key is None:
+            return Answer(self._items, page.request_id, page.status, self._totals)
+        if key in self._keys:
+            raise self._error("has a key that leads back to a page that was read")
+        self._keys.add(key)
+        return None
+
+    def _count(self, page: Page[T]) -> None:
+        """Hold the number of items against what any page so far says that it is."""
+        stated, came = page.total_count, len(self._items)
+        if self._total_count is None:
+            self._total_count = stated
+        total = self._total_count
+        if stated not in {None, total}:
+            raise self._error(f"says totalCount {stated}, an earlier one {total}")
+        if total is not None and (came > total or (page.next_key is None and came != total)):
+            raise self._error(f"is the last of {came} items, but totalCount says {total}")
+
+    def _error(self, what: str) -> DecodeError:
+        return DecodeError(f"{self._operation.operation_id}: page {len(self._keys) + 1} {what}")

@@ -5,6 +5,7 @@ is as large as the number of requests that may be on the wire, each worker takes
 it is done with one, and nothing is fetched that nobody has room for.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from decimal import Decimal
@@ -12,15 +13,14 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 import anyio
-from anyio.abc import TaskGroup
 
 from spot_billing_async.bulk.handover import Handover
 from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport, SliceState, Unfinished
 from spot_billing_async.bulk.plan import CostPlan
-from spot_billing_async.errors import ConfigError, SpotBillingError
+from spot_billing_async.errors import ConfigError, DecodeError, SpotBillingError
 from spot_billing_async.models import CostQuery
 from spot_billing_async.models.envelope import Answer
-from spot_billing_async.models.money import add_total
+from spot_billing_async.models.money import merged_totals
 from spot_billing_async.telemetry import Tally
 
 T = TypeVar("T")
@@ -34,8 +34,10 @@ _PLACES_A_WORKER = 2
 class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
     """A pull in progress: an async context manager and an async iterator of outcomes.
 
-    It owns its tasks: leaving the block, in whatever way, ends them all. An outcome counts when it
-    is handed over, so the report never holds a row that the caller has not seen.
+    It owns its tasks: leaving the block, in whatever way, ends them all. They hang on a task of the
+    run's own, not on the caller's: no cancel scope reaches into the block, so what is raised there
+    passes unchanged, and an async generator may yield from it. An outcome counts when it is handed
+    over, so the report never holds a row that the caller has not seen.
 
     Args:
         plan: what to ask.
@@ -63,7 +65,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         self._handover: Handover[tuple[int, Fetched[T] | Failed, Answer[T] | None]] = Handover(
             self._crew_size * _PLACES_A_WORKER, ordered=ordered
         )
-        self._group: TaskGroup | None = None
+        self._crew: asyncio.Task[None] | None = None
         self._tally = Tally()
         self._rows = 0
         self._totals: dict[str, Decimal] = {}
@@ -71,12 +73,10 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         self._ended_s: float | None = None
 
     async def __aenter__(self) -> "PullRun[T]":
-        if self._started_s is not None:
+        if self._crew is not None:
             raise ConfigError("run: it was entered before; allowed: one 'async with' for each pull")
         self._started_s = self._clock()
-        self._group = anyio.create_task_group()
-        await self._group.__aenter__()
-        self._group.start_soon(self._crew)
+        self._crew = asyncio.create_task(self._run_crew())
         return self
 
     async def __aexit__(
@@ -84,28 +84,28 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> bool | None:
-        assert self._group is not None  # noqa: S101  entered before it is left
-        self._group.cancel_scope.cancel()
+    ) -> None:
+        assert self._crew is not None  # noqa: S101  entered before it is left
         try:
-            # The group would wrap the caller's exception, so it is not shown it. What it returns
-            # then speaks of the cancelling above alone.
-            if isinstance(error, Exception):
-                await self._group.__aexit__(None, None, None)
-                return None
-            return await self._group.__aexit__(kind, error, trace)
+            await _end(self._crew)
         finally:
             self._ended_s = self._clock()
+        if error is None and not self._crew.cancelled():
+            self._crew.result()  # a bug that nobody has met while iterating
 
     def __aiter__(self) -> "PullRun[T]":
         return self
 
     async def __anext__(self) -> Fetched[T] | Failed:
-        if self._group is None or self._ended_s is not None:
+        if self._crew is None or self._ended_s is not None:
             raise ConfigError("run: it is not open; allowed: iterating inside its 'async with'")
-        index, outcome, answer = await self._handover.get()
-        self._book(index, answer)
-        return outcome
+        try:
+            index, outcome, answer = await self._handover.get()
+        except StopAsyncIteration:
+            await asyncio.wait([self._crew])
+            self._crew.result()  # a bug in a worker is no end of the plan
+            raise
+        return self._book(index, outcome, answer)
 
     @property
     def report(self) -> PullReport:
@@ -134,11 +134,13 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             if state in {SliceState.NOT_STARTED, SliceState.STARTED}:
                 yield Unfinished(self._plan[index], state == SliceState.STARTED)
 
-    async def _crew(self) -> None:
-        async with anyio.create_task_group() as workers:
-            for _ in range(self._crew_size):
-                workers.start_soon(self._work)
-        self._handover.close()
+    async def _run_crew(self) -> None:
+        try:
+            async with anyio.create_task_group() as workers:
+                for _ in range(self._crew_size):
+                    workers.start_soon(self._work)
+        finally:
+            self._handover.close()
 
     async def _work(self) -> None:
         for index in self._slices:
@@ -158,11 +160,33 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         elapsed_s = self._clock() - started_s
         return Fetched(query, answer.items, answer.request_id, tally.requests, elapsed_s), answer
 
-    def _book(self, index: int, answer: Answer[T] | None) -> None:
+    def _book(
+        self, index: int, outcome: Fetched[T] | Failed, answer: Answer[T] | None
+    ) -> Fetched[T] | Failed:
+        """Count an outcome; a slice whose amounts cannot be added to the total is a failed one."""
         if answer is None:
             self._states[index] = SliceState.FAILED
-            return
+            return outcome
+        try:
+            self._totals = merged_totals(self._totals, answer.totals)
+        except ArithmeticError:
+            self._states[index] = SliceState.FAILED
+            error = DecodeError("the amounts cannot be added to the pull's total without rounding")
+            return Failed(outcome.query, error, outcome.attempts, outcome.elapsed_s)
         self._states[index] = SliceState.OK if answer.items else SliceState.EMPTY
         self._rows += len(answer.items)
-        for currency, amount in answer.totals.items():
-            add_total(self._totals, currency, amount)
+        return outcome
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait until it has ended, even where the one who waits is cancelled too."""
+    task.cancel()
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -30,7 +30,7 @@ class PaginationInfo(msgspec.Struct, frozen=True, rename="camel"):
 class Response(msgspec.Struct, Generic[T], frozen=True, rename="camel"):
     """`response` of an envelope: the items and what is said about them."""
 
-    status: msgspec.Raw = msgspec.Raw(b"null")
+    status: Any = None
     items: list[T] | msgspec.UnsetType | None = msgspec.UNSET
     count: int | None = None
     errors: Any = None

@@ -4,7 +4,7 @@ Python's default decimal context keeps 28 digits and rounds the rest away withou
 here traps instead: a sum either holds every digit of every amount or it is an error.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import (
     Clamped,
     Context,
@@ -53,22 +53,24 @@ def totals_by_currency(
         ArithmeticError, TypeError: as `exact_sum`.
     """
     met = dict.fromkeys(currencies)
+    if len(met) == 1:
+        return {_code(currency): exact_sum(amounts) for currency in met}
     totals: dict[str, Decimal] = {}
     for currency in met:
-        amounts_of_it = (
-            amounts
-            if len(met) == 1
-            else [a for a, c in zip(amounts, currencies, strict=True) if c == currency]
-        )
-        add_total(totals, currency, exact_sum(amounts_of_it))
+        mine = [a for a, c in zip(amounts, currencies, strict=True) if c == currency]
+        totals = merged_totals(totals, {_code(currency): exact_sum(mine)})
     return totals
 
 
-def add_total(totals: dict[str, Decimal], currency: str | None, amount: Decimal) -> None:
-    """Add an amount to the total of its currency, in place.
+def merged_totals(totals: Mapping[str, Decimal], more: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    """The totals of two, by currency; neither is changed.
 
     Raises:
         ArithmeticError: as `exact_sum`.
     """
-    code = currency.upper() if currency else NO_CURRENCY
-    totals[code] = exact_sum((amount,), totals.get(code, _ZERO))
+    sums = {code: exact_sum((amount,), totals.get(code, _ZERO)) for code, amount in more.items()}
+    return {**totals, **sums}
+
+
+def _code(currency: str | None) -> str:
+    return currency.upper() if currency else NO_CURRENCY
