@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
-from spot_billing_async.errors import SpotBillingError
+from spot_billing_async.errors import DecodeError, SpotBillingError
 from spot_billing_async.items import reader_for
 from spot_billing_async.models.envelope import Answer
 from spot_billing_async.operations import Operation
@@ -45,7 +45,13 @@ async def call(
     parameters = dict(query or {})
 
     def read(reply: Reply, token: str) -> Page[T]:
-        return read_page(operation, reply, reader, token)
+        try:
+            return read_page(operation, reply, reader, token)
+        except SpotBillingError:
+            raise
+        except Exception as error:  # noqa: BLE001  a caller's type may run code of its own
+            problem = type(error).__name__
+        raise DecodeError(f"{operation.operation_id}: reading the items failed with {problem}")
 
     try:
         async with session.deadline(operation.operation_id) as ends_at_s:

@@ -33,14 +33,20 @@ def checked_path_id(field: str, value: object) -> str:
     return text
 
 
-def checked_text(field: str, value: object) -> str:
-    """A text that is not blank.
+def checked_text(field: str, value: object, *, may_be_empty: bool = False) -> str:
+    """A text, by default one that is not blank.
 
     Raises:
-        ConfigError: names the field and the value.
+        ConfigError: names the field and the value; also for text that is no Unicode, such as half
+            of a surrogate pair, which no JSON can hold.
     """
-    if not isinstance(value, str) or not value.strip():
-        raise ConfigError(f"{field}: {value!r} is not allowed; allowed: text that is not empty")
+    if not isinstance(value, str) or not (may_be_empty or value.strip()):
+        kind = "text" if may_be_empty else "text that is not empty"
+        raise ConfigError(f"{field}: {value!r} is not allowed; allowed: {kind}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{field}: {value!r} is not allowed; allowed: Unicode text") from None
     return value
 
 

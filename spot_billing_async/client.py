@@ -8,6 +8,7 @@ import aiohttp
 from spot_billing_async.checks import checked_id
 from spot_billing_async.config import ClientConfig
 from spot_billing_async.credentials import Credential, TokenProvider, resolve
+from spot_billing_async.errors import ConfigError
 from spot_billing_async.resources.accounts import AccountsResource
 from spot_billing_async.resources.costs import CostsResource
 from spot_billing_async.resources.families import FamiliesResource
@@ -90,6 +91,10 @@ class SpotBillingClient(TenantClient):
         config: ClientConfig = ClientConfig(),  # noqa: B008  frozen: one value serves all
         session: aiohttp.ClientSession | None = None,
     ) -> None:
+        if not isinstance(config, ClientConfig):
+            raise ConfigError(f"config: {config!r} is not allowed; allowed: a ClientConfig")
+        if session is not None and not isinstance(session, aiohttp.ClientSession):
+            raise ConfigError(f"session: {session!r} is not allowed; allowed: a ClientSession")
         settings = resolve(token, account_id, base_url, allow_insecure=config.allow_insecure)
         self._connections = Connections(config, session)
         super().__init__(

@@ -24,6 +24,11 @@ def _check_seconds(name: str, value: object) -> None:
         raise ConfigError(f"{name}: {value!r} is not allowed; allowed: seconds above 0")
 
 
+def _check_kind(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise ConfigError(f"{name}: {value!r} is not allowed; allowed: a {kind.__name__}")
+
+
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How often and how patiently an idempotent call is tried again.
 
@@ -74,6 +79,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         _check_count("max_concurrency", self.max_concurrency)
         _check_seconds("deadline_s", self.deadline_s)
         _check_count("max_response_bytes", self.max_response_bytes)
+        _check_kind("allow_insecure", self.allow_insecure, bool)
+        _check_kind("retry", self.retry, RetryPolicy)
         check_path_overrides(self.path_overrides)
         # A copy: whoever gave the mapping may go on to change theirs.
         msgspec.structs.force_setattr(self, "path_overrides", dict(self.path_overrides))

@@ -7,6 +7,7 @@ name beats the environment. Names and file format are those of the vendor's own 
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from inspect import isawaitable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
@@ -29,8 +30,8 @@ class Credential:
     __slots__ = ("_provider", "_token")
 
     def __init__(self, token: str | TokenProvider) -> None:
-        self._provider = None if isinstance(token, str) else token
-        self._token = _checked_token("token", token) if isinstance(token, str) else ""
+        self._provider = token if callable(token) else None
+        self._token = "" if callable(token) else _checked_token("token", token)
 
     async def token(self) -> str:
         """The token to send now.
@@ -42,7 +43,8 @@ class Credential:
         if self._provider is None:
             return self._token
         try:
-            token = await self._provider()
+            provided: object = self._provider()
+            token = await provided if isawaitable(provided) else provided
         except Exception as error:
             message = f"the token provider failed with {type(error).__name__}"
             raise TransportError(message, sent=False) from error
@@ -64,7 +66,8 @@ def _checked_token(field: str, token: object) -> str:
     text = token.strip() if isinstance(token, str) else ""
     if not text or not text.isascii() or not text.isprintable() or set(text) & set(" \"'\\"):
         raise ConfigError(
-            f"{field} is not usable; allowed: printable ASCII text without spaces and quotes"
+            f"{field} is not usable; allowed: printable ASCII text without spaces and quotes, "
+            "or an async function that returns it"
         )
     return text
 
@@ -123,22 +126,27 @@ def resolve(
         Credential(token),
         account_id if account_id is not None else first.get("account") or second.get("account"),
         checked_base_url(
-            base_url or environ.get("SPOTINST_BASE_URL") or DEFAULT_BASE_URL,
+            base_url
+            if base_url is not None
+            else environ.get("SPOTINST_BASE_URL") or DEFAULT_BASE_URL,
             allow_insecure=allow_insecure,
         ),
     )
 
 
-def checked_base_url(url: str, *, allow_insecure: bool) -> str:
+def checked_base_url(url: object, *, allow_insecure: bool) -> str:
     """A base URL that the token may be sent to, without a slash at its end.
 
     Raises:
         ConfigError: no http(s) URL, one with credentials, query or fragment in it, or plain http to
             a host other than loopback without `allow_insecure`.
     """
+    if not isinstance(url, str):
+        raise ConfigError(f"base_url: {url!r} is no text; allowed: https://host[:port]")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")
     except ValueError:
         raise ConfigError(f"base_url: {url!r} is no URL; allowed: https://host[:port]") from None
     if parts.username is not None or parts.password is not None:

@@ -47,6 +47,7 @@ class Connections:
         self._callers_session = session
         self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(config.max_concurrency)
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> None:
         """Make the aiohttp session, unless the caller brought one.
@@ -56,11 +57,19 @@ class Connections:
         """
         if self._session is not None:
             raise ConfigError("client: it is entered already; allowed: one 'async with' at a time")
+        self._loop = asyncio.get_running_loop()
         self._slots = asyncio.Semaphore(self._config.max_concurrency)
-        self._session = self._callers_session or aiohttp.ClientSession(
+        self._session = self._callers_session or self._own_session()
+
+    def _own_session(self) -> aiohttp.ClientSession:
+        session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._config.max_concurrency),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        # aiohttp sends GET, PUT and DELETE again on its own where a kept connection breaks. Such a
+        # request is seen by no report, no `max_attempts` and no gate: retries are decided here.
+        session._retry_connection = False  # noqa: SLF001  there is no public name for it
+        return session
 
     async def close(self) -> None:
         """Close the connections, unless they are the caller's."""
@@ -105,7 +114,7 @@ class Connections:
             ) as response:
                 body = await _read_body(response, self._config.max_response_bytes)
                 return Reply(response.status, response.headers, body, _is_marked(response))
-        except (aiohttp.ClientError, HttpProcessingError, OSError, EOFError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001  the border: no foreign exception passes it
             failure = error if isinstance(error, SpotBillingError) else _translate(error)
         # Raised outside the except block: aiohttp's errors hold the request's headers, and a
         # context would take them along into every log of the traceback.
@@ -114,6 +123,8 @@ class Connections:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
             raise ConfigError("client: it is not open; allowed: calls inside 'async with' alone")
+        if asyncio.get_running_loop() is not self._loop:
+            raise ConfigError("client: it was entered in another event loop; allowed: calls in it")
         return self._session
 
 
@@ -136,7 +147,8 @@ def _is_marked(response: aiohttp.ClientResponse) -> bool:
     A response without a version came over no wire: a test double, which is whole.
     """
     headers = response.headers
-    return "Content-Length" in headers or "Transfer-Encoding" in headers or response.version is None
+    is_chunked = "chunked" in headers.get("Transfer-Encoding", "").lower()
+    return is_chunked or "Content-Length" in headers or response.version is None
 
 
 def _translate(error: Exception) -> SpotBillingError:
@@ -151,7 +163,8 @@ def _translate(error: Exception) -> SpotBillingError:
         return TransportError(f"{name}: {error}", sent)
     if isinstance(error, aiohttp.ClientError | HttpProcessingError | EOFError):
         return TransportError(f"the answer is cut off, or no HTTP: {name}")
-    # Raised before anything is sent, such as for a session whose own auth contradicts the token.
+    # Raised before anything is sent, such as for a session whose own auth contradicts the token, or
+    # whose proxy is no URL.
     return ConfigError(f"session: aiohttp refuses the request: {name}")
 
 

@@ -376,7 +376,7 @@ class Pages(Generic[T]):
         if stated not in {None, total}:
             raise self._error(f"says totalCount {stated}, an earlier one {total}")
         if total is not None and (came > total or (page.next_key is None and came != total)):
-            raise self._error(f"is the last of {came} items, but totalCount says {total}")
+            raise self._error(f"ends at item {came}, but totalCount says {total}")
 
     def _error(self, what: str) -> DecodeError:
         return DecodeError(f"{self._operation.operation_id}: page {len(self._keys) + 1} {what}")

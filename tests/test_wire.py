@@ -373,7 +373,7 @@ def test_a_key_that_repeats_is_an_error() -> None:
 
 def test_a_total_count_that_differs_is_an_error() -> None:
     """A page that got lost shows in the server's own count."""
-    with pytest.raises(DecodeError, match="totalCount says 3, but 1"):
+    with pytest.raises(DecodeError, match="page 1 ends at item 1, but totalCount says 3"):
         Pages[int](GET_COSTS).add(page([1], None, total=3))
 
 

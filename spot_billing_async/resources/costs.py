@@ -7,6 +7,7 @@ from spot_billing_async.bulk.engine import PullRun
 from spot_billing_async.bulk.plan import CostPlan
 from spot_billing_async.calls import call
 from spot_billing_async.checks import check_range, checked_group_by, checked_id
+from spot_billing_async.errors import ConfigError
 from spot_billing_async.items import reader_for
 from spot_billing_async.models import CostItem, CostQuery, GroupBy
 from spot_billing_async.models.envelope import Answer
@@ -96,8 +97,10 @@ class CostsResource:
             Each call's deadline is the client's `deadline_s`; one failure does not stop the others.
 
         Raises:
-            ConfigError: the item type cannot be decoded.
+            ConfigError: the plan is none, or the item type cannot be decoded.
         """
+        if not isinstance(plan, CostPlan):
+            raise ConfigError(f"plan: {plan!r} is not allowed; allowed: what CostPlan.build makes")
         reader_for(item_type)
 
         async def fetch(query: CostQuery, tally: Tally) -> Answer[Any]:

@@ -64,9 +64,9 @@ class FamiliesResource:
         """
         fields: dict[str, object] = {"name": checked_text("name", name)}
         if description is not None:
-            fields["description"] = description
+            fields["description"] = checked_text("description", description, may_be_empty=True)
         fields["accountIds"] = checked_ids("account_ids", account_ids)
-        return await self._one(CREATE_FAMILY, body={"family": fields})
+        return await self._one(CREATE_FAMILY, {}, {"family": fields})
 
     async def list(self) -> list[AccountFamily]:
         """List all families.
@@ -84,7 +84,7 @@ class FamiliesResource:
             NotFoundError: there is none with this id.
             SpotBillingError: the call failed.
         """
-        return await self._one(GET_FAMILY, family_id)
+        return await self._one(GET_FAMILY, _in_path(family_id))
 
     async def update(
         self,
@@ -118,14 +118,14 @@ class FamiliesResource:
         if name is not None:
             fields["name"] = checked_text("name", name)
         if description is not None:
-            fields["description"] = description
+            fields["description"] = checked_text("description", description, may_be_empty=True)
         if account_ids is not None:
             fields["accountIds"] = checked_ids("account_ids", account_ids)
         if not fields:
             raise ConfigError(
                 "update: nothing to change; allowed: name, description or account_ids"
             )
-        return await self._one(UPDATE_FAMILY, family_id, body={"family": fields})
+        return await self._one(UPDATE_FAMILY, _in_path(family_id), {"family": fields})
 
     async def delete(self, family_id: str) -> None:
         """Delete a family; its accounts are then in none.
@@ -135,21 +135,21 @@ class FamiliesResource:
                 deleted it, but its answer was lost on the way.
             SpotBillingError: the call failed.
         """
-        path_ids = {"familyId": checked_path_id("family_id", family_id)}
-        await call(self._session, DELETE_FAMILY, Any, path_ids=path_ids)
+        await call(self._session, DELETE_FAMILY, Any, path_ids=_in_path(family_id))
 
     async def _one(
         self,
         operation: Operation,
-        family_id: str | None = None,
+        path_ids: Mapping[str, str],
         body: Mapping[str, object] | None = None,
     ) -> AccountFamily | None:
-        path_ids = (
-            {} if family_id is None else {"familyId": checked_path_id("family_id", family_id)}
-        )
         answer = await call(self._session, operation, _AnsweredFamily, path_ids=path_ids, body=body)
         if len(answer.items) > 1:
             raise DecodeError(
                 f"{operation.operation_id}: {len(answer.items)} families came where one is due"
             )
         return answer.items[0].family() if answer.items else None
+
+
+def _in_path(family_id: str) -> dict[str, str]:
+    return {"familyId": checked_path_id("family_id", family_id)}
