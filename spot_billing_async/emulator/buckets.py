@@ -6,6 +6,7 @@ from typing import Any
 
 from spot_billing_async.emulator.answers import Entry, invalid
 from spot_billing_async.emulator.focus import FocusError, is_export, stage
+from spot_billing_async.emulator.ledger import fitting_scale
 from spot_billing_async.emulator.store import Cursor
 
 
@@ -63,6 +64,7 @@ def report(cursor: Cursor, root: Path | None, name: str) -> list[dict[str, Any]]
 def _examine(cursor: Cursor, path: Path) -> list[dict[str, Any]]:
     try:
         staged = stage(cursor, path)
+        fitting_scale(cursor, path, staged)
     except FocusError as error:
         return [
             {"valid": False, "message": problem.message}

@@ -6,6 +6,7 @@ it was given: read again, it replaces what it brought before.
 # ruff: noqa: S608 - SQL is put together from constants of this package; values are bound
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -105,12 +106,16 @@ def ingest(cursor: Cursor, path: Path, bucket: str | None = None) -> Source:
     staged = stage(cursor, path)
     source = add_source(cursor, str(path), content, bucket, staged.row_count)
     try:
-        scale = _widen(cursor, path, staged)
+        scale = fitting_scale(cursor, path, staged)
+        if scale > _present_scale(cursor):
+            cursor.execute(f"ALTER TABLE charge ALTER cost TYPE DECIMAL({MAX_DIGITS}, {scale})")
         _add_staged(cursor, source.source_id, scale)
+        _prove_sums(cursor)
     except duckdb.Error as error:
         raise FocusError(path, [_too_wide(str(error))]) from error
     finally:
-        cursor.execute("DROP TABLE staging")
+        with suppress(duckdb.Error):  # in a transaction that failed, undoing it drops the table
+            cursor.execute("DROP TABLE staging")
     return source
 
 
@@ -222,25 +227,28 @@ def _conditions(asked: CostFilter) -> tuple[str, list[object]]:
     return " AND ".join(["true", *(condition for condition, _ in used)]), [v for _, v in used]
 
 
-def _widen(cursor: Cursor, path: Path, staged: Staged) -> int:
-    """Give the ledger's amounts as many decimals as the staged ones need; tell how many it has now.
+def fitting_scale(cursor: Cursor, path: Path, staged: Staged) -> int:
+    """How many decimals the ledger's amounts need to hold the staged ones beside their own.
 
     Raises:
-        FocusError: no DECIMAL holds the digits before and after the point.
-        duckdb.Error: the ledger's own amounts would no longer fit.
+        FocusError: no DECIMAL has the digits before and after the point.
     """
+    scale = max(_present_scale(cursor), staged.scale)
+    (largest,) = one_row(cursor.execute(f"SELECT {_text('max(abs(cost))')} FROM charge"))
+    whole = max(staged.whole, len((largest or "0").partition(".")[0].lstrip("0")))
+    if whole + scale > MAX_DIGITS:
+        raise FocusError(path, [_too_wide(f"{whole} before and {scale} after the point")])
+    return scale
+
+
+def _present_scale(cursor: Cursor) -> int:
     (present,) = one_row(
         cursor.execute(
             "SELECT numeric_scale FROM information_schema.columns"
             " WHERE table_name = 'charge' AND column_name = 'cost'"
         )
     )
-    scale = max(present, staged.scale)
-    if staged.whole + scale > MAX_DIGITS:
-        raise FocusError(path, [_too_wide(f"{staged.whole} before and {scale} after the point")])
-    if scale > present:
-        cursor.execute(f"ALTER TABLE charge ALTER cost TYPE DECIMAL({MAX_DIGITS}, {scale})")
-    return scale
+    return int(present)
 
 
 def _add_staged(cursor: Cursor, source_id: int, scale: int) -> None:
@@ -259,6 +267,15 @@ def _add_staged(cursor: Cursor, source_id: int, scale: int) -> None:
         " FROM staging",
         [source_id],
     )
+
+
+def _prove_sums(cursor: Cursor) -> None:
+    """See that no sum over any part of the ledger has too many digits: none exceeds this one.
+
+    Raises:
+        duckdb.Error: there is one.
+    """
+    cursor.execute("SELECT sum(abs(cost)) FROM charge").fetchone()
 
 
 def _prove_exact(cursor: Cursor, exact: str) -> None:

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from spot_billing_async.emulator import ledger, sample
 from spot_billing_async.emulator.answers import Entry, Refused, refusal
+from spot_billing_async.emulator.options import check_options
 from spot_billing_async.emulator.routes import Api
 from spot_billing_async.emulator.store import Cursor, DatabaseError, Store
 from spot_billing_async.emulator.weather import RateLimit, Weather
@@ -105,12 +106,14 @@ class Emulator:
         faults: float = 0,
         seed: int = 0,
     ) -> None:
-        if token == "":
-            raise ValueError("token must not be empty")
-        if page_size is not None and page_size < 1:
-            raise ValueError(f"page_size must be at least 1, not {page_size}")
-        if not 0 <= faults <= 1:
-            raise ValueError(f"faults must be a share from 0 to 1, not {faults}")
+        check_options(
+            token=token,
+            port=port,
+            rate_limit=rate_limit,
+            latency_s=latency_s,
+            page_size=page_size,
+            faults=faults,
+        )
         self.token = secrets.token_urlsafe(24) if token is None else token
         self.requests = 0
         self._focus = [Path(path) for path in focus]

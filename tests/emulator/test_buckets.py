@@ -110,6 +110,20 @@ async def test_a_faulty_bucket_is_ingested_not_at_all(serve: Serve, bill: Bill, 
     assert str(root) not in str(found)
 
 
+async def test_setup_and_validation_agree_on_amounts_that_do_not_fit(
+    serve: Serve, bill: Bill, root: Path
+) -> None:
+    """Too many digits beside what the ledger holds: setup fails, and validation says why."""
+    bill({"BilledCost": "0." + "1" * 38}, name="root/one/a.csv")
+    async with serve(focus=[bill({"BilledCost": "1.5"})], buckets=root) as call:
+        (item,) = (await call("POST", SETUP, json=linking("one"))).items
+        assert item["status"] == "FAILED"
+        (finding,) = (await call("POST", CHECK, json=linking("one"))).items
+        assert (finding["valid"], finding["file"]) == (False, "a.csv"), finding
+        assert "38" in finding["message"]
+        assert await total(call) == Decimal("1.5")
+
+
 @pytest.mark.parametrize("bucket", ["missing", "empty", "n" * 300])
 async def test_a_bucket_without_exports(serve: Serve, root: Path, bucket: str) -> None:
     """It can be linked, and validation says that nothing is there."""

@@ -196,6 +196,13 @@ async def test_amounts_that_fit_alone_but_not_together_are_refused(bill: Bill) -
     assert "38" in str(error)
 
 
+async def test_a_sum_that_has_no_room_is_refused(bill: Bill) -> None:
+    """Each amount fits, their sum does not: a query over them could not be answered."""
+    half = {"BilledCost": "9999999999999999999999999999.5"}
+    error = await refusal_of(bill(*({**half, "ServiceName": f"s{i}"} for i in range(1100))))
+    assert "38" in str(error)
+
+
 @pytest.mark.parametrize("column", ["BilledCost", "ServiceName"])
 async def test_missing_columns_are_named(bill: Bill, column: str) -> None:
     """A file without a required column is refused, and the column is named."""

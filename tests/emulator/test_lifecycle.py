@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from spot_billing_async.emulator import DatabaseError, Emulator, sample
+from spot_billing_async.emulator import DatabaseError, Emulator, RateLimit, sample
 
 Serve = Callable[..., AbstractAsyncContextManager[Any]]
 Bill = Callable[..., Path]
@@ -79,10 +79,28 @@ async def test_a_port_that_is_taken(bill: Bill) -> None:
         assert threading.active_count() <= threads
 
 
-@pytest.mark.parametrize("options", [{"token": ""}, {"page_size": 0}, {"faults": 2}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"token": ""},
+        {"token": "a b"},
+        {"token": "t\udcff"},
+        {"token": 5},
+        {"port": 99999},
+        {"port": -1},
+        {"page_size": 0},
+        {"page_size": "3"},
+        {"faults": 2},
+        {"faults": "x"},
+        {"latency_s": -1},
+        {"rate_limit": "100/60s"},
+        {"rate_limit": RateLimit(0, 60)},
+        {"rate_limit": RateLimit(1, 0)},
+    ],
+)
 def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
-    """They are refused where they are given."""
-    with pytest.raises(ValueError, match="must"):
+    """They are refused where they are given, by name."""
+    with pytest.raises(ValueError, match=f"{next(iter(options))} is not usable; allowed: "):
         Emulator(**options)
 
 
