@@ -198,8 +198,9 @@ def _kinds(kind: inspect.Type) -> set[type[inspect.Type]]:
     """The kinds of type that a field accepts."""
     if isinstance(kind, inspect.Metadata):
         return _kinds(kind.type)
-    members = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
-    return {type(member) for member in members}
+    if isinstance(kind, inspect.UnionType):
+        return {met for member in kind.types for met in _kinds(member)}
+    return {type(kind)}
 
 
 def _day_of(value: object) -> object:

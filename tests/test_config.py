@@ -27,6 +27,13 @@ def test_the_retry_policy_is_checked_as_well() -> None:
         RetryPolicy(max_attempts=0)
 
 
+@pytest.mark.parametrize("options", [{"allow_insecure": "false"}, {"retry": None}])
+def test_parts_are_of_their_type(options: dict[str, Any]) -> None:
+    """A text that says 'false' does not open the door."""
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        ClientConfig(**options)
+
+
 def test_values_are_frozen() -> None:
     """A configuration that clients share cannot change under them."""
     with pytest.raises(AttributeError):

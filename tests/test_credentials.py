@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,6 +97,31 @@ def test_a_token_that_could_change_the_request_is_refused_and_not_shown(bad: str
     assert not bad.strip() or bad not in str(caught.value)
 
 
+@pytest.mark.parametrize("bad", [123, b"token", [], object()])
+def test_a_token_of_another_type_is_refused(bad: Any) -> None:
+    """At once, not when the first request is sent."""
+    with pytest.raises(ConfigError, match="token is not usable"):
+        SpotBillingClient(bad)
+    with pytest.raises(ConfigError, match="token is not usable"):
+        SpotBillingClient("t").with_token(bad)
+
+
+def test_a_view_needs_a_token_of_its_own() -> None:
+    """None is no token, and does not fall back to the client's."""
+    with pytest.raises(ConfigError, match="token is not usable"):
+        SpotBillingClient("t").with_token(None)  # type: ignore[arg-type]  # what is tested
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"config": None}, {"config": {}}, {"session": "x"}, {"base_url": 7}, {"base_url": ""}],
+)
+def test_options_of_another_type_are_refused(options: dict[str, Any]) -> None:
+    """An empty base URL is no wish for the default one either."""
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        SpotBillingClient("t", **options)
+
+
 def test_a_credential_does_not_show_or_pickle_its_token() -> None:
     """Neither repr, nor str, nor a pickle holds it; neither does the client's repr."""
     credential = Credential(SECRET)
@@ -146,6 +172,8 @@ def test_https_and_loopback_are_allowed(url: str) -> None:
         "https://example.com\r\nX: y",
         "https://example.com\\@evil.example",
         "https://",
+        "https://a..b",
+        f"https://{'a' * 64}.example.com",
         "https://example.com:port",
         "ftp://example.com",
         "example.com",

@@ -1,8 +1,9 @@
 """Decoding items."""
 
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 import pytest
@@ -51,6 +52,7 @@ def test_ids_may_be_integers() -> None:
         ("2018-10-01T00:00:00Z", date(2018, 10, 1)),
         ("2018-10-01T00:00:00.000", date(2018, 10, 1)),
         ("2018-10-01T23:00:00-05:00", date(2018, 10, 2)),
+        ("2018-10-01T23:59:59.9999999999Z", date(2018, 10, 1)),
     ],
 )
 def test_a_date_time_stands_for_its_utc_day(text: str, day: date) -> None:
@@ -110,7 +112,66 @@ def test_a_callers_own_type_is_decoded_as_it_says() -> None:
         items_of(Row, '{"cost":1}')
 
 
-def test_a_type_that_cannot_be_decoded_is_refused() -> None:
+@dataclass
+class Bill:
+    """A caller's dataclass."""
+
+    cost: Decimal | None = None
+    currency: str | None = None
+
+
+class Line(TypedDict, total=False):
+    """A caller's TypedDict."""
+
+    cost: Decimal
+    currency: Literal["USD"]
+
+
+class Amount(msgspec.Struct):
+    """A caller's struct with an annotated amount, and no currency."""
+
+    cost: Annotated[Decimal, msgspec.Meta(description="what it costs")] | None = None
+
+
+@pytest.mark.parametrize("item_type", [Bill, Line, Amount])
+def test_amounts_of_every_kind_of_type_are_checked(item_type: type[Any]) -> None:
+    """Whatever a caller's type is made of, a row without an amount is loud."""
+    reader = reader_for(item_type)
+    good = '{"cost":0.10,"currency":"USD"}'
+    totals = reader.totals("op", items_of(item_type, good, good), b"", "t")
+    assert totals == ({} if item_type is Amount else {"USD": Decimal("0.20")})
+    for bad in ("{}", '{"cost":"NaN"}'):
+        items = items_of(item_type, good, bad)
+        with pytest.raises(DecodeError, match="keys seen"):
+            reader.totals("op", items, envelope(good, bad), "t")
+
+
+def test_a_type_that_would_make_up_an_amount_is_refused() -> None:
+    """A default cost would pass for a real one; a currency that is no text cannot be totalled."""
+    default = msgspec.defstruct("Default", [("cost", Decimal, Decimal(0))])
+    with pytest.raises(ConfigError, match="cost has a default"):
+        reader_for(default)
+    number = msgspec.defstruct("Number", [("cost", Decimal), ("currency", int)])
+    with pytest.raises(ConfigError, match="currency is no text"):
+        reader_for(number)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        '{"cost":1,"date":"9999-12-31T23:00:00-05:00"}',
+        '{"cost":1,"date":"0001-01-01T00:00:00+05:00"}',
+        '{"cost":1,"accountId":7,"news":1e9999999999999999999}',
+    ],
+)
+def test_absurd_values_end_as_an_error_of_this_package(item: str) -> None:
+    """Days beyond the calendar, and numbers beyond any exponent."""
+    with pytest.raises(DecodeError):
+        items_of(CostItem, item)
+
+
+@pytest.mark.parametrize("item_type", [int | type, [], {}, "CostItem"])
+def test_a_type_that_cannot_be_decoded_is_refused(item_type: Any) -> None:
     """The error comes before anything is sent."""
     with pytest.raises(ConfigError, match="item_type"):
-        reader_for(int | type)  # type: ignore[arg-type]  # what is tested
+        reader_for(item_type)

@@ -1,6 +1,7 @@
 """What is sent, and what an answer means: every trap of the envelope."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -282,6 +283,10 @@ def test_some_body_codes_mean_rate_limiting(code: str, status: int) -> None:
     [
         {"items": [], "errors": [{"message": "m"}]},
         {"items": [], "status": {"code": 500, "message": "m"}},
+        {"items": [], "status": {"code": "500", "message": "m"}},
+        {"items": [], "status": 500, "data": "m"},
+        {"items": [], "status": "500", "data": "m"},
+        {"items": [], "status": [{"code": 200}, {"code": 500}], "data": "m"},
     ],
 )
 def test_a_200_that_tells_of_an_error_is_one(response: dict[str, Any]) -> None:
@@ -369,6 +374,41 @@ def test_a_key_that_repeats_is_an_error() -> None:
     assert pages.add(page([1], "a")) is None
     with pytest.raises(DecodeError, match="leads back"):
         pages.add(page([1], "a"))
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        page([2], None),
+        page([2], None, total=2),
+        page([], None, total=5),
+        page([2, 3, 4, 5, 6], None),
+        page([], None)._replace(is_blank=True),
+    ],
+    ids=["lost", "shrunk", "short", "long", "blank"],
+)
+def test_a_page_that_got_lost_is_an_error(last: Page[int]) -> None:
+    """What the first page said of the whole holds, whatever the last one says, or does not say."""
+    pages: Pages[int] = Pages(GET_COSTS)
+    assert pages.add(page([1], "a", total=5)) is None
+    with pytest.raises(DecodeError, match="page 2"):
+        pages.add(last)
+
+
+def test_more_items_than_counted_end_the_reading() -> None:
+    """Pages that go on past the server's own count are not followed."""
+    pages: Pages[int] = Pages(GET_COSTS)
+    with pytest.raises(DecodeError, match="page 1 ends at item 2, but totalCount says 1"):
+        pages.add(page([1, 2], "a", total=1))
+
+
+def test_pages_whose_amounts_do_not_add_up_are_an_error() -> None:
+    """A sum over pages that would need rounding is refused."""
+    pages: Pages[int] = Pages(GET_COSTS)
+    far = {"USD": Decimal("1e150")}
+    assert pages.add(page([1], "a")._replace(totals=far)) is None
+    with pytest.raises(DecodeError, match="without rounding"):
+        pages.add(page([1], None)._replace(totals={"USD": Decimal("1e-150")}))
 
 
 def test_a_total_count_that_differs_is_an_error() -> None:

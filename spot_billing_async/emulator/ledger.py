@@ -235,7 +235,7 @@ def fitting_scale(cursor: Cursor, path: Path, staged: Staged) -> int:
     """
     scale = max(_present_scale(cursor), staged.scale)
     (largest,) = one_row(cursor.execute(f"SELECT {_text('max(abs(cost))')} FROM charge"))
-    whole = max(staged.whole, len((largest or "0").partition(".")[0].lstrip("0")))
+    whole = max(staged.whole, len(str(largest or "0").partition(".")[0].lstrip("0")))
     if whole + scale > MAX_DIGITS:
         raise FocusError(path, [_too_wide(f"{whole} before and {scale} after the point")])
     return scale

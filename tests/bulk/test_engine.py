@@ -1,6 +1,7 @@
 """The pull: crew, outcomes, books. No HTTP: `fetch` is a function of the test."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from datetime import date
 from decimal import Decimal
 from weakref import ref
@@ -169,6 +170,88 @@ async def test_the_callers_exception_passes_unchanged() -> None:
     with pytest.raises(KeyError, match="mine"):
         await pull()
     assert adds_up(run.report)
+
+
+@pytest.mark.parametrize("error_class", [KeyboardInterrupt, SystemExit, GeneratorExit])
+async def test_exits_pass_unchanged(error_class: type[BaseException]) -> None:
+    """What is no error but an end of something is not wrapped either."""
+
+    async def pull() -> None:
+        async with PullRun(plan_of(10), mixed, crew_size=3) as run:
+            await anext(run)
+            raise error_class
+
+    coroutine = pull()
+    with pytest.raises(error_class):
+        await coroutine
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_a_generator_around_a_run_can_be_closed(elsewhere: bool) -> None:
+    """Also by another task, as event loops and finalizers do it; nobody else is cancelled."""
+    runs: list[PullRun[str]] = []
+
+    async def outcomes() -> AsyncGenerator[Fetched[str] | Failed, None]:
+        async with PullRun(plan_of(10), mixed, crew_size=3) as run:
+            runs.append(run)
+            async for outcome in run:
+                yield outcome
+
+    before = asyncio.all_tasks()
+    generator = outcomes()
+    await anext(generator)
+    if elsewhere:
+        await asyncio.create_task(generator.aclose())
+    else:
+        await generator.aclose()
+    await anyio.lowlevel.checkpoint()
+    assert asyncio.all_tasks() == before
+    assert adds_up(runs[0].report)
+
+
+async def test_being_cancelled_twice_still_ends_the_crew() -> None:
+    """A second cancellation, while the first is dealt with, leaves no task behind."""
+    stubborn = asyncio.Event()
+
+    async def fetch(_: CostQuery, __: Tally) -> Answer[str]:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await stubborn.wait()
+        return EMPTY
+
+    async def pull() -> None:
+        async with PullRun(plan_of(4), fetch, crew_size=2) as run:
+            await anext(run)
+
+    before = asyncio.all_tasks()
+    task = asyncio.create_task(pull())
+    for _ in range(3):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    stubborn.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert asyncio.all_tasks() == before
+
+
+async def test_amounts_that_cannot_be_added_fail_their_slice() -> None:
+    """A total is never rounded: the slice that would need it fails, and is not counted in."""
+    amounts = {0: "1e150", 1: "1e-150", 2: "2e150"}
+
+    async def fetch(query: CostQuery, _: Tally) -> Answer[str]:
+        return answer(amounts[index_of(query)])
+
+    async with PullRun(plan_of(3), fetch, crew_size=1, ordered=True) as run:
+        outcomes = [outcome async for outcome in run]
+    assert [isinstance(outcome, Failed) for outcome in outcomes] == [False, True, False]
+    report = run.report
+    assert (report.ok, report.failed, report.rows) == (2, 1, 2)
+    assert report.totals == {"USD": Decimal("3e150")}
 
 
 @pytest.mark.parametrize("native", [False, True])

@@ -4,8 +4,10 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from aioresponses import aioresponses
 from yarl import URL
@@ -201,6 +203,14 @@ async def test_an_acknowledgement_is_plain_data(client: SpotBillingClient) -> No
         (lambda c: c.families.create(name=" "), "name: ' ' is not allowed"),
         (lambda c: c.families.create(name="n", account_ids="a"), "account_ids: 'a' is no list"),
         (lambda c: c.families.create(name="n", account_ids=["a", ""]), r"account_ids\[1\]: ''"),
+        (lambda c: c.families.create(name="\ud800"), "name: .* allowed: Unicode text"),
+        (lambda c: c.families.create(name="n", description=7), "description: 7 is not allowed"),
+        (lambda c: c.families.get(None), "family_id: None is no id"),
+        (lambda c: c.families.update(None, name="n"), "family_id: None is no id"),
+        (
+            lambda c: c.billing_engine.validate(cloud_provider="\ud800", billing_account_id="1"),
+            "cloud_provider: .* allowed: Unicode text",
+        ),
         (lambda c: c.families.get(""), "family_id: '' is no id"),
         (lambda c: c.families.get(".."), r"family_id: '\.\.' would change the path"),
         (lambda c: c.families.delete("."), r"family_id: '\.' would change the path"),
@@ -250,6 +260,25 @@ async def test_a_pull_checks_its_item_type_at_once(client: SpotBillingClient) ->
     plan = CostPlan.build(["a"], date(2018, 1, 1), date(2018, 1, 1))
     with pytest.raises(ConfigError, match="item_type"):
         client.costs.pull(plan, int | type)  # type: ignore[arg-type]  # what is tested
+    with pytest.raises(ConfigError, match="plan: 'abc' is not allowed"):
+        client.costs.pull("abc")  # type: ignore[call-overload]  # what is tested
+
+
+class Picky(msgspec.Struct):
+    """A caller's row that runs code of its own."""
+
+    cost: Decimal
+
+    def __post_init__(self) -> None:
+        raise LookupError("mine")
+
+
+async def test_a_callers_type_that_fails_is_told(client: SpotBillingClient) -> None:
+    """What a caller's type raises while it is decoded does not escape as it is."""
+    with aioresponses() as server:
+        server.get(ANY_URL, payload=envelope({"cost": 1}))
+        with pytest.raises(DecodeError, match="failed with LookupError"):
+            await client.costs.get("a", item_type=Picky)
 
 
 async def test_costs_without_an_amount_are_loud(client: SpotBillingClient) -> None:

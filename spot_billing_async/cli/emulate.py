@@ -1,0 +1,96 @@
+"""`spot-billing emulator`: the API as a server on this machine."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import anyio
+from cyclopts import Parameter
+
+from spot_billing_async import ConfigError
+from spot_billing_async.cli.interruption import interruptible
+from spot_billing_async.cli.output import write_out
+
+if TYPE_CHECKING:
+    from spot_billing_async.emulator import Emulator
+
+Exports = Annotated[list[Path] | None, Parameter(name="--focus", consume_multiple=True)]
+
+_DEFAULT_PORT = 8080
+
+
+async def emulator(
+    *,
+    port: int = _DEFAULT_PORT,
+    host: str = "127.0.0.1",
+    focus: Exports = None,
+    buckets: Path | None = None,
+    db: Path | None = None,
+    token: str | None = None,
+    rate_limit: str | None = None,
+    latency: float = 0,
+    page_size: int | None = None,
+    faults: float = 0,
+    seed: int = 0,
+) -> int:
+    """Serve the API over FOCUS exports, or over a sample of its own, until Ctrl-C or SIGTERM.
+
+    Args:
+        port: Port to listen on; 0 takes a free one.
+        host: Address to listen on.
+        focus: FOCUS exports to serve (.csv, .csv.gz, .parquet); the option may be repeated.
+        buckets: Folder whose folders setup calls link as buckets.
+        db: DuckDB file that keeps the state across restarts; left out: it is forgotten.
+        token: The bearer token it accepts; left out: one is made up and printed.
+        rate_limit: Requests in a sliding window, by route and method, such as 100/60s.
+        latency: Seconds that every request waits before it is answered.
+        page_size: Items a page; left out: lists are answered whole.
+        faults: Share of requests that meet a fault, from 0 to 1.
+        seed: Makes the faults; the same seed gives the same ones.
+    """
+    with interruptible() as interruption, interruption.scope:
+        async with running(
+            focus=focus or (),
+            token=token,
+            host=host,
+            port=port,
+            buckets=buckets,
+            db=db,
+            rate_limit=rate_limit,
+            latency_s=latency,
+            page_size=page_size,
+            faults=faults,
+            seed=seed,
+        ) as server:
+            shown = server.token if token is None else "<the token you gave>"
+            write_out(
+                f"The Billing Engine API is emulated at {server.base_url}; Ctrl-C ends it.\n"
+                f"  export SPOTINST_BASE_URL={server.base_url}\n"
+                f"  export SPOTINST_TOKEN={shown}\n".encode()
+            )
+            await anyio.sleep_forever()
+    return 0
+
+
+@asynccontextmanager
+async def running(*, rate_limit: str | None = None, **knobs: Any) -> "AsyncIterator[Emulator]":  # noqa: ANN401  as Emulator has them
+    """An emulator that runs; what it does not accept is a `ConfigError`.
+
+    Raises:
+        ConfigError: a knob's value, a file or the database is not usable.
+        ImportError: its extra is not installed; the message names it.
+        OSError: the address can't be listened on.
+    """
+    # Late: duckdb belongs to an extra.
+    from spot_billing_async.emulator import Emulator, RateLimit  # noqa: PLC0415
+
+    try:
+        limit = None if rate_limit is None else RateLimit.parse(rate_limit)
+        server = await Emulator(rate_limit=limit, **knobs).__aenter__()
+    except ValueError as error:  # its FocusError and DatabaseError are ones
+        raise ConfigError(str(error)) from error
+    try:
+        yield server
+    finally:
+        await server.__aexit__(None, None, None)

@@ -1,0 +1,144 @@
+"""`spot-billing costs pull`: many slices into a file, and a report that adds up."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Protocol
+
+from cyclopts import Parameter
+
+from spot_billing_async import (
+    ConfigError,
+    CostItem,
+    CostPlan,
+    Failed,
+    Fetched,
+    PullRun,
+    SpotBillingClient,
+)
+from spot_billing_async.cli.api import Dimension, Members, dimension
+from spot_billing_async.cli.interruption import Interrupted, interruptible
+from spot_billing_async.cli.output import progress_bar, say
+from spot_billing_async.cli.report import missing, report_chunks, summary
+from spot_billing_async.export import CostWriter, open_writer
+from spot_billing_async.export.files import PendingFile
+
+_INCOMPLETE = 3
+
+
+class _PlanOf(Protocol):
+    """Plans the pull of some accounts."""
+
+    def __call__(self, accounts: Sequence[str | None]) -> CostPlan: ...
+
+
+class _Books:
+    """What is known of a pull: its run, once it has begun, and the slices that failed."""
+
+    def __init__(self) -> None:
+        self.run: PullRun[CostItem] | None = None
+        self.failed: list[Failed] = []
+
+    def close(self, report: PendingFile | None) -> None:
+        """Write the report, or tell its gist on standard error. Nothing where no run began."""
+        if self.run is None:
+            return
+        slices = missing(self.run, self.failed)
+        if report is None:
+            for line in summary(self.run.report, slices):
+                say(line)
+        else:
+            report.stream.writelines(report_chunks(self.run.report, slices))
+            report.commit()
+
+
+async def pull(
+    *,
+    from_date: Annotated[date, Parameter(name="--from")],
+    to_date: Annotated[date, Parameter(name="--to")],
+    account: Members = None,
+    all_accounts: bool = False,
+    window: str = "month",
+    group_by: Dimension = "service",
+    out: str = "-",
+    report: Path | None = None,
+) -> int:
+    """Pull the costs of many accounts, many requests at once, into a file.
+
+    The file holds the slices that the report counts as ok; it appears under its name when the pull
+    ends. Exit code 3 says that some slices are missing, 130 that Ctrl-C ended the pull early.
+
+    Args:
+        from_date: First day, included (YYYY-MM-DD).
+        to_date: Last day, included (YYYY-MM-DD).
+        account: Ids of the accounts: several after one option, or the option repeated.
+        all_accounts: All accounts that the API lists.
+        window: Days a request: day, week, month, quarter, whole, or a number of days.
+        group_by: What each day's costs are broken down by.
+        out: File ending in .jsonl, .csv or .parquet; - is JSON lines on standard output.
+        report: File for the report, in JSON; left out: its gist goes to standard error.
+    """
+    plan_of = partial(
+        CostPlan.build,
+        from_date=from_date,
+        to_date=to_date,
+        window=int(window) if window.isdecimal() else window,  # type: ignore[arg-type]  # it checks
+        group_by=dimension(group_by),
+    )
+    # What is wrong is refused before anything is opened or sent.
+    if bool(account) == all_accounts:
+        raise ConfigError("accounts: exactly one of --account and --all-accounts is needed")
+    plan_of(account or ["all"])
+    _demand_two_files(out, report)
+    books = _Books()
+    with _report_file(report) as report_file, interruptible() as interruption:
+        try:
+            async with open_writer(out) as writer, SpotBillingClient() as client:
+                with interruption.scope:
+                    await _drain(client, account, plan_of, writer, books)
+                if books.run is None:
+                    raise Interrupted(interruption.exit_code or 1)
+        finally:
+            books.close(report_file)
+    return interruption.exit_code or (0 if books.run.report.complete else _INCOMPLETE)
+
+
+async def _drain(
+    client: SpotBillingClient,
+    accounts: Sequence[str] | None,
+    plan_of: _PlanOf,
+    writer: CostWriter,
+    books: _Books,
+) -> None:
+    """Pull into the writer; `books` shows how far it came, also where this is cancelled."""
+    plan = plan_of(accounts or [account.account_id for account in await client.accounts.list()])
+    books.run = client.costs.pull(plan)
+    with progress_bar() as progress:
+        task = progress.add_task("Pulling", total=len(plan))
+        async with books.run as run:
+            async for outcome in run:
+                if isinstance(outcome, Fetched):
+                    await writer.write(outcome)
+                else:
+                    books.failed.append(outcome)
+                progress.advance(task)
+
+
+def _demand_two_files(out: str, report: Path | None) -> None:
+    if report is not None and report.resolve() == Path(out).resolve():
+        raise ConfigError(f"report: {str(report)!r} is the file of --out; allowed: another one")
+
+
+@contextmanager
+def _report_file(path: Path | None) -> Iterator[PendingFile | None]:
+    """The file of the report, opened before anything is sent; removed where it stays unused."""
+    if path is None:
+        yield None
+        return
+    file = PendingFile(path)
+    try:
+        yield file
+    finally:
+        file.discard()

@@ -1,0 +1,117 @@
+"""Costs as Arrow tables, with exact amounts (extra: export).
+
+An amount is a decimal128 of 38 digits, 18 of them decimals, unless one needs more decimals: then
+all get the scale that it needs, so that none is rounded. What fits no such type is an error.
+"""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from itertools import chain, repeat
+
+from spot_billing_async.bulk.outcome import Fetched
+from spot_billing_async.errors import MissingExtraError
+from spot_billing_async.export.rows import COLUMNS, Batch
+from spot_billing_async.export.sinks import ExportError
+from spot_billing_async.models import CostItem
+
+try:
+    import pyarrow as pa
+except ImportError as error:
+    raise MissingExtraError(
+        "Parquet and Arrow need an extra: pip install 'spot-billing-async[export]'"
+    ) from error
+
+DEFAULT_SCALE = 18
+_PRECISION = 38
+_DATES = {"query_from", "query_to", "date"}
+
+
+def schema(scale: int = DEFAULT_SCALE) -> pa.Schema:
+    """The Arrow schema of an export whose amounts have `scale` decimals."""
+    types = {name: pa.date32() if name in _DATES else pa.string() for name in COLUMNS}
+    return pa.schema(types | {"cost": pa.decimal128(_PRECISION, scale)})
+
+
+def to_arrow(outcomes: Iterable[Fetched[CostItem]]) -> pa.Table:
+    """An Arrow table of all rows of some outcomes: strings, date32, and decimal128 for the cost.
+
+    Raises:
+        ExportError: an amount cannot be held exactly beside the others; names it.
+    """
+    return batch_table(list(outcomes), DEFAULT_SCALE)
+
+
+def batch_table(batch: Batch, scale: int) -> pa.Table:
+    """The table of a batch, whose amounts have `scale` decimals, or more where one needs more.
+
+    Raises:
+        ExportError: an amount cannot be held exactly; names it.
+    """
+    costs = [item.cost for outcome in batch for item in outcome.items]
+    try:
+        amounts = pa.array(costs, schema(scale).field("cost").type)
+    except pa.ArrowInvalid:
+        scale = _fitting_scale(costs, scale)
+        amounts = pa.array(costs, schema(scale).field("cost").type)
+    arrays = [
+        amounts if name == "cost" else pa.array(_column(batch, name), schema().field(name).type)
+        for name in COLUMNS
+    ]
+    return pa.table(arrays, schema=schema(scale))
+
+
+def widened(table: pa.Table, scale: int) -> pa.Table:
+    """The same table with amounts of more decimals.
+
+    Raises:
+        ExportError: an amount has too many digits before the point for that.
+    """
+    try:
+        return table.cast(schema(scale))
+    except pa.ArrowInvalid as error:
+        raise ExportError(
+            f"an amount of {scale} decimals and an earlier one do not fit the same "
+            f"decimal128({_PRECISION}, {scale}): {error}"
+        ) from error
+
+
+def _column(batch: Batch, name: str) -> Iterable[object]:
+    """The values of a column: of the question and the answer, or of each item."""
+    asked = {"query_account_id": "account_id", "query_from": "from_date", "query_to": "to_date"}
+    if name == "request_id":
+        return _spread(batch, [outcome.request_id for outcome in batch])
+    if name in asked or name == "group_by":
+        field = asked.get(name, name)
+        return _spread(batch, [getattr(outcome.query, field) for outcome in batch])
+    return [getattr(item, name) for outcome in batch for item in outcome.items]
+
+
+def _spread(batch: Batch, values: Sequence[object]) -> list[object]:
+    """Each outcome's value once for each of its items."""
+    return list(
+        chain.from_iterable(
+            repeat(value, len(outcome.items)) for value, outcome in zip(values, batch, strict=True)
+        )
+    )
+
+
+def _fitting_scale(costs: Iterable[Decimal | None], least: int) -> int:
+    """The number of decimals that holds all amounts exactly, at least `least`."""
+    shapes = [(cost, *_digits(cost)) for cost in costs if cost is not None]
+    finest, _, decimals = max(shapes, key=lambda shape: shape[2])
+    largest, integers, _ = max(shapes, key=lambda shape: shape[1])
+    scale = max(least, decimals)
+    if integers + scale <= _PRECISION:
+        return scale
+    cause = f"; {finest} needs that scale" if decimals > least and finest != largest else ""
+    raise ExportError(f"cost {largest} does not fit decimal128({_PRECISION}, {scale}){cause}")
+
+
+def _digits(cost: Decimal) -> tuple[int, int]:
+    """How many digits an amount needs before and after the point; zeros at its end need none."""
+    if not cost.is_finite():
+        raise ExportError(f"cost {cost} is no finite number")
+    _, digits, exponent = cost.as_tuple()
+    shortest = "".join(map(str, digits)).rstrip("0")
+    power = int(exponent) + len(digits) - len(shortest)
+    return max(0, len(shortest.lstrip("0")) + power), max(0, -power) if shortest else 0

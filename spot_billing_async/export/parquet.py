@@ -1,0 +1,65 @@
+"""Costs as a Parquet file, one row group a batch (extra: export)."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from spot_billing_async.export.arrow import DEFAULT_SCALE, batch_table, schema, widened
+from spot_billing_async.export.files import PendingFile
+from spot_billing_async.export.rows import Batch
+
+# isort: split
+import pyarrow.parquet as pq  # after export.arrow, which says what to install where it is missing
+
+
+class ParquetSink:
+    """A Parquet file whose amounts get more decimals when one comes that needs them.
+
+    A Parquet file has one schema, so what was written before is then copied, a row group at a time,
+    into another hidden file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._start(PendingFile(path), DEFAULT_SCALE)
+
+    def _start(self, file: PendingFile, scale: int) -> None:
+        self._file = file
+        self._scale = scale
+        self._parquet: Any = pq.ParquetWriter(file.stream, schema(scale), compression="zstd")
+
+    def write(self, batch: Batch) -> None:
+        """Append a batch as a row group.
+
+        Raises:
+            ExportError: an amount cannot be held exactly beside the others; names it.
+        """
+        table = batch_table(batch, self._scale)
+        scale = table.schema.field("cost").type.scale
+        if scale > self._scale:
+            self._widen(scale)
+        self._parquet.write_table(table, row_group_size=table.num_rows)
+
+    def commit(self) -> None:
+        """Write the footer, and put the file under its name."""
+        self._parquet.close()
+        self._file.commit()
+
+    def discard(self) -> None:
+        """Remove the file."""
+        # Left open, it would try to write its footer when it is collected, and complain.
+        with contextlib.suppress(Exception):
+            self._parquet.close()
+        self._file.discard()
+
+    def _widen(self, scale: int) -> None:
+        self._parquet.close()
+        self._file.stream.flush()
+        narrow = self._file
+        self._start(PendingFile(self._path), scale)
+        try:
+            with pq.ParquetFile(narrow.stream.name) as earlier:
+                for index in range(earlier.num_row_groups):
+                    self._parquet.write_table(widened(earlier.read_row_group(index), scale))
+        finally:
+            narrow.discard()

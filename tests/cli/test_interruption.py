@@ -1,0 +1,78 @@
+"""A signal cancels what it is to cancel, once; the second one is the system's."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from spot_billing_async.cli.interruption import Interruption, interruptible
+from spot_billing_async.cli.pull import pull
+from spot_billing_async.emulator import Emulator
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    """What is done about signals is put back."""
+    handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    yield
+    for signum, handler in handlers.items():
+        signal.signal(signum, handler)
+
+
+async def kill_when(reached: Callable[[], bool], signum: signal.Signals) -> None:
+    while not reached():  # noqa: ASYNC110  a condition without an event
+        await anyio.sleep(0.005)
+    os.kill(os.getpid(), signum)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_signal_cancels_the_scope_alone(signum: signal.Signals, code: int) -> None:
+    """What is in the scope ends, what comes after it goes on, and a second signal would kill."""
+    with interruptible() as interruption:
+        with interruption.scope:
+            os.kill(os.getpid(), signum)
+            await anyio.sleep_forever()
+        await anyio.lowlevel.checkpoint()
+    assert interruption.exit_code == code
+    assert [signal.getsignal(each) for each in SIGNALS] == [signal.SIG_DFL] * 2
+
+
+async def test_without_a_signal_nothing_is_cancelled() -> None:
+    """The scope ends as it would without being interruptible."""
+    with interruptible() as interruption, interruption.scope:
+        await anyio.lowlevel.checkpoint()
+    assert isinstance(interruption, Interruption)
+    assert interruption.exit_code is None
+
+
+async def test_a_pull_ends_with_its_books_closed(
+    emulator: Emulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Interrupted, the pull leaves its file, tells its counts, and leaves no task behind."""
+    monkeypatch.setenv("SPOTINST_TOKEN", emulator.token)
+    monkeypatch.setenv("SPOTINST_BASE_URL", emulator.base_url)
+    async with anyio.create_task_group() as group:
+        group.start_soon(kill_when, lambda: emulator.requests > 100, signal.SIGINT)
+        code = await pull(
+            from_date=date(2024, 1, 1),
+            to_date=date(2025, 12, 31),
+            all_accounts=True,
+            window="day",
+            out=str(tmp_path / "x.csv"),
+        )
+    assert code == 130
+    counts, missing = capsys.readouterr().err.splitlines()
+    assert counts.startswith("17,544 slices: ")
+    assert " not started; " in counts
+    assert missing.endswith(" more: see --report)")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]

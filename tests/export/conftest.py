@@ -1,0 +1,38 @@
+"""Outcomes to export."""
+
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from spot_billing_async import CostItem, CostQuery, Fetched
+
+MakeFetched = Callable[..., Fetched[CostItem]]
+
+
+@pytest.fixture
+def fetched() -> MakeFetched:
+    """Makes the answer of one slice, with an item for each cost."""
+
+    def make(*costs: str | None, service: str = "Amazon S3") -> Fetched[CostItem]:
+        query = CostQuery(
+            account_id="011254002932",
+            from_date=date(2018, 10, 1),
+            to_date=date(2018, 10, 31),
+            group_by="service",
+        )
+        items = [
+            CostItem(
+                account_id="011254002932",
+                cloud_provider="aws",
+                service=service,
+                date=date(2018, 10, 2),
+                cost=None if cost is None else Decimal(cost),
+                currency="USD",
+            )
+            for cost in costs
+        ]
+        return Fetched(query, items, "req-1", 1, 0.1)
+
+    return make

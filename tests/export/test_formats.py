@@ -1,0 +1,189 @@
+"""Rows as JSON lines, CSV, Parquet and Arrow: every amount and every id is what came."""
+
+import asyncio
+import csv
+import json
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spot_billing_async import CostItem, CostQuery, Fetched
+from spot_billing_async.export import COLUMNS, ExportError, open_writer
+from spot_billing_async.export.arrow import to_arrow
+
+MakeFetched = Callable[..., Fetched[CostItem]]
+
+EXPECTED = {
+    "query_account_id": "011254002932",
+    "query_from": "2018-10-01",
+    "query_to": "2018-10-31",
+    "group_by": "service",
+    "account_id": "011254002932",
+    "cloud_provider": "aws",
+    "service": 'Ä "b", c',
+    "region": None,
+    "family_id": None,
+    "family": None,
+    "date": "2018-10-02",
+    "cost": "-0.000000512345678901234567",
+    "currency": "USD",
+    "request_id": "req-1",
+}
+SERVICE = str(EXPECTED["service"])
+
+
+async def write(path: Path, *outcomes: Fetched[CostItem]) -> None:
+    async with open_writer(path) as writer:
+        for outcome in outcomes:
+            await writer.write(outcome)
+
+
+def costs_in(path: Path) -> list[Decimal | None]:
+    """The amounts that a file holds, read without this package."""
+    match path.suffix:
+        case ".jsonl":
+            texts = [json.loads(line)["cost"] for line in path.read_text("utf-8").splitlines()]
+        case ".csv":
+            with path.open(newline="", encoding="utf-8") as file:
+                texts = [row["cost"] or None for row in csv.DictReader(file)]
+        case _:
+            texts = pq.read_table(path).column("cost").to_pylist()
+    return [None if text is None else Decimal(text) for text in texts]
+
+
+async def test_a_json_line_is_an_item_with_all_columns(
+    tmp_path: Path, fetched: MakeFetched
+) -> None:
+    """JSON lines: the columns in order, the cost as text without an exponent, ISO dates."""
+    await write(tmp_path / "x.jsonl", fetched("-5.12345678901234567E-7", service=SERVICE))
+    (line,) = (tmp_path / "x.jsonl").read_bytes().splitlines()
+    assert list(json.loads(line).items()) == list(EXPECTED.items())
+    assert tuple(EXPECTED) == COLUMNS
+
+
+async def test_a_csv_record_is_an_item_with_all_columns(
+    tmp_path: Path, fetched: MakeFetched
+) -> None:
+    """CSV: RFC 4180's line ends and quotes, a header, and empty fields for what is missing."""
+    await write(tmp_path / "x.CSV", fetched("-5.12345678901234567E-7", service=SERVICE))
+    header, record, rest = (tmp_path / "x.CSV").read_bytes().decode().split("\r\n")
+    assert header.split(",") == list(COLUMNS)
+    assert '"Ä ""b"", c"' in record
+    assert rest == ""
+    (row,) = csv.DictReader([header, record])
+    assert row == {name: value or "" for name, value in EXPECTED.items()}
+
+
+async def test_a_parquet_row_is_an_item_with_all_columns(
+    tmp_path: Path, fetched: MakeFetched
+) -> None:
+    """Parquet: text, date32, and decimal128(38, 18) while no amount needs more decimals."""
+    await write(tmp_path / "x.parquet", fetched("1E+3", None))
+    table = pq.read_table(tmp_path / "x.parquet")
+    assert table.column_names == list(COLUMNS)
+    assert table.schema.field("cost").type == pa.decimal128(38, 18)
+    assert table.schema.field("date").type == pa.date32()
+    assert table.schema.field("account_id").type == pa.string()
+    assert table.column("cost").to_pylist() == [Decimal(1000), None]
+    first = table.slice(0, 1).to_pylist()[0]
+    assert first["account_id"] == "011254002932"
+    assert (first["query_from"], first["date"]) == (date(2018, 10, 1), date(2018, 10, 2))
+    assert first["region"] is None
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
+async def test_no_rows_make_a_readable_file(tmp_path: Path, ending: str) -> None:
+    """A pull without rows ends in a file that says so in its format."""
+    path = tmp_path / f"x{ending}"
+    await write(path)
+    assert costs_in(path) == []
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
+@given(
+    amounts=st.lists(
+        st.builds(
+            lambda digits, places: Decimal(digits).scaleb(-places),
+            st.integers(-(10**17), 10**17),
+            st.integers(0, 20),
+        ),
+        max_size=20,
+    )
+)
+def test_every_amount_comes_back_exactly(ending: str, amounts: list[Decimal]) -> None:
+    """What is read from a file is what was written, to the last decimal, in every format."""
+    items = [CostItem(cost=amount) for amount in amounts]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"x{ending}"
+        asyncio.run(write(path, Fetched(CostQuery(), items, None, 1, 0.0)))
+        assert costs_in(path) == amounts
+
+
+async def test_a_finer_amount_widens_the_whole_file(tmp_path: Path, fetched: MakeFetched) -> None:
+    """An amount of 28 decimals gives all amounts their scale, those already written too."""
+    path = tmp_path / "x.parquet"
+    many = fetched(*["1.5"] * 40_000)
+    fine = fetched("-0.0000000000000000000000000001")
+    await write(path, many, fine, many, fetched("9999999999.5"))
+    table = pq.read_table(path)
+    assert table.schema.field("cost").type == pa.decimal128(38, 28)
+    costs = table.column("cost").to_pylist()
+    assert costs.count(Decimal("1.5")) == 80_000
+    assert Decimal("-1E-28") in costs
+    assert len(costs) == 80_002
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.parquet"]
+
+
+async def test_row_groups_are_bounded(tmp_path: Path, fetched: MakeFetched) -> None:
+    """One huge answer is cut into row groups, so that neither writer nor reader needs it whole."""
+    path = tmp_path / "x.parquet"
+    await write(path, fetched(*["1"] * 100_000))
+    metadata = pq.read_metadata(path)
+    groups = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+    assert sum(groups) == 100_000
+    assert max(groups) <= 65_536
+
+
+@pytest.mark.parametrize(
+    ("before", "amount", "named"),
+    [
+        ((), "123456789012345678901.5", "123456789012345678901.5"),
+        ((), "1E-39", "1E-39"),
+        ((), "NaN", "NaN"),
+        (("12345678901234567890",), "0.0000000000000000001", "12345678901234567890"),
+    ],
+)
+async def test_an_amount_without_an_exact_place_is_named(
+    tmp_path: Path, fetched: MakeFetched, before: tuple[str, ...], amount: str, named: str
+) -> None:
+    """What fits no decimal128 beside the others is an error that names it; no file is left."""
+    with pytest.raises(ExportError, match=named):
+        await write(tmp_path / "x.parquet", fetched(*before, amount))
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_amount_that_no_longer_fits_is_an_error(
+    tmp_path: Path, fetched: MakeFetched
+) -> None:
+    """A large amount that is written already, and a fine one later: refused, never rounded."""
+    large = fetched(*["12345678901234567890"] * 65_536)
+    with pytest.raises(ExportError, match="20 decimals"):
+        await write(tmp_path / "x.parquet", large, fetched("1E-20"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_to_arrow_is_the_table_that_parquet_would_hold(fetched: MakeFetched) -> None:
+    """`to_arrow` gives rows of all outcomes, with one exact type for all amounts."""
+    table = to_arrow([fetched("1.10", "2"), fetched(), fetched("1E-25")])
+    assert table.schema.field("cost").type == pa.decimal128(38, 25)
+    assert table.column("cost").to_pylist() == [Decimal("1.1"), Decimal(2), Decimal("1E-25")]
+    assert table.column("request_id").to_pylist() == ["req-1"] * 3
+    assert to_arrow([]).num_rows == 0

@@ -1,0 +1,213 @@
+"""A file appears whole or not at all, whatever happens on the way."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from spot_billing_async import ConfigError, CostItem, CostPlan, Fetched
+from spot_billing_async.bulk.engine import PullRun
+from spot_billing_async.errors import TransportError
+from spot_billing_async.export import ExportError, open_writer, write_costs
+from spot_billing_async.export.sinks import TextFileSink
+from spot_billing_async.models.envelope import Answer
+
+MakeFetched = Callable[..., Fetched[CostItem]]
+
+ENDINGS = pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
+
+
+@ENDINGS
+async def test_an_exception_leaves_the_earlier_file_untouched(
+    tmp_path: Path, fetched: MakeFetched, ending: str
+) -> None:
+    """Where the block fails, the old file stays, and nothing stays beside it."""
+    path = tmp_path / f"x{ending}"
+    path.write_text("earlier")
+
+    async def fail_on_the_way() -> None:
+        async with open_writer(path) as writer:
+            await writer.write(fetched("1"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await fail_on_the_way()
+    assert path.read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@ENDINGS
+async def test_until_the_end_nothing_is_under_the_name(
+    tmp_path: Path, fetched: MakeFetched, ending: str
+) -> None:
+    """While rows are written, the folder shows a hidden file alone."""
+    path = tmp_path / f"x{ending}"
+    async with open_writer(path) as writer:
+        await writer.write(fetched(*["1"] * 40_000))
+        assert [entry.name.startswith(".") for entry in tmp_path.iterdir()] == [True]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_permissions_and_links_are_kept(tmp_path: Path, fetched: MakeFetched) -> None:
+    """A private file stays private, and a name that is a link leads to the new content."""
+    real, link = tmp_path / "real.csv", tmp_path / "link.csv"
+    real.touch(0o600)
+    link.symlink_to(real)
+    async with open_writer(link) as writer:
+        await writer.write(fetched("1"))
+    assert link.is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o600
+    assert real.stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", ["x", "x.xlsx", "x.csv.gz", ".csv"])
+def test_an_unknown_ending_is_refused(name: str) -> None:
+    """The ending chooses the format; another one is an error that names those allowed."""
+    with pytest.raises(ConfigError, match=r"\.jsonl, \.csv, \.parquet"):
+        open_writer(name)
+
+
+@ENDINGS
+async def test_a_place_that_takes_no_file_is_refused_at_once(tmp_path: Path, ending: str) -> None:
+    """A folder that is missing, or that has the file's name, is found on entering the block."""
+    folder = tmp_path / f"folder{ending}"
+    folder.mkdir()
+    for path in (tmp_path / "missing" / f"x{ending}", folder):
+        with pytest.raises(ConfigError, match="no file can be written there"):
+            await open_writer(path).__aenter__()
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+async def test_a_writer_is_open_within_its_block_only(fetched: MakeFetched) -> None:
+    """Writing rows to a writer that was never entered is an error."""
+    with pytest.raises(ConfigError, match="not open"):
+        await open_writer("x.csv").write(fetched(*["1"] * 40_000))
+
+
+async def test_what_was_taken_is_written_though_the_wait_is_cancelled(
+    tmp_path: Path, fetched: MakeFetched
+) -> None:
+    """An outcome handed to a cancelled write is in the file all the same."""
+    path = tmp_path / "x.jsonl"
+    async with open_writer(path) as writer:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await writer.write(fetched(*["1"] * 40_000))
+    assert path.read_bytes().count(b"\n") == 40_000
+
+
+async def test_a_cancelled_task_leaves_nothing(tmp_path: Path, fetched: MakeFetched) -> None:
+    """`task.cancel()`, which no anyio scope announces, removes the hidden file too."""
+    open_now = asyncio.Event()
+
+    async def work() -> None:
+        async with open_writer(tmp_path / "x.parquet") as writer:
+            await writer.write(fetched("1"))
+            open_now.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await open_now.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_lost_batch_is_never_committed(
+    tmp_path: Path, fetched: MakeFetched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller who goes on after a failed write gets an error, and no file with a hole."""
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def go_on_regardless() -> None:
+        async with open_writer(tmp_path / "x.jsonl") as writer:
+            with monkeypatch.context() as patched:
+                patched.setattr(TextFileSink, "write", fail)
+                with pytest.raises(ExportError, match="No space left"):
+                    await writer.write(fetched(*["1"] * 40_000))
+
+    with pytest.raises(ExportError, match="only 0 of 40000 rows"):
+        await go_on_regardless()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_loop_goes_on_while_a_batch_is_written(
+    tmp_path: Path, fetched: MakeFetched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writing happens on a thread: other tasks run while the disk is slow."""
+    beats = 0
+    seen: list[int] = []
+
+    async def beat() -> None:
+        nonlocal beats
+        while True:
+            beats += 1
+            await anyio.lowlevel.checkpoint()
+
+    def slow(*_: Any) -> None:
+        before = beats
+        while beats < before + 100:
+            os.sched_yield()
+        seen.append(beats - before)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(beat)
+        async with open_writer(tmp_path / "x.jsonl") as writer:
+            monkeypatch.setattr(TextFileSink, "write", slow)
+            await writer.write(fetched(*["1"] * 40_000))
+        group.cancel_scope.cancel()
+    assert min(seen) >= 100
+
+
+async def test_write_costs_drains_a_run(tmp_path: Path, fetched: MakeFetched) -> None:
+    """The file holds what came; the report that is returned counts what did not."""
+    asked = 0
+
+    async def fetch(*_: Any) -> Answer[CostItem]:
+        nonlocal asked
+        asked += 1
+        if asked % 10 == 0:
+            raise TransportError("connection reset")
+        return Answer(fetched("1", "2").items, "req", None, {})
+
+    plan = CostPlan.build(["a"], date(2018, 11, 1), date(2018, 11, 30), "day")
+    async with PullRun(plan, fetch, crew_size=4) as run:
+        report = await write_costs(run, tmp_path / "x.jsonl")
+    assert (report.ok, report.failed, report.rows, report.complete) == (27, 3, 54, False)
+    assert (tmp_path / "x.jsonl").read_bytes().count(b"\n") == 54
+
+
+def test_text_needs_no_pyarrow(tmp_path: Path) -> None:
+    """Without pyarrow JSON lines and CSV work, and Parquet names the extra to install."""
+    code = """
+import asyncio, sys
+sys.modules["pyarrow"] = None
+from spot_billing_async.export import open_writer
+async def main():
+    for ending in ("jsonl", "csv", "parquet"):
+        async with open_writer(f"x.{ending}"):
+            pass
+asyncio.run(main())
+"""
+    done = subprocess.run(  # noqa: S603  this interpreter
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.csv", "x.jsonl"]
+    assert "MissingExtraError" in done.stderr
+    assert "pip install 'spot-billing-async[export]'" in done.stderr
