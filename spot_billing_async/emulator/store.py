@@ -98,6 +98,8 @@ class Store:
         self._readers.shutdown(cancel_futures=True)
         self._writer.shutdown(cancel_futures=True)
         self._connection.close()
+        # aiohttp keeps handlers of past applications in a cache of its own, and so this object.
+        del self._connection
 
     def _query(self, work: Callable[[Cursor], T]) -> T:
         with self._cursor() as cursor:
