@@ -11,8 +11,8 @@ except ImportError as error:
     ) from error
 
 from spot_billing_async.emulator.focus import FocusError
+from spot_billing_async.emulator.rate_limit import RateLimit
 from spot_billing_async.emulator.server import Emulator
 from spot_billing_async.emulator.store import DatabaseError
-from spot_billing_async.emulator.weather import RateLimit
 
 __all__ = ["DatabaseError", "Emulator", "FocusError", "RateLimit"]

@@ -18,7 +18,7 @@ from typing import IO, NamedTuple, cast
 
 import duckdb
 
-from spot_billing_async.emulator.store import Cursor
+from spot_billing_async.emulator.store import Cursor, one_row
 
 MAX_DIGITS = 38
 """Digits of DuckDB's widest DECIMAL, before and after the point together."""
@@ -176,14 +176,6 @@ def stage(cursor: Cursor, path: Path) -> Staged:
         raise FocusError(path, problems)
     whole, scale = one_row(cursor.execute(_WIDTHS))
     return Staged(row_count, whole, scale)
-
-
-def one_row(cursor: Cursor) -> tuple[int, ...]:
-    """The single row that an aggregate without groups always has."""
-    row: tuple[int, ...] | None = cursor.fetchone()
-    if row is None:
-        raise LookupError("an aggregate without groups returned no row")
-    return row
 
 
 def _check_rows(cursor: Cursor) -> tuple[int, list[Problem]]:

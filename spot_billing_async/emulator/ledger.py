@@ -20,10 +20,9 @@ from spot_billing_async.emulator.focus import (
     Problem,
     Staged,
     digest,
-    one_row,
     stage,
 )
-from spot_billing_async.emulator.store import Cursor
+from spot_billing_async.emulator.store import Cursor, one_row
 from spot_billing_async.models import GroupBy
 
 _DIMENSIONS: dict[GroupBy | None, tuple[str, ...]] = {

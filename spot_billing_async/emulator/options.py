@@ -3,7 +3,7 @@
 import math
 from typing import cast
 
-from spot_billing_async.emulator.weather import RateLimit
+from spot_billing_async.emulator.rate_limit import RateLimit
 
 _LAST_PORT = 65535
 

@@ -4,9 +4,8 @@ import secrets
 from typing import Any
 
 from spot_billing_async.emulator.answers import conflict, unknown
-from spot_billing_async.emulator.focus import one_row
-from spot_billing_async.emulator.store import Cursor
-from spot_billing_async.emulator.validation import FamilyChange, Setup
+from spot_billing_async.emulator.parameters import FamilyChange, Setup
+from spot_billing_async.emulator.store import Cursor, one_row
 
 _FAMILY = "SELECT family_id, name, description, account_ids FROM family"
 

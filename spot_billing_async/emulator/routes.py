@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import anyio.to_thread
 from aiohttp import web
 
-from spot_billing_async.emulator import buckets, ledger, registry, validation
+from spot_billing_async.emulator import buckets, ledger, parameters, registry
 from spot_billing_async.emulator.answers import (
     Entry,
     Page,
@@ -90,11 +90,11 @@ class Api:
         return json_answer(await anyio.to_thread.run_sync(body) if many else body())
 
     async def _accounts(self, request: web.Request) -> Listing:
-        account_id = validation.account_filter(_query(request))
+        account_id = parameters.account_filter(_query(request))
         return Listing(await self._store.read(lambda cursor: ledger.accounts(cursor, account_id)))
 
     async def _costs(self, request: web.Request) -> Listing:
-        asked = validation.cost_filter(_query(request))
+        asked = parameters.cost_filter(_query(request))
 
         def work(cursor: Cursor) -> Listing:
             rows, item = ledger.costs(cursor, asked)
@@ -108,7 +108,7 @@ class Api:
 
     async def _set_up_engine(self, request: web.Request) -> Listing:
         """Link a bucket, then ingest it whole or not at all: validation says what is wrong."""
-        setup = validation.setup(await _body(request), _ENGINE)
+        setup = parameters.setup(await _body(request), _ENGINE)
         bucket = setup.bucket or ""
         buckets.demand_inside(self._root, bucket)
 
@@ -129,7 +129,7 @@ class Api:
         return Listing([_described(setup) | found])
 
     async def _validate_engine(self, request: web.Request) -> Listing:
-        check = validation.setup_check(await _body(request), _ENGINE)
+        check = parameters.setup_check(await _body(request), _ENGINE)
 
         def work(cursor: Cursor) -> list[dict[str, Any]]:
             setup = registry.get_setup(cursor, _ENGINE, check.billing_account_id)
@@ -139,12 +139,12 @@ class Api:
         return Listing(await self._store.read(work))
 
     async def _set_up_intelligence(self, request: web.Request) -> Listing:
-        setup = validation.setup(await _body(request), _INTELLIGENCE)
+        setup = parameters.setup(await _body(request), _INTELLIGENCE)
         await self._store.write(lambda cursor: registry.save_setup(cursor, _INTELLIGENCE, setup))
         return Listing([_described(setup) | {"status": "ACTIVE"}])
 
     async def _validate_intelligence(self, request: web.Request) -> Listing:
-        check = validation.setup_check(await _body(request), _INTELLIGENCE)
+        check = parameters.setup_check(await _body(request), _INTELLIGENCE)
 
         def work(cursor: Cursor) -> list[dict[str, Any]]:
             setup = registry.get_setup(cursor, _INTELLIGENCE, check.billing_account_id)
@@ -162,13 +162,13 @@ class Api:
         )
 
     async def _create_family(self, request: web.Request) -> Listing:
-        new = validation.new_family(await _body(request))
+        new = parameters.new_family(await _body(request))
         return Listing(
             [await self._store.write(lambda cursor: registry.create_family(cursor, new))]
         )
 
     async def _update_family(self, request: web.Request) -> Listing:
-        family_id, change = _family_id(request), validation.family_change(await _body(request))
+        family_id, change = _family_id(request), parameters.family_change(await _body(request))
 
         def work(cursor: Cursor) -> dict[str, Any]:
             return registry.update_family(cursor, family_id, change)
@@ -181,10 +181,10 @@ class Api:
         return Listing([])
 
 
-def _page(rows: Sequence[Any], query: validation.Query, size: int | None) -> Page:
+def _page(rows: Sequence[Any], query: parameters.Query, size: int | None) -> Page:
     if size is None:
         return Page(rows)
-    start = validation.page_start(query, len(rows), size)
+    start = parameters.page_start(query, len(rows), size)
     after = start + size
     return Page(
         rows[start:after],
@@ -196,12 +196,12 @@ def _page(rows: Sequence[Any], query: validation.Query, size: int | None) -> Pag
     )
 
 
-def _query(request: web.Request) -> validation.Query:
+def _query(request: web.Request) -> parameters.Query:
     return {name: request.query.getall(name) for name in request.query}
 
 
 def _family_id(request: web.Request) -> str:
-    return validation.clean_text(request.match_info["familyId"], "path.familyId")
+    return parameters.clean_text(request.match_info["familyId"], "path.familyId")
 
 
 async def _body(request: web.Request) -> bytes:
@@ -220,13 +220,13 @@ async def _body(request: web.Request) -> bytes:
         raise Refused(HTTPStatus.BAD_REQUEST, [Entry("body", str(error))]) from error
 
 
-def _described(setup: validation.Setup) -> dict[str, Any]:
+def _described(setup: parameters.Setup) -> dict[str, Any]:
     named = {"cloudProvider": setup.cloud_provider, "billingAccountId": setup.billing_account_id}
     return named if setup.bucket is None else named | {"bucketName": setup.bucket}
 
 
 def _provider_finding(
-    check: validation.SetupCheck, setup: validation.Setup
+    check: parameters.SetupCheck, setup: parameters.Setup
 ) -> list[dict[str, Any]]:
     asked = check.cloud_provider
     if asked is None or asked.lower() == setup.cloud_provider:

@@ -7,8 +7,7 @@ ids that are paths, as real bills have them.
 from datetime import date
 
 from spot_billing_async.emulator import ledger
-from spot_billing_async.emulator.focus import one_row
-from spot_billing_async.emulator.store import Cursor
+from spot_billing_async.emulator.store import Cursor, one_row
 
 FROM_DATE = date(2024, 1, 1)
 TO_DATE = date(2025, 12, 31)

@@ -19,10 +19,11 @@ from aiohttp import web
 
 from spot_billing_async.emulator import ledger, sample
 from spot_billing_async.emulator.answers import Entry, Refused, refusal
+from spot_billing_async.emulator.conditions import Conditions
 from spot_billing_async.emulator.options import check_options
+from spot_billing_async.emulator.rate_limit import RateLimit
 from spot_billing_async.emulator.routes import Api
 from spot_billing_async.emulator.store import Cursor, DatabaseError, Store
-from spot_billing_async.emulator.weather import RateLimit, Weather
 
 _log = logging.getLogger("spot_billing_async.emulator")
 
@@ -121,7 +122,7 @@ class Emulator:
         self._buckets = buckets
         self._db = db
         self._page_size = page_size
-        self._weather = Weather(
+        self._conditions = Conditions(
             rate_limit=rate_limit,
             latency_s=latency_s,
             faults=faults,
@@ -198,15 +199,17 @@ class Emulator:
 
     def _application(self, store: Store) -> web.Application:
         application = web.Application(
-            middlewares=[self._through_weather, _in_envelope, self._authenticated]
+            middlewares=[self._through_conditions, _in_envelope, self._authenticated]
         )
         Api(store, self._buckets, self._page_size).add_routes(application.router)
         return application
 
     @web.middleware
-    async def _through_weather(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _through_conditions(
+        self, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
         self.requests += 1
-        return await self._weather.pass_through(request, handler)
+        return await self._conditions.pass_through(request, handler)
 
     @web.middleware
     async def _authenticated(self, request: web.Request, handler: Handler) -> web.StreamResponse:

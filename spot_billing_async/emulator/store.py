@@ -124,3 +124,11 @@ class Store:
                 yield cursor
             finally:
                 self._busy.discard(cursor)
+
+
+def one_row(cursor: Cursor) -> tuple[int, ...]:
+    """The single row that an aggregate without groups always has."""
+    row: tuple[int, ...] | None = cursor.fetchone()
+    if row is None:
+        raise LookupError("an aggregate without groups returned no row")
+    return row

@@ -13,9 +13,7 @@ import msgspec
 
 from spot_billing_async.emulator.answers import Entry, invalid
 from spot_billing_async.emulator.ledger import CostFilter
-from spot_billing_async.models import GROUP_BY, GroupBy
-
-CLOUD_PROVIDERS = ("aws", "azure", "gcp")
+from spot_billing_async.models import CLOUD_PROVIDERS, GROUP_BY, GroupBy
 
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 

@@ -1,4 +1,4 @@
-"""The weather of a real server: rate limit, pages, latency, faults."""
+"""The conditions a real server works under: rate limit, pages, latency, faults."""
 
 import time
 from collections import Counter
@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from spot_billing_async.emulator import RateLimit
-from spot_billing_async.emulator.weather import SlidingWindow, Verdict
+from spot_billing_async.emulator.rate_limit import SlidingWindow, Verdict
 
 Serve = Callable[..., AbstractAsyncContextManager[Any]]
 Bill = Callable[..., Path]
@@ -46,7 +46,7 @@ def test_the_window_slides() -> None:
 
 
 def test_a_retry_before_the_reset_delays_the_reset() -> None:
-    """A refused request counts like any other: the vendor's rule."""
+    """A refused request counts like any other, so that coming early costs time."""
     window = SlidingWindow(RateLimit(2, 60))
     window.admit(0)
     window.admit(1)

@@ -1,74 +1,21 @@
-"""The weather of a real server, on request: a rate limit, latency, faults. Fair unless asked for.
-
-The rate limit is the one that the vendor documents: a sliding window for each token, route and
-method, told by three headers on every answer; `X-RateLimit-Reset` is in seconds until a request is
-allowed, and a refused request counts too, so that a retry before the reset delays the reset.
-"""
+"""The conditions a real server works under, on request: rate limit, latency, faults."""
 
 import asyncio
 import math
 import random
-import re
 import socket
 import struct
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from http import HTTPStatus
-from typing import NamedTuple
 
 from aiohttp import web
 
 from spot_billing_async.emulator.answers import Entry, Refused, error_answer, refusal
+from spot_billing_async.emulator.rate_limit import RateLimit, SlidingWindow
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class RateLimit(NamedTuple):
-    """How many requests are allowed in a sliding window of so many seconds."""
-
-    requests: int
-    window_s: float
-
-    @classmethod
-    def parse(cls, text: str) -> "RateLimit":
-        """Read '100/60s'.
-
-        Raises:
-            ValueError: it is written otherwise, or one of the numbers is not above zero.
-        """
-        match = re.fullmatch(r"(\d+)/(\d+(?:\.\d+)?)s", text, re.ASCII)
-        if match is None or int(match[1]) == 0 or float(match[2]) == 0:
-            raise ValueError(f"a rate limit is written like 100/60s, not {text!r}")
-        return cls(int(match[1]), float(match[2]))
-
-
-class Verdict(NamedTuple):
-    """What a window says of a request: whether it may pass, and what is left after it."""
-
-    allowed: bool
-    remaining: int
-    reset_s: float
-
-
-class SlidingWindow:
-    """Requests of the last seconds. Only the newest `requests` of them matter, and are kept."""
-
-    def __init__(self, limit: RateLimit) -> None:
-        self._limit = limit
-        self._times: deque[float] = deque(maxlen=limit.requests)
-
-    def admit(self, now: float) -> Verdict:
-        """Count a request that comes at `now`, in seconds of a clock that never goes back."""
-        times, limit = self._times, self._limit
-        while times and times[0] <= now - limit.window_s:
-            times.popleft()
-        allowed = len(times) < limit.requests
-        times.append(now)
-        remaining = limit.requests - len(times)
-        reset_s = 0.0 if remaining else times[0] + limit.window_s - now
-        return Verdict(allowed, remaining, reset_s)
 
 
 class Fault(Enum):
@@ -80,7 +27,7 @@ class Fault(Enum):
     CUT_OFF = "the body of the answer cut off in the middle"
 
 
-class Weather:
+class Conditions:
     """Decides what befalls each request, and makes it so.
 
     Args:
@@ -108,7 +55,7 @@ class Weather:
         self._windows: dict[tuple[str, str, str], SlidingWindow] = {}
 
     async def pass_through(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer a request by `handler`, unless the weather is against it."""
+        """Answer a request by `handler`, unless the conditions are against it."""
         fault = self._draw()
         if self._latency_s:
             await asyncio.sleep(self._latency_s)
