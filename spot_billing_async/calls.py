@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from spot_billing_async.errors import DecodeError, SpotBillingError
 from spot_billing_async.items import reader_for
-from spot_billing_async.models.envelope import Answer
+from spot_billing_async.models.results import Answer
 from spot_billing_async.operations import Operation
 from spot_billing_async.session import SessionManager
 from spot_billing_async.telemetry import Tally

@@ -26,8 +26,9 @@ from spot_billing_async.errors import (
     ServerError,
 )
 from spot_billing_async.items import UNREADABLE, ItemReader
-from spot_billing_async.models.envelope import Answer, Envelope, Response, ResponseStatus
+from spot_billing_async.models.envelope import Envelope, Response, ResponseStatus
 from spot_billing_async.models.money import merged_totals
+from spot_billing_async.models.results import Answer
 from spot_billing_async.operations import Operation
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ _ERRORS_BY_STATUS: dict[int, type[ApiError]] = {
     429: RateLimitedError,
 }
 _NO_CONTENT = 204
+_SUCCESS = {200, 201, 202, _NO_CONTENT}  # a 206 is a part, and nobody asked for one
 _FIRST_ERROR_STATUS = 400
 _FIRST_SERVER_ERROR_STATUS = 500
 _LONGEST_RESET_S = 3600.0
@@ -144,7 +146,7 @@ def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], token: 
         ApiError: the status, or the body of a 2xx, tells of an error.
         DecodeError: the answer cannot be trusted.
     """
-    if not 200 <= reply.status < 300:  # noqa: PLR2004  the class of success
+    if reply.status not in _SUCCESS:
         raise read_error(operation, reply, token)
     if not reply.body.strip():
         return _empty_page(operation, reply)

@@ -42,25 +42,3 @@ def test_values_are_frozen() -> None:
     config = ClientConfig(path_overrides=overrides)
     overrides["getCostAnalysis"] = "no path"
     assert config.path_overrides == {"getCostAnalysis": "/cost"}
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        {"getCosts": "/x"},
-        {"getCostAnalysis": "cost"},
-        {"getCostAnalysis": "/cost?x=1"},
-        {"getCostAnalysis": "/cost/{accountId}"},
-        {"getAccountFamily": "/family"},
-        {"getAccountFamily": "/family/{familyId}/{familyId}"},
-        {"getAccountFamily": "/family/{familyId"},
-        {"getAccountFamily": "/family/{familyId!r}"},
-        {"getAccountFamily": 7},
-        {7: "/family"},
-        ["getAccountFamily"],
-    ],
-)
-def test_a_path_override_must_fit_its_operation(overrides: Any) -> None:
-    """Unknown operations, queries in paths and other parameters than the contract's are refused."""
-    with pytest.raises(ConfigError, match="path_overrides"):
-        ClientConfig(path_overrides=overrides)

@@ -38,7 +38,7 @@ def test_every_error_has_the_one_root(error_class: type[BaseException]) -> None:
 def test_errors_survive_a_process_border(error: SpotBillingError) -> None:
     """A pickled error comes back with its class, text, and everything it carries."""
     error.attempts = 3
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301
+    copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert str(copy) == str(error)
     assert vars(copy) == vars(error)

@@ -19,8 +19,8 @@ from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport, SliceSt
 from spot_billing_async.bulk.plan import CostPlan
 from spot_billing_async.errors import ConfigError, DecodeError, SpotBillingError
 from spot_billing_async.models import CostQuery
-from spot_billing_async.models.envelope import Answer
 from spot_billing_async.models.money import merged_totals
+from spot_billing_async.models.results import Answer
 from spot_billing_async.telemetry import Tally
 
 T = TypeVar("T")

@@ -11,13 +11,13 @@ def main() -> None:
     """
     try:
         # Late: cyclopts and rich belong to an extra.
-        from spot_billing_async.cli.app import run  # noqa: PLC0415
+        from spot_billing_async.cli.app import run  # noqa: PLC0415  see above
 
         code = run(sys.argv[1:])
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] not in {"cyclopts", "rich"}:
             raise
-        print(  # noqa: T201
+        print(  # noqa: T201  there is no other way yet
             f"error: {error.name} is missing: pip install 'spot-billing-async[cli]'",
             file=sys.stderr,
         )

@@ -83,7 +83,7 @@ async def running(*, rate_limit: str | None = None, **knobs: Any) -> "AsyncItera
         OSError: the address can't be listened on.
     """
     # Late: duckdb belongs to an extra.
-    from spot_billing_async.emulator import Emulator, RateLimit  # noqa: PLC0415
+    from spot_billing_async.emulator import Emulator, RateLimit  # noqa: PLC0415  see above
 
     try:
         limit = None if rate_limit is None else RateLimit.parse(rate_limit)

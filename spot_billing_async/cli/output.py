@@ -132,7 +132,7 @@ def write_out(content: bytes) -> None:
 
 def say(text: str) -> None:
     """Print a line on standard error."""
-    print(one_line(text), file=sys.stderr)  # noqa: T201
+    print(one_line(text), file=sys.stderr)  # noqa: T201  what it is for
 
 
 def _chosen(form: Format) -> Literal["table", "json", "csv"]:

@@ -44,7 +44,7 @@ class _Protocol(web.RequestHandler):
     def __init__(self, manager: web.Server) -> None:
         loop = asyncio.get_running_loop()
         # aiohttp takes None for no access log, but its types do not say so.
-        super().__init__(manager, loop=loop, access_log=None)  # type: ignore[arg-type]
+        super().__init__(manager, loop=loop, access_log=None)  # type: ignore[arg-type]  # None turns the log off
 
     def handle_error(
         self,

@@ -176,6 +176,6 @@ async def write_costs(run: PullRun[CostItem], path: str | Path) -> PullReport:
 
 def _parquet_sink(path: Path) -> Sink:
     # Late: pyarrow belongs to an extra.
-    from spot_billing_async.export.parquet import ParquetSink  # noqa: PLC0415
+    from spot_billing_async.export.parquet import ParquetSink  # noqa: PLC0415  see above
 
     return ParquetSink(path)

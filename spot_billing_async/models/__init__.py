@@ -2,8 +2,9 @@
 
 from spot_billing_async.models.accounts import CLOUD_PROVIDERS, BillingAccount
 from spot_billing_async.models.costs import GROUP_BY, CostItem, CostQuery, GroupBy
-from spot_billing_async.models.envelope import Acknowledgement, ResponseStatus
+from spot_billing_async.models.envelope import ResponseStatus
 from spot_billing_async.models.families import AccountFamily
+from spot_billing_async.models.results import Acknowledgement
 
 __all__ = [
     "CLOUD_PROVIDERS",

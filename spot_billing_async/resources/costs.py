@@ -10,7 +10,7 @@ from spot_billing_async.checks import check_range, checked_group_by, checked_id
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.items import reader_for
 from spot_billing_async.models import CostItem, CostQuery, GroupBy
-from spot_billing_async.models.envelope import Answer
+from spot_billing_async.models.results import Answer
 from spot_billing_async.operations import GET_COSTS
 from spot_billing_async.session import SessionManager
 from spot_billing_async.telemetry import Tally

@@ -21,7 +21,7 @@ from spot_billing_async import (
     PullRun,
     TransportError,
 )
-from spot_billing_async.models.envelope import Answer
+from spot_billing_async.models.results import Answer
 from spot_billing_async.telemetry import Tally
 
 EMPTY: Answer[str] = Answer([], "r", None, {})

@@ -18,7 +18,7 @@ from spot_billing_async.bulk.engine import PullRun
 from spot_billing_async.errors import TransportError
 from spot_billing_async.export import ExportError, open_writer, write_costs
 from spot_billing_async.export.sinks import TextFileSink
-from spot_billing_async.models.envelope import Answer
+from spot_billing_async.models.results import Answer
 
 MakeFetched = Callable[..., Fetched[CostItem]]
 
