@@ -1,5 +1,6 @@
 """What many tests stand on: a quiet environment, and the real bills."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the contract and the real bills are not beside this checkout")
     return SHARED
+
+
+def pytest_unconfigure() -> None:
+    """Take back what Hypothesis leaves with the garbage collector.
+
+    Through that callback modules outlive the interpreter, and DuckDB then prints pages about objects
+    that it takes for leaked.
+    """
+    gc.callbacks.clear()
