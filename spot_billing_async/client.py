@@ -10,9 +10,10 @@ from spot_billing_async.config import ClientConfig
 from spot_billing_async.credentials import Credential, TokenProvider, resolve
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.resources.accounts import AccountsResource
+from spot_billing_async.resources.billing_engine import BillingEngineResource
+from spot_billing_async.resources.cost_intelligence import CostIntelligenceResource
 from spot_billing_async.resources.costs import CostsResource
 from spot_billing_async.resources.families import FamiliesResource
-from spot_billing_async.resources.setup import BillingEngineResource, CostIntelligenceResource
 from spot_billing_async.session import Connections, SessionManager
 
 

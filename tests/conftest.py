@@ -35,7 +35,7 @@ def shared() -> Path:
 def pytest_unconfigure() -> None:
     """Take back what Hypothesis leaves with the garbage collector.
 
-    Through that callback modules outlive the interpreter, and DuckDB then prints pages about objects
-    that it takes for leaked.
+    Through that callback modules outlive the interpreter, and DuckDB then prints pages about
+    objects that it takes for leaked.
     """
     gc.callbacks.clear()

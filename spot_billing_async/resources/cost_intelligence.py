@@ -1,0 +1,50 @@
+"""Tag 'Cost Intelligence'."""
+
+from spot_billing_async.checks import checked_text
+from spot_billing_async.models import Acknowledgement
+from spot_billing_async.operations import SETUP_INTELLIGENCE, VALIDATE_INTELLIGENCE
+from spot_billing_async.resources.acknowledged import (
+    acknowledged,
+    billing_subject,
+    checked_provider,
+)
+from spot_billing_async.session import SessionManager
+
+
+class CostIntelligenceResource:
+    """Cost Intelligence of an account: `client.cost_intelligence`."""
+
+    def __init__(self, session: SessionManager) -> None:
+        self._session = session
+
+    async def setup(self, *, cloud_provider: str, billing_account_id: str) -> Acknowledgement:
+        """Set up Cost Intelligence for a billing account.
+
+        Args:
+            cloud_provider: `aws`, `azure` or `gcp`, in any case.
+            billing_account_id: the billing account at the provider.
+
+        Raises:
+            ConfigError: an argument is not usable; nothing was sent.
+            SpotBillingError: the call failed.
+        """
+        subject = billing_subject(checked_provider(cloud_provider), billing_account_id)
+        body = {"costIntelligence": subject}
+        return await acknowledged(self._session, SETUP_INTELLIGENCE, body)
+
+    async def validate(self, *, cloud_provider: str, billing_account_id: str) -> Acknowledgement:
+        """Have a Cost Intelligence setup checked; the items tell the findings.
+
+        Args:
+            cloud_provider: the provider of the setup; any text is sent, as it is.
+            billing_account_id: the billing account of the setup.
+
+        Raises:
+            ConfigError: an argument is not usable; nothing was sent.
+            SpotBillingError: the call failed.
+        """
+        subject = billing_subject(
+            checked_text("cloud_provider", cloud_provider), billing_account_id
+        )
+        body = {"costIntelligence": subject}
+        return await acknowledged(self._session, VALIDATE_INTELLIGENCE, body)
