@@ -17,7 +17,9 @@ def checked_id(field: str, value: object) -> str:
         ConfigError: names the field and the value.
     """
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise ConfigError(f"{field}: {value!r} is no id; allowed: printable text that is not empty")
+        raise ConfigError(
+            f"{field}: {value!r} is no id; allowed: printable text (str) that is not empty"
+        )
     return value
 
 

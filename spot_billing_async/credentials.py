@@ -119,8 +119,8 @@ def resolve(
     token = token if token is not None else first.get("token") or second.get("token")
     if token is None:
         raise ConfigError(
-            "token: none found; allowed: the token argument, SPOTINST_TOKEN, or a token in "
-            f"{_credentials_path(environ)}"
+            "token: none found; allowed: the token argument, SPOTINST_TOKEN, or `token = …` under "
+            f"[default] in {_credentials_path(environ)}"
         )
     return Settings(
         Credential(token),
@@ -153,7 +153,9 @@ def checked_base_url(url: object, *, allow_insecure: bool) -> str:
         raise ConfigError("base_url holds a user name or password; allowed: https://host[:port]")
     clean = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
     if not clean or parts.scheme not in {"http", "https"} or not host:
-        raise ConfigError(f"base_url: {url!r} is not usable; allowed: https://host[:port]")
+        raise ConfigError(
+            f"base_url: {url!r} is not usable; allowed: https://host[:port], or http:// to loopback"
+        )
     if "?" in url or "#" in url:
         raise ConfigError(f"base_url: {url!r} has a query or fragment; allowed: none")
     if parts.scheme == "http" and not (allow_insecure or _is_loopback(host)):

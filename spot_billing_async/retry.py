@@ -55,7 +55,7 @@ def decide(
         left_s: seconds until the call's deadline.
         random: answers a number from 0 to 1.
     """
-    if not isinstance(failure, TransportError | RateLimitedError | ServerError):
+    if not may_pass(failure):
         return GiveUp("another try would end the same way")
     if not (idempotent or _was_not_acted_on(failure)):
         return GiveUp("the server may have acted on it")
@@ -68,6 +68,11 @@ def decide(
     if after_s >= left_s:
         return GiveUp(f"the wait of {after_s:.3g} s would pass the deadline")
     return Retry(after_s)
+
+
+def may_pass(failure: SpotBillingError) -> bool:
+    """Another try may end differently: no connection, rate limiting, 5xx."""
+    return isinstance(failure, TransportError | RateLimitedError | ServerError)
 
 
 def _was_not_acted_on(failure: SpotBillingError) -> bool:

@@ -26,7 +26,7 @@ from spot_billing_async.errors import (
     TransportError,
 )
 from spot_billing_async.pacing import Gate
-from spot_billing_async.retry import GiveUp, decide
+from spot_billing_async.retry import GiveUp, decide, may_pass
 from spot_billing_async.telemetry import Tally
 from spot_billing_async.version import __version__
 from spot_billing_async.wire import Reply, Request
@@ -158,9 +158,11 @@ def _translate(error: Exception) -> SpotBillingError:
     send the token back.
     """
     name = type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorError):
+        reason = error.os_error.strerror or error.os_error
+        return TransportError(f"cannot connect to {error.host}:{error.port}: {reason}", sent=False)
     if isinstance(error, OSError):
-        sent = not isinstance(error, aiohttp.ClientConnectorError)
-        return TransportError(f"{name}: {error}", sent)
+        return TransportError(f"{name}: {error}")
     if isinstance(error, aiohttp.ClientError | HttpProcessingError | EOFError):
         return TransportError(f"the answer is cut off, or no HTTP: {name}")
     # Raised before anything is sent, such as for a session whose own auth contradicts the token, or
@@ -258,7 +260,8 @@ class SessionManager:
                 random=random.random,
             )
             if isinstance(decision, GiveUp):
-                failure.add_note(f"not sent again: {decision.reason}")
+                if may_pass(failure):
+                    failure.add_note(f"not sent again: {decision.reason}")
                 raise failure
             await asyncio.sleep(decision.after_s)
             tally.retries += 1

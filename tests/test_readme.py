@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,43 @@ async def test_the_library_example_runs() -> None:
     assert len(slices) == 24 * 3
     assert "'USD': Decimal(" in last
     assert last.endswith("complete")
+
+
+def test_the_command_lines_run(tmp_path: Path) -> None:
+    """Every command of the README's shell session ends well, against the emulator it starts."""
+    blocks = [code for kind, code in FENCE.findall(README) if kind == "sh"]
+    server = next(line for block in blocks for line in block.splitlines() if "emulator -" in line)
+    session = next(block for block in blocks if block.startswith("export SPOTINST_BASE_URL"))
+    program = f"{shlex.quote(sys.executable)} -m spot_billing_async.cli"
+    environment = {
+        "HOME": str(tmp_path),
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PYTHONWARNINGS": "error",
+    }
+    with subprocess.Popen(  # noqa: S603  the README's own words
+        shlex.split(server.replace("spot-billing", program).replace("8080", "0"), comments=True),
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        base_url = process.stdout.readline().split(" at ")[1].split(";")[0]
+        script = session.replace("spot-billing", program).replace("http://127.0.0.1:8080", base_url)
+        done = subprocess.run(  # noqa: S603  the README's own words
+            ["sh", "-ec", script],  # noqa: S607  the shell that a user pastes into
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        process.terminate()
+        process.stdout.read()
+    assert (done.returncode, done.stderr.count("error")) == (0, 0), done.stderr
+    assert {"costs.parquet", "report.json"} <= {path.name for path in tmp_path.iterdir()}
+    assert '"planned": 288' in (tmp_path / "report.json").read_text()
 
 
 def test_every_python_block_is_python() -> None:

@@ -76,7 +76,7 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
         not_started: slices that were never begun (while the run goes on: not handed over yet).
         rows: rows handed over.
         totals: sum of their costs by currency code, exact; "XXX" for rows that name no currency.
-            Empty where the rows' type has no `cost: Decimal`.
+            Empty where the rows' type has no `cost: Decimal`, or no `currency` beside it.
         requests: requests sent, retries and further pages included.
         retries: tries made after a failed one.
         elapsed_s: seconds from entering the run to its end (or to now).

@@ -32,8 +32,8 @@ def plain(amount: Decimal) -> str:
 
 
 def totals_text(totals: Mapping[str, Decimal]) -> str:
-    """Totals by currency, such as 'EUR 1.5, USD 20'; 'nothing' where there are none."""
-    return ", ".join(f"{code} {plain(totals[code])}" for code in sorted(totals)) or "nothing"
+    """Totals by currency, such as 'EUR 1.5, USD 20'; 'no costs' where there are none."""
+    return ", ".join(f"{code} {plain(totals[code])}" for code in sorted(totals)) or "no costs"
 
 
 def one_line(text: str) -> str:

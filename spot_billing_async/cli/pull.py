@@ -42,15 +42,17 @@ class _Books:
         self.failed: list[Failed] = []
 
     def close(self, report: PendingFile | None) -> None:
-        """Write the report, or tell its gist on standard error. Nothing where no run began."""
+        """Write the report, if a run began.
+
+        Its gist goes to standard error where no file is asked for, and where slices are missing.
+        """
         if self.run is None:
             return
-        slices = missing(self.run, self.failed)
-        if report is None:
-            for line in summary(self.run.report, slices):
+        if report is None or not self.run.report.complete:
+            for line in summary(self.run.report, missing(self.run, self.failed)):
                 say(line)
-        else:
-            report.stream.writelines(report_chunks(self.run.report, slices))
+        if report is not None:
+            report.stream.writelines(report_chunks(self.run.report, missing(self.run, self.failed)))
             report.commit()
 
 
@@ -62,13 +64,14 @@ async def pull(
     all_accounts: bool = False,
     window: str = "month",
     group_by: Dimension = "service",
-    out: str = "-",
+    out: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
     report: Path | None = None,
 ) -> int:
     """Pull the costs of many accounts, many requests at once, into a file.
 
     The file holds the slices that the report counts as ok; it appears under its name when the pull
-    ends. Exit code 3 says that some slices are missing, 130 that Ctrl-C ended the pull early.
+    ends, and only if something came. Exit code 3 says that some slices are missing, 130 that Ctrl-C
+    ended the pull early.
 
     Args:
         from_date: First day, included (YYYY-MM-DD).

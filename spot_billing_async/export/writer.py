@@ -28,8 +28,9 @@ _BATCH_ROWS = 32_768
 class CostWriter:
     """Writes the rows of a pull: an async context manager, made by `open_writer`.
 
-    Leaving the block normally puts the file under its name; leaving it by an exception removes what
-    was written, and an earlier file of that name stays as it was.
+    Leaving the block normally puts the file under its name. Leaving it by an exception, or before
+    any outcome was written, removes what is there, and an earlier file of that name stays as it
+    was: a pull of which nothing came does not wipe out the last one.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class CostWriter:
         self._sink: Sink | None = None
         self._waiting: list[Fetched[CostItem]] = []
         self._waiting_rows = 0
+        self._took_any = False
         self._taken_rows = 0
         self._written_rows = 0
         self._lock = threading.Lock()
@@ -59,6 +61,7 @@ class CostWriter:
             ExportError: the rows could not be written, or an amount has no exact place in the file.
         """
         self._taken_rows += len(outcome.items)
+        self._took_any = True
         for start in range(0, len(outcome.items), _BATCH_ROWS):
             part = msgspec.structs.replace(
                 outcome, items=outcome.items[start : start + _BATCH_ROWS]
@@ -76,7 +79,7 @@ class CostWriter:
     ) -> None:
         sink = self._opened()
         try:
-            if kind is None:
+            if kind is None and self._took_any:
                 await self._flush()
                 await self._in_thread(self._commit)
         finally:
@@ -154,7 +157,7 @@ async def write_costs(run: PullRun[CostItem], path: str | Path) -> PullReport:
     """Drain a run into a file.
 
     The file holds the slices that came. Those that failed are not in it: the report counts them,
-    and its `complete` says whether there are none.
+    and its `complete` says whether there are none. Where no slice came, no file is written.
 
     Args:
         run: an entered run.

@@ -26,9 +26,10 @@ class CostQuery(msgspec.Struct, frozen=True, kw_only=True):
 class CostItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One row of cost analysis: the cost of a day in a group.
 
-    The contract does not describe it; the fields are inferred, so each is optional. `cost` is
-    exact: a `Decimal` made from the JSON text, number or string, never by way of a float. It may be
-    negative (a credit). `currency` is an ISO 4217 code. A date-time in `date` becomes its UTC day.
+    The contract does not describe it; the fields are inferred, so each is optional. In the rows
+    that calls return, `cost` is never None: a row without one is an error. It is exact, a `Decimal`
+    made from the JSON text, number or string, never by way of a float; negative for a credit.
+    `currency` is an ISO 4217 code. A date-time in `date` becomes its UTC day.
     """
 
     account_id: str | None = None

@@ -60,7 +60,8 @@ class CostsResource:
             to_date: last day, included; None leaves it to the server.
             group_by: "account", "service", "region", "family", or None for no breakdown.
             item_type: what each row is decoded to: `CostItem`, or anything msgspec decodes. Where
-                it has a field `cost: Decimal`, a row without an amount is an error.
+                it has a field `cost: Decimal`, a row without an amount is an error; where it has a
+                `currency` too, a pull's report totals the costs.
 
         Raises:
             ConfigError: an argument is not usable; nothing was sent.

@@ -103,11 +103,30 @@ def test_rows_go_to_standard_output(call: Call) -> None:
     assert err.startswith(f"1 slices: 1 ok; {len(rows)} rows, total USD ")
 
 
+def test_nothing_that_came_wipes_out_nothing(call: Call, tmp_path: Path) -> None:
+    """Where every slice fails, the file of an earlier pull stays as it was."""
+    (tmp_path / "x.csv").write_text("earlier")
+    code, _, err = call("costs", "pull", "--account", "nobody", *JANUARY, "--out", "x.csv")
+    assert code == 3
+    assert err.startswith("1 slices: 1 failed; 0 rows, total no costs")
+    assert (tmp_path / "x.csv").read_text() == "earlier"
+
+
+def test_a_dash_is_standard_output(call: Call) -> None:
+    """Said or left out, it is the same."""
+    words = ("costs", "pull", "--account", "011254002932", *JANUARY)
+    code, out, _ = call(*words, "--out", "-")
+    assert code == 0
+    assert out.count("\n") == call(*words)[1].count("\n") > 0
+
+
 def test_a_missing_slice_is_code_3(call: Call, tmp_path: Path) -> None:
     """What came is written, and the report names what did not, with status and request id."""
     words = ("--account", "nobody", "--account", "011254002932", *JANUARY)
     files = ("--out", "x.jsonl", "--report", "r.json")
-    assert call("costs", "pull", *words, *files) == (3, "", "")
+    code, out, err = call("costs", "pull", *words, *files)
+    assert (code, out) == (3, "")
+    assert err.startswith("2 slices: 1 ok, 1 failed; ")
     (failure,) = report_in(tmp_path)["failures"]
     assert failure["request_id"]
     assert {**failure, "request_id": "", "error": ""} == {
@@ -172,8 +191,10 @@ async def test_a_signal_ends_a_pull_in_order(
     words = (*TWO_YEARS, "--window", "day", "--out", "x.jsonl", "--report", "r.json")
     async with pulling(emulator, environment, tmp_path, *words) as process:
         process.send_signal(signum)
-        assert await process.communicate() == (b"", b"")
-    assert process.returncode == code
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (code, b"")
+    assert err.count(b"\n") == 2
+    assert b"not started" in err
     report = report_in(tmp_path)
     assert report["ok"] > 0
     assert report["not_started"] > 0
@@ -192,7 +213,8 @@ async def test_a_server_that_goes_away_fails_the_rest(
     ):
         await server.__aexit__(None, None, None)
         _, stderr = await process.communicate()
-    assert (process.returncode, stderr) == (3, b"")
+    assert process.returncode == 3
+    assert stderr.startswith(b"192 slices: ")
     report = report_in(tmp_path)
     assert (report["planned"], report["cancelled"], report["not_started"]) == (192, 0, 0)
     assert report["ok"] > 0
@@ -203,13 +225,15 @@ async def test_a_server_that_goes_away_fails_the_rest(
 async def test_a_reader_who_leaves_ends_it_quietly(
     emulator: Emulator, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """`| head`: the pull stops early, without a word about the pipe."""
+    """`| head`: the pull stops early, and tells what is missing, but nothing about the pipe."""
     words = (*TWO_YEARS, "--window", "day", "--report", "r.json")
     async with pulling(emulator, environment, tmp_path, *words) as process:
         assert process.stdout is not None
         process.stdout._transport.close()  # type: ignore[attr-defined]  # the reader's end
         assert process.stderr is not None
-        assert await process.stderr.read() == b""
+        said = await process.stderr.read()
+        assert said.startswith(b"17,544 slices: ")
+        assert said.count(b"\n") == 2
         assert await process.wait() == 1
     assert report_in(tmp_path)["not_started"] > 0
 

@@ -103,8 +103,19 @@ async def test_a_parquet_row_is_an_item_with_all_columns(
 async def test_no_rows_make_a_readable_file(tmp_path: Path, ending: str) -> None:
     """A pull without rows ends in a file that says so in its format."""
     path = tmp_path / f"x{ending}"
-    await write(path)
+    await write(path, Fetched(CostQuery(), [], None, 1, 0.0))
     assert costs_in(path) == []
+
+
+async def test_nothing_at_all_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    """A pull of which no slice came does not wipe out what an earlier one wrote."""
+    path = tmp_path / "x.csv"
+    await write(path)
+    assert not path.exists()
+    path.write_text("earlier")
+    await write(path)
+    assert path.read_text() == "earlier"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.csv"]
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])

@@ -193,11 +193,12 @@ def test_text_needs_no_pyarrow(tmp_path: Path) -> None:
     code = """
 import asyncio, sys
 sys.modules["pyarrow"] = None
+from spot_billing_async import CostQuery, Fetched
 from spot_billing_async.export import open_writer
 async def main():
     for ending in ("jsonl", "csv", "parquet"):
-        async with open_writer(f"x.{ending}"):
-            pass
+        async with open_writer(f"x.{ending}") as writer:
+            await writer.write(Fetched(CostQuery(), [], None, 1, 0.0))
 asyncio.run(main())
 """
     done = subprocess.run(  # noqa: S603  this interpreter
