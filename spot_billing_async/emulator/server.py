@@ -12,7 +12,7 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import anyio
 from aiohttp import web
@@ -45,6 +45,14 @@ class _Protocol(web.RequestHandler):
         loop = asyncio.get_running_loop()
         # aiohttp takes None for no access log, but its types do not say so.
         super().__init__(manager, loop=loop, access_log=None)  # type: ignore[arg-type]  # None turns the log off
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:  # noqa: ANN401  as aiohttp has it
+        """Log what went wrong, but not what aiohttp trips over where it breaks off a request.
+
+        When the time to end runs out just as a request is done, it tells a waiter that has left.
+        """
+        if not isinstance(sys.exc_info()[1], asyncio.InvalidStateError):
+            super().log_exception(*args, **kw)
 
     def handle_error(
         self,
