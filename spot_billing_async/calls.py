@@ -68,6 +68,8 @@ async def call(
                 answer = pages.add(page)
                 if answer is not None:
                     return answer
+                if operation.method != "GET":
+                    raise DecodeError(f"{operation.operation_id}: its answer leads to another page")
                 parameters["paginationKey"] = page.next_key
     except SpotBillingError as error:
         error.attempts = sent.requests

@@ -4,6 +4,7 @@ Arguments beat the environment, which beats the file, field by field; a profile 
 name beats the environment. Names and file format are those of the vendor's own tools.
 """
 
+import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -45,6 +46,11 @@ class Credential:
         try:
             provided: object = self._provider()
             token = await provided if isawaitable(provided) else provided
+        except asyncio.CancelledError as error:
+            if is_being_cancelled():
+                raise
+            message = "the token provider waits for what somebody else cancelled"
+            raise TransportError(message, sent=False) from error
         except Exception as error:
             message = f"the token provider failed with {type(error).__name__}"
             raise TransportError(message, sent=False) from error
@@ -55,6 +61,16 @@ class Credential:
 
     def __reduce__(self) -> str:
         raise TypeError("a credential is not pickled: it would write the token out")
+
+
+def is_being_cancelled() -> bool:
+    """Whether a cancellation that this task meets is meant for it.
+
+    Foreign code may let that of something it waited for through. Taken for the task's own, it would
+    end a pull without a word.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _checked_token(field: str, token: object) -> str:

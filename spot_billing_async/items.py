@@ -38,8 +38,8 @@ class ItemReader(Generic[T]):
         self._decoder = msgspec.json.Decoder(envelope_type, float_hook=Decimal)
         self._shape = _shape_of(item_type)
 
-    def decode(self, operation_id: str, body: bytes) -> Envelope[T]:
-        """Decode a body.
+    def decode(self, operation_id: str, body: bytes, token: str) -> Envelope[T]:
+        """Decode a body; the token is cut out of the error, should the body hold it.
 
         Raises:
             DecodeError: not JSON (a body that was cut off is none), or of another shape.
@@ -47,19 +47,19 @@ class ItemReader(Generic[T]):
         try:
             return self._decoder.decode(body)
         except msgspec.ValidationError:
-            return self._decode_leniently(operation_id, body)
+            return self._decode_leniently(operation_id, body, token)
         except UNREADABLE as error:
             problem = str(error) if isinstance(error, msgspec.DecodeError) else "no readable text"
         raise DecodeError(f"{operation_id}: the body is no JSON: {problem}")
 
-    def _decode_leniently(self, operation_id: str, body: bytes) -> Envelope[T]:
+    def _decode_leniently(self, operation_id: str, body: bytes, token: str) -> Envelope[T]:
         try:
             plain = _plain_decoder.decode(body)
             for item in _plain_items(plain):
                 self._mend(item)
             return self._decoder.decode(_plain_encoder.encode(plain))
         except msgspec.ValidationError as error:
-            problem = str(error)
+            problem = without(token, str(error))
         except UNREADABLE:
             problem = "no readable JSON"
         raise DecodeError(f"{operation_id}: the body has another shape: {problem}")
@@ -96,7 +96,7 @@ class ItemReader(Generic[T]):
             if currency is not None:
                 return totals_by_currency(costs, list(map(currency, items)))
             exact_sum(costs)
-        except (ArithmeticError, TypeError, KeyError):
+        except (ArithmeticError, TypeError, KeyError, AttributeError):
             shown = without(token, _keys_seen(body))
         else:
             return {}
@@ -159,7 +159,7 @@ def _shape_of(item_type: type) -> _Shape:
     Raises:
         ConfigError: a missing amount would decode as one, or the currency is no text.
     """
-    info = inspect.type_info(item_type)
+    info = _object_type(inspect.type_info(item_type))
     fields: dict[str, inspect.Field] = {f.name: f for f in getattr(info, "fields", ())}
     kinds = {f.encode_name: _kinds(f.type) for f in fields.values()}
     getter = itemgetter if isinstance(info, inspect.TypedDictType) else attrgetter
@@ -171,6 +171,25 @@ def _shape_of(item_type: type) -> _Shape:
         getter("cost") if _is_amount(fields.get("cost")) else None,
         getter("currency") if _is_currency(fields.get("currency")) else None,
     )
+
+
+def _object_type(info: inspect.Type) -> inspect.Type:
+    """The type that says what an item is made of, without what is wrapped around it.
+
+    Raises:
+        ConfigError: there are several, and their amounts could not be checked.
+    """
+    if isinstance(info, inspect.Metadata):
+        return _object_type(info.type)
+    if not isinstance(info, inspect.UnionType):
+        return info
+    members = [_object_type(member) for member in info.types]
+    objects = [member for member in members if getattr(member, "fields", ())]
+    if len(objects) == 1:
+        return objects[0]
+    if any(field.name == "cost" for member in objects for field in getattr(member, "fields", ())):
+        raise ConfigError("item_type: it is a union of types with a cost; allowed: one of them")
+    return info
 
 
 def _is_amount(field: inspect.Field | None) -> bool:

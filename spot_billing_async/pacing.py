@@ -7,6 +7,8 @@ one call that met it: it closes the gate of its route for all calls of the crede
 
 import msgspec
 
+_LONGEST_WAIT_S = 3600.0
+
 
 class Gate(msgspec.Struct):
     """The gate of one credential x route x method.
@@ -25,5 +27,7 @@ class Gate(msgspec.Struct):
         """The server refused a request for its rate and asked to wait.
 
         Of several refusals the latest reset counts; one that asks for no wait changes nothing.
+        After an hour at most the gate opens to ask again: a client may outlive a proxy's word.
         """
-        self.closed_until_s = max(self.closed_until_s, now_s + (retry_after_s or 0.0))
+        wait_s = min(retry_after_s or 0.0, _LONGEST_WAIT_S)
+        self.closed_until_s = max(self.closed_until_s, now_s + wait_s)

@@ -16,7 +16,7 @@ from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from spot_billing_async.config import ClientConfig
-from spot_billing_async.credentials import Credential
+from spot_billing_async.credentials import Credential, is_being_cancelled
 from spot_billing_async.errors import (
     ConfigError,
     DeadlineExceededError,
@@ -114,6 +114,10 @@ class Connections:
             ) as response:
                 body = await _read_body(response, self._config.max_response_bytes)
                 return Reply(response.status, response.headers, body, _is_marked(response))
+        except asyncio.CancelledError:
+            if is_being_cancelled():
+                raise
+            failure: SpotBillingError = TransportError("the connections were closed meanwhile")
         except Exception as error:  # noqa: BLE001  the border: no foreign exception passes it
             failure = error if isinstance(error, SpotBillingError) else _translate(error)
         # Raised outside the except block: aiohttp's errors hold the request's headers, and a
@@ -244,8 +248,7 @@ class SessionManager:
         while True:
             attempt += 1
             try:
-                token = await self._credential.token()
-                reply = await self._exchange(request, token, gate, ends_at_s, tally)
+                reply, token = await self._exchange(request, gate, ends_at_s, tally)
                 return read(reply, token)
             except SpotBillingError as error:
                 failure = error
@@ -267,16 +270,21 @@ class SessionManager:
             tally.retries += 1
 
     async def _exchange(
-        self, request: Request, token: str, gate: Gate, ends_at_s: float, tally: Tally
-    ) -> Reply:
-        """Send a request when gate and slots allow it; no slot is held while waiting."""
+        self, request: Request, gate: Gate, ends_at_s: float, tally: Tally
+    ) -> tuple[Reply, str]:
+        """Send a request when gate and slots allow it; the answer, and the token that was sent.
+
+        No slot is held while waiting, and a token is not asked for before the wait: it may not live
+        that long.
+        """
         while True:
             await self._pass(gate, request, ends_at_s)
+            token = await self._credential.token()
             async with self._connections.slots:
                 if gate.wait_s(self._clock()) > 0:
                     continue  # it closed while this one queued for its slot
                 tally.requests += 1
-                return await self._connections.exchange(request, token)
+                return await self._connections.exchange(request, token), token
 
     async def _pass(self, gate: Gate, request: Request, ends_at_s: float) -> None:
         """Wait until the gate is open, or fail at once where that is after the deadline."""

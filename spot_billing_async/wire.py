@@ -150,7 +150,7 @@ def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], token: 
         raise read_error(operation, reply, token)
     if not reply.body.strip():
         return _empty_page(operation, reply)
-    envelope = reader.decode(operation.operation_id, reply.body)
+    envelope = reader.decode(operation.operation_id, reply.body, token)
     response = envelope.response
     if response is None:
         raise DecodeError(f"{operation.operation_id}: the body has no response in it")

@@ -19,7 +19,7 @@ def envelope(*items: str) -> bytes:
 
 
 def items_of(item_type: type[Any], *items: str) -> list[Any]:
-    response = reader_for(item_type).decode("op", envelope(*items)).response
+    response = reader_for(item_type).decode("op", envelope(*items), "a-token").response
     assert response is not None
     assert isinstance(response.items, list)
     return response.items
@@ -87,7 +87,7 @@ def test_an_item_without_an_amount_is_loud(item: str) -> None:
     """A row whose amount is missing or no number lists the keys that were seen instead."""
     body = envelope('{"cost":1}', item)
     reader = reader_for(CostItem)
-    response = reader.decode("op", body).response
+    response = reader.decode("op", body, "a-token").response
     assert response is not None
     assert isinstance(response.items, list)
     keys = "amount, cost, day" if "amount" in item else "cost"
@@ -144,6 +144,37 @@ def test_amounts_of_every_kind_of_type_are_checked(item_type: type[Any]) -> None
         items = items_of(item_type, good, bad)
         with pytest.raises(DecodeError, match="keys seen"):
             reader.totals("op", items, envelope(good, bad), "t")
+
+
+@pytest.mark.parametrize(
+    "item_type", [Annotated[CostItem, msgspec.Meta(description="a row")], CostItem | None]
+)
+def test_what_is_wrapped_around_a_type_hides_nothing(item_type: Any) -> None:
+    """Amounts are checked, and ids mended, as for the type itself."""
+    good, bad = '{"cost":0.10,"currency":"USD","accountId":7}', '{"accountId":"7"}'
+    reader = reader_for(item_type)
+    items = items_of(item_type, good)
+    assert items[0].account_id == "7"
+    assert reader.totals("op", items, b"", "t") == {"USD": Decimal("0.10")}
+    with pytest.raises(DecodeError, match="keys seen: accountId"):
+        reader.totals("op", items_of(item_type, bad), envelope(bad), "t")
+
+
+def test_a_union_of_types_with_amounts_is_refused() -> None:
+    """Whose amount is to be checked could not be told."""
+    first = msgspec.defstruct("First", [("cost", Decimal)], tag=True)
+    second = msgspec.defstruct("Second", [("cost", Decimal)], tag=True)
+    with pytest.raises(ConfigError, match="union of types with a cost"):
+        reader_for(first | second)  # type: ignore[arg-type]  # what is tested
+
+
+def test_an_echoed_token_stays_out_of_a_callers_types_errors() -> None:
+    """A value that a caller's type does not allow is quoted by the decoder, but for the token."""
+    strict = msgspec.defstruct("Strict", [("cost", Decimal), ("currency", Literal["USD"])])
+    body = envelope('{"cost":1,"currency":"a-secret-token"}')
+    with pytest.raises(DecodeError) as caught:
+        reader_for(strict).decode("op", body, "a-secret-token")
+    assert "a-secret-token" not in str(caught.value)
 
 
 def test_a_type_that_would_make_up_an_amount_is_refused() -> None:

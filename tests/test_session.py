@@ -16,6 +16,7 @@ from spot_billing_async import (
     ClientConfig,
     ConfigError,
     CostItem,
+    CostPlan,
     DeadlineExceededError,
     DecodeError,
     InvalidRequestError,
@@ -228,6 +229,62 @@ async def test_a_refusal_holds_back_those_that_queue_for_a_slot() -> None:
     assert all(isinstance(error, RateLimitedError | DeadlineExceededError) for error in done)
     attempts = sum(error.attempts for error in done if isinstance(error, SpotBillingError))
     assert attempts == calls
+
+
+async def test_a_cancellation_of_somebody_else_fails_its_call_alone() -> None:
+    """A provider that awaits what was cancelled elsewhere does not end calls as cancelled."""
+    refresh: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    refresh.cancel()
+
+    async def provider() -> str:
+        return await refresh
+
+    config = ClientConfig(retry=FAST)
+    async with SpotBillingClient(provider, base_url="http://127.0.0.1:9", config=config) as client:
+        with pytest.raises(TransportError, match="somebody else cancelled"):
+            await client.costs.get("a")
+        plan = CostPlan.build(["a", "b", "c"], date(2018, 10, 1), date(2018, 10, 1))
+        async with client.costs.pull(plan) as run:
+            outcomes = [outcome async for outcome in run]
+    assert len(outcomes) == run.report.failed == 3
+
+
+async def test_a_callers_session_that_is_closed_cancels_nobody() -> None:
+    """Calls that queue for one of its connections fail; their tasks do not end as cancelled."""
+    arrived = asyncio.Event()
+
+    async def handler(_: web.Request) -> web.Response:
+        arrived.set()
+        await asyncio.sleep(3600)
+        return web.Response()
+
+    connector = aiohttp.TCPConnector(limit=1)
+    config = ClientConfig(retry=ONCE)
+    async with (
+        serve(handler) as base_url,
+        aiohttp.ClientSession(connector=connector) as session,
+        SpotBillingClient(TOKEN, base_url=base_url, session=session, config=config) as client,
+    ):
+        calls = [asyncio.create_task(client.costs.get("a")) for _ in range(3)]
+        await arrived.wait()
+        await session.close()
+        done = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(error, SpotBillingError) for error in done), done
+
+
+async def test_only_a_list_has_further_pages() -> None:
+    """A change whose answer names a next page is not sent again for it."""
+    calls = 0
+
+    async def handler(_: web.Request) -> web.Response:
+        nonlocal calls
+        calls += 1
+        return web.Response(text='{"response":{"items":[],"paginationInfo":{"nextKey":"2"}}}')
+
+    async with serve(handler) as base_url, client_of(base_url) as client:
+        with pytest.raises(DecodeError, match="leads to another page"):
+            await client.families.create(name="n")
+    assert calls == 1
 
 
 async def test_a_failing_token_provider_is_not_asked_for_ever() -> None:

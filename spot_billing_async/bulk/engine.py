@@ -90,6 +90,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             await _end(self._crew)
         finally:
             self._ended_s = self._clock()
+            self._handover.close()  # for who else still reads: the crew may not even have begun
         if error is None and not self._crew.cancelled():
             self._crew.result()  # a bug that nobody has met while iterating
 
@@ -103,7 +104,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             index, outcome, answer = await self._handover.get()
         except StopAsyncIteration:
             await asyncio.wait([self._crew])
-            self._crew.result()  # a bug in a worker is no end of the plan
+            self._demand_whole_plan(self._crew)
             raise
         return self._book(index, outcome, answer)
 
@@ -133,6 +134,14 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         for index, state in enumerate(self._states):
             if state in {SliceState.NOT_STARTED, SliceState.STARTED}:
                 yield Unfinished(self._plan[index], state == SliceState.STARTED)
+
+    def _demand_whole_plan(self, crew: asyncio.Task[None]) -> None:
+        """See that iteration ends because the plan does, and not with the crew."""
+        if crew.cancelled():
+            raise ConfigError("run: its block was left; allowed: iterating inside its 'async with'")
+        crew.result()  # a bug in a worker
+        if any(True for _ in self.unfinished()):
+            raise SpotBillingError("the pull ended before its plan did")
 
     async def _run_crew(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import io
 import os
 import sys
 import traceback
@@ -60,6 +61,8 @@ def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     debug: Annotated[bool, Parameter(help="Show the traceback of an error.")] = False,
 ) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # tables too, whatever the locale
     try:
         return _execute(tokens)
     except Interrupted as interrupted:

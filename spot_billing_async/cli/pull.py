@@ -22,7 +22,7 @@ from spot_billing_async.cli.api import Dimension, Members, dimension
 from spot_billing_async.cli.interruption import Interrupted, interruptible
 from spot_billing_async.cli.output import progress_bar, say
 from spot_billing_async.cli.report import missing, report_chunks, summary
-from spot_billing_async.export import CostWriter, open_writer
+from spot_billing_async.export import CostWriter, ExportError, open_writer
 from spot_billing_async.export.files import PendingFile
 
 _INCOMPLETE = 3
@@ -52,8 +52,12 @@ class _Books:
             for line in summary(self.run.report, missing(self.run, self.failed)):
                 say(line)
         if report is not None:
-            report.stream.writelines(report_chunks(self.run.report, missing(self.run, self.failed)))
-            report.commit()
+            chunks = report_chunks(self.run.report, missing(self.run, self.failed))
+            try:
+                report.stream.writelines(chunks)
+                report.commit()
+            except OSError as error:
+                raise ExportError(f"the report cannot be written: {error.strerror}") from error
 
 
 async def pull(
@@ -97,14 +101,13 @@ async def pull(
     _demand_two_files(out, report)
     books = _Books()
     with _report_file(report) as report_file, interruptible() as interruption:
-        try:
-            async with open_writer(out) as writer, SpotBillingClient() as client:
-                with interruption.scope:
-                    await _drain(client, account, plan_of, writer, books)
-                if books.run is None:
-                    raise Interrupted(interruption.exit_code or 1)
-        finally:
-            books.close(report_file)
+        async with open_writer(out) as writer, SpotBillingClient() as client:
+            with interruption.scope:
+                await _drain(client, account, plan_of, writer, books)
+            if books.run is None:
+                raise Interrupted(interruption.exit_code or 1)
+        # Not where the file could not be written: a report would count rows that are nowhere.
+        books.close(report_file)
     return interruption.exit_code or (0 if books.run.report.complete else _INCOMPLETE)
 
 

@@ -5,7 +5,7 @@ all get the scale that it needs, so that none is rounded. What fits no such type
 """
 
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact
 from itertools import chain, repeat
 
 from spot_billing_async.bulk.outcome import Fetched
@@ -23,6 +23,7 @@ except ImportError as error:
 
 DEFAULT_SCALE = 18
 _PRECISION = 38
+_WIDE = Context(prec=200, traps=[Inexact])
 _DATES = {"query_from", "query_to", "date"}
 
 
@@ -51,8 +52,9 @@ def batch_table(batch: Batch, scale: int) -> pa.Table:
     try:
         amounts = pa.array(costs, schema(scale).field("cost").type)
     except pa.ArrowInvalid:
-        scale = _fitting_scale(costs, scale)
-        amounts = pa.array(costs, schema(scale).field("cost").type)
+        shortest = [None if cost is None else _shortest(cost) for cost in costs]
+        scale = _fitting_scale(shortest, scale)
+        amounts = pa.array(shortest, schema(scale).field("cost").type)
     arrays = [
         amounts if name == "cost" else pa.array(_column(batch, name), schema().field(name).type)
         for name in COLUMNS
@@ -103,15 +105,26 @@ def _fitting_scale(costs: Iterable[Decimal | None], least: int) -> int:
     scale = max(least, decimals)
     if integers + scale <= _PRECISION:
         return scale
-    cause = f"; {finest} needs that scale" if decimals > least and finest != largest else ""
-    raise ExportError(f"cost {largest} does not fit decimal128({_PRECISION}, {scale}){cause}")
+    cause = f"; {finest:f} needs that scale" if decimals > least and finest != largest else ""
+    raise ExportError(f"cost {largest:f} does not fit decimal128({_PRECISION}, {scale}){cause}")
+
+
+def _shortest(cost: Decimal) -> Decimal:
+    """The same amount without zeros at its end, which need no room.
+
+    Raises:
+        ExportError: it is no finite number, or has over 200 digits.
+    """
+    try:
+        if cost.is_finite():
+            return cost.normalize(_WIDE)
+    except ArithmeticError:
+        pass
+    raise ExportError(f"cost {cost} is no finite number of at most {_WIDE.prec} digits")
 
 
 def _digits(cost: Decimal) -> tuple[int, int]:
-    """How many digits an amount needs before and after the point; zeros at its end need none."""
-    if not cost.is_finite():
-        raise ExportError(f"cost {cost} is no finite number")
+    """How many digits an amount without zeros at its end needs before and after the point."""
     _, digits, exponent = cost.as_tuple()
-    shortest = "".join(map(str, digits)).rstrip("0")
-    power = int(exponent) + len(digits) - len(shortest)
-    return max(0, len(shortest.lstrip("0")) + power), max(0, -power) if shortest else 0
+    power = int(exponent)
+    return max(0, len(digits) + power) if cost else 0, max(0, -power)

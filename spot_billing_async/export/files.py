@@ -31,8 +31,8 @@ class PendingFile:
             f".{self._target.name}.{secrets.token_hex(4)}.partial"
         )
         try:
-            if self._target.is_dir():
-                raise IsADirectoryError(0, "it is a folder")
+            if self._target.exists() and not self._target.is_file():
+                raise FileExistsError(0, "it is a folder, a device or a pipe")
             self.stream = self._temporary.open("xb")
         except OSError as error:
             reason = error.strerror
@@ -50,11 +50,13 @@ class PendingFile:
         os.fsync(self.stream.fileno())
         self.stream.close()
         self._temporary.replace(self._target)
-        folder = os.open(self._target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        # The file is there: a folder that cannot be read, or synchronised, does not undo that.
+        with contextlib.suppress(OSError):
+            folder = os.open(self._target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def discard(self) -> None:
         """Remove what was written; does nothing after `commit`."""

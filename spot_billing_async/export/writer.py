@@ -42,12 +42,16 @@ class CostWriter:
         self._sink: Sink | None = None
         self._waiting: list[Fetched[CostItem]] = []
         self._waiting_rows = 0
+        self._was_entered = False
         self._took_any = False
         self._taken_rows = 0
         self._written_rows = 0
         self._lock = threading.Lock()
 
     async def __aenter__(self) -> Self:
+        if self._was_entered:
+            raise ConfigError("writer: it was entered before; allowed: one 'async with' a writer")
+        self._was_entered = True
         self._sink = await self._in_thread(self._open_sink)
         return self
 
@@ -60,6 +64,7 @@ class CostWriter:
         Raises:
             ExportError: the rows could not be written, or an amount has no exact place in the file.
         """
+        self._opened()
         self._taken_rows += len(outcome.items)
         self._took_any = True
         for start in range(0, len(outcome.items), _BATCH_ROWS):
@@ -84,6 +89,7 @@ class CostWriter:
                 await self._in_thread(self._commit)
         finally:
             await self._in_thread(sink.discard)
+            self._sink = None
 
     async def _flush(self) -> None:
         batch, self._waiting, self._waiting_rows = self._waiting, [], 0

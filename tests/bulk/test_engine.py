@@ -19,6 +19,7 @@ from spot_billing_async import (
     Fetched,
     PullReport,
     PullRun,
+    SpotBillingError,
     TransportError,
 )
 from spot_billing_async.models.results import Answer
@@ -364,3 +365,39 @@ async def test_outcomes_are_not_kept() -> None:
         async for outcome in run:
             assert isinstance(outcome, Fetched)
             assert sum(watched() is not None for watched in made) <= 4 * 2 + 4 + 2
+
+
+async def test_another_reader_is_told_when_the_block_is_left() -> None:
+    """Who reads in a task of its own is neither left waiting nor cancelled."""
+    for steps in range(6):
+        run = PullRun(plan_of(4), mixed, crew_size=1)
+        async with run:
+            reader = asyncio.create_task(anext_of(run))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+        outcome = (await asyncio.gather(reader, return_exceptions=True))[0]
+        assert isinstance(outcome, ConfigError | Fetched | Failed)
+
+
+async def anext_of(run: PullRun[str]) -> Fetched[str] | Failed:
+    return await anext(run)
+
+
+async def test_a_crew_that_ends_early_is_no_end_of_the_plan() -> None:
+    """A cancellation that comes from nowhere does not pass for a complete pull."""
+
+    async def fetch(query: CostQuery, _: Tally) -> Answer[str]:
+        if index_of(query) == 1:
+            raise asyncio.CancelledError
+        return EMPTY
+
+    run = PullRun(plan_of(6), fetch, crew_size=2)
+
+    async def pull() -> None:
+        async with run:
+            async for _ in run:
+                pass
+
+    with pytest.raises(SpotBillingError, match="ended before its plan did"):
+        await pull()
+    assert adds_up(run.report)

@@ -138,6 +138,14 @@ def test_every_amount_comes_back_exactly(ending: str, amounts: list[Decimal]) ->
         assert costs_in(path) == amounts
 
 
+def test_zeros_at_the_end_of_an_amount_need_no_room() -> None:
+    """An amount that fits without them is exact, however it is spelled."""
+    spelled = [Decimal("123456789012345." + "0" * 30), Decimal("0E+40"), Decimal("0.10")]
+    items = [CostItem(cost=amount) for amount in spelled]
+    table = to_arrow([Fetched(CostQuery(), items, None, 1, 0.0)])
+    assert table.column("cost").to_pylist() == spelled
+
+
 async def test_a_finer_amount_widens_the_whole_file(tmp_path: Path, fetched: MakeFetched) -> None:
     """An amount of 28 decimals gives all amounts their scale, those already written too."""
     path = tmp_path / "x.parquet"
@@ -167,7 +175,7 @@ async def test_row_groups_are_bounded(tmp_path: Path, fetched: MakeFetched) -> N
     ("before", "amount", "named"),
     [
         ((), "123456789012345678901.5", "123456789012345678901.5"),
-        ((), "1E-39", "1E-39"),
+        ((), "1E-39", "0." + "0" * 38 + "1"),
         ((), "NaN", "NaN"),
         (("12345678901234567890",), "0.0000000000000000001", "12345678901234567890"),
     ],

@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from spot_billing_async import ConfigError, CostItem, CostPlan, Fetched
+from spot_billing_async import ConfigError, CostItem, CostPlan, CostQuery, Fetched
 from spot_billing_async.bulk.engine import PullRun
 from spot_billing_async.errors import TransportError
 from spot_billing_async.export import ExportError, open_writer, write_costs
@@ -212,3 +212,27 @@ asyncio.run(main())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.csv", "x.jsonl"]
     assert "MissingExtraError" in done.stderr
     assert "pip install 'spot-billing-async[export]'" in done.stderr
+
+
+async def test_a_pipe_or_device_is_not_replaced(tmp_path: Path) -> None:
+    """What is no regular file stays what it is."""
+    pipe = tmp_path / "x.csv"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError, match="a device or a pipe"):
+        async with open_writer(pipe):
+            pass
+    assert pipe.is_fifo()
+
+
+async def test_a_writer_is_used_once_and_inside_its_block(tmp_path: Path) -> None:
+    """Rows that would be lost, and a second run over a good file, are refused."""
+    writer = open_writer(tmp_path / "x.csv")
+    outcome: Fetched[CostItem] = Fetched(CostQuery(), [], None, 1, 0.0)
+    async with writer:
+        await writer.write(outcome)
+    with pytest.raises(ConfigError, match="inside its 'async with'"):
+        await writer.write(outcome)
+    with pytest.raises(ConfigError, match="entered before"):
+        async with writer:
+            pass
+    assert (tmp_path / "x.csv").read_bytes().startswith(b"query_account_id,")
