@@ -32,6 +32,7 @@ from spot_billing_async.models import (
     GroupBy,
     ResponseStatus,
 )
+from spot_billing_async.telemetry import CallEnded, Event, Hook, Phases, RequestEnded
 from spot_billing_async.version import __version__
 from spot_billing_async.windows import DateWindow, WindowSize
 
@@ -41,6 +42,7 @@ __all__ = [
     "ApiError",
     "AuthenticationError",
     "BillingAccount",
+    "CallEnded",
     "ClientConfig",
     "ConfigError",
     "ConflictError",
@@ -50,16 +52,20 @@ __all__ = [
     "DateWindow",
     "DeadlineExceededError",
     "DecodeError",
+    "Event",
     "Failed",
     "Fetched",
     "GroupBy",
+    "Hook",
     "InvalidRequestError",
     "MissingExtraError",
     "NotFoundError",
     "PermissionDeniedError",
+    "Phases",
     "PullReport",
     "PullRun",
     "RateLimitedError",
+    "RequestEnded",
     "ResponseStatus",
     "ResponseTooLargeError",
     "RetryPolicy",

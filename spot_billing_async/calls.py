@@ -1,14 +1,16 @@
 """One call of the API, from its name to all of its items: requests, pages, deadline."""
 
 from collections.abc import Mapping
+from math import inf
 from typing import TypeVar
 
-from spot_billing_async.errors import DecodeError, SpotBillingError
+from spot_billing_async.deadline import Deadline
+from spot_billing_async.errors import DeadlineExceededError, DecodeError, SpotBillingError
 from spot_billing_async.items import reader_for
 from spot_billing_async.models.results import Answer
 from spot_billing_async.operations import Operation
 from spot_billing_async.session import SessionManager
-from spot_billing_async.telemetry import Tally
+from spot_billing_async.telemetry import CallRecord, Tally, tell
 from spot_billing_async.wire import Page, Pages, Reply, build_request, read_page
 
 T = TypeVar("T")
@@ -23,6 +25,7 @@ async def call(
     query: Mapping[str, str | None] | None = None,
     body: Mapping[str, object] | None = None,
     tally: Tally | None = None,
+    pull_ends_at_s: float | None = None,
 ) -> Answer[T]:
     """Call an operation and follow its pages to the end, within one deadline.
 
@@ -34,6 +37,9 @@ async def call(
         query: query parameters; those that are None are left out.
         body: plain data to send as JSON.
         tally: counts the requests while they are sent.
+        pull_ends_at_s: None for a call of its own. For a slice of a pull, the reading of the
+            session's clock at which the pull ends; being held back by the server's quota is then
+            the pull's affair, and does not count against the call's deadline.
 
     Raises:
         SpotBillingError: the call failed; `attempts` says how many requests it sent.
@@ -41,7 +47,14 @@ async def call(
     reader = reader_for(item_type)
     path = session.config.path_overrides.get(operation.operation_id, operation.path)
     pages: Pages[T] = Pages(operation)
-    sent = tally if tally is not None else Tally()
+    record = CallRecord(tally if tally is not None else Tally(), session.clock)
+    deadline = Deadline(
+        session.clock,
+        operation.operation_id,
+        session.config.deadline_s,
+        paced_freely=pull_ends_at_s is not None,
+        hard_end_s=inf if pull_ends_at_s is None else pull_ends_at_s,
+    )
     parameters = dict(query or {})
 
     def read(reply: Reply, token: str) -> Page[T]:
@@ -51,10 +64,13 @@ async def call(
             raise
         except Exception as error:  # noqa: BLE001  a caller's type may run code of its own
             problem = type(error).__name__
-        raise DecodeError(f"{operation.operation_id}: reading the items failed with {problem}")
+        raise DecodeError(
+            f"{operation.operation_id}: reading the items failed with {problem}", lasting=True
+        )
 
+    problem: str | None = None
     try:
-        async with session.deadline(operation.operation_id) as ends_at_s:
+        async with deadline:
             while True:
                 request = build_request(
                     operation,
@@ -64,13 +80,30 @@ async def call(
                     query=parameters,
                     body=body,
                 )
-                page = await session.send(request, read, ends_at_s=ends_at_s, tally=sent)
+                page = await session.send(request, read, deadline=deadline, record=record)
                 answer = pages.add(page)
+                record.lap("decode_s")
                 if answer is not None:
                     return answer
-                if operation.method != "GET":
-                    raise DecodeError(f"{operation.operation_id}: its answer leads to another page")
+                _demand_list(operation)
                 parameters["paginationKey"] = page.next_key
-    except SpotBillingError as error:
-        error.attempts = sent.requests
+    except BaseException as error:
+        problem = type(error).__name__
+        if isinstance(error, SpotBillingError):
+            error.attempts = record.tally.requests
+            if isinstance(error, DeadlineExceededError):
+                error.__context__ = None  # its frames are aiohttp's, which hold the token
+            own = f"{problem}: {error}"
+            error.met = tuple(record.met if record.met[-1:] == [own] else [*record.met, own])
         raise
+    finally:
+        record.lap("queued_s")
+        tell(session.hook, record.ended(operation.operation_id, problem))
+
+
+def _demand_list(operation: Operation) -> None:
+    """Refuse another page of what is no list: a change would be made twice."""
+    if operation.method != "GET":
+        raise DecodeError(
+            f"{operation.operation_id}: its answer leads to another page", lasting=True
+        )

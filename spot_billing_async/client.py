@@ -15,6 +15,7 @@ from spot_billing_async.resources.cost_intelligence import CostIntelligenceResou
 from spot_billing_async.resources.costs import CostsResource
 from spot_billing_async.resources.families import FamiliesResource
 from spot_billing_async.session import Connections, SessionManager
+from spot_billing_async.telemetry import Hook
 
 
 class TenantClient:
@@ -78,6 +79,7 @@ class SpotBillingClient(TenantClient):
         config: limits.
         session: an aiohttp session of the caller's, who then also closes it. Its connector's limit
             holds beside `max_concurrency`.
+        hook: is told of every request and call as they end; see `telemetry`.
 
     Raises:
         ConfigError: there is no token, or a value is not usable; names it and what is allowed.
@@ -91,15 +93,18 @@ class SpotBillingClient(TenantClient):
         account_id: str | None = None,
         config: ClientConfig = ClientConfig(),  # noqa: B008  frozen: one value serves all
         session: aiohttp.ClientSession | None = None,
+        hook: Hook | None = None,
     ) -> None:
         if not isinstance(config, ClientConfig):
             raise ConfigError(f"config: {config!r} is not allowed; allowed: a ClientConfig")
+        if hook is not None and not callable(hook):
+            raise ConfigError(f"hook: {hook!r} is not allowed; allowed: a function of an event")
         if session is not None and not isinstance(session, aiohttp.ClientSession):
             raise ConfigError(f"session: {session!r} is not allowed; allowed: a ClientSession")
         settings = resolve(token, account_id, base_url, allow_insecure=config.allow_insecure)
-        self._connections = Connections(config, session)
+        self._connections = Connections(config, session, times_connecting=hook is not None)
         super().__init__(
-            SessionManager(self._connections, settings.credential, settings.base_url, config),
+            SessionManager(self._connections, settings.credential, settings.base_url, config, hook),
             _checked_account(settings.account_id),
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from math import isfinite
+from typing import TypeGuard
 
 import msgspec
 
@@ -14,13 +15,17 @@ def _check_count(name: str, value: object) -> None:
         raise ConfigError(f"{name}: {value!r} is not allowed; allowed: a whole number from 1")
 
 
-def _check_seconds(name: str, value: object) -> None:
-    if (
-        not isinstance(value, int | float)
-        or isinstance(value, bool)
-        or not isfinite(value)
-        or value <= 0
-    ):
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Refuse what is no number of seconds above 0.
+
+    Raises:
+        ConfigError: names the field and the value.
+    """
+    if not _is_number(value) or value <= 0:
         raise ConfigError(f"{name}: {value!r} is not allowed; allowed: seconds above 0")
 
 
@@ -33,31 +38,49 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How often and how patiently an idempotent call is tried again.
 
     Attributes:
-        max_attempts: requests for one answer at most, the first included; 1 never retries.
+        max_attempts: requests for one answer at most, the first included; 1 never retries. Those
+            that are refused for their rate do not count: how long to wait is then the server's
+            word, and the deadline bounds it.
         backoff_base_s: upper bound of the first random wait, in seconds; it doubles each time.
         backoff_cap_s: upper bound of any random wait, in seconds. A wait that the server asks for
             is not cut short by it: only the deadline is.
+        budget_share: retries of all calls together as a share of the requests asked for: 0.2 lets a
+            server that answers nothing but errors see at most 1.2 requests for each one asked for.
+        budget_reserve: retries that are allowed before that share comes to as many, so that a
+            single call may be tried again too.
     """
 
     max_attempts: int = 4
     backoff_base_s: float = 0.25
     backoff_cap_s: float = 8.0
+    budget_share: float = 0.2
+    budget_reserve: int = 10
 
     def __post_init__(self) -> None:
         _check_count("retry.max_attempts", self.max_attempts)
-        _check_seconds("retry.backoff_base_s", self.backoff_base_s)
-        _check_seconds("retry.backoff_cap_s", self.backoff_cap_s)
+        check_seconds("retry.backoff_base_s", self.backoff_base_s)
+        check_seconds("retry.backoff_cap_s", self.backoff_cap_s)
+        if not _is_number(self.budget_share) or not 0 <= self.budget_share <= 1:
+            raise ConfigError(
+                f"retry.budget_share: {self.budget_share!r} is not allowed; allowed: 0 to 1"
+            )
+        if type(self.budget_reserve) is not int or self.budget_reserve < 0:
+            raise ConfigError(
+                f"retry.budget_reserve: {self.budget_reserve!r} is not allowed; "
+                "allowed: a whole number from 0"
+            )
 
 
 class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of a client. Every value has a default that suits a service.
 
     Attributes:
-        max_concurrency: requests on the wire at once, and the number of a pull's workers.
+        max_concurrency: requests on the wire at once at most, and the number of a pull's workers.
+            Where the server does not tell its quota, fewer are sent if more would only queue there.
         deadline_s: seconds for one call, from being called to the last byte of its last page:
             queueing, connecting, retries and waits between them included.
-        max_response_bytes: size of one answer's body after decompression that is still read; a
-            larger one is an error, never a part of it.
+        max_response_bytes: size of one answer's body, before and after decompression, that is still
+            read; a larger one is an error, never a part of it.
         allow_insecure: permit plain http to hosts other than loopback. The token then crosses the
             network in the clear.
         path_overrides: other paths by the contract's operationId, with the same parameters, such as
@@ -77,7 +100,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _check_count("max_concurrency", self.max_concurrency)
-        _check_seconds("deadline_s", self.deadline_s)
+        check_seconds("deadline_s", self.deadline_s)
         _check_count("max_response_bytes", self.max_response_bytes)
         _check_kind("allow_insecure", self.allow_insecure, bool)
         _check_kind("retry", self.retry, RetryPolicy)

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 class SpotBillingError(Exception):
     """Root of every error this package raises on purpose.
 
-    `attempts` says how many requests the failed call sent (0: it failed before anything was sent).
+    Attributes:
+        attempts: requests that the failed call sent (0: it failed before anything was sent).
+        met: what went wrong, try by try and in a few words each; the last is this error's own.
     """
 
     attempts: int = 0
+    met: tuple[str, ...] = ()
 
 
 class ConfigError(SpotBillingError, ValueError):
@@ -43,11 +46,23 @@ class TransportError(SpotBillingError):
 
 
 class DeadlineExceededError(SpotBillingError):
-    """The call did not end within `deadline_s`."""
+    """The call did not end within its deadline, or a wait that is due would end after it."""
 
 
 class DecodeError(SpotBillingError):
-    """An answer cannot be trusted: no JSON, another shape, or it contradicts itself."""
+    """An answer cannot be trusted: no JSON, another shape, or it contradicts itself.
+
+    `lasting` is True where asking again would meet the same: the server's rows are not what the
+    item type says. A body that is cut off or garbled may come whole the next time.
+    """
+
+    def __init__(self, message: str, lasting: bool = False) -> None:
+        super().__init__(message, lasting)
+        self.message = message
+        self.lasting = lasting
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class ResponseTooLargeError(DecodeError):

@@ -53,6 +53,7 @@ class ItemReader(Generic[T]):
         raise DecodeError(f"{operation_id}: the body is no JSON: {problem}")
 
     def _decode_leniently(self, operation_id: str, body: bytes, token: str) -> Envelope[T]:
+        is_json = True
         try:
             plain = _plain_decoder.decode(body)
             for item in _plain_items(plain):
@@ -61,8 +62,8 @@ class ItemReader(Generic[T]):
         except msgspec.ValidationError as error:
             problem = without(token, str(error))
         except UNREADABLE:
-            problem = "no readable JSON"
-        raise DecodeError(f"{operation_id}: the body has another shape: {problem}")
+            is_json, problem = False, "no readable JSON"
+        raise DecodeError(f"{operation_id}: the body has another shape: {problem}", lasting=is_json)
 
     def _mend(self, item: dict[str, Any]) -> None:
         for key in self._shape.text_keys & item.keys():
@@ -101,7 +102,8 @@ class ItemReader(Generic[T]):
         else:
             return {}
         raise DecodeError(
-            f"{operation_id}: an item has no cost that is a finite number; keys seen: {shown}"
+            f"{operation_id}: an item has no cost that is a finite number; keys seen: {shown}",
+            lasting=True,
         )
 
 

@@ -7,16 +7,20 @@ leaves is a `SpotBillingError` without a trace of the request's headers.
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from math import inf
+from types import SimpleNamespace
 from typing import TypeVar
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
+from spot_billing_async.admission import Admission
+from spot_billing_async.concurrency import ConcurrencyLimit
 from spot_billing_async.config import ClientConfig
 from spot_billing_async.credentials import Credential, is_being_cancelled
+from spot_billing_async.deadline import Deadline
 from spot_billing_async.errors import (
     ConfigError,
     DeadlineExceededError,
@@ -25,28 +29,52 @@ from spot_billing_async.errors import (
     SpotBillingError,
     TransportError,
 )
-from spot_billing_async.pacing import Gate
-from spot_billing_async.retry import GiveUp, decide, may_pass
-from spot_billing_async.telemetry import Tally
+from spot_billing_async.pacing import Gate, Ticket
+from spot_billing_async.quota import read_quota
+from spot_billing_async.retry import GiveUp, RetryBudget, decide, may_pass
+from spot_billing_async.telemetry import CallRecord, Hook, RequestEnded, tell
 from spot_billing_async.version import __version__
 from spot_billing_async.wire import Reply, Request
 
 T = TypeVar("T")
 
 _USER_AGENT = f"spot-billing-async/{__version__}"
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
+_OVERLOADED = 503
 
 
 class Connections:
-    """The connections that a client and its views share, and the limit on their use.
+    """The connections that a client and its views share, and the lines before them.
 
     One request, one answer: no retries, no token of its own.
+
+    Args:
+        config: limits.
+        session: the caller's own, or None.
+        clock: seconds that only grow; what gates and deadlines are read on.
+        times_connecting: tell the time of connecting from that of the first byte; it costs a little
+            with each request.
+
+    Attributes:
+        admission: where calls wait for their turn.
+        budget: of retries.
     """
 
-    def __init__(self, config: ClientConfig, session: aiohttp.ClientSession | None) -> None:
+    def __init__(
+        self,
+        config: ClientConfig,
+        session: aiohttp.ClientSession | None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        times_connecting: bool = False,
+    ) -> None:
+        self.clock = clock
+        self.admission = Admission(ConcurrencyLimit(config.max_concurrency), clock)
+        self.budget = RetryBudget(config.retry)
         self._config = config
         self._callers_session = session
+        self._times_connecting = times_connecting
         self._session: aiohttp.ClientSession | None = None
-        self._slots = asyncio.Semaphore(config.max_concurrency)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> None:
@@ -58,13 +86,14 @@ class Connections:
         if self._session is not None:
             raise ConfigError("client: it is entered already; allowed: one 'async with' at a time")
         self._loop = asyncio.get_running_loop()
-        self._slots = asyncio.Semaphore(self._config.max_concurrency)
+        self.admission = Admission(ConcurrencyLimit(self._config.max_concurrency), self.clock)
         self._session = self._callers_session or self._own_session()
 
     def _own_session(self) -> aiohttp.ClientSession:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._config.max_concurrency),
             cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[_connection_times()] if self._times_connecting else None,
         )
         # aiohttp sends GET, PUT and DELETE again on its own where a kept connection breaks. Such a
         # request is seen by no report, no `max_attempts` and no gate: retries are decided here.
@@ -74,24 +103,23 @@ class Connections:
     async def close(self) -> None:
         """Close the connections, unless they are the caller's."""
         session, self._session = self._session, None
+        self.admission.close()
         if session is not None and session is not self._callers_session:
             await session.close()
 
-    @property
-    def slots(self) -> asyncio.Semaphore:
-        """The places of requests on the wire; one is held from sending to the last byte.
+    def demand_open(self) -> None:
+        """Refuse to begin what could not be sent.
 
         Raises:
             ConfigError: the client is not entered, or the caller's session is closed.
         """
         self._opened()
-        return self._slots
 
-    async def exchange(self, request: Request, token: str) -> Reply:
+    async def exchange(self, request: Request, token: str, record: CallRecord) -> Reply:
         """Send a request and read the whole answer.
 
         Raises:
-            ConfigError: as for `slots`, or the caller's session does not go with a bearer token.
+            ConfigError: as for `demand_open`, or the caller's session does not go with a token.
             TransportError: no complete answer came.
             ResponseTooLargeError: the body has more than `max_response_bytes`.
         """
@@ -110,9 +138,12 @@ class Connections:
                 headers=headers,
                 allow_redirects=False,  # a redirect would carry the token elsewhere
                 raise_for_status=False,
-                timeout=aiohttp.ClientTimeout(total=None),  # the deadline is the call's
+                timeout=_NO_TIMEOUT,  # the deadline is the call's
+                trace_request_ctx=record,
             ) as response:
+                record.lap("first_byte_s")
                 body = await _read_body(response, self._config.max_response_bytes)
+                record.lap("body_s")
                 return Reply(response.status, response.headers, body, _is_marked(response))
         except asyncio.CancelledError:
             if is_being_cancelled():
@@ -130,6 +161,21 @@ class Connections:
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigError("client: it was entered in another event loop; allowed: calls in it")
         return self._session
+
+
+def _connection_times() -> aiohttp.TraceConfig:
+    """Books the time that connecting takes to the record of the call it is for."""
+
+    async def starts(_: object, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.lap("queued_s")
+
+    async def ends(_: object, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.lap("connect_s")
+
+    times = aiohttp.TraceConfig()
+    times.on_connection_create_start.append(starts)
+    times.on_connection_create_end.append(ends)
+    return times
 
 
 async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
@@ -182,7 +228,7 @@ class SessionManager:
         credential: whose token is sent.
         base_url: where to; the token goes nowhere else.
         config: limits.
-        clock: seconds that only grow; what gates and deadlines are read on.
+        hook: is told of what happens.
     """
 
     def __init__(
@@ -191,44 +237,27 @@ class SessionManager:
         credential: Credential,
         base_url: str,
         config: ClientConfig,
-        clock: Callable[[], float] = time.monotonic,
+        hook: Hook | None = None,
     ) -> None:
         self.base_url = base_url
         self.config = config
+        self.hook = hook
+        self.clock = connections.clock
         self._connections = connections
         self._credential = credential
-        self._clock = clock
         self._gates: dict[str, Gate] = {}
 
     def with_credential(self, credential: Credential) -> "SessionManager":
         """Another credential over the same connections; it has gates of its own."""
-        return SessionManager(
-            self._connections, credential, self.base_url, self.config, self._clock
-        )
-
-    @asynccontextmanager
-    async def deadline(self, operation_id: str) -> AsyncIterator[float]:
-        """Bound a call by `deadline_s`; yields the reading of the clock at which it ends.
-
-        Raises:
-            DeadlineExceededError: the call did not end in time.
-        """
-        deadline_s = self.config.deadline_s
-        try:
-            async with asyncio.timeout(deadline_s):
-                yield self._clock() + deadline_s
-        except TimeoutError:
-            raise DeadlineExceededError(
-                f"{operation_id} did not end within {deadline_s:g} s"
-            ) from None
+        return SessionManager(self._connections, credential, self.base_url, self.config, self.hook)
 
     async def send(
         self,
         request: Request,
         read: Callable[[Reply, str], T],
         *,
-        ends_at_s: float,
-        tally: Tally,
+        deadline: Deadline,
+        record: CallRecord,
     ) -> T:
         """Send a request, again where `retry.decide` says so, and read what is answered.
 
@@ -236,62 +265,124 @@ class SessionManager:
             request: what to send.
             read: makes the value of an answer, or raises the error that it stands for; it is given
                 the token too, to cut it out of what errors carry.
-            ends_at_s: the deadline, on this session's clock.
-            tally: counts the requests while they are sent.
+            deadline: of the call; no wait that is sure to outlast it is begun.
+            record: the call's books.
 
         Raises:
             SpotBillingError: what the last request met.
         """
         operation = request.operation
-        gate = self._gates.setdefault(operation.operation_id, Gate())
-        attempt = 0
+        gate = self._gates.setdefault(
+            operation.operation_id, Gate(self.config.retry.backoff_base_s)
+        )
+        self._connections.budget.ask()
+        tries, refused = 0, False
         while True:
-            attempt += 1
+            ticket = await self._admit(gate, request, deadline, record, refused=refused)
             try:
-                reply, token = await self._exchange(request, gate, ends_at_s, tally)
-                return read(reply, token)
+                return await self._attempt(request, gate, ticket, read, record)
             except SpotBillingError as error:
                 failure = error
-            if isinstance(failure, RateLimitedError):
-                gate.refused(self._clock(), failure.retry_after_s)
+            record.met.append(f"{type(failure).__name__}: {failure}")
+            refused = isinstance(failure, RateLimitedError)
+            record.tally.refusals += refused
+            tries += not refused
+            now_s = self.clock()
+            wait_s = gate.wait_s(now_s)
             decision = decide(
                 self.config.retry,
                 failure,
                 idempotent=operation.idempotent,
-                attempt=attempt,
-                left_s=ends_at_s - self._clock(),
+                tries=tries,
+                left_s=deadline.ends_at_s - now_s,
+                gate_wait_s=0.0 if wait_s == inf else wait_s,
+                budget=self._connections.budget,
                 random=random.random,
             )
             if isinstance(decision, GiveUp):
                 if may_pass(failure):
                     failure.add_note(f"not sent again: {decision.reason}")
                 raise failure
-            await asyncio.sleep(decision.after_s)
-            tally.retries += 1
+            if decision.after_s:
+                await asyncio.sleep(decision.after_s)
+                record.lap("backoff_s")
+            record.tally.retries += 1
 
-    async def _exchange(
-        self, request: Request, gate: Gate, ends_at_s: float, tally: Tally
-    ) -> tuple[Reply, str]:
-        """Send a request when gate and slots allow it; the answer, and the token that was sent.
+    async def _admit(
+        self, gate: Gate, request: Request, deadline: Deadline, record: CallRecord, *, refused: bool
+    ) -> Ticket:
+        """Wait for the gate and for a place on the wire."""
+        self._connections.demand_open()
+        admission = self._connections.admission
+        if admission.is_open(gate):
+            return admission.start(gate)
+        is_paced = gate.wait_s(self.clock()) > 0
+        ends_at_s = deadline.bound_s(refused=refused)
+        paused_s = deadline.pause() if ends_at_s != deadline.ends_at_s else None
+        try:
+            return await admission.wait(gate, ends_at_s, again=refused)
+        except DeadlineExceededError as late:
+            message = f"{request.operation.operation_id}: {late}"
+        finally:
+            record.lap("paced_s" if is_paced else "queued_s")
+            if paused_s is not None:
+                deadline.resume(paused_s)
+        raise DeadlineExceededError(message)
 
-        No slot is held while waiting, and a token is not asked for before the wait: it may not live
-        that long.
-        """
-        while True:
-            await self._pass(gate, request, ends_at_s)
+    async def _attempt(
+        self,
+        request: Request,
+        gate: Gate,
+        ticket: Ticket,
+        read: Callable[[Reply, str], T],
+        record: CallRecord,
+    ) -> T:
+        """Send a request that was let through, once; gate and limit learn how it ended."""
+        admission = self._connections.admission
+        started_s: float | None = None
+        try:
             token = await self._credential.token()
-            async with self._connections.slots:
-                if gate.wait_s(self._clock()) > 0:
-                    continue  # it closed while this one queued for its slot
-                tally.requests += 1
-                return await self._connections.exchange(request, token), token
+            record.lap("queued_s")
+            record.tally.requests += 1
+            started_s = self.clock()
+            reply = await self._connections.exchange(request, token, record)
+        except BaseException as error:
+            admission.dropped(gate, ticket, sent=started_s is not None)
+            record.lap("first_byte_s")
+            if started_s is not None:
+                self._tell(request, record, self.clock() - started_s, None, error)
+            raise
+        elapsed_s = self.clock() - started_s
+        failure: SpotBillingError | None = None
+        try:
+            value = read(reply, token)
+        except SpotBillingError as error:
+            failure = error
+        record.lap("decode_s")
+        quota = read_quota(reply.headers)
+        if isinstance(failure, RateLimitedError):
+            admission.refused(gate, ticket, quota, retry_after_s=failure.retry_after_s)
+        else:
+            is_overloaded = reply.status == _OVERLOADED
+            admission.answered(gate, ticket, quota, elapsed_s=None if is_overloaded else elapsed_s)
+        self._tell(request, record, elapsed_s, reply.status, failure)
+        if failure is not None:
+            raise failure
+        return value
 
-    async def _pass(self, gate: Gate, request: Request, ends_at_s: float) -> None:
-        """Wait until the gate is open, or fail at once where that is after the deadline."""
-        while (wait_s := gate.wait_s(now_s := self._clock())) > 0:
-            if now_s + wait_s >= ends_at_s:
-                raise DeadlineExceededError(
-                    f"{request.operation.operation_id}: the server's rate limit opens again in "
-                    f"{wait_s:.3g} s, after the deadline"
-                )
-            await asyncio.sleep(wait_s)
+    def _tell(
+        self,
+        request: Request,
+        record: CallRecord,
+        elapsed_s: float,
+        status: int | None,
+        error: BaseException | None,
+    ) -> None:
+        event = RequestEnded(
+            operation_id=request.operation.operation_id,
+            number=record.tally.requests,
+            elapsed_s=elapsed_s,
+            status=status,
+            error=None if error is None else type(error).__name__,
+        )
+        tell(self.hook, event)

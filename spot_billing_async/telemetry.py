@@ -1,6 +1,52 @@
-"""What a call tells about itself while it runs."""
+"""What calls tell about themselves: counts and times while they run, events when they end.
+
+A call is at every moment in exactly one phase. Its stopwatch books the time since the last mark to
+the phase that has just ended, so the phases add up to the call's wall time by construction.
+
+Events are frozen and hold names, numbers and ids alone: no token, no body, no message of a server.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Literal, Protocol
 
 import msgspec
+
+_log = logging.getLogger("spot_billing_async")
+
+Phase = Literal[
+    "queued_s", "paced_s", "connect_s", "first_byte_s", "body_s", "decode_s", "backoff_s"
+]
+
+
+class Phases(msgspec.Struct):
+    """Where the time of a call went, in seconds; all pages and tries together.
+
+    Attributes:
+        queued_s: waiting for a place on the wire, for the token, and for a free connection.
+        paced_s: held back to stay within the server's quota.
+        connect_s: making connections, TLS included. Over a session of the caller's own, or without
+            a hook, this is part of `first_byte_s`.
+        first_byte_s: sending the request and waiting for the head of the answer.
+        body_s: reading the body.
+        decode_s: making items of it, and putting pages together.
+        backoff_s: waiting to try again.
+    """
+
+    queued_s: float = 0.0
+    paced_s: float = 0.0
+    connect_s: float = 0.0
+    first_byte_s: float = 0.0
+    body_s: float = 0.0
+    decode_s: float = 0.0
+    backoff_s: float = 0.0
+
+    @property
+    def total_s(self) -> float:
+        """The sum, which is the call's wall time."""
+        total_s: float = sum(msgspec.structs.astuple(self))
+        return total_s
 
 
 class Tally(msgspec.Struct):
@@ -9,12 +55,117 @@ class Tally(msgspec.Struct):
     Attributes:
         requests: requests sent, retries included.
         retries: tries made after a failed one.
+        refusals: requests that the server refused for their rate.
     """
 
     requests: int = 0
     retries: int = 0
+    refusals: int = 0
 
     def add(self, other: "Tally") -> None:
         """Count in what another tally counted."""
         self.requests += other.requests
         self.retries += other.retries
+        self.refusals += other.refusals
+
+
+class RequestEnded(msgspec.Struct, frozen=True, kw_only=True):
+    """A request was answered, or came to nothing.
+
+    Attributes:
+        operation_id: what it asked for.
+        number: which request of its call it was, from 1.
+        elapsed_s: seconds from being sent to the last byte.
+        status: HTTP status; None where no answer came.
+        error: name of the error class that it ended with; None where it is good.
+    """
+
+    operation_id: str
+    number: int
+    elapsed_s: float
+    status: int | None
+    error: str | None
+
+
+class CallEnded(msgspec.Struct, frozen=True, kw_only=True):
+    """A call ended, in whatever way; in a pull each slice is a call.
+
+    Attributes:
+        operation_id: what it asked for.
+        elapsed_s: seconds from its start to its end.
+        phases: where they went; they add up to `elapsed_s`.
+        requests: requests sent, retries and pages included.
+        retries: tries made after a failed one.
+        refusals: requests that were refused for their rate.
+        error: name of the class of what it raised, "CancelledError" too; None where it is good.
+    """
+
+    operation_id: str
+    elapsed_s: float
+    phases: Phases
+    requests: int
+    retries: int
+    refusals: int
+    error: str | None
+
+
+class CallRecord:
+    """The books of one call while it runs.
+
+    Attributes:
+        tally: what it sent.
+        met: what went wrong, in order, as `SpotBillingError.met` has it.
+        phases: where its time went so far.
+    """
+
+    __slots__ = ("_clock", "_marked_s", "met", "phases", "started_s", "tally")
+
+    def __init__(self, tally: Tally, clock: Callable[[], float] = time.monotonic) -> None:
+        self.tally = tally
+        self.met: list[str] = []
+        self.phases = Phases()
+        self._clock = clock
+        self.started_s = self._marked_s = clock()
+
+    def lap(self, phase: Phase) -> float:
+        """Book the time since the last lap to the phase that ends now; the seconds booked."""
+        now_s = self._clock()
+        elapsed_s = now_s - self._marked_s
+        setattr(self.phases, phase, getattr(self.phases, phase) + elapsed_s)
+        self._marked_s = now_s
+        return elapsed_s
+
+    def ended(self, operation_id: str, error: str | None) -> "CallEnded":
+        """The event of this call's end, which is at the last lap."""
+        return CallEnded(
+            operation_id=operation_id,
+            elapsed_s=self._marked_s - self.started_s,
+            phases=self.phases,
+            requests=self.tally.requests,
+            retries=self.tally.retries,
+            refusals=self.tally.refusals,
+            error=error,
+        )
+
+
+Event = RequestEnded | CallEnded
+
+
+class Hook(Protocol):
+    """Is told of events as they happen, on the event loop: it must not block.
+
+    What it raises is logged, and does not touch the call.
+    """
+
+    def __call__(self, event: Event, /) -> None:
+        """Take note of an event."""
+
+
+def tell(hook: Hook | None, event: Event) -> None:
+    """Hand an event to a hook, if there is one."""
+    if hook is None:
+        return
+    try:
+        hook(event)
+    except Exception:  # noqa: BLE001  a broken hook must not cost its host the answer
+        _log.exception("a telemetry hook failed on %s", type(event).__name__)

@@ -6,8 +6,6 @@ Down: an operation and its parameters become a `Request`. Up: status, headers an
 
 from collections.abc import Mapping
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
-from math import isfinite
 from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -30,6 +28,7 @@ from spot_billing_async.models.envelope import Envelope, Response, ResponseStatu
 from spot_billing_async.models.money import merged_totals
 from spot_billing_async.models.results import Answer
 from spot_billing_async.operations import Operation
+from spot_billing_async.quota import retry_after_s
 
 T = TypeVar("T")
 
@@ -59,7 +58,6 @@ _NO_CONTENT = 204
 _SUCCESS = {200, 201, 202, _NO_CONTENT}  # a 206 is a part, and nobody asked for one
 _FIRST_ERROR_STATUS = 400
 _FIRST_SERVER_ERROR_STATUS = 500
-_LONGEST_RESET_S = 3600.0
 
 
 class _RequestInfo(msgspec.Struct):
@@ -286,41 +284,6 @@ def _said_of_error(body: bytes) -> _Said:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def retry_after_s(headers: Mapping[str, str], *, limited: bool) -> float | None:
-    """Seconds that the server asks to wait; None where it does not say, or nothing sensible.
-
-    Retry-After comes from proxies, as seconds or as a date, which is held against the answer's own
-    Date so that this machine's clock does not matter. `X-RateLimit-Reset` counts seconds by the
-    vendor's documentation and comes with every answer, so it is a wait only of a limited one; over
-    an hour, with a window of 60 s, it is no wait but something else, such as an epoch.
-    """
-    asked = headers.get("Retry-After")
-    if asked is not None:
-        wait_s = _seconds(asked)
-        if wait_s is None:
-            wait_s = _seconds_between(headers.get("Date"), asked)
-        if wait_s is not None:
-            return wait_s
-    reset_s = _seconds(headers.get("X-RateLimit-Reset")) if limited else None
-    return reset_s if reset_s is not None and reset_s <= _LONGEST_RESET_S else None
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if isfinite(value) and value >= 0 else None
-
-
-def _seconds_between(earlier: str | None, later: str) -> float | None:
-    try:
-        gap = parsedate_to_datetime(later) - parsedate_to_datetime(earlier or "")
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return max(0.0, gap.total_seconds())
 
 
 def _request_id(envelope: Envelope[Any], headers: Mapping[str, str]) -> str | None:

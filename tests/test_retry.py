@@ -16,10 +16,15 @@ from spot_billing_async import (
     SpotBillingError,
     TransportError,
 )
-from spot_billing_async.retry import GiveUp, Retry, decide
+from spot_billing_async.retry import GiveUp, Retry, RetryBudget, decide
 
 POLICY = RetryPolicy(max_attempts=3, backoff_base_s=1.0, backoff_cap_s=4.0)
-PASSING = [TransportError("reset"), RateLimitedError(429), ServerError(503)]
+PASSING = [
+    TransportError("reset"),
+    DecodeError("cut off"),
+    RateLimitedError(429),
+    ServerError(503),
+]
 
 
 def decision(
@@ -30,21 +35,25 @@ def decision(
     left_s: float = 100.0,
     random: float = 1.0,
     policy: RetryPolicy = POLICY,
+    gate_wait_s: float = 0.0,
+    budget: RetryBudget | None = None,
 ) -> Retry | GiveUp:
     return decide(
         policy,
         failure,
         idempotent=idempotent,
-        attempt=attempt,
+        tries=attempt,
         left_s=left_s,
+        gate_wait_s=gate_wait_s,
+        budget=budget or RetryBudget(policy),
         random=lambda: random,
     )
 
 
 @pytest.mark.parametrize("failure", PASSING, ids=lambda f: type(f).__name__)
 def test_what_may_pass_is_tried_again(failure: SpotBillingError) -> None:
-    """Connection failures, rate limiting and 5xx of an idempotent call."""
-    assert decision(failure) == Retry(1.0)
+    """Connection failures, broken bodies, rate limiting and 5xx of an idempotent call."""
+    assert isinstance(decision(failure), Retry)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +61,7 @@ def test_what_may_pass_is_tried_again(failure: SpotBillingError) -> None:
     [
         AuthenticationError(401),
         NotFoundError(404),
-        DecodeError("x"),
+        DecodeError("x", lasting=True),
         ConfigError("x"),
         DeadlineExceededError("x"),
     ],
@@ -90,11 +99,41 @@ def test_the_random_wait_is_below_a_doubling_bound(attempt: int, random: float) 
 
 def test_the_servers_word_is_the_least() -> None:
     """The wait that it asks for is kept in full; the jitter comes on top."""
-    asked = RateLimitedError(429, retry_after_s=7.0)
+    asked = ServerError(503, retry_after_s=7.0)
     assert decision(asked, random=0.0) == Retry(7.0)
     assert decision(asked, random=0.5) == Retry(7.5)
 
 
+def test_when_after_a_refusal_is_the_gates_affair() -> None:
+    """No wait of the call's own, no limit on tries; but the gate must open before the deadline."""
+    refused = RateLimitedError(429, retry_after_s=7.0)
+    assert decision(refused, attempt=99, gate_wait_s=7.0) == Retry(0.0)
+    assert isinstance(decision(refused, gate_wait_s=7.0, left_s=7.0), GiveUp)
+    assert isinstance(decision(refused, policy=RetryPolicy(max_attempts=1)), GiveUp)
+
+
 def test_a_wait_past_the_deadline_fails_at_once() -> None:
     """Waiting for what cannot succeed only hides the reason."""
-    assert isinstance(decision(RateLimitedError(429, retry_after_s=7.0), left_s=7.0), GiveUp)
+    assert isinstance(decision(ServerError(503, retry_after_s=7.0), left_s=7.0), GiveUp)
+    assert isinstance(decision(ServerError(503), gate_wait_s=7.0, left_s=7.0), GiveUp)
+
+
+@given(st.lists(st.booleans(), max_size=2000))
+def test_the_budget_bounds_all_retries_together(calls: list[bool]) -> None:
+    """A share of what was asked for, or the reserve while that is more."""
+    budget = RetryBudget(RetryPolicy(budget_share=0.2, budget_reserve=10))
+    retries = 0
+    for fails in calls:
+        budget.ask()
+        while fails and retries < 10_000 and budget.take():
+            retries += 1
+    assert retries <= max(10, 0.2 * len(calls))
+
+
+def test_an_empty_budget_ends_retries() -> None:
+    """The failure is told instead."""
+    policy = RetryPolicy(budget_reserve=1)
+    budget = RetryBudget(policy)
+    assert isinstance(decision(ServerError(500), policy=policy, budget=budget), Retry)
+    assert isinstance(decision(ServerError(500), policy=policy, budget=budget), GiveUp)
+    assert isinstance(decision(RateLimitedError(429), policy=policy, budget=budget), Retry)

@@ -19,6 +19,7 @@ from spot_billing_async import (
     CostPlan,
     DeadlineExceededError,
     DecodeError,
+    Failed,
     InvalidRequestError,
     NotFoundError,
     RateLimitedError,
@@ -29,6 +30,8 @@ from spot_billing_async import (
     SpotBillingError,
     TransportError,
 )
+from spot_billing_async.emulator import Emulator, RateLimit
+from spot_billing_async.telemetry import CallEnded, Event, RequestEnded
 from tests.support import http, serve, serve_raw
 
 TOKEN = "not-a-real-token"
@@ -397,11 +400,11 @@ async def test_nobody_listens(unused_tcp_port: int) -> None:
 
 @pytest.mark.parametrize("compressed", [False, True])
 async def test_a_flood_is_cut(compressed: bool) -> None:
-    """A body over `max_response_bytes`, after decompression, is an error and not retried."""
+    """A body over `max_response_bytes`, after decompression, is an error."""
     body = b" " * 1_000_000 + GOOD
     answer = http(gzip.compress(body), "Content-Encoding: gzip") if compressed else http(body)
     async with serve_raw(answer) as (base_url, heads):
-        async with client_of(base_url, max_response_bytes=999_999) as client:
+        async with client_of(base_url, ONCE, max_response_bytes=999_999) as client:
             with pytest.raises(ResponseTooLargeError, match="max_response_bytes"):
                 await client.costs.get("a")
         async with client_of(base_url, max_response_bytes=len(body)) as client:
@@ -648,3 +651,118 @@ async def test_bad_requests_come_back_as_told() -> None:
         "getCostAnalysis answered 400 is required [ValidationError] (request id r9)"
     )
     assert error.attempts == 1
+
+
+async def test_a_garbled_answer_is_followed_by_a_good_one() -> None:
+    """A GET whose body cannot be read is sent again; the error says what each try met."""
+    async with (
+        serve_raw(http(b"{"), http(GOOD)) as (base_url, heads),
+        client_of(base_url) as client,
+    ):
+        assert len(await client.costs.get("a")) == 1
+    assert len(heads) == 2
+    answers = (http(b"{"), b"", http(b"["))
+    async with serve_raw(*answers) as (base_url, heads), client_of(base_url) as client:
+        with pytest.raises(DecodeError) as caught:
+            await client.costs.get("a")
+    assert caught.value.attempts == len(heads) == 3
+    assert [met.split(":")[0] for met in caught.value.met] == [
+        "DecodeError",
+        "TransportError",
+        "DecodeError",
+    ]
+    assert pickle.loads(pickle.dumps(caught.value)).met == caught.value.met
+
+
+async def test_a_sick_server_is_not_buried_under_retries() -> None:
+    """Where every call fails, all of them together send at most 1.2 requests for each."""
+    calls = 0
+
+    async def handler(_: web.Request) -> web.Response:
+        nonlocal calls
+        calls += 1
+        return web.Response(status=500)
+
+    retry = RetryPolicy(backoff_base_s=0.001, backoff_cap_s=0.001)
+    plan = CostPlan.build([f"a{i}" for i in range(100)], date(2018, 10, 1), date(2018, 10, 1))
+    async with (
+        serve(handler) as base_url,
+        client_of(base_url, retry) as client,
+        client.costs.pull(plan) as run,
+    ):
+        outcomes = [outcome async for outcome in run]
+    assert len(outcomes) == run.report.failed == 100
+    assert calls == run.report.requests <= 120
+
+
+async def test_the_quota_is_kept_to() -> None:
+    """A pull over a quota that it does not know is complete, and next to nothing is refused."""
+    plan = CostPlan.build(["011254002932"], date(2024, 1, 1), date(2024, 2, 29), "day")
+    async with (
+        Emulator(token=TOKEN, rate_limit=RateLimit(20, 1.0)) as server,
+        client_of(server.base_url) as client,
+        client.costs.pull(plan) as run,
+    ):
+        async for _ in run:
+            pass
+    assert run.report.complete
+    assert run.report.requests - run.report.planned <= 1
+
+
+async def test_a_pull_has_a_deadline() -> None:
+    """What cannot be done by then fails at once, slice by slice; the report adds up."""
+
+    async def handler(_: web.Request) -> web.Response:
+        headers = {
+            "X-RateLimit-Limit": "2",
+            "X-RateLimit-Remaining": "0",
+            "X-RateLimit-Reset": "60",
+        }
+        return web.Response(body=GOOD, headers=headers)
+
+    plan = CostPlan.build([f"a{i}" for i in range(100)], date(2018, 10, 1), date(2018, 10, 1))
+    async with (
+        serve(handler) as base_url,
+        client_of(base_url, max_concurrency=2) as client,
+        client.costs.pull(plan, deadline_s=30.0) as run,
+    ):
+        outcomes = [outcome async for outcome in run]
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+    assert {type(outcome.error) for outcome in failed} == {DeadlineExceededError}
+    assert (run.report.ok, run.report.failed) == (len(outcomes) - len(failed), len(failed))
+    assert run.report.ok + run.report.failed == 100
+    assert 1 <= run.report.ok <= 2
+    with pytest.raises(ConfigError, match="deadline_s"):
+        client.costs.pull(plan, deadline_s=0)
+
+
+async def test_the_phases_of_a_call_add_up() -> None:
+    """Events tell of each request and call; a call's phases are its wall time."""
+    events: list[Event] = []
+
+    def hook(event: Event) -> None:
+        events.append(event)
+        raise LookupError("a broken hook touches no call")
+
+    answers = (b"", http(GOOD))
+    async with serve_raw(*answers) as (base_url, _):
+        config = ClientConfig(retry=FAST)
+        async with SpotBillingClient(TOKEN, base_url=base_url, config=config, hook=hook) as client:
+            await client.costs.get("a")
+            call = asyncio.create_task(client.costs.get("a", item_type=int))
+            with pytest.raises(DecodeError):
+                await call
+    requests = [event for event in events if isinstance(event, RequestEnded)]
+    calls = [event for event in events if isinstance(event, CallEnded)]
+    assert [(r.number, r.status, r.error) for r in requests[:2]] == [
+        (1, None, "TransportError"),
+        (2, 200, None),
+    ]
+    assert [(c.requests, c.retries, c.error) for c in calls] == [
+        (2, 1, None),
+        (1, 0, "DecodeError"),
+    ]
+    for ended in calls:
+        assert ended.phases.total_s == pytest.approx(ended.elapsed_s, abs=1e-6)
+        assert ended.phases.connect_s > 0
+    assert TOKEN not in repr(events)

@@ -31,7 +31,8 @@ from spot_billing_async.operations import (
     SETUP,
     Operation,
 )
-from spot_billing_async.wire import Page, Pages, Reply, build_request, read_page, retry_after_s
+from spot_billing_async.quota import retry_after_s
+from spot_billing_async.wire import Page, Pages, Reply, build_request, read_page
 
 SECRET = "not-a-real-token"
 BASE = "https://api.example.com/base"

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from decimal import Decimal
+from math import inf
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -17,7 +18,12 @@ import anyio
 from spot_billing_async.bulk.handover import Handover
 from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport, SliceState, Unfinished
 from spot_billing_async.bulk.plan import CostPlan
-from spot_billing_async.errors import ConfigError, DecodeError, SpotBillingError
+from spot_billing_async.errors import (
+    ConfigError,
+    DeadlineExceededError,
+    DecodeError,
+    SpotBillingError,
+)
 from spot_billing_async.models import CostQuery
 from spot_billing_async.models.money import merged_totals
 from spot_billing_async.models.results import Answer
@@ -25,8 +31,11 @@ from spot_billing_async.telemetry import Tally
 
 T = TypeVar("T")
 
-Fetch = Callable[[CostQuery, Tally], Awaitable[Answer[T]]]
-"""Asks one slice, counting its requests as they are sent; a `SpotBillingError` fails the slice."""
+Fetch = Callable[[CostQuery, Tally, float], Awaitable[Answer[T]]]
+"""Asks one slice, counting its requests as they are sent; a `SpotBillingError` fails the slice.
+
+The number is the reading of the run's clock at which the whole pull ends; infinite for never.
+"""
 
 _PLACES_A_WORKER = 2
 
@@ -44,6 +53,8 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         fetch: how a slice is asked.
         crew_size: how many slices are asked at once.
         ordered: hand outcomes over in the plan's order rather than as they finish.
+        deadline_s: seconds for the whole pull; None for no limit. Slices that are not done by then
+            fail.
         clock: seconds that only grow.
     """
 
@@ -54,11 +65,14 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         *,
         crew_size: int,
         ordered: bool = False,
+        deadline_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
         self._fetch = fetch
         self._clock = clock
+        self._deadline_s = inf if deadline_s is None else deadline_s
+        self._ends_at_s = inf
         self._crew_size = min(crew_size, len(plan))
         self._slices = iter(range(len(plan)))
         self._states = bytearray(len(plan))
@@ -76,6 +90,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         if self._crew is not None:
             raise ConfigError("run: it was entered before; allowed: one 'async with' for each pull")
         self._started_s = self._clock()
+        self._ends_at_s = self._started_s + self._deadline_s
         self._crew = asyncio.create_task(self._run_crew())
         return self
 
@@ -161,7 +176,9 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         started_s = self._clock()
         tally = Tally()
         try:
-            answer = await self._fetch(query, tally)
+            if started_s >= self._ends_at_s:
+                raise DeadlineExceededError("the pull's deadline passed before this slice's turn")
+            answer = await self._fetch(query, tally, self._ends_at_s)
         except SpotBillingError as error:
             return Failed(query, error, tally.requests, self._clock() - started_s), None
         finally:

@@ -7,6 +7,7 @@ from spot_billing_async.bulk.engine import PullRun
 from spot_billing_async.bulk.plan import CostPlan
 from spot_billing_async.calls import call
 from spot_billing_async.checks import check_range, checked_group_by, checked_id
+from spot_billing_async.config import check_seconds
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.items import reader_for
 from spot_billing_async.models import CostItem, CostQuery, GroupBy
@@ -76,15 +77,29 @@ class CostsResource:
             to_date=to_date,
             group_by=checked_group_by(group_by),
         )
-        answer: Answer[Any] = await self._fetch(query, Tally(), item_type)
+        answer: Answer[Any] = await self._fetch(query, Tally(), item_type, None)
         return answer.items
 
     @overload
-    def pull(self, plan: CostPlan, *, ordered: bool = False) -> PullRun[CostItem]: ...
-    @overload
-    def pull(self, plan: CostPlan, item_type: type[T], ordered: bool = False) -> PullRun[T]: ...
     def pull(
-        self, plan: CostPlan, item_type: type[Any] = CostItem, ordered: bool = False
+        self, plan: CostPlan, *, ordered: bool = False, deadline_s: float | None = None
+    ) -> PullRun[CostItem]: ...
+    @overload
+    def pull(
+        self,
+        plan: CostPlan,
+        item_type: type[T],
+        ordered: bool = False,
+        *,
+        deadline_s: float | None = None,
+    ) -> PullRun[T]: ...
+    def pull(
+        self,
+        plan: CostPlan,
+        item_type: type[Any] = CostItem,
+        ordered: bool = False,
+        *,
+        deadline_s: float | None = None,
     ) -> PullRun[Any]:
         """Ask for every slice of a plan, `max_concurrency` at once.
 
@@ -92,28 +107,49 @@ class CostsResource:
             plan: what to ask; see `CostPlan.build`.
             item_type: what each row is decoded to, as for `get`.
             ordered: hand outcomes over in the plan's order rather than as they finish.
+            deadline_s: seconds for the whole pull, from entering it; slices that cannot be done by
+                then fail with a `DeadlineExceededError`. None for no limit.
 
         Returns:
             A run: enter it with `async with`, iterate it with `async for`, and read its `report`.
-            Each call's deadline is the client's `deadline_s`; one failure does not stop the others.
+            Each slice has the client's `deadline_s` too; waiting for the server's quota before it
+            is sent does not count in that. One failure does not stop the others.
 
         Raises:
             ConfigError: the plan is none, or the item type cannot be decoded.
         """
         if not isinstance(plan, CostPlan):
             raise ConfigError(f"plan: {plan!r} is not allowed; allowed: what CostPlan.build makes")
+        if deadline_s is not None:
+            check_seconds("deadline_s", deadline_s)
         reader_for(item_type)
 
-        async def fetch(query: CostQuery, tally: Tally) -> Answer[Any]:
-            return await self._fetch(query, tally, item_type)
+        async def fetch(query: CostQuery, tally: Tally, ends_at_s: float) -> Answer[Any]:
+            return await self._fetch(query, tally, item_type, ends_at_s)
 
-        return PullRun(plan, fetch, crew_size=self._session.config.max_concurrency, ordered=ordered)
+        return PullRun(
+            plan,
+            fetch,
+            crew_size=self._session.config.max_concurrency,
+            ordered=ordered,
+            deadline_s=deadline_s,
+            clock=self._session.clock,
+        )
 
-    async def _fetch(self, query: CostQuery, tally: Tally, item_type: type[T]) -> Answer[T]:
+    async def _fetch(
+        self, query: CostQuery, tally: Tally, item_type: type[T], pull_ends_at_s: float | None
+    ) -> Answer[T]:
         parameters = {
             "accountId": query.account_id,
             "fromDate": None if query.from_date is None else query.from_date.isoformat(),
             "toDate": None if query.to_date is None else query.to_date.isoformat(),
             "groupBy": query.group_by,
         }
-        return await call(self._session, GET_COSTS, item_type, query=parameters, tally=tally)
+        return await call(
+            self._session,
+            GET_COSTS,
+            item_type,
+            query=parameters,
+            tally=tally,
+            pull_ends_at_s=pull_ends_at_s,
+        )

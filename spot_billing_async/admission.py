@@ -1,0 +1,195 @@
+"""Who may send next: calls line up at their gate, and for one of the places on the wire.
+
+Each gate has a line of its own, first come, first served; the gates take turns. A call takes a
+place on the wire only at the moment its gate lets it through, so none is held by one that waits.
+All decisions are the gates' and the limit's; here is only the waiting: a future for each call, a
+timer for each line.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from math import inf
+
+from spot_billing_async.concurrency import ConcurrencyLimit
+from spot_billing_async.errors import ConfigError, DeadlineExceededError, SpotBillingError
+from spot_billing_async.pacing import Gate, Ticket
+from spot_billing_async.quota import Quota
+
+_SHORTEST_TIMER_S = 0.0005
+
+
+class _Waiter:
+    """A call in line.
+
+    Attributes:
+        admitted: its ticket, once it has one.
+        ends_at_s: when it has to be done; a wait that is sure to take longer is not begun.
+    """
+
+    __slots__ = ("admitted", "ends_at_s")
+
+    def __init__(self, ends_at_s: float) -> None:
+        self.admitted: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
+        self.ends_at_s = ends_at_s
+
+
+class Admission:
+    """The lines before one server's gates.
+
+    Args:
+        limit: how many may be on the wire at once.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, limit: ConcurrencyLimit, clock: Callable[[], float]) -> None:
+        self.limit = limit
+        self._clock = clock
+        self._lines: dict[Gate, deque[_Waiter]] = {}
+        self._timers: dict[Gate, asyncio.TimerHandle] = {}
+
+    def is_open(self, gate: Gate) -> bool:
+        """Whether a call that comes now is let through at once."""
+        return (
+            gate not in self._lines
+            and self.limit.has_room(told=gate.is_told)
+            and gate.wait_s(self._clock()) == 0
+        )
+
+    def start(self, gate: Gate) -> Ticket:
+        """Let a call through; only where the gate `is_open`."""
+        self.limit.start()
+        return gate.start(self._clock())
+
+    async def wait(self, gate: Gate, ends_at_s: float, *, again: bool) -> Ticket:
+        """Line up until the gate lets this call through.
+
+        Args:
+            gate: of the call's credential, route and method.
+            ends_at_s: the call's deadline, on this clock.
+            again: it was refused, and goes back to the head of the line.
+
+        Raises:
+            DeadlineExceededError: its turn is sure to come after the deadline.
+        """
+        waiter = _Waiter(ends_at_s)
+        late = self._lateness(gate, waiter, 0 if again else len(self._lines.get(gate, ())))
+        if late is not None:
+            raise late
+        line = self._lines.setdefault(gate, deque())
+        if again:
+            line.appendleft(waiter)
+        else:
+            line.append(waiter)
+        self._move_up()
+        try:
+            return await waiter.admitted
+        except BaseException:
+            self._leave(gate, waiter)
+            raise
+
+    def _leave(self, gate: Gate, waiter: _Waiter) -> None:
+        """A call no longer waits: it gives back what it may have got, and the others move up."""
+        admitted = waiter.admitted
+        line = self._lines.get(gate, ())
+        if waiter in line:
+            self._lines[gate].remove(waiter)
+        if admitted.done() and not admitted.cancelled() and admitted.exception() is None:
+            self.dropped(gate, admitted.result(), sent=False)
+        else:
+            self._move_up()
+
+    def dropped(self, gate: Gate, ticket: Ticket, *, sent: bool) -> None:
+        """The request came to nothing."""
+        self.limit.end()
+        gate.dropped(ticket, self._clock(), sent=sent)
+        self._move_up()
+
+    def answered(
+        self, gate: Gate, ticket: Ticket, quota: Quota, *, elapsed_s: float | None
+    ) -> None:
+        """The request was answered, and not refused for its rate.
+
+        `elapsed_s` is None where the answer says that the server is overloaded.
+        """
+        self.limit.end()
+        if elapsed_s is None:
+            self.limit.overloaded()
+        else:
+            self.limit.answered(elapsed_s)
+        gate.answered(ticket, self._clock(), quota)
+        self._move_up()
+
+    def refused(
+        self, gate: Gate, ticket: Ticket, quota: Quota, *, retry_after_s: float | None
+    ) -> None:
+        """The request was refused for its rate; calls that are sure to be late now fail."""
+        self.limit.end()
+        gate.refused(ticket, self._clock(), quota, retry_after_s)
+        for place, waiter in enumerate(tuple(self._lines.get(gate, ()))):
+            late = self._lateness(gate, waiter, place)
+            if late is not None:
+                self._fail(gate, waiter, late)
+        self._move_up()
+
+    def close(self) -> None:
+        """Send those away who still wait: the client is left."""
+        for gate in tuple(self._lines):
+            for waiter in tuple(self._lines.get(gate, ())):
+                gone = ConfigError("client: it was left; allowed: calls inside 'async with' alone")
+                self._fail(gate, waiter, gone)
+        self._move_up()
+
+    def _lateness(self, gate: Gate, waiter: _Waiter, place: int) -> DeadlineExceededError | None:
+        now_s = self._clock()
+        due_s = gate.due_s(now_s, place)
+        if now_s + due_s < waiter.ends_at_s:
+            return None
+        return DeadlineExceededError(
+            f"the server's rate limit opens again in {due_s:.3g} s, after the deadline"
+        )
+
+    def _fail(self, gate: Gate, waiter: _Waiter, error: SpotBillingError) -> None:
+        self._lines[gate].remove(waiter)
+        if not waiter.admitted.done():
+            waiter.admitted.set_exception(error)
+
+    def _move_up(self) -> None:
+        """Let through whoever may go now; the gates take turns, one call each."""
+        waiting = deque(self._lines.items())
+        while waiting:
+            gate, line = waiting.popleft()
+            while line and line[0].admitted.done():  # cancelled: it is about to notice
+                line.popleft()
+            if not line:
+                self._forget(gate)
+            elif self._is_next(gate):
+                line.popleft().admitted.set_result(self.start(gate))
+                # Back of the turn order, here and for the next time.
+                self._lines[gate] = self._lines.pop(gate)
+                waiting.append((gate, line))
+
+    def _is_next(self, gate: Gate) -> bool:
+        """Whether the head of a line may go; where only the clock is in its way, a timer is set."""
+        wait_s = gate.wait_s(self._clock())
+        if wait_s == 0:
+            return self.limit.has_room(told=gate.is_told)
+        if wait_s < inf:
+            self._look_again(gate, wait_s)
+        return False
+
+    def _look_again(self, gate: Gate, wait_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        at_s = loop.time() + max(wait_s, _SHORTEST_TIMER_S)
+        timer = self._timers.get(gate)
+        if timer is not None:
+            if not timer.cancelled() and loop.time() < timer.when() <= at_s:
+                return
+            timer.cancel()
+        self._timers[gate] = loop.call_at(at_s, self._move_up)
+
+    def _forget(self, gate: Gate) -> None:
+        self._lines.pop(gate, None)
+        timer = self._timers.pop(gate, None)
+        if timer is not None:
+            timer.cancel()
