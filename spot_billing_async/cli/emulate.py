@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spot_billing_async.emulator import Emulator
 
 Exports = Annotated[list[Path] | None, Parameter(name="--focus", consume_multiple=True)]
+Headers = Annotated[bool, Parameter(negative="--no-rate-limit-headers")]
 
 _DEFAULT_PORT = 8080
 
@@ -28,10 +29,13 @@ async def emulator(
     buckets: Path | None = None,
     db: Path | None = None,
     token: str | None = None,
-    rate_limit: str | None = None,
-    latency: float = 0,
     page_size: int | None = None,
-    faults: float = 0,
+    rate_limit: str | None = None,
+    rate_limit_headers: Headers = True,
+    other_consumer: float = 0,
+    capacity: int | None = None,
+    latency: str | None = None,
+    faults: str = "0",
     seed: int = 0,
 ) -> int:
     """Serve the API over FOCUS exports, or over a sample of its own, until Ctrl-C or SIGTERM.
@@ -43,11 +47,17 @@ async def emulator(
         buckets: Folder whose folders setup calls link as buckets.
         db: DuckDB file that keeps the state across restarts; left out: it is forgotten.
         token: The bearer token it accepts; left out: one is made up and printed.
-        rate_limit: Requests in a sliding window, by route and method, such as 100/60s.
-        latency: Seconds that every request waits before it is answered.
         page_size: Items a page; left out: lists are answered whole.
-        faults: Share of requests that meet a fault, from 0 to 1.
-        seed: Makes the faults; the same seed gives the same ones.
+        rate_limit: Requests in a sliding window, by route and method, such as 100/60s.
+        rate_limit_headers: Tell of the rate limit in the headers of every answer.
+        other_consumer: Share of each window, 0 to 1, that another consumer uses up, in bursts.
+        capacity: Requests worked on at once; more wait, and beyond four times as many get a 503.
+        latency: How long the work on a request takes, such as 50ms, 0.05s or 50ms±20ms.
+        faults: What goes wrong, as a share of requests: 0.05 for all kinds evenly, or of some, as
+            reset-before=0.02,gzip-bomb=0.01. Kinds: server-error, bad-gateway, reset-before,
+            reset-in-headers, reset-after-headers, half-closed, cut-off, wrong-count, slow-drip,
+            garbage, gzip-bomb.
+        seed: Makes latency and faults; with the same one, the same befalls the same requests.
     """
     with interruptible() as interruption, interruption.scope:
         async with running(
@@ -57,9 +67,12 @@ async def emulator(
             port=port,
             buckets=buckets,
             db=db,
-            rate_limit=rate_limit,
-            latency_s=latency,
             page_size=page_size,
+            rate_limit=rate_limit,
+            rate_limit_headers=rate_limit_headers,
+            other_consumer=other_consumer,
+            capacity=capacity,
+            latency=latency,
             faults=faults,
             seed=seed,
         ) as server:
@@ -74,7 +87,7 @@ async def emulator(
 
 
 @asynccontextmanager
-async def running(*, rate_limit: str | None = None, **knobs: Any) -> "AsyncIterator[Emulator]":  # noqa: ANN401  as Emulator has them
+async def running(**knobs: Any) -> "AsyncIterator[Emulator]":  # noqa: ANN401  as Emulator has them
     """An emulator that runs; what it does not accept is a `ConfigError`.
 
     Raises:
@@ -83,11 +96,10 @@ async def running(*, rate_limit: str | None = None, **knobs: Any) -> "AsyncItera
         OSError: the address can't be listened on.
     """
     # Late: duckdb belongs to an extra.
-    from spot_billing_async.emulator import Emulator, RateLimit  # noqa: PLC0415  see above
+    from spot_billing_async.emulator import Emulator  # noqa: PLC0415  see above
 
     try:
-        limit = None if rate_limit is None else RateLimit.parse(rate_limit)
-        server = await Emulator(rate_limit=limit, **knobs).__aenter__()
+        server = await Emulator(**knobs).__aenter__()
     except ValueError as error:  # its FocusError and DatabaseError are ones
         raise ConfigError(str(error)) from error
     try:

@@ -10,9 +10,18 @@ except ImportError as error:
         "the emulator needs duckdb: pip install 'spot-billing-async[emulator]'"
     ) from error
 
+from spot_billing_async.emulator.chance import Fault, FaultPlan, Latency
 from spot_billing_async.emulator.focus import FocusError
 from spot_billing_async.emulator.rate_limit import RateLimit
 from spot_billing_async.emulator.server import Emulator
 from spot_billing_async.emulator.store import DatabaseError
 
-__all__ = ["DatabaseError", "Emulator", "FocusError", "RateLimit"]
+__all__ = [
+    "DatabaseError",
+    "Emulator",
+    "Fault",
+    "FaultPlan",
+    "FocusError",
+    "Latency",
+    "RateLimit",
+]

@@ -5,10 +5,12 @@ it was given: read again, it replaces what it brought before.
 """
 # ruff: noqa: S608 - SQL is put together from constants of this package; values are bound
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import date
 from decimal import Decimal
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -183,18 +185,15 @@ def accounts(cursor: Cursor, account_id: str | None) -> list[dict[str, Any]]:
     return [_known(zip(names, row, strict=True)) for row in rows]
 
 
-def costs(
-    cursor: Cursor, asked: CostFilter
-) -> tuple[list[tuple[Any, ...]], Callable[[tuple[Any, ...]], dict[str, Any]]]:
-    """Rows of cost analysis, ordered by day, group and currency; and what makes an item of a row.
+def costs(cursor: Cursor, asked: CostFilter, most: int = -1) -> list[tuple[Any, ...]]:
+    """Rows of cost analysis, ordered by day, group and currency; the first `most` of them, or all.
 
     A row stands for a day, a value of the dimension and a currency. Values that the bill leaves
     open, and accounts in no family, come under null.
     """
-    dimensions = _DIMENSIONS[asked.group_by]
     conditions, parameters = _conditions(asked)
-    names = "".join(f"{name}, " for name in dimensions)
-    rows: list[tuple[Any, ...]] = cursor.execute(
+    names = "".join(f"{name}, " for name in _DIMENSIONS[asked.group_by])
+    found = cursor.execute(
         f"""
         SELECT {names} day, currency, {_text("sum(cost)")}, {_PROVIDER}
         FROM charge {_MEMBERS if asked.group_by == "family" else ""}
@@ -203,9 +202,23 @@ def costs(
         ORDER BY day, {names} currency
         """,
         parameters,
-    ).fetchall()
+    )
+    rows: list[tuple[Any, ...]] = found.fetchall() if most < 0 else found.fetchmany(most)
+    return rows
+
+
+def cost_days(rows: Sequence[tuple[Any, ...]], asked: CostFilter) -> Sequence[tuple[Any, ...]]:
+    """Those of the rows, which are the same question's over all time, that are of its days."""
+    day = itemgetter(len(_DIMENSIONS[asked.group_by]))
+    start = 0 if asked.from_date is None else bisect_left(rows, asked.from_date, key=day)
+    end = len(rows) if asked.to_date is None else bisect_right(rows, asked.to_date, key=day)
+    return rows[start:end]
+
+
+def cost_item(asked: CostFilter) -> Callable[[tuple[Any, ...]], dict[str, Any]]:
+    """What makes an item of a row of cost analysis."""
     fixed = {} if asked.account_id is None else {"accountId": asked.account_id}
-    keys = tuple(_JSON_NAMES[name] for name in dimensions)
+    keys = tuple(_JSON_NAMES[name] for name in _DIMENSIONS[asked.group_by])
 
     def item(row: tuple[Any, ...]) -> dict[str, Any]:
         *group, day, currency, cost, cloud_provider = row
@@ -213,7 +226,7 @@ def costs(
         grouped = dict(zip(keys, group, strict=True))
         return fixed | grouped | known | {"date": day, "cost": Decimal(cost), "currency": currency}
 
-    return rows, item
+    return item
 
 
 def _conditions(asked: CostFilter) -> tuple[str, list[object]]:

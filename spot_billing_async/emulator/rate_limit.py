@@ -6,6 +6,7 @@ delays the reset. Assumed: that a refused request counts like any other, which w
 delay, and that a token stands for an organization.
 """
 
+import math
 import re
 from collections import deque
 from typing import NamedTuple
@@ -38,20 +39,45 @@ class Verdict(NamedTuple):
     reset_s: float
 
 
+class Bursts(NamedTuple):
+    """Another consumer of the same quota: `size` requests at once, one window apart.
+
+    `phase_s` says when, on the window's clock: at that time, and any number of windows from it.
+    """
+
+    size: int
+    phase_s: float
+
+
+_NO_OTHERS = Bursts(0, 0)
+
+
 class SlidingWindow:
     """Requests of the last seconds. Only the newest `requests` of them matter, and are kept."""
 
-    def __init__(self, limit: RateLimit) -> None:
+    def __init__(self, limit: RateLimit, others: Bursts = _NO_OTHERS) -> None:
         self._limit = limit
+        self._others = others
+        self._turn: int | None = None
         self._times: deque[float] = deque(maxlen=limit.requests)
 
     def admit(self, now: float) -> Verdict:
         """Count a request that comes at `now`, in seconds of a clock that never goes back."""
         times, limit = self._times, self._limit
+        self._let_others_in(now)
         while times and times[0] <= now - limit.window_s:
             times.popleft()
         allowed = len(times) < limit.requests
         times.append(now)
         remaining = limit.requests - len(times)
-        reset_s = 0.0 if remaining else times[0] + limit.window_s - now
+        # In this order the reset of a request that came just now is the whole window, to the digit.
+        reset_s = 0.0 if remaining else limit.window_s - (now - times[0])
         return Verdict(allowed, remaining, reset_s)
+
+    def _let_others_in(self, now: float) -> None:
+        """Count the newest burst, unless that is done: the one before it has left the window."""
+        size, phase_s = self._others
+        turn = math.floor((now - phase_s) / self._limit.window_s)
+        if turn != self._turn:
+            self._turn = turn
+            self._times.extend([min(now, phase_s + turn * self._limit.window_s)] * size)

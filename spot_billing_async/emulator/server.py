@@ -19,8 +19,9 @@ from aiohttp import web
 
 from spot_billing_async.emulator import ledger, sample
 from spot_billing_async.emulator.answers import Entry, Refused, refusal
+from spot_billing_async.emulator.chance import FaultPlan, Latency
 from spot_billing_async.emulator.conditions import Conditions
-from spot_billing_async.emulator.options import check_options
+from spot_billing_async.emulator.options import check_options, read_terms
 from spot_billing_async.emulator.rate_limit import RateLimit
 from spot_billing_async.emulator.routes import Api
 from spot_billing_async.emulator.store import Cursor, DatabaseError, Store
@@ -82,17 +83,27 @@ class Emulator:
         buckets: the folder whose folders setup calls link as buckets; None for no buckets.
         db: the DuckDB file that keeps ledger, accounts, setups and families, those of earlier runs
             too; None forgets them.
-        rate_limit: requests in a sliding window, by route and method; None for no limit.
-        latency_s: how long every request waits before it is answered.
         page_size: items a page, for all lists; None answers whole.
-        faults: the share of requests, 0 to 1, that meet a seeded fault.
-        seed: makes the faults; the same seed gives the same ones, request by request.
+        rate_limit: requests in a sliding window, by route and method, such as '100/60s'; None for
+            no limit.
+        rate_limit_headers: whether answers tell of the limit; False leaves clients with 429s only.
+        other_consumer: the share of each window, 0 to 1, that another consumer of the same
+            organization uses up, in one burst each window.
+        capacity: how many requests are worked on at once. More of them wait in order; those beyond
+            four times as many in all are refused with a 503. None for no end.
+        latency: how long the work on a request takes, such as '50ms±20ms', evenly spread; None for
+            no longer than it takes.
+        faults: what goes wrong with requests, as a share of all, 0 to 1: of all kinds as 0.05, or
+            of some as 'reset-before=0.02,gzip-bomb=0.01'. `Fault` lists the kinds.
+        seed: makes latency and faults, and when the other consumer comes. With the same seed the
+            same befalls a request, whatever others come in between; only requests with the same
+            method, path and query are told apart by their order.
 
     Attributes:
         token: the bearer token.
         requests: how many requests came so far, whatever became of them.
 
-    Constructing it raises ValueError: the token is empty, or a number is out of its range.
+    Constructing it raises ValueError: the token is empty, or an option is out of its range.
 
     Entering the block raises:
         FocusError: a file can't be read exactly and completely.
@@ -109,19 +120,24 @@ class Emulator:
         port: int = 0,
         buckets: Path | None = None,
         db: Path | None = None,
-        rate_limit: RateLimit | None = None,
-        latency_s: float = 0,
         page_size: int | None = None,
-        faults: float = 0,
+        rate_limit: RateLimit | str | None = None,
+        rate_limit_headers: bool = True,
+        other_consumer: float = 0,
+        capacity: int | None = None,
+        latency: Latency | str | None = None,
+        faults: FaultPlan | str | float = 0,
         seed: int = 0,
     ) -> None:
-        check_options(
-            token=token,
-            port=port,
+        check_options(token=token, port=port, page_size=page_size)
+        self._terms = read_terms(
             rate_limit=rate_limit,
-            latency_s=latency_s,
-            page_size=page_size,
+            rate_limit_headers=rate_limit_headers,
+            other_consumer=other_consumer,
+            capacity=capacity,
+            latency=latency,
             faults=faults,
+            seed=seed,
         )
         self.token = secrets.token_urlsafe(24) if token is None else token
         self.requests = 0
@@ -130,13 +146,6 @@ class Emulator:
         self._buckets = buckets
         self._db = db
         self._page_size = page_size
-        self._conditions = Conditions(
-            rate_limit=rate_limit,
-            latency_s=latency_s,
-            faults=faults,
-            seed=seed,
-            caller=self._caller,
-        )
         self._base_url: str | None = None
         self._store: Store | None = None
         self._exit = AsyncExitStack()
@@ -185,7 +194,11 @@ class Emulator:
         store = await anyio.to_thread.run_sync(Store, self._db)
         opened.push_async_callback(anyio.to_thread.run_sync, store.close)
         await store.write(self._load)
-        runner = web.AppRunner(self._application(store), shutdown_timeout=_GRACE_S)
+        runner = web.AppRunner(
+            self._application(store),
+            shutdown_timeout=_GRACE_S,
+            handler_cancellation=True,  # who has left waits for nothing
+        )
         await runner.setup()
         opened.push_async_callback(runner.cleanup)
         server = cast("web.Server", runner.server)  # there is one after setup
@@ -206,18 +219,22 @@ class Emulator:
             sample.load(cursor)
 
     def _application(self, store: Store) -> web.Application:
+        conditions = Conditions(self._terms, self._caller)
         application = web.Application(
-            middlewares=[self._through_conditions, _in_envelope, self._authenticated]
+            middlewares=[
+                self._counted,
+                conditions.pass_through,
+                _in_envelope,
+                self._authenticated,
+            ]
         )
         Api(store, self._buckets, self._page_size).add_routes(application.router)
         return application
 
     @web.middleware
-    async def _through_conditions(
-        self, request: web.Request, handler: Handler
-    ) -> web.StreamResponse:
+    async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self.requests += 1
-        return await self._conditions.pass_through(request, handler)
+        return await handler(request)
 
     @web.middleware
     async def _authenticated(self, request: web.Request, handler: Handler) -> web.StreamResponse:

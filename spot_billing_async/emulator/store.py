@@ -6,13 +6,15 @@ was acknowledged survives a kill -9.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import duckdb
+
+from spot_billing_async.emulator.memory import Known, Memory
 
 T = TypeVar("T")
 
@@ -77,12 +79,35 @@ class Store:
         except duckdb.Error as error:
             raise DatabaseError(f"{db}: {error}") from error
         self._busy: set[Cursor] = set()
+        self._memory = Memory()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="emulator-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="emulator-write")
 
     async def read(self, work: Callable[[Cursor], T]) -> T:
         """Run `work` on a reading thread; it sees only what was committed."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._query, work)
+
+    async def read_once(
+        self, question: Hashable, work: Callable[[Cursor], Sequence[Any] | None]
+    ) -> Sequence[Any] | None:
+        """As `read`, but a question is worked on once, until something is written.
+
+        Its result is shared: nobody may change it.
+        """
+        known = self._memory.recall(question)
+        if known is not None:
+            return known.rows
+
+        def remembered(cursor: Cursor) -> Sequence[Any] | None:
+            # Another that asked the same at the same time may have been first.
+            known = self._memory.recall(question)
+            if known is None:
+                epoch = self._memory.epoch  # from before the reading begins
+                known = Known(epoch, work(cursor))
+                self._memory.keep(question, known)
+            return known.rows
+
+        return await self.read(remembered)
 
     async def write(self, work: Callable[[Cursor], T]) -> T:
         """Run `work` alone in a transaction, which is on disk when this returns.
@@ -113,7 +138,8 @@ class Store:
             except BaseException:
                 cursor.rollback()
                 raise
-            cursor.commit()
+            with self._memory.changing():
+                cursor.commit()
             return result
 
     @contextmanager

@@ -92,5 +92,5 @@ def call(
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
     """The emulator in process, slow enough that a pull can be met on its way."""
-    async with Emulator(token=TOKEN, latency_s=0.02) as server:
+    async with Emulator(token=TOKEN, latency="20ms") as server:
         yield server

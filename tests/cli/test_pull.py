@@ -208,7 +208,7 @@ async def test_a_server_that_goes_away_fails_the_rest(
     """Half way the server stops: code 3, and file and report agree on what came."""
     words = (*TWO_YEARS, "--window", "quarter", "--out", "x.jsonl", "--report", "r.json")
     async with (
-        Emulator(token="t", latency_s=0.02) as server,
+        Emulator(token="t", latency="20ms") as server,
         pulling(server, environment, tmp_path, *words) as process,
     ):
         await server.__aexit__(None, None, None)
@@ -261,7 +261,7 @@ async def test_a_signal_before_the_run_leaves_everything_as_it_was(
 ) -> None:
     """Interrupted while the accounts are listed, the earlier file stays and no report is made."""
     (tmp_path / "x.csv").write_text("earlier")
-    async with Emulator(token="t", latency_s=3600) as server:
+    async with Emulator(token="t", latency="3600s") as server:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "spot_billing_async.cli", "costs", "pull", "--all-accounts"),
             *(*JANUARY, "--out", "x.csv", "--report", "r.json"),

@@ -1,18 +1,16 @@
 """The conditions a real server works under: rate limit, pages, latency, faults."""
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from spot_billing_async.emulator import RateLimit
-from spot_billing_async.emulator.rate_limit import SlidingWindow, Verdict
+from spot_billing_async.emulator.rate_limit import Bursts, SlidingWindow, Verdict
 
 Serve = Callable[..., AbstractAsyncContextManager[Any]]
 Bill = Callable[..., Path]
@@ -53,6 +51,47 @@ def test_a_retry_before_the_reset_delays_the_reset() -> None:
     assert window.admit(2) == Verdict(allowed=False, remaining=0, reset_s=59)
     assert window.admit(60.5) == Verdict(allowed=False, remaining=0, reset_s=1.5)
     assert window.admit(62).allowed
+
+
+def test_another_consumer_takes_its_share_of_every_window() -> None:
+    """Its bursts come on time, one of them before the first request, and count like any request."""
+    window = SlidingWindow(RateLimit(4, 60), Bursts(2, 50))
+    assert window.admit(0) == Verdict(allowed=True, remaining=1, reset_s=0)
+    assert window.admit(49) == Verdict(allowed=True, remaining=0, reset_s=1)
+    # The burst of 50 s has come, and fills the window though the one of -10 s has left it.
+    assert window.admit(51) == Verdict(allowed=False, remaining=0, reset_s=58)
+    assert window.admit(109.5) == Verdict(allowed=True, remaining=0, reset_s=0.5)
+    # The burst of 110 s counts, though there was room for one of it only.
+    assert window.admit(110) == Verdict(allowed=False, remaining=0, reset_s=59.5)
+
+
+def test_a_window_that_nobody_asked_for_long() -> None:
+    """Only the last burst matters, however many were due."""
+    window = SlidingWindow(RateLimit(4, 60), Bursts(3, 50))
+    window.admit(0)
+    assert window.admit(60e9) == Verdict(allowed=True, remaining=0, reset_s=50)
+
+
+def test_the_reset_is_never_more_than_the_window() -> None:
+    """Not even by the last digit, which would be a second more in the header."""
+    window = SlidingWindow(RateLimit(1, 60))
+    assert window.admit(12345.678).reset_s == 60
+
+
+async def test_a_rate_limit_without_headers(serve: Serve) -> None:
+    """Then it shows in 429s only."""
+    async with serve(rate_limit="1/60s", rate_limit_headers=False) as call:
+        answers = [await call("GET", FAMILY) for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 429]
+    assert not [name for answer in answers for name in answer.headers if "RateLimit" in name]
+
+
+async def test_another_consumer_on_the_server(serve: Serve) -> None:
+    """Its share is gone before the first request, on every route by itself."""
+    async with serve(rate_limit="10/3600s", other_consumer=0.3) as call:
+        for path in (FAMILY, "/billingEngine/account"):
+            answer = await call("GET", path)
+            assert answer.headers["X-RateLimit-Remaining"] == "6"
 
 
 async def test_the_rate_limit_is_told_by_headers(serve: Serve) -> None:
@@ -123,45 +162,10 @@ async def test_a_key_that_no_page_gave(serve: Serve, key: str) -> None:
 
 async def test_latency(serve: Serve, bill: Bill) -> None:
     """Every request waits that long."""
-    async with serve(focus=[bill({})], latency_s=0.05) as call:
+    async with serve(focus=[bill({})], latency="50ms") as call:
         started = time.monotonic()
         await call.costs()
         assert time.monotonic() - started >= 0.05
-
-
-async def outcomes(serve: Serve, seed: int) -> list[str]:
-    """What became of 60 equal requests, each on a connection of its own."""
-    found = []
-    async with serve(faults=0.5, seed=seed) as call:
-        headers = {"Authorization": f"Bearer {call.server.token}", "Connection": "close"}
-        for _ in range(60):
-            try:
-                async with call.session.get(
-                    f"{call.server.base_url}{FAMILY}", headers=headers
-                ) as answer:
-                    await answer.read()
-                    found.append(f"{answer.status} {answer.content_type}")
-            except aiohttp.ClientPayloadError:
-                found.append("cut off")
-            except aiohttp.ClientConnectionError:
-                found.append("reset")
-        assert call.server.requests >= 60
-    return found
-
-
-async def test_faults_come_by_their_seed(serve: Serve) -> None:
-    """About the share that was asked for, of every kind; the same seed gives the same faults."""
-    first, again, other = [await outcomes(serve, seed) for seed in (1, 1, 2)]
-    assert first == again != other
-    counts = Counter(first)
-    assert counts.keys() == {
-        "200 application/json",
-        "500 application/json",
-        "502 text/html",
-        "cut off",
-        "reset",
-    }
-    assert 20 <= counts["200 application/json"] <= 45
 
 
 async def test_money_is_a_json_number_with_every_digit(serve: Serve, bill: Bill) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from spot_billing_async.emulator import DatabaseError, Emulator, RateLimit, sample
+from spot_billing_async.emulator import DatabaseError, Emulator, Latency, RateLimit, sample
 
 Serve = Callable[..., AbstractAsyncContextManager[Any]]
 Bill = Callable[..., Path]
@@ -27,7 +27,7 @@ async def test_leaving_the_block_stops_at_once() -> None:
     """Idle connections are closed, a request under way is dropped, and nothing is left running."""
     before = asyncio.all_tasks()
     async with aiohttp.ClientSession() as session:
-        async with Emulator(token="t", latency_s=60) as slow, Emulator(token="t") as server:
+        async with Emulator(token="t", latency="60s") as slow, Emulator(token="t") as server:
             headers = {"Authorization": "Bearer t"}
             async with session.get(server.base_url, headers=headers) as answer:
                 assert answer.status == 404
@@ -92,15 +92,24 @@ async def test_a_port_that_is_taken(bill: Bill) -> None:
         {"page_size": "3"},
         {"faults": 2},
         {"faults": "x"},
-        {"latency_s": -1},
-        {"rate_limit": "100/60s"},
+        {"faults": {}},
+        {"faults": "reset=0.1"},
+        {"faults": "garbage=0.6,cut-off=0.6"},
+        {"latency": "-1s"},
+        {"latency": 0.05},
+        {"latency": Latency(0.01, 0.02)},
+        {"capacity": 0},
+        {"other_consumer": 1.5},
+        {"seed": "x"},
+        {"rate_limit_headers": "no"},
+        {"rate_limit": "100 a minute"},
         {"rate_limit": RateLimit(0, 60)},
         {"rate_limit": RateLimit(1, 0)},
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
     """They are refused where they are given, by name."""
-    with pytest.raises(ValueError, match=f"{next(iter(options))} is not usable; allowed: "):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} is not usable[;:] "):
         Emulator(**options)
 
 
