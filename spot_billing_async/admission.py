@@ -159,7 +159,8 @@ class Admission:
         waiting = deque(self._lines.items())
         while waiting:
             gate, line = waiting.popleft()
-            while line and line[0].admitted.done():  # cancelled: it is about to notice
+            # Cancelled or out of time: it is about to notice, and nothing is to be sent for it.
+            while line and (line[0].admitted.done() or line[0].ends_at_s <= self._clock()):
                 line.popleft()
             if not line:
                 self._forget(gate)
