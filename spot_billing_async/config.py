@@ -79,8 +79,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
             Where the server does not tell its quota, fewer are sent if more would only queue there.
         deadline_s: seconds for one call, from being called to the last byte of its last page:
             queueing, connecting, retries and waits between them included.
-        max_response_bytes: size of one answer's body, before and after decompression, that is still
-            read; a larger one is an error, never a part of it.
+        max_response_bytes: size of one answer's body after decompression that is still read; a
+            larger one is an error, never a part of it.
         allow_insecure: permit plain http to hosts other than loopback. The token then crosses the
             network in the clear.
         path_overrides: other paths by the contract's operationId, with the same parameters, such as

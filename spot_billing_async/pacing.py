@@ -138,8 +138,7 @@ class Gate:
         windows, place = divmod(int(short) - 1, self._limit)
         leaves_s = now_s
         if place < len(self._mirror):
-            ticket = self._mirror[place]
-            leaves_s = (ticket.counted_s or ticket.sent_s) + self.window_s
+            leaves_s = self._leaves_s(place)
         return max(closed_s, leaves_s - now_s + windows * self.window_s)
 
     def start(self, now_s: float) -> Ticket:
@@ -255,10 +254,14 @@ class Gate:
         if self._longest_s is not None and self._limit is not None:
             place = len(self._mirror) + self._others - self._limit
             if 0 <= place < len(self._mirror):
-                ticket = self._mirror[place]
-                expected_s = (ticket.counted_s or ticket.sent_s) + self.window_s
+                expected_s = self._leaves_s(place)
         opens_s = min(max(expected_s, earliest_s), latest_s)
         self._closed_until_s = max(self._closed_until_s, opens_s)
+
+    def _leaves_s(self, place: int) -> float:
+        """When a place in the mirror is free again, at the earliest while it is under way."""
+        ticket = self._mirror[place]
+        return (ticket.counted_s or ticket.sent_s) + self.window_s
 
     def _bound_window(self, ends_s: float, before: int, count: int) -> None:
         """The window is shorter than from the oldest of some requests to `ends_s`.

@@ -27,8 +27,7 @@ def retry_after_s(headers: Mapping[str, str], *, limited: bool) -> float | None:
 
     Retry-After comes from proxies, as seconds or as a date, which is held against the answer's own
     Date so that this machine's clock does not matter. `X-RateLimit-Reset` counts seconds by the
-    vendor's documentation and comes with every answer, so it is a wait only of a limited one; over
-    an hour, with a window of 60 s, it is no wait but something else, such as an epoch.
+    vendor's documentation and comes with every answer, so it is a wait only of a limited one.
     """
     asked = headers.get("Retry-After")
     if asked is not None:
@@ -37,8 +36,7 @@ def retry_after_s(headers: Mapping[str, str], *, limited: bool) -> float | None:
             wait_s = _seconds_between(headers.get("Date"), asked)
         if wait_s is not None:
             return wait_s
-    reset_s = _seconds(headers.get("X-RateLimit-Reset")) if limited else None
-    return reset_s if reset_s is not None and reset_s <= _LONGEST_RESET_S else None
+    return _reset_s(headers) if limited else None
 
 
 def read_quota(headers: Mapping[str, str]) -> Quota:
@@ -47,12 +45,17 @@ def read_quota(headers: Mapping[str, str]) -> Quota:
     if remaining is None:
         return Quota()
     limit = _seconds(headers.get("X-RateLimit-Limit"))
-    reset_s = _seconds(headers.get("X-RateLimit-Reset"))
     return Quota(
         int(limit) if limit is not None and limit >= 1 else None,
         int(remaining),
-        reset_s if reset_s is not None and reset_s <= _LONGEST_RESET_S else None,
+        _reset_s(headers),
     )
+
+
+def _reset_s(headers: Mapping[str, str]) -> float | None:
+    """Over an hour, with a window of 60 s, it is no wait but something else, such as an epoch."""
+    reset_s = _seconds(headers.get("X-RateLimit-Reset"))
+    return reset_s if reset_s is not None and reset_s <= _LONGEST_RESET_S else None
 
 
 def _seconds(text: str | None) -> float | None:

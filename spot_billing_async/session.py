@@ -272,9 +272,7 @@ class SessionManager:
             SpotBillingError: what the last request met.
         """
         operation = request.operation
-        gate = self._gates.setdefault(
-            operation.operation_id, Gate(self.config.retry.backoff_base_s)
-        )
+        gate = self._gate_of(operation.operation_id)
         self._connections.budget.ask()
         tries, refused = 0, False
         while True:
@@ -307,6 +305,12 @@ class SessionManager:
                 await asyncio.sleep(decision.after_s)
                 record.lap("backoff_s")
             record.tally.retries += 1
+
+    def _gate_of(self, operation_id: str) -> Gate:
+        gate = self._gates.get(operation_id)
+        if gate is None:
+            gate = self._gates[operation_id] = Gate(self.config.retry.backoff_base_s)
+        return gate
 
     async def _admit(
         self, gate: Gate, request: Request, deadline: Deadline, record: CallRecord, *, refused: bool

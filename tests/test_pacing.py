@@ -16,6 +16,15 @@ def told(limit: int, remaining: int, reset_s: float = 0.0) -> Quota:
     return Quota(limit, remaining, reset_s)
 
 
+def starts(gate: Gate, now_s: float) -> int:
+    """How many requests the gate lets through at once."""
+    started = 0
+    while gate.wait_s(now_s) == 0:
+        gate.start(now_s)
+        started += 1
+    return started
+
+
 def test_a_new_gate_lets_a_handful_through() -> None:
     """Until the first answer nothing is known: more wait for it, without a timer."""
     gate = Gate()
@@ -30,11 +39,7 @@ def test_what_remains_is_what_may_start() -> None:
     """The limit, less the own requests and those of others."""
     gate = Gate()
     gate.answered(gate.start(0.0), 0.1, told(10, 5))
-    started = 0
-    while gate.wait_s(0.1) == 0:
-        gate.start(0.1)
-        started += 1
-    assert started == 5
+    assert starts(gate, 0.1) == 5
 
 
 def test_a_refusal_closes_the_gate_until_the_reset() -> None:
@@ -80,11 +85,7 @@ def test_the_freshest_word_counts() -> None:
     first, second = gate.start(0.0), gate.start(0.0)
     gate.answered(second, 0.1, told(10, 2))
     gate.answered(first, 0.2, told(10, 9))
-    started = 0
-    while gate.wait_s(0.2) == 0:
-        gate.start(0.2)
-        started += 1
-    assert started == 2
+    assert starts(gate, 0.2) == 2
 
 
 def test_a_request_that_was_never_sent_takes_no_place() -> None:

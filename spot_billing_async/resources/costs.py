@@ -116,7 +116,8 @@ class CostsResource:
             is sent does not count in that. One failure does not stop the others.
 
         Raises:
-            ConfigError: the plan is none, or the item type cannot be decoded.
+            ConfigError: the plan is none, the deadline is no number of seconds above 0, or the item
+                type cannot be decoded.
         """
         if not isinstance(plan, CostPlan):
             raise ConfigError(f"plan: {plan!r} is not allowed; allowed: what CostPlan.build makes")
