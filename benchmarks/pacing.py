@@ -7,41 +7,15 @@ becomes free: (N / L - 1) windows for N requests at a limit of L.
 
 import asyncio
 import statistics
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date, timedelta
-from pathlib import Path
 
+from benchmarks.opponent import TOKEN, opponent
 from spot_billing_async import ClientConfig, CostPlan, SpotBillingClient
 
 WINDOW_S = 2.0
 WINDOWS = 10
 LIMITS = (20, 100, 500)
 ROUNDS = 3
-
-_BILL = """BilledCost,BillingAccountId,BillingCurrency,ChargePeriodStart,ProviderName,ServiceName
-0.1,a1,USD,2024-01-01T00:00:00Z,AWS,S3
-"""
-
-
-@contextmanager
-def emulator(*options: str) -> Iterator[str]:
-    """An emulator of a tiny bill in a process of its own; yields its base URL."""
-    with tempfile.TemporaryDirectory() as folder:
-        bill = Path(folder) / "bill.csv"
-        bill.write_text(_BILL)
-        command = [sys.executable, "-m", "spot_billing_async.cli", "emulator", "--port", "0"]
-        command += ["--token", "benchmark", "--focus", str(bill), *options]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  this checkout's own code
-            assert process.stdout is not None
-            words = process.stdout.readline().split()
-            try:
-                yield next(word.rstrip(";") for word in words if word.startswith("http"))
-            finally:
-                process.terminate()
 
 
 async def pull(base_url: str, slices: int) -> tuple[float, float]:
@@ -50,7 +24,7 @@ async def pull(base_url: str, slices: int) -> tuple[float, float]:
     plan = CostPlan.build(["a1"], first, first + timedelta(days=slices - 1), window="day")
     config = ClientConfig(max_concurrency=64)
     async with (
-        SpotBillingClient("benchmark", base_url=base_url, config=config) as client,
+        SpotBillingClient(TOKEN, base_url=base_url, config=config) as client,
         client.costs.pull(plan) as run,
     ):
         async for _ in run:
@@ -69,7 +43,7 @@ def main() -> None:
         ideal_s = (WINDOWS - 1) * WINDOW_S
         shares, refusals = [], []
         for _ in range(ROUNDS):
-            with emulator("--rate-limit", f"{limit}/{WINDOW_S:g}s") as base_url:
+            with opponent("--rate-limit", f"{limit}/{WINDOW_S:g}s") as base_url:
                 took_s, refused = asyncio.run(pull(base_url, WINDOWS * limit))
             shares.append(took_s / ideal_s)
             refusals.append(refused)
