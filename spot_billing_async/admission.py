@@ -13,7 +13,8 @@ from math import inf
 
 from spot_billing_async.concurrency import ConcurrencyLimit
 from spot_billing_async.errors import ConfigError, DeadlineExceededError, SpotBillingError
-from spot_billing_async.pacing import Gate, Ticket
+from spot_billing_async.mirror import Ticket
+from spot_billing_async.pacing import Gate
 from spot_billing_async.quota import Quota
 
 _SHORTEST_TIMER_S = 0.0005
@@ -112,12 +113,13 @@ class Admission:
 
         `elapsed_s` is None where the answer says that the server is overloaded.
         """
+        now_s = self._clock()
         self.limit.end()
         if elapsed_s is None:
-            self.limit.overloaded()
+            self.limit.overloaded(ticket.sent_s, now_s)
         else:
-            self.limit.answered(elapsed_s)
-        gate.answered(ticket, self._clock(), quota)
+            self.limit.answered(elapsed_s, ticket.sent_s, now_s)
+        gate.answered(ticket, now_s, quota)
         self._move_up()
 
     def refused(

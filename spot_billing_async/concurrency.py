@@ -4,27 +4,32 @@ The theory. A server works on N requests at once; beyond that they queue there, 
 and far beyond it refuses. N is not told. With k > N under way a request takes k/N times as long as
 with N: so the ratio of the shortest time to the present one says how much of what is under way is
 being worked on. The limit is set to that, times a gain above 1 so that the server never runs dry
-and more capacity is noticed: `limit * base / median * gain`. Below capacity the ratio is 1, and the
+and more capacity is noticed: `limit * base / mean * gain`. Below capacity the ratio is 1, and the
 limit grows by the gain each round; above, it settles where a request takes `gain` times the base.
 
-A round is as many answers as the limit. The first rounds grow fast, until requests take longer. The
-base is the shortest median of the last rounds, not the shortest time of all: queries differ in
-size, and a small one says nothing about the others. One round in eight runs at gain 1, so that the
-base is measured anew without a queue. A refusal for overload halves the limit, once a round.
+A round is as many answers to requests that were sent in it as the limit is high: what was sent
+before met another queue. The first rounds grow fast, until requests take longer; a round that shows
+no queue may be followed by one four times as large, as servers refuse only far beyond what they
+work on. The base is the shortest mean of the last rounds, not the shortest time of all: queries
+differ in size, and a small one says nothing about the others. One round in eight is a smaller one,
+so that the base is measured anew without a queue. A refusal for overload halves the limit.
 
-This is a gradient controller. Additive increase and multiplicative decrease would need refusals to
-find the limit.
+This is a gradient controller. Additive increase and multiplicative decrease, which
+`benchmarks.capacity` measures beside it, has to be refused to find the limit.
 """
 
 from collections import deque
-from statistics import median
+from math import inf
+from statistics import fmean, quantiles
 
 from spot_billing_async.pacing import FIRST_REQUESTS
 
-_FAST_GAIN = 2.5
+_FAST_GAIN = 4.0
 _GAIN = 1.5
+_DRAINING_GAIN = 0.8
 _ROUNDS = 8
-_QUEUES_BELOW = 0.67  # of the base's share in the time of a request; then growing fast is over
+_NO_QUEUE = 0.9  # of the base's share in the time of a request
+_NO_FLOOD = 0.75  # the same in the first round, whose base is but a guess
 
 
 class ConcurrencyLimit:
@@ -41,9 +46,10 @@ class ConcurrencyLimit:
         self._times_s: list[float] = []
         self._bases_s: deque[float] = deque(maxlen=_ROUNDS)
         self._round = 0
+        self._round_began_s = -inf
         self._grows_fast = True
         self._is_pressed = False
-        self._was_halved = False
+        self._halved_s = -inf
 
     def has_room(self, *, told: bool) -> bool:
         """Whether one more may start; where the server tells its quota, the latter steers."""
@@ -59,31 +65,46 @@ class ConcurrencyLimit:
         """A request is over, in whatever way."""
         self.under_way -= 1
 
-    def answered(self, elapsed_s: float) -> None:
-        """A request was answered after so many seconds, and not refused."""
+    def answered(self, elapsed_s: float, sent_s: float, now_s: float) -> None:
+        """A request that was sent at `sent_s` was answered, and not refused."""
+        if sent_s < self._round_began_s:
+            return
         self._times_s.append(elapsed_s)
         if len(self._times_s) >= self.limit:
-            self._end_round()
+            self._end_round(now_s)
 
-    def overloaded(self) -> None:
-        """A request was refused as too much."""
+    def overloaded(self, sent_s: float, now_s: float) -> None:
+        """A request that was sent at `sent_s` was refused as too much.
+
+        Refusals of what was sent before the first one was met are one and the same event.
+        """
         self._grows_fast = False
-        if not self._was_halved:
-            self._was_halved = True
+        if sent_s >= self._halved_s:
             self.limit = max(1, self.limit // 2)
+            self._halved_s = now_s
+            self._begin_round(now_s)
 
-    def _end_round(self) -> None:
-        typical_s = median(self._times_s)
-        # With a full house from the start, the first round's shortest is the best guess there is.
-        self._bases_s.append(typical_s if self._round else min(self._times_s))
+    def _end_round(self, now_s: float) -> None:
+        typical_s = fmean(self._times_s)
+        base_s, least_share = typical_s, _NO_QUEUE
+        if not self._bases_s and len(self._times_s) > 1:
+            # A server that the first round has flooded is known by whom it answered first.
+            first_s, least_share = quantiles(self._times_s, n=5)[0], _NO_FLOOD
+            base_s = first_s if first_s < _NO_FLOOD * typical_s else typical_s
+        self._bases_s.append(base_s)
         share = min(self._bases_s) / typical_s if typical_s > 0 else 1.0
-        self._grows_fast = self._grows_fast and share >= _QUEUES_BELOW
-        if self._is_pressed and not self._was_halved:
-            gain = _FAST_GAIN if self._grows_fast else _GAIN
-            if self._round % _ROUNDS == _ROUNDS - 1 and not self._grows_fast:
-                gain = 1.0
-            self.limit = max(1, min(self.most, round(self.limit * share * gain) + 1))
+        self._grows_fast = self._grows_fast and share >= least_share
+        if self._is_pressed:
+            self.limit = max(1, min(self.most, round(self.limit * share * self._gain()) + 1))
         self._round += 1
+        self._begin_round(now_s)
+
+    def _begin_round(self, now_s: float) -> None:
+        self._round_began_s = now_s
         self._times_s.clear()
         self._is_pressed = self.under_way >= self.limit
-        self._was_halved = False
+
+    def _gain(self) -> float:
+        if self._grows_fast:
+            return _FAST_GAIN
+        return _DRAINING_GAIN if self._round % _ROUNDS == _ROUNDS - 1 else _GAIN

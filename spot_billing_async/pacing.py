@@ -6,64 +6,47 @@ published. A request that comes too early is refused, and delays the reset. So t
 the very moment a place becomes free, and never before; each gate works that out for one credential,
 route and method.
 
-*The mirror.* A gate keeps the times of its own requests. The server counted each between being sent
-and being answered, so at `answered + W` at the latest its place is free again. The places taken are
-those of the mirror and those of other consumers; what is left of L is the room.
+*The mirror.* A gate keeps its own requests until their places are surely free again: the server
+counted each by the time of its answer, so that is at `answered + W`. The places taken are those of
+the mirror and those of other consumers; what is left of L is the room.
 
-*The word.* Answers carry limit, remaining and reset, as of the moment when their request was
-counted. They come out of order; the one whose request was sent last is the freshest, and counts.
-It tells how many places the others take: L - remaining - own requests sent until then. For two
-windows after others were seen their places are kept free, as who comes in bursts comes again; and
-after a pause one request goes ahead alone to ask, before the rest follows.
+*Others.* Each answer tells limit and remaining as of the moment when its request was counted. Of
+the places taken then, some were surely ours and some may have been, as requests that are under way
+at once are counted in any order. So an answer bounds the places of others from both sides, and what
+is thought of them is moved only as far as these bounds demand: one request alone tells it exactly,
+many at once at least not wrongly. As to what others have done since the last answer, half of the
+room is used at once, and the other half when an answer has told.
 
-*The window.* W is bounded from above by what the server says: of u places taken, the request before
+*The window.* What the server lets pass bounds W from above. Of u places taken, the request before
 the last u of ours is out of the window; and where nothing remains and the reset is r seconds away,
-the window is at most r and the age of the L-th last of ours long. Resets are whole seconds, rounded
-up, and so are windows: of all values below the bound the whole second is taken, unless a refusal
-has shown that it is too short. Until a bound is known, W is 60 s, as documented.
+the window is at most r and the age of the L-th last of ours long. A refusal bounds it from below.
 
 *Refusals.* One closes the gate for all until the reset. Then one request goes ahead alone; the rest
-follows when it is let through. Without headers the pauses double from one try to the next, and the
-first refusal tells L: as many as were let through until then. L grows again after quiet times.
+follows when it is let through. Where no reset is told the pauses double from one try to the next:
+in the end they are longer than the window, whatever that is, in which even a refused try may count.
 
-Until the first answer came, only a handful may be under way: nothing is known yet.
+*Without headers* the first refusal tells L: as many as were let through until then. To meet it with
+few requests under way, the number of those sent grows by a steady factor in time, from a handful at
+the start. After quiet times L is tried a little higher.
 """
 
-from collections import deque
-from math import floor, inf
+from math import floor, inf, log
 
 import msgspec
 
+from spot_billing_async.mirror import Mirror, Ticket
 from spot_billing_async.quota import Quota
 
-DOCUMENTED_WINDOW_S = 60.0
 LONGEST_WAIT_S = 3600.0
-FIRST_REQUESTS = 16
-"""Sent before anything is known of a server: two rounds of it fill most, and few refuse so few."""
+FIRST_REQUESTS = 10
+"""Sent before anything is known of a server: few are refused where even they are too many."""
 
-_MOST_KEPT = 20_000  # requests; of a server that never speaks of a quota no more need be known
-_CLOCK_SLACK = 1.01  # a bound this close below a whole second still means it
-_FRESH_SHARE = 0.1  # of a window; an older word may have been overtaken by others' requests
+_GROWTH = 5.0  # of what was sent to a server that tells nothing, ...
+_GROWTH_S = 0.05  # ... in so much time: 10, 50, 250 requests
+_FRESH_SHARE = 0.1  # of a window; others may have overtaken an older word
 _QUIET_WINDOWS = 10  # without a refusal; then a limit that was guessed is tried a little higher
-_GROWTH = 0.05
-
-
-class Ticket(msgspec.Struct, eq=False):
-    """A request that was let through, from then until its place at the server is free again.
-
-    Attributes:
-        number: counted from 1, in the order in which requests were let through.
-        sent_s: when it was let through; the server counted it then or later.
-        places: own places taken then, its own included.
-        passed: how many requests had been let pass by the server then, and so counted before it.
-        counted_s: when it was answered; the server counted it by then. None while it is under way.
-    """
-
-    number: int
-    sent_s: float
-    places: int
-    passed: int
-    counted_s: float | None = None
+_HIGHER = 0.05
+_MOST_DOUBLINGS = 20
 
 
 class Gate:
@@ -75,42 +58,29 @@ class Gate:
 
     def __init__(self, first_pause_s: float = 0.25) -> None:
         self._first_pause_s = first_pause_s
-        self._mirror: deque[Ticket] = deque(maxlen=_MOST_KEPT)
-        self._passed: list[Ticket] = []
-        self._forgotten = 0
-        self._last_number = 0
-        self._under_way = 0
-        self._heard = False
+        self._mirror = Mirror()
         self._limit: int | None = None
-        self._told = False
-        self._shortest_s = 0.0
-        self._longest_s: float | None = None
-        self._word_number = 0
-        self._word_s = -inf
-        self._remaining = 0
-        self._others = 0
-        self._awaits_reset = False
-        self._kept_free = 0
-        self._kept_until_s = -inf
+        self._is_told = False
+        self._others = _Others()
+        self._first_s = inf  # when the first request was sent
+        self._heard_s: float | None = None  # when the last answer came
+        self._sent_since = 0
+        self._word_room = 0  # what remains by the last answer, but for what was sent since
+        self._full_s = -inf  # when an answer said last that nothing remains, ...
+        self._reset_s = inf  # ... and the reset that it told
         self._closed_until_s = -inf
-        self._refusals = 0
-        self._refused_s = 0.0
-        self._refused_number = 0
-        self._grow_at_s = inf
+        self._refusals = _Refusals()
+        self._grows_s = inf  # when a guessed limit is tried higher
 
     @property
     def is_told(self) -> bool:
         """The server tells its quota in headers."""
-        return self._told
+        return self._is_told
 
     @property
     def window_s(self) -> float:
         """The length of the server's window, as far as it is known."""
-        longest_s = self._longest_s
-        if longest_s is None:
-            return DOCUMENTED_WINDOW_S
-        whole_s = floor(longest_s * _CLOCK_SLACK)
-        return float(whole_s) if whole_s > self._shortest_s else longest_s
+        return self._mirror.length.value_s
 
     def wait_s(self, now_s: float) -> float:
         """0.0 where a request may start now; else the seconds after which to look again.
@@ -121,55 +91,56 @@ class Gate:
             return self._closed_until_s - now_s
         if self._room(now_s) >= 1:
             return 0.0
-        changes = [self._word_s + self.window_s, self._kept_until_s]
-        if self._mirror and self._mirror[0].counted_s is not None:
-            changes.append(self._mirror[0].counted_s + self.window_s)
+        changes = [self._reset_s, (self._heard_s or inf) + self.window_s, self._mirror.next_free_s]
+        if self._heard_s is not None and self._limit is None:
+            changes.append(self._next_s)
         later = [change_s for change_s in changes if change_s > now_s]
         return min(later) - now_s if later else inf
 
     def due_s(self, now_s: float, ahead: int) -> float:
         """Seconds after which a request may start at the earliest, with so many ahead of it."""
         closed_s = max(0.0, self._closed_until_s - now_s)
-        if self._limit is None or not self._is_mirrored or self._refusals:
+        mirror, limit = self._mirror, self._limit
+        if limit is None or self._refusals.count or not mirror.length.is_known:
             return closed_s
-        short = ahead + 1 - self._room(now_s)
+        short = ahead + 1 - (limit - mirror.places(now_s))
         if short <= 0:
             return closed_s
-        windows, place = divmod(int(short) - 1, self._limit)
-        leaves_s = now_s
-        if place < len(self._mirror):
-            leaves_s = self._leaves_s(place)
-        return max(closed_s, leaves_s - now_s + windows * self.window_s)
+        windows, place = divmod(short - 1, limit)
+        free_s = max(now_s, mirror.frees_s(place)) + windows * self.window_s
+        return max(closed_s, free_s - now_s)
 
     def start(self, now_s: float) -> Ticket:
         """Let a request through; only where `wait_s` is 0."""
-        self._last_number += 1
-        self._under_way += 1
-        passed = self._forgotten + len(self._passed)
-        ticket = Ticket(self._last_number, now_s, len(self._mirror) + 1, passed)
-        self._mirror.append(ticket)
-        return ticket
+        self._sent_since += 1
+        self._word_room -= 1
+        self._first_s = min(self._first_s, now_s)
+        return self._mirror.start(now_s)
 
     def dropped(self, ticket: Ticket, now_s: float, *, sent: bool) -> None:
         """No answer came. The server may have counted it, if it was sent at all."""
-        self._under_way -= 1
-        ticket.counted_s = now_s if sent else -inf
+        if sent:
+            self._mirror.count(ticket, now_s)
+        else:
+            self._mirror.take_back(ticket)
 
     def answered(self, ticket: Ticket, now_s: float, quota: Quota) -> None:
         """An answer came that is no refusal."""
-        self._under_way -= 1
-        self._heard = True
-        self._refusals = 0
-        ticket.counted_s = now_s
-        self._passed.append(ticket)
-        if len(self._passed) > 2 * _MOST_KEPT:
-            del self._passed[:_MOST_KEPT]
-            self._forgotten += _MOST_KEPT
-        if ticket.number > self._word_number:
-            self._take(ticket, now_s, quota)
-        if not self._told and now_s >= self._grow_at_s and self._limit is not None:
-            self._limit += max(1, int(self._limit * _GROWTH))
-            self._grow_at_s = now_s + self.window_s
+        mirror, refusals = self._mirror, self._refusals
+        mirror.count(ticket, now_s)
+        mirror.let_pass(ticket)
+        self._heard_s, self._sent_since = now_s, 0
+        if quota.remaining is not None and (quota.limit or self._is_told):
+            self._is_told = True
+            self._limit = quota.limit or self._limit
+        if self._limit is None:
+            return
+        if not self._is_told:
+            self._guess_more(ticket, now_s, self._limit)
+        elif quota.remaining is not None:
+            self._take(ticket, now_s, self._limit, quota)
+        if ticket.number > refusals.last_number:
+            refusals.count = 0
 
     def refused(
         self, ticket: Ticket, now_s: float, quota: Quota, retry_after_s: float | None
@@ -179,143 +150,155 @@ class Gate:
         Of several refusals the latest reset counts. After an hour at most the gate opens to ask
         again: a client may outlive a proxy's word.
         """
-        self._under_way -= 1
-        self._heard = True
-        ticket.counted_s = now_s
+        refusals = self._refusals
+        self._mirror.count(ticket, now_s)
+        self._heard_s = now_s
         if quota.limit is not None:
-            self._told, self._limit = True, quota.limit
+            self._is_told, self._limit = True, quota.limit
         # Refusals of what was sent before the first one was met are one and the same event.
-        if ticket.number > self._refused_number:
-            self._learn_from_refusal(ticket, now_s)
+        if ticket.number > refusals.last_number:
+            refusals.last_number = self._mirror.last_number
+            refusals.count += 1
+            if refusals.count == 1:
+                refusals.first_s = now_s
+            if not self._is_told:
+                self._guess_less(now_s)
+            self._bound_from_below(ticket)
         pause_s = retry_after_s if retry_after_s is not None else quota.reset_s
         if pause_s:
             until_s = now_s + min(pause_s, LONGEST_WAIT_S)
         else:
-            pause_s = self._first_pause_s * 2.0 ** min(self._refusals - 1, 20)
-            until_s = min(self._refused_s + pause_s, now_s + DOCUMENTED_WINDOW_S)
+            pause_s = self._first_pause_s * 2.0 ** min(refusals.count - 1, _MOST_DOUBLINGS)
+            until_s = min(refusals.first_s + pause_s, now_s + LONGEST_WAIT_S)
         self._closed_until_s = max(self._closed_until_s, until_s)
 
-    def _learn_from_refusal(self, ticket: Ticket, now_s: float) -> None:
-        self._refused_number = self._last_number
-        self._refusals += 1
-        if self._refusals == 1:
-            self._refused_s = now_s
-        if not self._told:
-            self._prune(now_s)
-            if self._refusals == 1:
-                oldest_s = self._mirror[0].sent_s if self._mirror else now_s
-                met = sum(1 for passed in self._passed if passed.sent_s >= oldest_s)
-                self._limit = max(1, met if self._limit is None else min(met, self._limit))
-            self._grow_at_s = now_s + _QUIET_WINDOWS * self.window_s
-        if self._limit is not None and len(self._passed) >= self._limit:
-            counted_s = self._passed[-self._limit].counted_s or 0.0
-            shortest_s = ticket.sent_s - counted_s
-            if self._longest_s is None or shortest_s < self._longest_s:
-                self._shortest_s = max(self._shortest_s, shortest_s)
-
-    def _take(self, ticket: Ticket, now_s: float, quota: Quota) -> None:
-        """Take the word of the answer to the request that was sent last."""
-        self._word_number, self._word_s = ticket.number, now_s
-        if quota.remaining is not None and (quota.limit or self._told):
-            self._told = True
-            self._limit = quota.limit or self._limit
-        limit = self._limit
-        if limit is None:
-            return
-        remaining = min(quota.remaining, limit) if quota.remaining is not None else None
-        used = limit - remaining if remaining is not None else limit
-        # Of those that were surely counted before, the last `used` and one more are one too many.
-        before = ticket.passed - self._forgotten
-        self._bound_window(now_s, before, used + 1)
-        if remaining is None:
-            return
-        if remaining == 0 and quota.reset_s:
-            slack_s = now_s - ticket.sent_s
-            self._bound_window(now_s + quota.reset_s + slack_s, len(self._passed), limit)
-        self._remaining = remaining
-        self._others = max(0, limit - remaining - ticket.places)
-        self._awaits_reset = remaining == 0 and bool(quota.reset_s)
-        if ticket.number == self._last_number:
-            self._keep_free(now_s)
-        if self._awaits_reset:
-            self._close_until_reset(now_s, quota.reset_s or 0.0)
-
-    def _keep_free(self, now_s: float) -> None:
-        """Nothing was sent after this word's request, so it is exact: remember the others."""
-        if self._others >= self._kept_free or now_s >= self._kept_until_s:
-            self._kept_free = self._others
-            self._kept_until_s = now_s + 2 * self.window_s if self._others else -inf
-
-    def _close_until_reset(self, now_s: float, reset_s: float) -> None:
-        """Whole seconds are rounded up: within the last of them the mirror knows better."""
-        latest_s = now_s + reset_s
-        earliest_s = latest_s - 1.0 if reset_s == floor(reset_s) else latest_s
-        expected_s = latest_s
-        if self._longest_s is not None and self._limit is not None:
-            place = len(self._mirror) + self._others - self._limit
-            if 0 <= place < len(self._mirror):
-                expected_s = self._leaves_s(place)
-        opens_s = min(max(expected_s, earliest_s), latest_s)
-        self._closed_until_s = max(self._closed_until_s, opens_s)
-
-    def _leaves_s(self, place: int) -> float:
-        """When a place in the mirror is free again, at the earliest while it is under way."""
-        ticket = self._mirror[place]
-        return (ticket.counted_s or ticket.sent_s) + self.window_s
-
-    def _bound_window(self, ends_s: float, before: int, count: int) -> None:
-        """The window is shorter than from the oldest of some requests to `ends_s`.
-
-        They are the last `count` of the first `before` that passed. Answers overtake each other, so
-        the oldest need not be the first; all are looked at only where that may tell something new.
-        """
-        first = before - count
-        longest_s = self._longest_s
-        if first < 0 or (
-            longest_s is not None and ends_s - self._passed[first].sent_s >= longest_s
-        ):
-            return
-        bound_s = ends_s - min(ticket.sent_s for ticket in self._passed[first:before])
-        if longest_s is None or bound_s < longest_s:
-            self._longest_s = bound_s
-            if self._shortest_s >= bound_s:
-                self._shortest_s = 0.0  # it took other consumers' requests for ours
+    def _room(self, now_s: float) -> int:
+        """How many requests may start now."""
+        mirror = self._mirror
+        if self._refusals.count:
+            return 1 - mirror.under_way
+        if self._heard_s is None:
+            return FIRST_REQUESTS - mirror.under_way
+        if self._limit is None:
+            return int(now_s >= self._next_s)
+        places = mirror.places(now_s)
+        room = self._limit - places - self._others.places
+        if not mirror.length.is_known:
+            room = max(room, self._word_room)  # what is ours in the window is then unknown
+        if mirror.under_way:
+            is_fresh = now_s - self._heard_s <= _FRESH_SHARE * self.window_s
+            return room if is_fresh or not self._is_told or self._sent_since < room else 0
+        if places and mirror.length.is_known:
+            return room
+        # By the server's word, or as all that was seen of others has left, one may go and ask.
+        asks_s = min(self._reset_s, self._heard_s + self.window_s)
+        return max(room, 1) if now_s >= asks_s else room
 
     @property
-    def _is_mirrored(self) -> bool:
-        """Limit and window are known well enough to count places."""
-        return self._told or self._longest_s is not None
+    def _next_s(self) -> float:
+        """When the next request may go to a server that tells nothing."""
+        more = (self._mirror.last_number + 1) / FIRST_REQUESTS
+        return self._first_s + _GROWTH_S * log(more, _GROWTH)
 
-    def _room(self, now_s: float) -> float:
-        """How many requests may start now."""
-        self._prune(now_s)
-        if self._refusals:
-            return 1 - self._under_way
-        if not self._heard:
-            return FIRST_REQUESTS - self._under_way
-        if self._limit is None or not self._is_mirrored:
-            return inf
-        window_s = self.window_s
-        others = self._others if now_s < self._word_s + window_s else 0
-        keeps_free = self._longest_s is not None and now_s < self._kept_until_s
-        if keeps_free:
-            others = max(others, min(self._kept_free, self._limit - 1))
-        room = self._limit - len(self._mirror) - others
-        if self._longest_s is None:  # when places become free is unknown: there is only the word
-            by_word = self._remaining - (self._last_number - self._word_number)
-            # Of requests under way some may not have been counted when the word was spoken.
-            room = min(by_word, room) if self._under_way else by_word
-        if self._awaits_reset and not self._under_way:
-            return max(room, 1)  # the reset has passed: by the server's word one may go
-        if keeps_free and now_s - self._word_s > _FRESH_SHARE * window_s:
-            return min(room, 1 - self._under_way)
-        return room
+    def _take(self, ticket: Ticket, now_s: float, limit: int, quota: Quota) -> None:
+        """Take the word of an answer on how many places were taken when it was counted."""
+        mirror, used = self._mirror, limit - min(quota.remaining or 0, limit)
+        if used == limit:
+            self._note_full(ticket, now_s, quota.reset_s)
+        before = mirror.places(now_s)
+        mirror.is_out_by(now_s, ticket.passed, used + 1)
+        if not mirror.length.is_known and ticket.sent_s <= self._full_s:
+            mirror.is_out_by(self._reset_s, mirror.passed, limit)
+        # Places that a shorter window shows not to be ours are those of others.
+        more = before - mirror.places(now_s)
+        surely_ours, maybe_ours = mirror.bounds(ticket, now_s)
+        least, most = max(0, used - maybe_ours), max(0, used - surely_ours)
+        if ticket.number > self._others.number:
+            self._word_room = limit - used - mirror.uncounted(ticket)
+        self._others.hold(ticket.number, least, most, more)
 
-    def _prune(self, now_s: float) -> None:
-        """Forget the requests whose places are free again."""
-        mirror, window_s = self._mirror, self.window_s
-        # The same sum as in `wait_s`: rounding must not tell the two apart.
-        while (
-            mirror and mirror[0].counted_s is not None and mirror[0].counted_s + window_s <= now_s
-        ):
-            mirror.popleft()
+    def _note_full(self, ticket: Ticket, now_s: float, reset_s: float | None) -> None:
+        """Nothing remains until the reset."""
+        self._full_s = now_s
+        self._reset_s = now_s + (reset_s or self._first_pause_s)
+        # Whole seconds are rounded up: within the last of them the mirror knows better.
+        sure_s = (reset_s or 0.0) - (reset_s == floor(reset_s or 0.0))
+        self._closed_until_s = max(self._closed_until_s, ticket.sent_s + sure_s)
+
+    def _bound_from_below(self, ticket: Ticket) -> None:
+        """Had the L-th last of ours left the window, this one had not been refused."""
+        length = self._mirror.length
+        last = self._mirror.last_passed(self._limit or 0)
+        if not last or last[0].counted_s is None:
+            return
+        bound_s = ticket.sent_s - last[0].counted_s
+        if bound_s >= length.longest_s and not self._is_told:
+            length.forget()  # it was others that left: learn it anew
+        length.at_least(bound_s)
+
+    def _guess_less(self, now_s: float) -> None:
+        """Without a word of it, the limit is what passed within the window before a refusal."""
+        if self._refusals.count == 1:
+            self._mirror.places(now_s)
+            met = self._mirror.passed_since(self._mirror.oldest_sent_s(now_s))
+            known = self._limit
+            self._limit = max(1, met if known is None else max(min(met, known), known // 2))
+        self._grows_s = now_s + _QUIET_WINDOWS * self.window_s
+
+    def _guess_more(self, ticket: Ticket, now_s: float, limit: int) -> None:
+        """Without a word of it, what passes shows how long the window is, and how much it holds."""
+        mirror, refusals = self._mirror, self._refusals
+        if refusals.count and ticket.number <= refusals.last_number:
+            self._limit = limit + 1  # it had passed before that refusal, and is known only now
+            return
+        oldest_s = mirror.oldest_sent_s(now_s)
+        if refusals.count and oldest_s <= refusals.first_s:
+            # The window was full of ours then, so the first of them has left it.
+            mirror.length.at_most(now_s - oldest_s)
+        # Of those that were counted before, not all that the window holds can still be in it.
+        mirror.is_out_by(now_s, ticket.passed, limit)
+        if now_s >= self._grows_s:
+            self._limit = limit + max(1, int(limit * _HIGHER))
+            self._grows_s = now_s + self.window_s
+
+
+class _Others(msgspec.Struct):
+    """Other consumers of the same quota.
+
+    Attributes:
+        thought: how many places they are thought to take; None before any word of it.
+        least: how many they took at least by the word of the request that was sent last, ...
+        number: ... which was this one.
+    """
+
+    thought: int | None = None
+    least: int = 0
+    number: int = 0
+
+    @property
+    def places(self) -> int:
+        """How many places they are thought to take."""
+        return self.thought or 0
+
+    def hold(self, number: int, least: int, most: int, more: int) -> None:
+        """Move what is thought between the bounds of an answer, `more` than before at first."""
+        if number >= self.number:
+            self.number, self.least = number, least
+        # The word of an earlier request may be that of an earlier time.
+        most = max(most, self.least)
+        thought = most if self.thought is None else self.thought + more
+        self.thought = max(least, min(thought, most))
+
+
+class _Refusals(msgspec.Struct):
+    """Refusals in a row.
+
+    Attributes:
+        count: how many, those of requests that were under way together being one.
+        first_s: when the first of them came.
+        last_number: of the request that was let through last when the last of them came.
+    """
+
+    count: int = 0
+    first_s: float = 0.0
+    last_number: int = 0

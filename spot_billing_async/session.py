@@ -29,7 +29,8 @@ from spot_billing_async.errors import (
     SpotBillingError,
     TransportError,
 )
-from spot_billing_async.pacing import Gate, Ticket
+from spot_billing_async.mirror import Ticket
+from spot_billing_async.pacing import Gate
 from spot_billing_async.quota import read_quota
 from spot_billing_async.retry import GiveUp, RetryBudget, decide, may_pass
 from spot_billing_async.telemetry import CallRecord, Hook, RequestEnded, tell

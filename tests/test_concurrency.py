@@ -6,56 +6,60 @@ from hypothesis import strategies as st
 
 from spot_billing_async.concurrency import ConcurrencyLimit
 from spot_billing_async.pacing import FIRST_REQUESTS
-
-
-def settle(capacity: int, most: int, rounds: int = 40) -> list[int]:
-    """The limits of rounds that a server of a capacity answers, each full from start to end."""
-    limit = ConcurrencyLimit(most)
-    met = []
-    for _ in range(rounds):
-        met.append(limit.limit)
-        for _ in range(limit.limit):
-            limit.start()
-        for place in range(limit.limit):
-            # The first round meets an empty server, later ones the queue of those before.
-            ahead = place + 1 if len(met) == 1 else met[-1]
-            limit.end()
-            limit.answered(0.05 * max(1.0, ahead / capacity))
-            limit.start()
-        for _ in range(limit.under_way):
-            limit.end()
-    return met
+from tests.virtual import Server, pull, run_virtually
 
 
 @pytest.mark.parametrize("capacity", [4, 32, 128])
-def test_the_limit_settles_above_the_capacity(capacity: int) -> None:
-    """So that the server never runs dry, and not so far that it would refuse."""
-    met = settle(capacity, 512)
-    assert min(met[8:]) >= 0.9 * capacity
-    assert max(met) <= max(4 * capacity, FIRST_REQUESTS)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_capacity_that_nobody_tells_is_used(capacity: int, seed: int) -> None:
+    """At least 0.9 of what the server can do, and next to nothing is refused."""
+    server = Server(places=capacity, seed=seed)
+    requests = 100 * capacity
+    took_s = run_virtually(pull(server, requests, workers=512))
+    assert requests / capacity * server.service_s >= 0.9 * took_s
+    assert server.overloads <= 0.01 * requests
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 3])
+def test_a_very_small_server_is_found_too(capacity: int) -> None:
+    """The first handful may be too much for it; it learns from that at once."""
+    server = Server(places=capacity)
+    took_s = run_virtually(pull(server, 200 * capacity, workers=64))
+    assert took_s <= 200 * server.service_s / 0.8
+    assert server.overloads <= 2 * FIRST_REQUESTS
 
 
 def test_the_limit_never_passes_what_is_allowed() -> None:
     """`max_concurrency` is the most, also at the start."""
-    assert max(settle(1000, 24)) == 24
     assert ConcurrencyLimit(3).limit == 3
+    limit = ConcurrencyLimit(24)
+    for now_s in range(1, 20):
+        while limit.has_room(told=False):
+            limit.start()
+        for _ in range(limit.limit):
+            limit.end()
+            limit.answered(0.05, now_s, now_s + 0.5)
+    assert limit.limit == 24
 
 
-def test_an_overload_halves_the_limit_once_a_round() -> None:
-    """Refusals of one wave count once; one is the least."""
+def test_an_overload_halves_the_limit() -> None:
+    """Refusals of what was under way together count once; one is the least."""
     limit = ConcurrencyLimit(64)
     for _ in range(5):
-        limit.overloaded()
+        limit.overloaded(0.0, 1.0)
     assert limit.limit == FIRST_REQUESTS // 2
+    for now_s in range(2, 9):
+        limit.overloaded(now_s - 0.5, now_s)
+    assert limit.limit == 1
 
 
 def test_who_is_not_pressed_does_not_grow() -> None:
     """A limit that was never reached says nothing about what lies beyond."""
     limit = ConcurrencyLimit(64)
-    for _ in range(100):
+    for now_s in range(100):
         limit.start()
         limit.end()
-        limit.answered(0.01)
+        limit.answered(0.01, now_s, now_s)
     assert limit.limit == FIRST_REQUESTS
 
 
@@ -63,12 +67,12 @@ def test_who_is_not_pressed_does_not_grow() -> None:
 def test_the_limit_stays_in_its_bounds(most: int, answers: list[tuple[float, bool]]) -> None:
     """Whatever is measured."""
     limit = ConcurrencyLimit(most)
-    for elapsed_s, is_overload in answers:
+    for now_s, (elapsed_s, is_overload) in enumerate(answers):
         while limit.has_room(told=False):
             limit.start()
         limit.end()
         if is_overload:
-            limit.overloaded()
+            limit.overloaded(now_s - 0.5, now_s)
         else:
-            limit.answered(elapsed_s)
+            limit.answered(elapsed_s, now_s - 0.5, now_s)
         assert 1 <= limit.limit <= most

@@ -1,0 +1,146 @@
+"""Time that passes only in thought, and servers in it: a minute of pacing takes milliseconds."""
+
+import asyncio
+import math
+import random
+import selectors
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, TypeVar
+
+from spot_billing_async.admission import Admission
+from spot_billing_async.concurrency import ConcurrencyLimit
+from spot_billing_async.emulator.rate_limit import Bursts, RateLimit, SlidingWindow
+from spot_billing_async.pacing import Gate
+from spot_billing_async.quota import Quota
+
+T = TypeVar("T")
+
+_BACKOFF_S = 0.1
+
+
+class _Selector(selectors.DefaultSelector):
+    """Does not wait: it moves the clock on to when the wait would be over."""
+
+    now_s = 1000.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        assert timeout is not None, "everybody waits, and nothing is going to happen"
+        self.now_s += max(0.0, timeout)
+        return super().select(0)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock jumps to the next timer; who waits without one fails."""
+
+    def __init__(self) -> None:
+        self._virtual = _Selector()
+        super().__init__(self._virtual)
+
+    def time(self) -> float:
+        """Seconds of this loop's own time."""
+        return self._virtual.now_s
+
+
+def run_virtually(what: Coroutine[Any, Any, T]) -> T:
+    """Run to the end in virtual time."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(what)
+
+
+@dataclass
+class Server:
+    """A model of a server: a quota, as the emulator counts it, and a capacity.
+
+    Attributes:
+        limit: its quota; None for none.
+        tells: its answers have the headers.
+        other_share: of the quota that another consumer uses up, in a burst each window.
+        latency_s: of the network, there and back; it varies by half.
+        places: requests it works on at once, each for `service_s`; four times as many are refused.
+    """
+
+    limit: RateLimit | None = None
+    tells: bool = True
+    other_share: float = 0.0
+    latency_s: float = 0.004
+    places: int | None = None
+    service_s: float = 0.05
+    seed: int = 0
+    refusals: int = 0
+    overloads: int = 0
+    _inside: int = 0
+    _random: random.Random = field(init=False)
+    _window: SlidingWindow | None = field(init=False, default=None)
+    _working: asyncio.Semaphore | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)  # noqa: S311  for a model, not for a secret
+        if self.limit is not None:
+            size = int(self.other_share * self.limit.requests)
+            phase_s = self._random.random() * self.limit.window_s
+            self._window = SlidingWindow(self.limit, Bursts(size, phase_s))
+        if self.places is not None:
+            self._working = asyncio.Semaphore(self.places)
+
+    async def __call__(self) -> tuple[int, Quota]:
+        """Answer a request: status, and what the headers say."""
+        await self._travel()
+        status, quota = self._admit(asyncio.get_running_loop().time())
+        if status == 200 and self._working is not None and self.places is not None:
+            if self._inside >= 4 * self.places:
+                self.overloads += 1
+                status = 503
+            else:
+                self._inside += 1
+                async with self._working:
+                    await asyncio.sleep(self.service_s)
+                self._inside -= 1
+        await self._travel()
+        return status, quota
+
+    async def _travel(self) -> None:
+        await asyncio.sleep(self.latency_s / 2 * self._random.uniform(0.5, 1.5))
+
+    def _admit(self, now_s: float) -> tuple[int, Quota]:
+        if self._window is None or self.limit is None:
+            return 200, Quota()
+        verdict = self._window.admit(now_s)
+        self.refusals += not verdict.allowed
+        status = 200 if verdict.allowed else 429
+        if not self.tells:
+            return status, Quota()
+        return status, Quota(self.limit.requests, verdict.remaining, math.ceil(verdict.reset_s))
+
+
+async def pull(server: Server, requests: int, *, workers: int = 64) -> float:
+    """Have so many requests answered through an admission; the seconds that takes."""
+    loop = asyncio.get_running_loop()
+    admission, gate = Admission(ConcurrencyLimit(workers), loop.time), Gate()
+    began_s = loop.time()
+    left = iter(range(requests))
+    async with asyncio.TaskGroup() as crew:
+        for _ in range(min(workers, requests)):
+            crew.create_task(_work(server, admission, gate, left))
+    return loop.time() - began_s
+
+
+async def _work(server: Server, admission: Admission, gate: Gate, left: Iterator[int]) -> None:
+    loop = asyncio.get_running_loop()
+    for _ in left:
+        status = 0
+        while status != 200:
+            if admission.is_open(gate):
+                ticket = admission.start(gate)
+            else:
+                ticket = await admission.wait(gate, inf, again=status == 429)
+            sent_s = loop.time()
+            status, quota = await server()
+            if status == 429:
+                admission.refused(gate, ticket, quota, retry_after_s=quota.reset_s)
+            else:
+                elapsed_s = loop.time() - sent_s if status == 200 else None
+                admission.answered(gate, ticket, quota, elapsed_s=elapsed_s)
+            if status == 503:
+                await asyncio.sleep(_BACKOFF_S)
