@@ -8,11 +8,11 @@ and more capacity is noticed: `limit * base / mean * gain`. Below capacity the r
 limit grows by the gain each round; above, it settles where a request takes `gain` times the base.
 
 A round is as many answers to requests that were sent in it as the limit is high: what was sent
-before met another queue. The first rounds grow fast, until requests take longer; a round that shows
-no queue may be followed by one four times as large, as servers refuse only far beyond what they
-work on. The base is the shortest mean of the last rounds, not the shortest time of all: queries
-differ in size, and a small one says nothing about the others. One round in eight is a smaller one,
-so that the base is measured anew without a queue. A refusal for overload halves the limit.
+before met another queue. A first round that shows no queue is followed by one four times as large,
+as servers refuse only far beyond what they work on. The base is the shortest mean of the last
+rounds, not the shortest time of all: queries differ in size, and a small one says nothing about the
+others. One round in eight is a smaller one, so that the base is measured anew without a queue. A
+refusal for overload halves the limit.
 
 This is a gradient controller. Additive increase and multiplicative decrease, which
 `benchmarks.capacity` measures beside it, has to be refused to find the limit.
@@ -24,12 +24,11 @@ from statistics import fmean, quantiles
 
 from spot_billing_async.pacing import FIRST_REQUESTS
 
-_FAST_GAIN = 4.0
+_FIRST_GAIN = 4.0
 _GAIN = 1.5
 _DRAINING_GAIN = 0.8
 _ROUNDS = 8
-_NO_QUEUE = 0.9  # of the base's share in the time of a request
-_NO_FLOOD = 0.75  # the same in the first round, whose base is but a guess
+_NO_FLOOD = 0.75  # of the mean time, taken by those that the first round had answered first
 
 
 class ConcurrencyLimit:
@@ -47,7 +46,6 @@ class ConcurrencyLimit:
         self._bases_s: deque[float] = deque(maxlen=_ROUNDS)
         self._round = 0
         self._round_began_s = -inf
-        self._grows_fast = True
         self._is_pressed = False
         self._halved_s = -inf
 
@@ -78,24 +76,21 @@ class ConcurrencyLimit:
 
         Refusals of what was sent before the first one was met are one and the same event.
         """
-        self._grows_fast = False
         if sent_s >= self._halved_s:
             self.limit = max(1, self.limit // 2)
             self._halved_s = now_s
             self._begin_round(now_s)
 
     def _end_round(self, now_s: float) -> None:
-        typical_s = fmean(self._times_s)
-        base_s, least_share = typical_s, _NO_QUEUE
-        if not self._bases_s and len(self._times_s) > 1:
-            # A server that the first round has flooded is known by whom it answered first.
-            first_s, least_share = quantiles(self._times_s, n=5)[0], _NO_FLOOD
-            base_s = first_s if first_s < _NO_FLOOD * typical_s else typical_s
-        self._bases_s.append(base_s)
+        typical_s = first_s = fmean(self._times_s)
+        if self._round == 0 and len(self._times_s) > 1:
+            first_s = quantiles(self._times_s, n=5)[0]
+        is_flooded = first_s < _NO_FLOOD * typical_s
+        self._bases_s.append(first_s if is_flooded else typical_s)
         share = min(self._bases_s) / typical_s if typical_s > 0 else 1.0
-        self._grows_fast = self._grows_fast and share >= least_share
         if self._is_pressed:
-            self.limit = max(1, min(self.most, round(self.limit * share * self._gain()) + 1))
+            raised = round(self.limit * share * self._gain(is_flooded=is_flooded)) + 1
+            self.limit = max(1, min(self.most, raised))
         self._round += 1
         self._begin_round(now_s)
 
@@ -104,7 +99,7 @@ class ConcurrencyLimit:
         self._times_s.clear()
         self._is_pressed = self.under_way >= self.limit
 
-    def _gain(self) -> float:
-        if self._grows_fast:
-            return _FAST_GAIN
+    def _gain(self, *, is_flooded: bool) -> float:
+        if self._round == 0 and not is_flooded:
+            return _FIRST_GAIN
         return _DRAINING_GAIN if self._round % _ROUNDS == _ROUNDS - 1 else _GAIN
