@@ -32,6 +32,7 @@ from spot_billing_async.operations import (
     Operation,
 )
 from spot_billing_async.quota import retry_after_s
+from spot_billing_async.secret import Secret
 from spot_billing_async.wire import Page, Pages, Reply, build_request, read_page
 
 SECRET = "not-a-real-token"
@@ -46,7 +47,7 @@ def read(
 ) -> Page[Any]:
     raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
     reply = Reply(status, CIMultiDict(headers or {}), raw)
-    return read_page(operation, reply, reader_for(CostItem), SECRET)
+    return read_page(operation, reply, reader_for(CostItem), Secret(SECRET))
 
 
 def error_of(
@@ -115,7 +116,12 @@ def test_an_empty_body_means_no_items(body: bytes, status: int) -> None:
 def test_an_empty_body_that_only_the_closing_ends_is_not_trusted() -> None:
     """Without a length, 'nothing' and 'cut off before the first byte' look the same."""
     with pytest.raises(DecodeError, match="cut off"):
-        read_page(GET_COSTS, Reply(200, {}, b"", end_is_marked=False), reader_for(CostItem), SECRET)
+        read_page(
+            GET_COSTS,
+            Reply(200, {}, b"", end_is_marked=False),
+            reader_for(CostItem),
+            Secret(SECRET),
+        )
     with pytest.raises(DecodeError, match="cut off"):
         read(b"", 200, {"Content-Encoding": "gzip", "Content-Length": "10"})
     assert read(b"", 200, {"Connection": "close", "Content-Length": "0"}).items == []
@@ -311,7 +317,7 @@ def test_a_short_token_does_not_garble_words() -> None:
     """A test's token of one letter is cut out where it stands alone."""
     reply = Reply(404, CIMultiDict(), b"Bearer t does not exist")
     with pytest.raises(NotFoundError) as caught:
-        read_page(GET_COSTS, reply, reader_for(CostItem), "t")
+        read_page(GET_COSTS, reply, reader_for(CostItem), Secret("t"))
     assert caught.value.body_excerpt == "Bearer [token removed] does not exist"
 
 
