@@ -275,13 +275,9 @@ def _translate(error: Exception) -> SpotBillingError:
     send the token back.
     """
     name = type(error).__name__
-    if isinstance(error, aiohttp.ClientConnectorError):
-        reason = error.os_error.strerror or error.os_error
-        return TransportError(f"cannot connect to {error.host}:{error.port}: {reason}", sent=False)
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return TransportError("connecting took longer than connect_timeout_s", sent=False)
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return TransportError(f"the proxy refuses the tunnel: {error.status}", sent=False)
+    hindrance = _hindrance(error)
+    if hindrance is not None:
+        return TransportError(hindrance, sent=False)
     if isinstance(error, OSError):
         return TransportError(f"{name}: {error}")
     if isinstance(error, zlib.error):
@@ -291,3 +287,15 @@ def _translate(error: Exception) -> SpotBillingError:
     # Raised before anything is sent, such as for a session whose own auth contradicts the token, or
     # whose proxy is no URL.
     return ConfigError(f"session: aiohttp refuses the request: {name}")
+
+
+def _hindrance(error: Exception) -> str | None:
+    """Why there was no connection to send the request over; None where there was one."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        reason = error.os_error.strerror or error.os_error
+        return f"cannot connect to {error.host}:{error.port}: {reason}"
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return "connecting took longer than connect_timeout_s"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy refuses the tunnel: it answered {error.status}"
+    return None

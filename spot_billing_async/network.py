@@ -139,10 +139,7 @@ def load(
 def _context(tls: TlsConfig) -> ssl.SSLContext | None:
     if tls == TlsConfig():
         return None
-    if tls.ca_file is None:
-        context = ssl.create_default_context()
-    else:
-        context = _trusting(tls.ca_file)
+    context = ssl.create_default_context() if tls.ca_file is None else _trusting(tls.ca_file)
     context.set_alpn_protocols(["http/1.1"])
     if tls.client_cert_file is not None:
         _show_certificate(context, tls.client_cert_file, tls)

@@ -31,7 +31,7 @@ class Secret:
         return self._text
 
     def removed_from(self, text: str) -> str:
-        """Another text without this one; one as short as a word is cut out where it stands alone."""
+        """Another text without this one; a word is cut out where it stands alone."""
         if len(self._text) >= _SHORTEST:
             return text.replace(self._text, _REMOVED)
         return re.sub(rf"(?<!\w){re.escape(self._text)}(?!\w)", _REMOVED, text)

@@ -166,8 +166,8 @@ class SessionManager:
             record.lap("first_byte_s")
             if started_s is not None:
                 self._tell(request, record, self.clock() - started_s, None, error)
-            bare = without_frames(error)  # they hold the request's headers
-            raise bare
+            without_frames(error)  # they hold the request's headers
+            raise
         elapsed_s = self.clock() - started_s
         failure: SpotBillingError | None = None
         try:

@@ -52,7 +52,7 @@ def test_every_test_states_its_rule() -> None:
 
 
 def test_one_file_uses_the_http_client() -> None:
-    """Aiohttp is connections.py's; the facade names its session's type, the emulator is a server."""
+    """Aiohttp is connections.py's; the facade names a session's type, the emulator serves."""
     users = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
