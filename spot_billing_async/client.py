@@ -66,6 +66,8 @@ class TenantClient:
         )
 
     def __repr__(self) -> str:
+        if "account_id" not in vars(self):  # it is refused, and its traceback is shown
+            return f"{type(self).__name__}()"
         return f"{type(self).__name__}(base_url={self.base_url!r}, account_id={self.account_id!r})"
 
 
