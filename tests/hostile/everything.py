@@ -5,6 +5,7 @@ import io
 import logging
 import pickle
 import re
+import sys
 import traceback
 import warnings
 from asyncio import get_running_loop
@@ -65,8 +66,8 @@ class Everything(logging.Handler):
             error,
             error.__traceback__,
             show_locals=True,
-            locals_max_length=None,
-            locals_max_string=None,
+            locals_max_length=sys.maxsize,
+            locals_max_string=sys.maxsize,
             locals_hide_dunder=False,
         )
         console.print(shown)
