@@ -23,6 +23,7 @@ from tests.support import http, serve_raw
 
 MIB = 1024 * 1024
 LIMIT_BYTES = 4 * MIB
+FLOOD_BYTES = 256 * MIB  # "for ever"
 BUFFERS_BYTES = 16 * MIB  # what sockets and streams on loopback may take in beyond a limit
 GOOD = b'{"response":{"items":[{"cost":1,"currency":"USD"}],"count":1}}'
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -38,14 +39,14 @@ class Sent:
 
 @asynccontextmanager
 async def flooding(start: bytes, piece: bytes) -> AsyncIterator[tuple[str, Sent]]:
-    """Answers each request with a start, then the same piece for as long as anybody takes it."""
+    """Answers each request with a start, then the same piece for as long as it is taken."""
     sent = Sent()
 
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(start)
-            while True:
+            while sent.size_bytes < FLOOD_BYTES:
                 writer.write(piece)
                 await writer.drain()
                 sent.size_bytes += len(piece)
