@@ -19,7 +19,7 @@ from spot_billing_async import (
     TransportError,
 )
 from spot_billing_async.gunzip import STEP_BYTES, Gunzip
-from tests.support import http, serve_raw
+from tests.support import http, serve_raw, serve_streams
 
 MIB = 1024 * 1024
 LIMIT_BYTES = 4 * MIB
@@ -43,21 +43,15 @@ async def flooding(start: bytes, piece: bytes) -> AsyncIterator[tuple[str, Sent]
     sent = Sent()
 
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(start)
-            while sent.size_bytes < FLOOD_BYTES:
-                writer.write(piece)
-                await writer.drain()
-                sent.size_bytes += len(piece)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(start)
+        while sent.size_bytes < FLOOD_BYTES:
+            writer.write(piece)
+            await writer.drain()
+            sent.size_bytes += len(piece)
 
-    server = await asyncio.start_server(flood, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", sent
+    async with serve_streams(flood) as port:
+        yield f"http://127.0.0.1:{port}", sent
 
 
 def client_of(base_url: str, limit_bytes: int = LIMIT_BYTES) -> SpotBillingClient:

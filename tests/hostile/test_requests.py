@@ -21,7 +21,7 @@ from spot_billing_async import (
     RetryPolicy,
     SpotBillingClient,
 )
-from tests.support import http
+from tests.support import http, serve_streams
 
 TOKEN = "an-invented-token"
 GOOD = b'{"response":{"items":[{"cost":1,"currency":"USD"}],"count":1}}'
@@ -68,11 +68,9 @@ async def recording(*answers: bytes) -> AsyncIterator[tuple[str, Received]]:
             while mine.count(b"\r\n\r\n") > heads:
                 heads += 1
                 writer.write(answers[min(len(received.heads()), len(answers)) - 1])
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", received
+    async with serve_streams(answer) as port:
+        yield f"http://127.0.0.1:{port}", received
 
 
 def client_of(base_url: str, **options: Any) -> SpotBillingClient:

@@ -28,7 +28,7 @@ from spot_billing_async import (
 from spot_billing_async.credentials import Credential
 from spot_billing_async.secret import Secret
 from tests.hostile.everything import Everything, attempt, capturing
-from tests.support import http
+from tests.support import http, serve_streams
 
 TOKEN = "8f1d0c7ab2e94563-not-a-real-token"
 DAY = date(2018, 10, 1)
@@ -88,22 +88,15 @@ async def serving(said: bytes, *, close: bool = True) -> AsyncIterator[tuple[str
     came = asyncio.Event()
 
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert ECHO.encode() in head
-            writer.write(said)
-            await writer.drain()
-            came.set()
-            if not close:
-                await reader.read()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        assert ECHO.encode() in await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        await writer.drain()
+        came.set()
+        if not close:
+            await reader.read()
 
-    server = await asyncio.start_server(say, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", came
+    async with serve_streams(say) as port:
+        yield f"http://127.0.0.1:{port}", came
 
 
 def client_of(base_url: str, kept: Everything, **limits: Any) -> SpotBillingClient:
@@ -307,14 +300,13 @@ async def test_a_key_that_would_take_the_token_into_a_url_is_not_sent() -> None:
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heads.append(await reader.readuntil(b"\r\n\r\n"))
         writer.write(ANSWERS["200 with the token as next key"])
-        writer.close()
 
-    server = await asyncio.start_server(say, "127.0.0.1", 0)
-    async with server:
-        base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with client_of(base_url, Everything()) as client:
-            with pytest.raises(DecodeError, match="next page's key holds the token"):
-                await client.costs.get("a")
+    async with (
+        serve_streams(say) as port,
+        client_of(f"http://127.0.0.1:{port}", Everything()) as client,
+    ):
+        with pytest.raises(DecodeError, match="next page's key holds the token"):
+            await client.costs.get("a")
     assert len(heads) == 1
 
 

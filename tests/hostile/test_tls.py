@@ -21,7 +21,7 @@ from spot_billing_async import (
     TransportError,
 )
 from tests.hostile.everything import attempt, capturing
-from tests.support import http
+from tests.support import http, serve_streams
 
 TOKEN = "51c09be7f2-not-a-real-token"
 PASSWORD = "c70e44d1-not-a-real-password"
@@ -72,20 +72,14 @@ async def serving(context: ssl.SSLContext | None) -> AsyncIterator[tuple[int, He
     heard = Heard()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                heard.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-                heard.shown.append(writer.get_extra_info("peercert"))
-                writer.write(GOOD)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, OSError):
-            pass
-        finally:
-            writer.close()
+        while True:
+            heard.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            heard.shown.append(writer.get_extra_info("peercert"))
+            writer.write(GOOD)
+            await writer.drain()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield server.sockets[0].getsockname()[1], heard
+    async with serve_streams(answer, context) as port:
+        yield port, heard
 
 
 @asynccontextmanager
@@ -108,15 +102,13 @@ async def proxying(status: str = "200 OK") -> AsyncIterator[tuple[str, Heard]]:
         heard.heads.append(head)
         writer.write(f"HTTP/1.1 {status}\r\n\r\n".encode())
         if not status.startswith("200") or not head.startswith("CONNECT"):
-            writer.close()
             return
         host, _, port = head.split()[1].partition(":")
         onward_reader, onward_writer = await asyncio.open_connection(host, int(port))
         await asyncio.gather(pump(reader, onward_writer), pump(onward_reader, writer))
 
-    server = await asyncio.start_server(tunnel, "127.0.0.1", 0)
-    async with server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", heard
+    async with serve_streams(tunnel) as port:
+        yield f"127.0.0.1:{port}", heard
 
 
 def client_of(port: int, *, host: str = "127.0.0.1", **options: Any) -> SpotBillingClient:
@@ -405,14 +397,13 @@ async def test_a_netrc_that_is_no_use_is_told_without_its_content(
 async def test_a_server_that_never_answers_the_handshake_is_given_up() -> None:
     """Long before the call's deadline, and as a request that was certainly not sent."""
 
-    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def mute(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(mute, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        async with client_of(port, connect_timeout_s=0.1, deadline_s=600) as client:
-            with pytest.raises(TransportError, match="longer than connect_timeout_s") as caught:
-                await client.costs.get("a")
+    async with (
+        serve_streams(mute) as port,
+        client_of(port, connect_timeout_s=0.1, deadline_s=600) as client,
+    ):
+        with pytest.raises(TransportError, match="longer than connect_timeout_s") as caught:
+            await client.costs.get("a")
     assert not caught.value.sent
