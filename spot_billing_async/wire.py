@@ -102,8 +102,9 @@ class Reply:
         return f"Reply(status={self.status}, {len(self.body)} bytes)"
 
 
-class Page(NamedTuple, Generic[T]):
-    """One answer's items, and the key that leads to the next page, if any."""
+@dataclass(slots=True, repr=False)
+class Page(Generic[T]):
+    """One answer's items, and the key that leads to the next page, if any; its repr shows none."""
 
     items: list[T]
     totals: dict[str, Decimal]
@@ -112,6 +113,9 @@ class Page(NamedTuple, Generic[T]):
     next_key: str | None
     total_count: int | None
     is_blank: bool = False
+
+    def __repr__(self) -> str:
+        return f"Page({len(self.items)} items)"
 
 
 def build_request(

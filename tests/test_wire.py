@@ -1,6 +1,7 @@
 """What is sent, and what an answer means: every trap of the envelope."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -389,7 +390,7 @@ def test_a_key_that_repeats_is_an_error() -> None:
         page([2], None, total=2),
         page([], None, total=5),
         page([2, 3, 4, 5, 6], None),
-        page([], None)._replace(is_blank=True),
+        replace(page([], None), is_blank=True),
     ],
     ids=["lost", "shrunk", "short", "long", "blank"],
 )
@@ -412,9 +413,9 @@ def test_pages_whose_amounts_do_not_add_up_are_an_error() -> None:
     """A sum over pages that would need rounding is refused."""
     pages: Pages[int] = Pages(GET_COSTS)
     far = {"USD": Decimal("1e150")}
-    assert pages.add(page([1], "a")._replace(totals=far)) is None
+    assert pages.add(replace(page([1], "a"), totals=far)) is None
     with pytest.raises(DecodeError, match="without rounding"):
-        pages.add(page([1], None)._replace(totals={"USD": Decimal("1e-150")}))
+        pages.add(replace(page([1], None), totals={"USD": Decimal("1e-150")}))
 
 
 def test_a_total_count_that_differs_is_an_error() -> None:

@@ -310,6 +310,25 @@ async def test_a_key_that_would_take_the_token_into_a_url_is_not_sent() -> None:
     assert len(heads) == 1
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{{"response":{{"items":[{{"name":"{TOKEN}"}},{{"name":"{TOKEN}"}}]}}}}',
+        f'{{"response":{{"items":[{{"name":"{TOKEN}"}}],"paginationInfo":{{"totalCount":2}}}}}}',
+        f'{{"response":{{"items":[{{"name":"{TOKEN}"}}],"paginationInfo":{{"nextKey":"k"}}}}}}',
+    ],
+    ids=["two families", "too few", "the same page for ever"],
+)
+async def test_rows_of_an_answer_that_is_no_use_stand_in_no_traceback(body: str) -> None:
+    """What came is not shown by an error about how it came."""
+    with capturing() as kept:
+        async with serving(answer(body)) as (base_url, _), client_of(base_url, kept) as client:
+            await attempt(kept, lambda: client.families.get("f"))
+            await attempt(kept, lambda: client.families.create(name="n"))
+    assert {type(error) for error in kept.errors} == {DecodeError}
+    kept.assert_without(TOKEN)
+
+
 async def test_the_search_finds_what_is_there() -> None:
     """A token in a variable, a log record, a wrapped line or a pickle would be found."""
 
