@@ -32,6 +32,7 @@ from spot_billing_async.models import (
     GroupBy,
     ResponseStatus,
 )
+from spot_billing_async.network import TlsConfig
 from spot_billing_async.telemetry import CallEnded, Event, Hook, Phases, RequestEnded
 from spot_billing_async.version import __version__
 from spot_billing_async.windows import DateWindow, WindowSize
@@ -73,6 +74,7 @@ __all__ = [
     "SpotBillingClient",
     "SpotBillingError",
     "TenantClient",
+    "TlsConfig",
     "TokenProvider",
     "TransportError",
     "Unfinished",

@@ -5,10 +5,11 @@ from math import inf
 from typing import TypeVar
 
 from spot_billing_async.deadline import Deadline
-from spot_billing_async.errors import DeadlineExceededError, DecodeError, SpotBillingError
+from spot_billing_async.errors import DecodeError, SpotBillingError
 from spot_billing_async.items import reader_for
 from spot_billing_async.models.results import Answer
 from spot_billing_async.operations import Operation
+from spot_billing_async.secret import Secret
 from spot_billing_async.session import SessionManager
 from spot_billing_async.telemetry import CallRecord, Tally, tell
 from spot_billing_async.wire import Page, Pages, Reply, build_request, read_page
@@ -57,7 +58,7 @@ async def call(
     )
     parameters = dict(query or {})
 
-    def read(reply: Reply, token: str) -> Page[T]:
+    def read(reply: Reply, token: Secret) -> Page[T]:
         try:
             return read_page(operation, reply, reader, token)
         except SpotBillingError:
@@ -80,19 +81,18 @@ async def call(
                     query=parameters,
                     body=body,
                 )
-                page = await session.send(request, read, deadline=deadline, record=record)
-                answer = pages.add(page)
+                answer = pages.add(
+                    await session.send(request, read, deadline=deadline, record=record)
+                )
                 record.lap("decode_s")
                 if answer is not None:
                     return answer
                 _demand_list(operation)
-                parameters["paginationKey"] = page.next_key
+                parameters["paginationKey"] = pages.next_key
     except BaseException as error:
         problem = type(error).__name__
         if isinstance(error, SpotBillingError):
             error.attempts = record.tally.requests
-            if isinstance(error, DeadlineExceededError):
-                error.__context__ = None  # its frames are aiohttp's, which hold the token
             own = f"{problem}: {error}"
             error.met = tuple(record.met if record.met[-1:] == [own] else [*record.met, own])
         raise

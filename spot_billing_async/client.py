@@ -7,6 +7,7 @@ import aiohttp
 
 from spot_billing_async.checks import checked_id
 from spot_billing_async.config import ClientConfig
+from spot_billing_async.connections import Connections
 from spot_billing_async.credentials import Credential, TokenProvider, resolve
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.resources.accounts import AccountsResource
@@ -14,7 +15,7 @@ from spot_billing_async.resources.billing_engine import BillingEngineResource
 from spot_billing_async.resources.cost_intelligence import CostIntelligenceResource
 from spot_billing_async.resources.costs import CostsResource
 from spot_billing_async.resources.families import FamiliesResource
-from spot_billing_async.session import Connections, SessionManager
+from spot_billing_async.session import SessionManager
 from spot_billing_async.telemetry import Hook
 
 
@@ -58,11 +59,15 @@ class TenantClient:
         Raises:
             ConfigError: an argument is not usable.
         """
+        credential = Credential(token)
+        del token  # no frame that raises holds it
         return TenantClient(
-            self._session.with_credential(Credential(token)), _checked_account(account_id)
+            self._session.with_credential(credential.checked()), _checked_account(account_id)
         )
 
     def __repr__(self) -> str:
+        if "account_id" not in vars(self):  # it is refused, and its traceback is shown
+            return f"{type(self).__name__}()"
         return f"{type(self).__name__}(base_url={self.base_url!r}, account_id={self.account_id!r})"
 
 
@@ -76,9 +81,10 @@ class SpotBillingClient(TenantClient):
             Plain http is for loopback hosts alone, but for `ClientConfig(allow_insecure=True)`.
         account_id: the account that `costs.get` asks for where it is given none. None looks into
             `SPOTINST_ACCOUNT`, then into the credentials file.
-        config: limits.
+        config: limits, and the way to the server: TLS, proxy.
         session: an aiohttp session of the caller's, who then also closes it. Its connector's limit
-            holds beside `max_concurrency`.
+            holds beside `max_concurrency`. Its TLS, proxy, cookies and traces are the caller's:
+            `tls`, `proxy` and `trust_env` of the config are refused beside it.
         hook: is told of every request and call as they end; see `telemetry`.
 
     Raises:
@@ -95,14 +101,16 @@ class SpotBillingClient(TenantClient):
         session: aiohttp.ClientSession | None = None,
         hook: Hook | None = None,
     ) -> None:
+        credential = None if token is None else Credential(token)
+        del token  # no frame that raises holds it
         if not isinstance(config, ClientConfig):
             raise ConfigError(f"config: {config!r} is not allowed; allowed: a ClientConfig")
         if hook is not None and not callable(hook):
             raise ConfigError(f"hook: {hook!r} is not allowed; allowed: a function of an event")
-        if session is not None and not isinstance(session, aiohttp.ClientSession):
-            raise ConfigError(f"session: {session!r} is not allowed; allowed: a ClientSession")
-        settings = resolve(token, account_id, base_url, allow_insecure=config.allow_insecure)
-        self._connections = Connections(config, session, times_connecting=hook is not None)
+        settings = resolve(credential, account_id, base_url, allow_insecure=config.allow_insecure)
+        self._connections = Connections(
+            config, settings.base_url, session, times_connecting=hook is not None
+        )
         super().__init__(
             SessionManager(self._connections, settings.credential, settings.base_url, config, hook),
             _checked_account(settings.account_id),

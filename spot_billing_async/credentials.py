@@ -5,36 +5,51 @@ name beats the environment. Names and file format are those of the vendor's own 
 """
 
 import asyncio
-import os
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from ipaddress import ip_address
-from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from spot_billing_async.errors import ConfigError, TransportError
+from spot_billing_async.profiles import (
+    Profile,
+    credentials_path,
+    profile_of_environment,
+    read_profile,
+    variable,
+)
+from spot_billing_async.secret import Secret
 
 DEFAULT_BASE_URL = "https://api.spotinst.io"
-_DEFAULT_PROFILE = "default"
-_REMOVED = "[token removed]"
-_SHORTEST_TOKEN = 8  # characters; anything shorter is a test's token, or a word
 
 TokenProvider = Callable[[], Awaitable[str]]
 """Called before every request; answers the token to send. Caching is the provider's business."""
 
 
 class Credential:
-    """A bearer token, given or provided, that does not show itself."""
+    """A bearer token, given or provided, that does not show itself.
 
-    __slots__ = ("_provider", "_token")
+    Making one refuses nothing: the frame that it would be refused in holds the token.
+    """
+
+    __slots__ = ("_given", "_provider")
 
     def __init__(self, token: str | TokenProvider) -> None:
         self._provider = token if callable(token) else None
-        self._token = "" if callable(token) else _checked_token("token", token)
+        self._given = Secret(token)
 
-    async def token(self) -> str:
+    def checked(self) -> "Credential":
+        """This one, if what was given may be sent.
+
+        Raises:
+            ConfigError: it is neither a token nor a provider.
+        """
+        if self._provider is None:
+            self._given = _checked_token("token", self._given)
+        return self
+
+    async def token(self) -> Secret:
         """The token to send now.
 
         Raises:
@@ -42,10 +57,9 @@ class Credential:
             TransportError: the provider failed; its own exception is the cause.
         """
         if self._provider is None:
-            return self._token
+            return self._given
         try:
-            provided: object = self._provider()
-            token = await provided if isawaitable(provided) else provided
+            token = await _ask(self._provider)
         except asyncio.CancelledError as error:
             if is_being_cancelled():
                 raise
@@ -59,8 +73,14 @@ class Credential:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'***' if self._provider is None else 'provider'})"
 
-    def __reduce__(self) -> str:
+    def __reduce__(self) -> NoReturn:
         raise TypeError("a credential is not pickled: it would write the token out")
+
+
+async def _ask(provider: TokenProvider) -> Secret:
+    """What a provider answers, hidden at once."""
+    provided: object = provider()
+    return Secret(await provided if isawaitable(provided) else provided)
 
 
 def is_being_cancelled() -> bool:
@@ -73,26 +93,25 @@ def is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _checked_token(field: str, token: object) -> str:
-    """The token without white space around it; the messages never hold it.
-
-    Quotes and backslashes are in no bearer token (RFC 6750), and would look different wherever text
-    is quoted, so that `without` could miss them.
-    """
-    text = token.strip() if isinstance(token, str) else ""
-    if not text or not text.isascii() or not text.isprintable() or set(text) & set(" \"'\\"):
+def _checked_token(field: str, given: Secret) -> Secret:
+    """The token without white space around it; neither message nor frame holds it."""
+    token = Secret(given.reveal().strip())
+    if not _is_sendable(token):
         raise ConfigError(
             f"{field} is not usable; allowed: printable ASCII text without spaces and quotes, "
             "or an async function that returns it"
         )
-    return text
+    return token
 
 
-def without(token: str, text: str) -> str:
-    """A text without the token; one as short as a word is cut out where it stands alone."""
-    if len(token) >= _SHORTEST_TOKEN:
-        return text.replace(token, _REMOVED)
-    return re.sub(rf"(?<!\w){re.escape(token)}(?!\w)", _REMOVED, text)
+def _is_sendable(token: Secret) -> bool:
+    """Whether it can stand in a header, and be found in what a server sends back.
+
+    Quotes and backslashes are in no bearer token (RFC 6750), and would look different wherever text
+    is quoted, so that `Secret.removed_from` could miss them.
+    """
+    text = token.reveal()
+    return text.isascii() and text.isprintable() and bool(text) and not set(text) & set(" \"'\\")
 
 
 class Settings(NamedTuple):
@@ -104,12 +123,11 @@ class Settings(NamedTuple):
 
 
 def resolve(
-    token: str | TokenProvider | None,
+    credential: Credential | None,
     account_id: str | None,
     base_url: str | None,
     *,
     allow_insecure: bool,
-    environ: Mapping[str, str] = os.environ,
 ) -> Settings:
     """Put arguments, environment and credentials file together.
 
@@ -121,32 +139,24 @@ def resolve(
     Raises:
         ConfigError: there is no token, a value is not usable, or the file cannot be read.
     """
-    named_profile = _first(environ, "SPOTINST_PROFILE", "SPOTINST_CREDENTIALS_PROFILE")
-    from_env = {
-        "token": environ.get("SPOTINST_TOKEN") or None,
-        "account": environ.get("SPOTINST_ACCOUNT") or None,
-    }
-    needs_file = (
-        named_profile is not None or from_env["token"] is None or from_env["account"] is None
-    )
-    complete = token is not None and account_id is not None
-    from_file = _read_profile(environ, named_profile) if needs_file and not complete else {}
-    first, second = (from_file, from_env) if named_profile else (from_env, from_file)
-    token = token if token is not None else first.get("token") or second.get("token")
-    if token is None:
-        raise ConfigError(
-            "token: none found; allowed: the token argument, SPOTINST_TOKEN, or `token = …` under "
-            f"[default] in {_credentials_path(environ)}"
-        )
+    named_profile = variable("SPOTINST_PROFILE", "SPOTINST_CREDENTIALS_PROFILE")
+    from_env = profile_of_environment()
+    complete = credential is not None and account_id is not None
+    needs_file = named_profile is not None or None in from_env
+    from_file = read_profile(named_profile) if needs_file and not complete else Profile()
+    found = from_file.over(from_env) if named_profile else from_env.over(from_file)
+    if credential is None:
+        if found.token is None:
+            raise ConfigError(
+                "token: none found; allowed: the token argument, SPOTINST_TOKEN, or `token = …` "
+                f"under [default] in {credentials_path()}"
+            )
+        credential = Credential(found.token.reveal())
+    url = base_url if base_url is not None else variable("SPOTINST_BASE_URL") or DEFAULT_BASE_URL
     return Settings(
-        Credential(token),
-        account_id if account_id is not None else first.get("account") or second.get("account"),
-        checked_base_url(
-            base_url
-            if base_url is not None
-            else environ.get("SPOTINST_BASE_URL") or DEFAULT_BASE_URL,
-            allow_insecure=allow_insecure,
-        ),
+        credential.checked(),
+        account_id if account_id is not None else found.account_id,
+        checked_base_url(url, allow_insecure=allow_insecure),
     )
 
 
@@ -189,67 +199,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _first(environ: Mapping[str, str], *names: str) -> str | None:
-    return next((environ[name] for name in names if environ.get(name)), None)
-
-
-def _credentials_path(environ: Mapping[str, str]) -> Path:
-    named = _first(environ, "SPOTINST_SHARED_CREDENTIALS_FILE", "SPOTINST_CREDENTIALS_FILE")
-    return Path(named).expanduser() if named else Path("~/.spotinst/credentials").expanduser()
-
-
-def _read_profile(environ: Mapping[str, str], named_profile: str | None) -> dict[str, str]:
-    """The fields of a profile, those of `[default]` where it lacks them; {} without a file."""
-    path = _credentials_path(environ)
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        if named_profile is None:
-            return {}
-        raise ConfigError(
-            f"profile: {named_profile!r} is asked for, but {path} is missing"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        # No cause: a decode error carries the file's bytes.
-        raise ConfigError(f"{path} cannot be read: {type(error).__name__}") from None
-    profiles = _parse(path, text)
-    default = profiles.get(_DEFAULT_PROFILE, {})
-    if named_profile is None:
-        return default
-    if named_profile not in profiles:
-        known = ", ".join(sorted(profiles)) or "none"
-        raise ConfigError(f"profile: {named_profile!r} is not in {path}; allowed: {known}")
-    return default | profiles[named_profile]
-
-
-def _parse(path: Path, text: str) -> dict[str, dict[str, str]]:
-    """Profiles by name, from INI, or from the two-level YAML that one vendor tool writes."""
-    import configparser  # noqa: PLC0415  late: most clients never read a file
-
-    if not re.search(r"^\s*\[", text, re.MULTILINE):
-        return _parse_yaml(text)
-    # An empty default_section: inheritance is done here, as the file's [default] may be absent.
-    parser = configparser.ConfigParser(interpolation=None, default_section="\0", strict=False)
-    try:
-        parser.read_string(text)
-    except configparser.Error as error:
-        # No cause: a parser's error quotes the lines it met, and a line may hold the token.
-        raise ConfigError(f"{path} is no INI file: {type(error).__name__}") from None
-    return {name: _present(dict(parser[name])) for name in parser.sections()}
-
-
-def _parse_yaml(text: str) -> dict[str, dict[str, str]]:
-    profiles: dict[str, dict[str, str]] = {}
-    profile = _DEFAULT_PROFILE
-    for line in text.splitlines():
-        if heading := re.fullmatch(r"([^\s#:]+):\s*", line):
-            profile = heading[1]
-        elif entry := re.fullmatch(r"\s*(token|account):\s*(\S+)\s*", line):
-            profiles.setdefault(profile, {})[entry[1]] = entry[2].strip("\"'")
-    return profiles
-
-
-def _present(fields: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in fields.items() if value}

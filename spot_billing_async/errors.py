@@ -5,6 +5,9 @@ message, argument or note ever holds a token.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class SpotBillingError(Exception):
@@ -140,3 +143,13 @@ class RateLimitedError(ApiError):
 
 class ServerError(ApiError):
     """5xx: the server, or a proxy before it, failed."""
+
+
+def without_frames(error: E) -> E:
+    """An error without the frames that it came through, and those of what it came of.
+
+    Their variables hold headers and bodies, and tools print them. A cause that was named is kept.
+    """
+    error.__context__ = None
+    bare: E = error.with_traceback(None)
+    return bare

@@ -14,10 +14,10 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
-from spot_billing_async.credentials import without
 from spot_billing_async.errors import ConfigError, DecodeError
 from spot_billing_async.models.envelope import Envelope
 from spot_billing_async.models.money import exact_sum, totals_by_currency
+from spot_billing_async.secret import Secret
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class ItemReader(Generic[T]):
         self._decoder = msgspec.json.Decoder(envelope_type, float_hook=Decimal)
         self._shape = _shape_of(item_type)
 
-    def decode(self, operation_id: str, body: bytes, token: str) -> Envelope[T]:
+    def decode(self, operation_id: str, body: bytes, token: Secret) -> Envelope[T]:
         """Decode a body; the token is cut out of the error, should the body hold it.
 
         Raises:
@@ -52,7 +52,7 @@ class ItemReader(Generic[T]):
             problem = str(error) if isinstance(error, msgspec.DecodeError) else "no readable text"
         raise DecodeError(f"{operation_id}: the body is no JSON: {problem}")
 
-    def _decode_leniently(self, operation_id: str, body: bytes, token: str) -> Envelope[T]:
+    def _decode_leniently(self, operation_id: str, body: bytes, token: Secret) -> Envelope[T]:
         is_json = True
         try:
             plain = _plain_decoder.decode(body)
@@ -60,7 +60,7 @@ class ItemReader(Generic[T]):
                 self._mend(item)
             return self._decoder.decode(_plain_encoder.encode(plain))
         except msgspec.ValidationError as error:
-            problem = without(token, str(error))
+            problem = token.removed_from(str(error))
         except UNREADABLE:
             is_json, problem = False, "no readable JSON"
         raise DecodeError(f"{operation_id}: the body has another shape: {problem}", lasting=is_json)
@@ -73,7 +73,7 @@ class ItemReader(Generic[T]):
             item[key] = _day_of(item[key])
 
     def totals(
-        self, operation_id: str, items: list[T], body: bytes, token: str
+        self, operation_id: str, items: list[T], body: bytes, token: Secret
     ) -> dict[str, Decimal]:
         """Exact sum of the items' costs by currency.
 
@@ -98,7 +98,7 @@ class ItemReader(Generic[T]):
                 return totals_by_currency(costs, list(map(currency, items)))
             exact_sum(costs)
         except (ArithmeticError, TypeError, KeyError, AttributeError):
-            shown = without(token, _keys_seen(body))
+            shown = token.removed_from(_keys_seen(body))
         else:
             return {}
         raise DecodeError(

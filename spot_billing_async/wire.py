@@ -5,13 +5,13 @@ Down: an operation and its parameters become a `Request`. Up: status, headers an
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from spot_billing_async.credentials import without
 from spot_billing_async.errors import (
     ApiError,
     AuthenticationError,
@@ -24,11 +24,17 @@ from spot_billing_async.errors import (
     ServerError,
 )
 from spot_billing_async.items import UNREADABLE, ItemReader
-from spot_billing_async.models.envelope import Envelope, Response, ResponseStatus
+from spot_billing_async.models.envelope import (
+    Envelope,
+    PaginationInfo,
+    Response,
+    ResponseStatus,
+)
 from spot_billing_async.models.money import merged_totals
 from spot_billing_async.models.results import Answer
 from spot_billing_async.operations import Operation
 from spot_billing_async.quota import retry_after_s
+from spot_billing_async.secret import Secret
 
 T = TypeVar("T")
 
@@ -75,8 +81,9 @@ class Request(NamedTuple):
     body: bytes | None
 
 
-class Reply(NamedTuple):
-    """What came back, completely.
+@dataclass(slots=True, repr=False)
+class Reply:
+    """What came back, completely. Its repr shows no header and no body: a server may echo a token.
 
     Attributes:
         status: HTTP status.
@@ -91,9 +98,13 @@ class Reply(NamedTuple):
     body: bytes
     end_is_marked: bool = True
 
+    def __repr__(self) -> str:
+        return f"Reply(status={self.status}, {len(self.body)} bytes)"
 
-class Page(NamedTuple, Generic[T]):
-    """One answer's items, and the key that leads to the next page, if any."""
+
+@dataclass(slots=True, repr=False)
+class Page(Generic[T]):
+    """One answer's items, and the key that leads to the next page, if any; its repr shows none."""
 
     items: list[T]
     totals: dict[str, Decimal]
@@ -102,6 +113,9 @@ class Page(NamedTuple, Generic[T]):
     next_key: str | None
     total_count: int | None
     is_blank: bool = False
+
+    def __repr__(self) -> str:
+        return f"Page({len(self.items)} items)"
 
 
 def build_request(
@@ -131,7 +145,7 @@ def build_request(
     return Request(operation, url, None if body is None else msgspec.json.encode(body))
 
 
-def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], token: str) -> Page[T]:
+def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], token: Secret) -> Page[T]:
     """Say what an answer means.
 
     Args:
@@ -147,7 +161,7 @@ def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], token: 
     if reply.status not in _SUCCESS:
         raise read_error(operation, reply, token)
     if not reply.body.strip():
-        return _empty_page(operation, reply)
+        return _empty_page(operation, reply, token)
     envelope = reader.decode(operation.operation_id, reply.body, token)
     response = envelope.response
     if response is None:
@@ -159,14 +173,28 @@ def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], token: 
     return Page(
         items,
         reader.totals(operation.operation_id, items, reply.body, token),
-        _request_id(envelope, reply.headers),
-        _status(response.status),
-        None if paging is None or paging.next_key in {None, ""} else str(paging.next_key),
+        _request_id(envelope, reply.headers, token),
+        _status(response.status, token),
+        None if paging is None else _next_key(operation, paging, token),
         None if paging is None else paging.total_count,
     )
 
 
-def _empty_page(operation: Operation, reply: Reply) -> Page[Any]:
+def _next_key(operation: Operation, paging: PaginationInfo, token: Secret) -> str | None:
+    """The key of the next page; None where there is none, or an empty one.
+
+    Raises:
+        DecodeError: it would take the token into a URL.
+    """
+    key = paging.next_key
+    if key is None or key == "":
+        return None
+    if token.is_in(str(key)):
+        raise DecodeError(f"{operation.operation_id}: the next page's key holds the token")
+    return str(key)
+
+
+def _empty_page(operation: Operation, reply: Reply, token: Secret) -> Page[Any]:
     """A 2xx without a body is legal by the contract and means 'no items'.
 
     Where only the closing of the connection ends the body, or where it was compressed, an empty
@@ -178,7 +206,7 @@ def _empty_page(operation: Operation, reply: Reply) -> Page[Any]:
         raise DecodeError(
             f"{operation.operation_id}: no body came, and nothing tells that it was not cut off"
         )
-    return Page([], {}, _header_request_id(headers), None, None, None, is_blank=True)
+    return Page([], {}, _header_request_id(headers, token), None, None, None, is_blank=True)
 
 
 def _error_code(status: object) -> int | None:
@@ -200,13 +228,14 @@ def _error_code(status: object) -> int | None:
             return None
 
 
-def _status(status: object) -> ResponseStatus | None:
+def _status(status: object, token: Secret) -> ResponseStatus | None:
     """A status as far as it is an object with a code or a message."""
     if not isinstance(status, dict):
         return None
     code, message = status.get("code"), status.get("message")
     return ResponseStatus(
-        code if isinstance(code, int) else None, message if isinstance(message, str) else None
+        code if isinstance(code, int) else None,
+        token.removed_from(message) if isinstance(message, str) else None,
     )
 
 
@@ -222,7 +251,7 @@ def _read_items(operation: Operation, response: Response[T], *, items_are_due: b
     return present
 
 
-def read_error(operation: Operation, reply: Reply, token: str) -> ApiError:
+def read_error(operation: Operation, reply: Reply, token: Secret) -> ApiError:
     """The error that an answer stands for, with all that it says and without the token."""
     said = _said_of_error(reply.body)
     limited = any(code.lower() in _RATE_LIMIT_CODES for code in said.codes)
@@ -232,17 +261,16 @@ def read_error(operation: Operation, reply: Reply, token: str) -> ApiError:
     error_class = RateLimitedError if limited else _ERRORS_BY_STATUS.get(status)
     if error_class is None:
         error_class = ServerError if status >= _FIRST_SERVER_ERROR_STATUS else ApiError
-    request_id = said.request_id or _header_request_id(reply.headers)
     # A token that the cut would halve is taken in whole first.
     start = reply.body[: _EXCERPT_BYTES + len(token)].decode("utf-8", "replace")
     return error_class(
         status,
-        [without(token, code) for code in said.codes],
-        without(token, said.message),
-        None if request_id is None else without(token, request_id),
+        [token.removed_from(code) for code in said.codes],
+        token.removed_from(said.message),
+        token.removed_from(said.request_id or "") or _header_request_id(reply.headers, token),
         operation.operation_id,
         retry_after_s(reply.headers, limited=error_class is RateLimitedError),
-        without(token, start)[:_EXCERPT_BYTES],
+        token.removed_from(start)[:_EXCERPT_BYTES],
     )
 
 
@@ -286,22 +314,30 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _request_id(envelope: Envelope[Any], headers: Mapping[str, str]) -> str | None:
+def _request_id(envelope: Envelope[Any], headers: Mapping[str, str], token: Secret) -> str | None:
     try:
         request_id = _request_info_decoder.decode(envelope.request).id
     except UNREADABLE:  # such as a bare string, as in the contract's own example
         request_id = None
-    return str(request_id) if request_id is not None else _header_request_id(headers)
+    if request_id is None:
+        return _header_request_id(headers, token)
+    return token.removed_from(str(request_id))
 
 
-def _header_request_id(headers: Mapping[str, str]) -> str | None:
-    return next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
+def _header_request_id(headers: Mapping[str, str], token: Secret) -> str | None:
+    found = next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
+    return None if found is None else token.removed_from(found)
 
 
 class Pages(Generic[T]):
-    """The pages of one call, put together; it notices a page that repeats, or is missing."""
+    """The pages of one call, put together; it notices a page that repeats, or is missing.
+
+    Attributes:
+        next_key: what leads to the next page; None after the last.
+    """
 
     def __init__(self, operation: Operation) -> None:
+        self.next_key: str | None = None
         self._operation = operation
         self._keys: set[str] = set()
         self._items: list[T] = []
@@ -324,7 +360,7 @@ class Pages(Generic[T]):
         except ArithmeticError:
             raise self._error("cannot be added to the others without rounding") from None
         self._count(page)
-        key = page.next_key
+        key = self.next_key = page.next_key
         if key is None:
             return Answer(self._items, page.request_id, page.status, self._totals)
         if key in self._keys:

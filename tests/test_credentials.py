@@ -1,9 +1,11 @@
 """Where token, account and base URL come from."""
 
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -16,11 +18,13 @@ SECRET = "not-a-real-token"
 def settings(
     environ: Mapping[str, str], token: str | None = None, account_id: str | None = None
 ) -> Settings:
-    return resolve(token, account_id, None, allow_insecure=False, environ=environ)
+    credential = None if token is None else Credential(token)
+    with mock.patch.dict(os.environ, environ):
+        return resolve(credential, account_id, None, allow_insecure=False)
 
 
 async def token_of(found: Settings) -> str:
-    return await found.credential.token()
+    return (await found.credential.token()).reveal()
 
 
 @pytest.fixture
@@ -93,7 +97,7 @@ def test_no_token_anywhere_is_told_with_the_places_to_put_it() -> None:
 def test_a_token_that_could_change_the_request_is_refused_and_not_shown(bad: str) -> None:
     """Control characters, spaces and non-ASCII never reach a header, nor the message."""
     with pytest.raises(ConfigError) as caught:
-        Credential(bad)
+        Credential(bad).checked()
     assert not bad.strip() or bad not in str(caught.value)
 
 
@@ -141,8 +145,8 @@ async def test_a_provider_is_asked_before_every_request() -> None:
             raise OSError("no more") from None
 
     credential = Credential(provider)
-    assert await credential.token() == "one"
-    assert await credential.token() == "two"
+    assert (await credential.token()).reveal() == "one"
+    assert (await credential.token()).reveal() == "two"
     with pytest.raises(ConfigError, match="provider"):
         await credential.token()
     with pytest.raises(TransportError, match="OSError") as caught:

@@ -1,6 +1,7 @@
 """Rules of the codebase itself."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_every_test_states_its_rule() -> None:
 
 
 def test_one_file_uses_the_http_client() -> None:
-    """Aiohttp is session.py's; the facade names its session's type, the emulator is a server."""
+    """Aiohttp is connections.py's; the facade names a session's type, the emulator serves."""
     users = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
@@ -59,9 +60,11 @@ def test_one_file_uses_the_http_client() -> None:
         if "aiohttp" in _imported(node)
     }
     assert {user for user in users if not user.startswith("emulator/")} == {
-        "session.py",
+        "connections.py",
         "client.py",
     }
+    facade = (PACKAGE / "client.py").read_text("utf-8")
+    assert set(re.findall(r"\baiohttp\.\w+", facade)) == {"aiohttp.ClientSession"}
 
 
 def _imported(node: ast.AST) -> set[str]:

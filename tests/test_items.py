@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from spot_billing_async import BillingAccount, ConfigError, CostItem, DecodeError
 from spot_billing_async.items import reader_for
+from spot_billing_async.secret import Secret
 
 
 def envelope(*items: str) -> bytes:
@@ -19,7 +20,7 @@ def envelope(*items: str) -> bytes:
 
 
 def items_of(item_type: type[Any], *items: str) -> list[Any]:
-    response = reader_for(item_type).decode("op", envelope(*items), "a-token").response
+    response = reader_for(item_type).decode("op", envelope(*items), Secret("a-token")).response
     assert response is not None
     assert isinstance(response.items, list)
     return response.items
@@ -87,12 +88,12 @@ def test_an_item_without_an_amount_is_loud(item: str) -> None:
     """A row whose amount is missing or no number lists the keys that were seen instead."""
     body = envelope('{"cost":1}', item)
     reader = reader_for(CostItem)
-    response = reader.decode("op", body, "a-token").response
+    response = reader.decode("op", body, Secret("a-token")).response
     assert response is not None
     assert isinstance(response.items, list)
     keys = "amount, cost, day" if "amount" in item else "cost"
     with pytest.raises(DecodeError, match=f"keys seen: {keys}$"):
-        reader.totals("op", response.items, body, "cost-token")
+        reader.totals("op", response.items, body, Secret("cost-token"))
 
 
 class Row(msgspec.Struct):
@@ -106,7 +107,7 @@ def test_a_callers_own_type_is_decoded_as_it_says() -> None:
     """Any type of msgspec's serves; without `cost: Decimal` there is nothing to total exactly."""
     (row,) = items_of(Row, '{"service":"S3","cost":0.5}')
     assert row == Row("S3", 0.5)
-    assert reader_for(Row).totals("op", [row], b"", "t") == {}
+    assert reader_for(Row).totals("op", [row], b"", Secret("t")) == {}
     assert items_of(dict[str, Any], '{"cost":0.10}') == [{"cost": Decimal("0.10")}]
     with pytest.raises(DecodeError):
         items_of(Row, '{"cost":1}')
@@ -138,12 +139,12 @@ def test_amounts_of_every_kind_of_type_are_checked(item_type: type[Any]) -> None
     """Whatever a caller's type is made of, a row without an amount is loud."""
     reader = reader_for(item_type)
     good = '{"cost":0.10,"currency":"USD"}'
-    totals = reader.totals("op", items_of(item_type, good, good), b"", "t")
+    totals = reader.totals("op", items_of(item_type, good, good), b"", Secret("t"))
     assert totals == ({} if item_type is Amount else {"USD": Decimal("0.20")})
     for bad in ("{}", '{"cost":"NaN"}'):
         items = items_of(item_type, good, bad)
         with pytest.raises(DecodeError, match="keys seen"):
-            reader.totals("op", items, envelope(good, bad), "t")
+            reader.totals("op", items, envelope(good, bad), Secret("t"))
 
 
 @pytest.mark.parametrize(
@@ -155,9 +156,9 @@ def test_what_is_wrapped_around_a_type_hides_nothing(item_type: Any) -> None:
     reader = reader_for(item_type)
     items = items_of(item_type, good)
     assert items[0].account_id == "7"
-    assert reader.totals("op", items, b"", "t") == {"USD": Decimal("0.10")}
+    assert reader.totals("op", items, b"", Secret("t")) == {"USD": Decimal("0.10")}
     with pytest.raises(DecodeError, match="keys seen: accountId"):
-        reader.totals("op", items_of(item_type, bad), envelope(bad), "t")
+        reader.totals("op", items_of(item_type, bad), envelope(bad), Secret("t"))
 
 
 def test_a_union_of_types_with_amounts_is_refused() -> None:
@@ -173,7 +174,7 @@ def test_an_echoed_token_stays_out_of_a_callers_types_errors() -> None:
     strict = msgspec.defstruct("Strict", [("cost", Decimal), ("currency", Literal["USD"])])
     body = envelope('{"cost":1,"currency":"a-secret-token"}')
     with pytest.raises(DecodeError) as caught:
-        reader_for(strict).decode("op", body, "a-secret-token")
+        reader_for(strict).decode("op", body, Secret("a-secret-token"))
     assert "a-secret-token" not in str(caught.value)
 
 

@@ -1,6 +1,7 @@
 """What is sent, and what an answer means: every trap of the envelope."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -32,6 +33,7 @@ from spot_billing_async.operations import (
     Operation,
 )
 from spot_billing_async.quota import retry_after_s
+from spot_billing_async.secret import Secret
 from spot_billing_async.wire import Page, Pages, Reply, build_request, read_page
 
 SECRET = "not-a-real-token"
@@ -46,7 +48,7 @@ def read(
 ) -> Page[Any]:
     raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
     reply = Reply(status, CIMultiDict(headers or {}), raw)
-    return read_page(operation, reply, reader_for(CostItem), SECRET)
+    return read_page(operation, reply, reader_for(CostItem), Secret(SECRET))
 
 
 def error_of(
@@ -115,7 +117,12 @@ def test_an_empty_body_means_no_items(body: bytes, status: int) -> None:
 def test_an_empty_body_that_only_the_closing_ends_is_not_trusted() -> None:
     """Without a length, 'nothing' and 'cut off before the first byte' look the same."""
     with pytest.raises(DecodeError, match="cut off"):
-        read_page(GET_COSTS, Reply(200, {}, b"", end_is_marked=False), reader_for(CostItem), SECRET)
+        read_page(
+            GET_COSTS,
+            Reply(200, {}, b"", end_is_marked=False),
+            reader_for(CostItem),
+            Secret(SECRET),
+        )
     with pytest.raises(DecodeError, match="cut off"):
         read(b"", 200, {"Content-Encoding": "gzip", "Content-Length": "10"})
     assert read(b"", 200, {"Connection": "close", "Content-Length": "0"}).items == []
@@ -311,7 +318,7 @@ def test_a_short_token_does_not_garble_words() -> None:
     """A test's token of one letter is cut out where it stands alone."""
     reply = Reply(404, CIMultiDict(), b"Bearer t does not exist")
     with pytest.raises(NotFoundError) as caught:
-        read_page(GET_COSTS, reply, reader_for(CostItem), "t")
+        read_page(GET_COSTS, reply, reader_for(CostItem), Secret("t"))
     assert caught.value.body_excerpt == "Bearer [token removed] does not exist"
 
 
@@ -383,7 +390,7 @@ def test_a_key_that_repeats_is_an_error() -> None:
         page([2], None, total=2),
         page([], None, total=5),
         page([2, 3, 4, 5, 6], None),
-        page([], None)._replace(is_blank=True),
+        replace(page([], None), is_blank=True),
     ],
     ids=["lost", "shrunk", "short", "long", "blank"],
 )
@@ -406,9 +413,9 @@ def test_pages_whose_amounts_do_not_add_up_are_an_error() -> None:
     """A sum over pages that would need rounding is refused."""
     pages: Pages[int] = Pages(GET_COSTS)
     far = {"USD": Decimal("1e150")}
-    assert pages.add(page([1], "a")._replace(totals=far)) is None
+    assert pages.add(replace(page([1], "a"), totals=far)) is None
     with pytest.raises(DecodeError, match="without rounding"):
-        pages.add(page([1], None)._replace(totals={"USD": Decimal("1e-150")}))
+        pages.add(replace(page([1], None), totals={"USD": Decimal("1e-150")}))
 
 
 def test_a_total_count_that_differs_is_an_error() -> None:

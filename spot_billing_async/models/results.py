@@ -1,8 +1,9 @@
 """What calls come to: the items of all pages, or the acknowledgement of a change."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -25,8 +26,9 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
     items: list[Any] = []
 
 
-class Answer(NamedTuple, Generic[T]):
-    """What a call came to: the items of all its pages.
+@dataclass(slots=True, repr=False)
+class Answer(Generic[T]):
+    """What a call came to: the items of all its pages. Its repr shows none of them.
 
     Attributes:
         items: every item, in the server's order.
@@ -39,3 +41,6 @@ class Answer(NamedTuple, Generic[T]):
     request_id: str | None
     status: ResponseStatus | None
     totals: Mapping[str, Decimal]
+
+    def __repr__(self) -> str:
+        return f"Answer({len(self.items)} items)"

@@ -1,0 +1,140 @@
+"""Through which proxy the client goes, and what that is shown."""
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from spot_billing_async import (
+    ClientConfig,
+    ConfigError,
+    SpotBillingClient,
+    TlsConfig,
+    TransportError,
+)
+from tests.hostile.everything import attempt, capturing
+from tests.hostile.parties import PASSWORD, TOKEN, Files, client_of, proxying, serving
+
+
+async def test_a_proxy_is_shown_neither_token_nor_costs(files: Files) -> None:
+    """It is asked for a tunnel, with its own credentials, and for nothing else."""
+    with capturing() as kept:
+        async with serving(files.server()) as (port, heard), proxying() as (place, proxied):
+            tls, proxy = TlsConfig(ca_file=files.ca_file), f"http://u%40x:{PASSWORD}@{place}"
+            async with client_of(port, tls=tls, proxy=proxy) as client:
+                for _ in range(2):
+                    assert await attempt(kept, lambda: client.costs.get("a")) is None
+                kept.keep(client, client._session.config, client._connections)
+    assert len(heard.heads) == 2
+    (head,) = proxied.heads
+    lines = head.split("\r\n")
+    assert lines[0] == f"CONNECT 127.0.0.1:{port} HTTP/1.1"
+    basic = base64.b64encode(f"u@x:{PASSWORD}".encode()).decode()
+    assert f"Proxy-Authorization: Basic {basic}" in lines
+    assert TOKEN not in head
+    assert not any("Proxy-Authorization" in inner for inner in heard.heads)
+    for secret in (TOKEN, PASSWORD, basic):
+        kept.assert_without(secret)
+
+
+@pytest.mark.parametrize("status", ["302 Found\r\nLocation: http://x/", "407 x", "500 x"])
+async def test_a_proxy_that_refuses_is_told(files: Files, status: str) -> None:
+    """With its status; nothing was sent to anybody, and no redirect of a proxy's is followed."""
+    with capturing() as kept:
+        async with (
+            serving(files.server()) as (port, heard),
+            proxying(status) as (place, _),
+            client_of(port, proxy=f"http://u:{PASSWORD}@{place}") as client,
+        ):
+            error = await attempt(kept, lambda: client.costs.get("a"))
+    assert isinstance(error, TransportError)
+    assert f"the proxy refuses the tunnel: it answered {status[:3]}" in str(error)
+    assert not error.sent
+    assert not heard.heads
+    kept.assert_without(PASSWORD)
+    kept.assert_without(TOKEN)
+
+
+def test_a_proxy_is_not_shown_what_goes_in_the_clear() -> None:
+    """Over plain http it would read the token, whatever else is allowed."""
+    config = ClientConfig(proxy=f"http://u:{PASSWORD}@proxy.example", allow_insecure=True)
+    for base_url in ("http://127.0.0.1:9", "http://api.example.com"):
+        with pytest.raises(ConfigError, match="allowed: a proxy with an https base_url") as caught:
+            SpotBillingClient(TOKEN, base_url=base_url, config=config)
+        assert PASSWORD not in str(caught.value)
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without proxies."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    (tmp_path / "netrc").write_text(f"machine 127.0.0.1\nlogin user\npassword {PASSWORD}\n")
+    return monkeypatch
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["by default", "on request"])
+async def test_the_environment_is_heeded_on_request_alone(
+    files: Files, environment: pytest.MonkeyPatch, asked: bool
+) -> None:
+    """Its proxy, with netrc's credentials for it; the API itself is never sent any of those."""
+    tls = TlsConfig(ca_file=files.ca_file)
+    with capturing() as kept:
+        async with serving(files.server()) as (port, heard), proxying() as (place, proxied):
+            environment.setenv("HTTPS_PROXY", f"http://{place}")
+            async with client_of(port, tls=tls, trust_env=asked) as client:
+                assert await attempt(kept, lambda: client.costs.get("a")) is None
+                kept.keep(client._connections)
+    (inner,) = heard.heads
+    assert f"Authorization: Bearer {TOKEN}" in inner
+    assert "Basic" not in inner
+    basic = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
+    assert [f"Proxy-Authorization: Basic {basic}" in head for head in proxied.heads] == [
+        True
+    ] * asked
+    for secret in (TOKEN, PASSWORD, basic):
+        kept.assert_without(secret)
+
+
+async def test_the_environment_may_exclude_the_server(
+    files: Files, environment: pytest.MonkeyPatch
+) -> None:
+    """`NO_PROXY` is heeded, and plain http goes straight: a proxy would read the token."""
+    tls = TlsConfig(ca_file=files.ca_file)
+    async with serving(files.server()) as (port, heard), proxying() as (place, proxied):
+        environment.setenv("HTTPS_PROXY", f"http://{place}")
+        environment.setenv("HTTP_PROXY", f"http://{place}")
+        environment.setenv("NO_PROXY", "127.0.0.1")
+        async with client_of(port, tls=tls, trust_env=True) as client:
+            await client.costs.get("a")
+        environment.setenv("NO_PROXY", "")
+        async with serving(None) as (plain_port, plainly):
+            url = f"http://127.0.0.1:{plain_port}"
+            config = ClientConfig(trust_env=True)
+            async with SpotBillingClient(TOKEN, base_url=url, config=config) as client:
+                await client.costs.get("a")
+    assert len(heard.heads) == len(plainly.heads) == 1
+    assert "Basic" not in plainly.heads[0]
+    assert not proxied.heads
+
+
+@pytest.mark.parametrize(
+    "netrc", [f"machine x login {PASSWORD} {PASSWORD}", f'"{PASSWORD}', "\udcff"]
+)
+async def test_a_netrc_that_is_no_use_is_told_without_its_content(
+    netrc: str, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So is a proxy of the environment's that is none."""
+    (tmp_path / "netrc").write_bytes(netrc.encode("utf-8", "surrogateescape"))
+    environment.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with capturing() as kept:
+        error = await attempt(kept, client_of(9, trust_env=True).__aenter__)
+        assert isinstance(error, ConfigError)
+        assert "netrc" in str(error)
+        environment.setenv("HTTPS_PROXY", f"socks5://u:{PASSWORD}@127.0.0.1:9")
+        error = await attempt(kept, client_of(9, trust_env=True).__aenter__)
+        assert isinstance(error, ConfigError)
+        assert "HTTPS_PROXY" in str(error)
+    kept.assert_without(PASSWORD)

@@ -1,0 +1,358 @@
+"""The token, searched for in everything that a host could keep of a call, however it ends."""
+
+import asyncio
+import gzip
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spot_billing_async import (
+    ClientConfig,
+    ConfigError,
+    CostPlan,
+    DeadlineExceededError,
+    DecodeError,
+    RetryPolicy,
+    SpotBillingClient,
+    SpotBillingError,
+    TlsConfig,
+    TransportError,
+)
+from spot_billing_async.credentials import Credential
+from spot_billing_async.secret import Secret
+from tests.hostile.everything import Everything, attempt, capturing
+from tests.support import http, serve_streams
+
+TOKEN = "8f1d0c7ab2e94563-not-a-real-token"
+DAY = date(2018, 10, 1)
+ONCE = RetryPolicy(max_attempts=1)
+ECHO = f"Authorization: Bearer {TOKEN}"
+HEADERS = (f"X-Request-Id: {TOKEN}", f"Set-Cookie: a={TOKEN}", "Connection: close")
+CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def answer(body: str, *headers: str, **options: Any) -> bytes:
+    return http(body.encode(), *HEADERS, *headers, **options)
+
+
+ERROR = (
+    f'{{"request":{{"id":"{TOKEN}"}},"response":{{"status":{{"code":"{TOKEN}","message":"{TOKEN}"}},'
+    f'"errors":[{{"code":"{TOKEN}","message":"{ECHO}"}}],"data":"{TOKEN}"}}}}'
+)
+GOOD = (
+    f'{{"request":{{"id":"{TOKEN}"}},"response":{{"status":{{"code":200,"message":"{TOKEN}"}},'
+    f'"kind":"{TOKEN}","items":[{{"cost":1,"currency":"USD","{TOKEN}":1}}],"count":1}}}}'
+)
+ANSWERS = {
+    "200": answer(GOOD),
+    "200 that is blank": answer(""),
+    "200 with the token as next key": answer(
+        f'{{"response":{{"items":[],"paginationInfo":{{"nextKey":"k/{TOKEN}"}}}}}}'
+    ),
+    "200 with a count that is wrong": answer(GOOD.replace('"count":1', '"count":2')),
+    "200 with items of another shape": answer(f'{{"response":{{"items":[{{"cost":"{TOKEN}"}}]}}}}'),
+    "200 with items without amounts": answer(f'{{"response":{{"items":[{{"{TOKEN}":1}}]}}}}'),
+    "200 with days of another shape": answer(
+        f'{{"response":{{"items":[{{"cost":1,"date":"{TOKEN}"}}]}}}}'
+    ),
+    "200 without JSON": answer(ECHO),
+    "302": answer(ECHO, f"Location: https://{TOKEN}.example/?{TOKEN}", status=f"302 {TOKEN}"),
+    "400": answer(ERROR, status=f"400 {TOKEN}"),
+    "401": answer(f"<p>{ECHO}</p>", f"WWW-Authenticate: Bearer {TOKEN}", status=f"401 {TOKEN}"),
+    "429": answer(ERROR, f"Retry-After: {TOKEN}", f"X-RateLimit-Limit: {TOKEN}", status="429 x"),
+    "500": answer(ERROR, status=f"500 {TOKEN}"),
+    "cut off": answer(GOOD, length=9999),
+    "cut off in a chunk": f"{CHUNKED}99\r\n{ECHO}".encode(),
+    "cut off in the head": f"HTTP/1.1 200 OK\r\n{ECHO}".encode(),
+    "garbage": f"{ECHO}\r\n\r\n".encode(),
+    "garbage in the head": f"HTTP/1.1 200 OK\r\n{TOKEN}\r\n\r\n".encode(),
+    "garbage in a chunk": f"{CHUNKED}{TOKEN}\r\n".encode(),
+    "no gzip": answer(ECHO, "Content-Encoding: gzip"),
+    "gzip that is cut off": http(gzip.compress(ECHO.encode())[:-9], "Content-Encoding: gzip"),
+    "another encoding": answer(ECHO, f"Content-Encoding: {TOKEN}"),
+    "too large": answer(TOKEN * 10_000),
+    "nothing": b"",
+}
+
+
+@asynccontextmanager
+async def serving(said: bytes, *, close: bool = True) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """Says the same to every request. Yields the base URL, and an event: a request has come."""
+    came = asyncio.Event()
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert ECHO.encode() in await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        await writer.drain()
+        came.set()
+        if not close:
+            await reader.read()
+
+    async with serve_streams(say) as port:
+        yield f"http://127.0.0.1:{port}", came
+
+
+def client_of(base_url: str, kept: Everything, **limits: Any) -> SpotBillingClient:
+    config = ClientConfig(retry=ONCE, max_response_bytes=100_000, **limits)
+    return SpotBillingClient(TOKEN, base_url=base_url, config=config, hook=kept)
+
+
+async def pulled(client: SpotBillingClient, kept: Everything) -> object:
+    async with client.costs.pull(CostPlan.build(["a"], DAY, DAY)) as run:
+        async for outcome in run:
+            kept.keep(outcome)
+            if (error := getattr(outcome, "error", None)) is not None:
+                kept.keep_error(error)
+    return run.report
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_no_answer_brings_the_token_out(name: str) -> None:
+    """However a server echoes it, the token is in nothing that is logged, shown or pickled.
+
+    The fields of rows are the caller's data, and handed over as they came.
+    """
+    with capturing() as kept:
+        async with serving(ANSWERS[name]) as (base_url, _), client_of(base_url, kept) as client:
+            await attempt(kept, lambda: client.costs.get("a"))
+            await attempt(kept, client.families.list)
+            await attempt(kept, lambda: client.families.create(name="n"))
+            await attempt(kept, lambda: pulled(client, kept))
+            kept.keep(client, client._session, client._session._credential, client._connections)
+    assert all(isinstance(error, SpotBillingError) for error in kept.errors)
+    assert (not kept.errors) == (name in {"200", "200 that is blank"})
+    kept.assert_without(TOKEN)
+
+
+@pytest.mark.parametrize("said", [b"", answer(GOOD, length=9999)], ids=["silence", "in the body"])
+async def test_a_deadline_and_a_cancellation_leave_the_libraries_frames_behind(
+    said: bytes,
+) -> None:
+    """They pass through frames of aiohttp that hold the headers; none of them is shown."""
+    with capturing() as kept:
+        async with serving(said, close=False) as (base_url, came):
+            async with client_of(base_url, kept, deadline_s=0.2) as client:
+                late = await attempt(kept, lambda: client.costs.get("a"))
+                await attempt(kept, lambda: pulled(client, kept))
+            async with client_of(base_url, kept) as client:
+                came.clear()
+                call = asyncio.create_task(attempt(kept, lambda: client.costs.get("a")))
+                await came.wait()
+                call.cancel()
+                cancelled = await call
+    assert isinstance(late, DeadlineExceededError)
+    assert isinstance(cancelled, asyncio.CancelledError)
+    kept.assert_without(TOKEN)
+
+
+async def test_nothing_that_is_refused_shows_the_token() -> None:
+    """Bad tokens, URLs, options and accounts, with the token as argument of the same call."""
+    ready: Any = SpotBillingClient
+    with capturing() as kept:
+        for make in (
+            lambda: ready(f"{TOKEN}\r\nX: y"),
+            lambda: ready(TOKEN.encode()),
+            lambda: ready([TOKEN]),
+            lambda: ready("t").with_token(f"{TOKEN}\nX: y"),
+            lambda: ready("t").with_token(TOKEN, account_id=""),
+            lambda: ready(TOKEN, base_url="ftp://x"),
+            lambda: ready(TOKEN, base_url="http://api.example.com"),
+            lambda: ready(TOKEN, base_url=7),
+            lambda: ready(TOKEN, account_id="\n"),
+            lambda: ready(TOKEN, config=None),
+            lambda: ready(TOKEN, hook="x"),
+            lambda: ready(TOKEN, session="x"),
+            lambda: ClientConfig(proxy=f"http://u:{TOKEN}@[::1", deadline_s=0),
+            lambda: ClientConfig(proxy=f"http://u:{TOKEN}@host", deadline_s=0),
+            lambda: TlsConfig(client_key_password=TOKEN),
+        ):
+            assert isinstance(await attempt(kept, make), ConfigError)
+        async with client_of("http://127.0.0.1:9", kept, connect_timeout_s=1.0) as client:
+            assert isinstance(await attempt(kept, lambda: client.costs.get("a")), TransportError)
+            assert isinstance(await attempt(kept, lambda: client.costs.get("\n")), ConfigError)
+        assert isinstance(await attempt(kept, lambda: client.costs.get("a")), ConfigError)
+        kept.keep(ClientConfig(proxy=f"http://u:{TOKEN}@proxy.example:3128"))
+        kept.keep(TlsConfig(client_cert_file="x", client_key_password=TOKEN))
+    kept.assert_without(TOKEN)
+
+
+@pytest.mark.parametrize("kind", ["raises", "bad", "sync", "no text"])
+async def test_a_provider_that_fails_shows_no_token_in_our_frames(kind: str) -> None:
+    """What a provider raises is the cause; what it answers stands in no frame of ours."""
+
+    async def provider() -> str:
+        if kind == "raises":
+            raise OSError("vault is down")
+        return f"{TOKEN}\n{TOKEN}"
+
+    answers: dict[str, Any] = {
+        "sync": lambda: f"{TOKEN} {TOKEN}",
+        "no text": lambda: [TOKEN],
+    }
+    with capturing() as kept:
+        async with SpotBillingClient(
+            answers.get(kind, provider),
+            base_url="http://127.0.0.1:9",
+            config=ClientConfig(retry=ONCE),
+            hook=kept,
+        ) as client:
+            error = await attempt(kept, lambda: client.costs.get("a"))
+            kept.keep(client)
+    assert isinstance(error, TransportError if kind == "raises" else ConfigError)
+    assert isinstance(error.__cause__, OSError) == (kind == "raises")
+    kept.assert_without(TOKEN)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"[default\ntoken = {TOKEN}\n",
+        f"[default]\n{TOKEN}\n",
+        f"[default]\ntoken = {TOKEN} {TOKEN}\n",
+        f"[default]\ntoken = {TOKEN}\naccount = \x07\n",
+        f"[other]\ntoken = {TOKEN}\n",
+        f"default:\n  token: {TOKEN}\x07\n",
+        f"\udcff[default]\ntoken = {TOKEN}\n",
+    ],
+    ids=["section", "line", "token", "account", "profile", "yaml", "encoding"],
+)
+async def test_neither_file_nor_environment_is_shown(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with a credentials file is said without its text, nor any variable's."""
+    path = tmp_path / "credentials"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    path.chmod(0o600)
+    monkeypatch.setenv("SPOTINST_CREDENTIALS_FILE", str(path))
+    monkeypatch.setenv("ANOTHER", TOKEN)
+    with capturing() as kept:
+        assert isinstance(await attempt(kept, SpotBillingClient), ConfigError)
+        monkeypatch.setenv("SPOTINST_TOKEN", TOKEN)
+        monkeypatch.setenv("SPOTINST_PROFILE", "nobody")
+        assert isinstance(await attempt(kept, SpotBillingClient), ConfigError)
+        monkeypatch.delenv("SPOTINST_PROFILE")
+        monkeypatch.setenv("SPOTINST_ACCOUNT", "a")
+        monkeypatch.setenv("SPOTINST_BASE_URL", "nowhere")
+        assert isinstance(await attempt(kept, SpotBillingClient), ConfigError)
+    kept.assert_without(TOKEN)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o600, 0o400])
+async def test_a_file_that_others_can_read_gets_a_warning(
+    mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for each file, with its name and mode, in the log: `-W error` ends no service."""
+    path = tmp_path / "credentials"
+    path.write_text(f"[default]\ntoken = {TOKEN}\n")
+    path.chmod(mode)
+    monkeypatch.setenv("SPOTINST_CREDENTIALS_FILE", str(path))
+    with capturing() as kept:
+        for _ in range(3):
+            SpotBillingClient()
+    warned = [text for text in kept.texts if text.startswith(f"{path} has mode 0{mode:o}")]
+    assert len(warned) == (mode & 0o077 > 0)
+    kept.assert_without(TOKEN)
+
+
+@pytest.mark.parametrize("name", ["200", "401", "500"])
+@pytest.mark.parametrize("debug", [(), ("--debug",)], ids=["", "debug"])
+async def test_the_command_shows_and_writes_no_token(
+    name: str, debug: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Neither its output, nor its files, nor its line in the process list hold the token."""
+    async with serving(ANSWERS[name]) as (base_url, came):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-X", "dev", "-m", "spot_billing_async.cli", *debug),
+            *("costs", "pull", "--account", "a", "--from", "2018-10-01", "--to", "2018-10-01"),
+            *("--out", str(tmp_path / "costs.csv"), "--report", str(tmp_path / "report.json")),
+            env={
+                "HOME": str(tmp_path),
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                "SPOTINST_TOKEN": TOKEN,
+                "SPOTINST_BASE_URL": base_url,
+            },
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        await came.wait()
+        kept = Everything()
+        line = Path(f"/proc/{process.pid}/cmdline")
+        if line.exists():
+            kept.texts.append(line.read_text())
+        kept.texts += [output.decode() for output in await process.communicate()]
+    assert process.returncode == (0 if name == "200" else 3), kept.texts
+    kept.keep_files(tmp_path)
+    assert any("report.json" in text for text in kept.texts)
+    kept.assert_without(TOKEN)
+
+
+async def test_a_key_that_would_take_the_token_into_a_url_is_not_sent() -> None:
+    """A next page whose key is the token is an error, and no second request."""
+    heads: list[bytes] = []
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(ANSWERS["200 with the token as next key"])
+
+    async with (
+        serve_streams(say) as port,
+        client_of(f"http://127.0.0.1:{port}", Everything()) as client,
+    ):
+        with pytest.raises(DecodeError, match="next page's key holds the token"):
+            await client.costs.get("a")
+    assert len(heads) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{{"response":{{"items":[{{"name":"{TOKEN}"}},{{"name":"{TOKEN}"}}]}}}}',
+        f'{{"response":{{"items":[{{"name":"{TOKEN}"}}],"paginationInfo":{{"totalCount":2}}}}}}',
+        f'{{"response":{{"items":[{{"name":"{TOKEN}"}}],"paginationInfo":{{"nextKey":"k"}}}}}}',
+    ],
+    ids=["two families", "too few", "the same page for ever"],
+)
+async def test_rows_of_an_answer_that_is_no_use_stand_in_no_traceback(body: str) -> None:
+    """What came is not shown by an error about how it came."""
+    with capturing() as kept:
+        async with serving(answer(body)) as (base_url, _), client_of(base_url, kept) as client:
+            await attempt(kept, lambda: client.families.get("f"))
+            await attempt(kept, lambda: client.families.create(name="n"))
+    assert {type(error) for error in kept.errors} == {DecodeError}
+    kept.assert_without(TOKEN)
+
+
+async def test_the_search_finds_what_is_there() -> None:
+    """A token in a variable, a log record, a wrapped line or a pickle would be found."""
+
+    def leak() -> None:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        raise LookupError(len(headers))
+
+    for do in (
+        leak,
+        lambda: logging.getLogger("any").debug("%s", TOKEN),
+        lambda: [TOKEN],
+        lambda: print(TOKEN),  # noqa: T201  output is captured too
+    ):
+        with capturing() as kept:
+            await attempt(kept, do)
+        with pytest.raises(AssertionError):
+            kept.assert_without(TOKEN)
+
+
+def test_a_secret_is_masked_but_can_be_cut_out() -> None:
+    """Its repr says what it may; it knows itself in other texts."""
+    secret = Secret(TOKEN, shown="a token")
+    assert repr(secret) == "Secret(a token)"
+    assert secret.removed_from(f"<{TOKEN}>") == "<[token removed]>"
+    assert secret.is_in(ECHO)
+    assert not secret.is_in("anything")
+    assert repr(Credential(TOKEN)) == "Credential(***)"
