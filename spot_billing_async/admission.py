@@ -106,17 +106,24 @@ class Admission:
         self._move_up()
 
     def answered(
-        self, gate: Gate, ticket: Ticket, quota: Quota, *, elapsed_s: float | None
+        self,
+        gate: Gate,
+        ticket: Ticket,
+        quota: Quota,
+        *,
+        waited_s: float | None,
+        is_overloaded: bool = False,
     ) -> None:
         """The request was answered, and not refused for its rate.
 
-        `elapsed_s` is None where the answer says that the server is overloaded.
+        `waited_s` is how long its answer took to begin; None where that tells nothing of how long
+        the work takes, as with an error.
         """
         self.limit.end()
-        if elapsed_s is None:
+        if is_overloaded:
             self.limit.overloaded()
-        else:
-            self.limit.answered(elapsed_s)
+        elif waited_s is not None:
+            self.limit.answered(waited_s)
         gate.answered(ticket, self._clock(), quota)
         self._move_up()
 

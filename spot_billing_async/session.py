@@ -349,6 +349,7 @@ class SessionManager:
             record.lap("queued_s")
             record.tally.requests += 1
             started_s = self.clock()
+            waited_s = -record.phases.first_byte_s
             reply = await self._connections.exchange(request, token, record)
         except BaseException as error:
             admission.dropped(gate, ticket, sent=started_s is not None)
@@ -357,6 +358,8 @@ class SessionManager:
                 self._tell(request, record, self.clock() - started_s, None, error)
             raise
         elapsed_s = self.clock() - started_s
+        # A body that trickles in says nothing of how much the server has to do.
+        waited_s += record.phases.first_byte_s
         failure: SpotBillingError | None = None
         try:
             value = read(reply, token)
@@ -367,8 +370,13 @@ class SessionManager:
         if isinstance(failure, RateLimitedError):
             admission.refused(gate, ticket, quota, retry_after_s=failure.retry_after_s)
         else:
-            is_overloaded = reply.status == _OVERLOADED
-            admission.answered(gate, ticket, quota, elapsed_s=None if is_overloaded else elapsed_s)
+            admission.answered(
+                gate,
+                ticket,
+                quota,
+                waited_s=waited_s if failure is None else None,
+                is_overloaded=reply.status == _OVERLOADED,
+            )
         self._tell(request, record, elapsed_s, reply.status, failure)
         if failure is not None:
             raise failure
