@@ -189,9 +189,9 @@ def test_any_answer_is_a_page_or_an_error(reply: Reply, item_type: Any, operatio
     else:
         assert reply.status in {200, 201, 202, 204}
         (page.request_id or "").encode()
-    error = read_error(operation, reply, TOKEN)
-    check_error(error)
-    assert error.status == reply.status or reply.status < 400
+    told = read_error(operation, reply, TOKEN)
+    check_error(told)
+    assert told.status == reply.status or reply.status < 400
 
 
 @given(st.lists(HEADERS, min_size=1, max_size=8), st.data())
