@@ -9,9 +9,10 @@ from pathlib import Path
 
 TOKEN = "benchmark"  # noqa: S105  the emulator's own
 
-_TINY_BILL = """BilledCost,BillingAccountId,BillingCurrency,ChargePeriodStart,ProviderName,ServiceName
-0.1,a1,USD,2024-01-01T00:00:00Z,AWS,S3
-"""
+_TINY_BILL = (
+    "BilledCost,BillingAccountId,BillingCurrency,ChargePeriodStart,ProviderName,ServiceName\n"
+    "0.1,a1,USD,2024-01-01T00:00:00Z,AWS,S3\n"
+)
 
 
 @contextmanager

@@ -142,8 +142,10 @@ class Connections:
                 trace_request_ctx=record,
             ) as response:
                 record.lap("first_byte_s")
-                body = await _read_body(response, self._config.max_response_bytes)
-                record.lap("body_s")
+                try:
+                    body = await _read_body(response, self._config.max_response_bytes)
+                finally:
+                    record.lap("body_s")
                 return Reply(response.status, response.headers, body, _is_marked(response))
         except asyncio.CancelledError:
             if is_being_cancelled():
@@ -302,8 +304,10 @@ class SessionManager:
                     failure.add_note(f"not sent again: {decision.reason}")
                 raise failure
             if decision.after_s:
-                await asyncio.sleep(decision.after_s)
-                record.lap("backoff_s")
+                try:
+                    await asyncio.sleep(decision.after_s)
+                finally:
+                    record.lap("backoff_s")
             record.tally.retries += 1
 
     def _gate_of(self, operation_id: str) -> Gate:
@@ -353,7 +357,7 @@ class SessionManager:
             reply = await self._connections.exchange(request, token, record)
         except BaseException as error:
             admission.dropped(gate, ticket, sent=started_s is not None)
-            record.lap("first_byte_s")
+            record.lap("queued_s" if started_s is None else "first_byte_s")
             if started_s is not None:
                 self._tell(request, record, self.clock() - started_s, None, error)
             raise
