@@ -221,3 +221,12 @@ def test_an_absurd_status_in_the_body_does_not_hide_that_of_http(code: str, stat
     with pytest.raises(ApiError) as caught:
         read_page(GET_COSTS, Reply(status, CIMultiDict(), body), reader_for(CostItem), TOKEN)
     assert caught.value.status == status
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_request_id_can_be_written(status: int) -> None:
+    """In bytes that are no UTF-8 it comes as lone surrogates, which no file takes."""
+    reply = Reply(status, CIMultiDict({"X-Request-Id": "r\udcff1"}), b"")
+    assert read_error(GET_COSTS, reply, TOKEN).request_id == "r?1"
+    if status < 400:
+        assert read_page(GET_COSTS, reply, reader_for(CostItem), TOKEN).request_id == "r?1"
