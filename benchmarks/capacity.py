@@ -23,7 +23,7 @@ from spot_billing_async.concurrency import ConcurrencyLimit
 
 SERVICE_S = 0.05
 CAPACITIES = (4, 32, 128)
-LONG_S = 5.0
+LONG_S = 4.0
 SHORT = 50
 PULLS = 20
 SEEDS = 3
@@ -90,7 +90,7 @@ def best_fixed_s(base_url: str, slices: int, capacity: int) -> float:
     """The shortest time that a fixed concurrency takes without a refusal."""
     candidates = sorted({capacity, capacity * 3 // 2, 2 * capacity, 3 * capacity, SHORT})
     fitting = [k for k in candidates if k <= 4 * capacity]
-    return min(asyncio.run(fixed(base_url, slices, k)) for k in fitting for _ in range(2))
+    return min(asyncio.run(fixed(base_url, slices, k)) for k in fitting)
 
 
 def measure(capacity: int, seeds: int) -> None:

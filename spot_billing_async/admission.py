@@ -107,18 +107,25 @@ class Admission:
         self._move_up()
 
     def answered(
-        self, gate: Gate, ticket: Ticket, quota: Quota, *, elapsed_s: float | None
+        self,
+        gate: Gate,
+        ticket: Ticket,
+        quota: Quota,
+        *,
+        waited_s: float | None,
+        is_overloaded: bool = False,
     ) -> None:
         """The request was answered, and not refused for its rate.
 
-        `elapsed_s` is None where the answer says that the server is overloaded.
+        `waited_s` is how long its answer took to begin; None where that tells nothing of how long
+        the work takes, as with an error.
         """
         now_s = self._clock()
         self.limit.end()
-        if elapsed_s is None:
+        if is_overloaded:
             self.limit.overloaded(ticket.sent_s, now_s)
-        else:
-            self.limit.answered(elapsed_s, ticket.sent_s, now_s)
+        elif waited_s is not None:
+            self.limit.answered(waited_s, ticket.sent_s, now_s)
         gate.answered(ticket, now_s, quota)
         self._move_up()
 

@@ -45,10 +45,11 @@ async def call(
     Raises:
         SpotBillingError: the call failed; `attempts` says how many requests it sent.
     """
-    reader = reader_for(item_type)
+    record = CallRecord(tally if tally is not None else Tally(), session.clock)
+    reader = reader_for(item_type)  # the first of its type takes milliseconds to make
+    record.lap("decode_s")
     path = session.config.path_overrides.get(operation.operation_id, operation.path)
     pages: Pages[T] = Pages(operation)
-    record = CallRecord(tally if tally is not None else Tally(), session.clock)
     deadline = Deadline(
         session.clock,
         operation.operation_id,

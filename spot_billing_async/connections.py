@@ -150,8 +150,10 @@ class Connections:
                 trace_request_ctx=record,
             ) as response:
                 record.lap("first_byte_s")
-                body = await _read_body(response, self._config.max_response_bytes)
-                record.lap("body_s")
+                try:
+                    body = await _read_body(response, self._config.max_response_bytes)
+                finally:
+                    record.lap("body_s")
                 return Reply(response.status, response.headers, body, _is_marked(response))
         except asyncio.CancelledError:
             if is_being_cancelled():

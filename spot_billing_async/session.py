@@ -114,8 +114,10 @@ class SessionManager:
                     failure.add_note(f"not sent again: {decision.reason}")
                 raise failure
             if decision.after_s:
-                await asyncio.sleep(decision.after_s)
-                record.lap("backoff_s")
+                try:
+                    await asyncio.sleep(decision.after_s)
+                finally:
+                    record.lap("backoff_s")
             record.tally.retries += 1
 
     def _gate_of(self, operation_id: str) -> Gate:
@@ -161,15 +163,18 @@ class SessionManager:
             record.lap("queued_s")
             record.tally.requests += 1
             started_s = self.clock()
+            waited_before_s = record.phases.first_byte_s
             reply = await self._connections.exchange(request, token, record)
         except BaseException as error:
             admission.dropped(gate, ticket, sent=started_s is not None)
-            record.lap("first_byte_s")
+            record.lap("queued_s" if started_s is None else "first_byte_s")
             if started_s is not None:
                 self._tell(request, record, self.clock() - started_s, None, error)
             without_frames(error)  # they hold the request's headers
             raise
         elapsed_s = self.clock() - started_s
+        # A body that trickles in says nothing of how much the server has to do.
+        waited_s = record.phases.first_byte_s - waited_before_s
         failure: SpotBillingError | None = None
         try:
             value = read(reply, token)
@@ -180,8 +185,13 @@ class SessionManager:
         if isinstance(failure, RateLimitedError):
             admission.refused(gate, ticket, quota, retry_after_s=failure.retry_after_s)
         else:
-            is_overloaded = reply.status == _OVERLOADED
-            admission.answered(gate, ticket, quota, elapsed_s=None if is_overloaded else elapsed_s)
+            admission.answered(
+                gate,
+                ticket,
+                quota,
+                waited_s=waited_s if failure is None else None,
+                is_overloaded=reply.status == _OVERLOADED,
+            )
         self._tell(request, record, elapsed_s, reply.status, failure)
         if failure is not None:
             raise failure

@@ -64,6 +64,8 @@ _NO_CONTENT = 204
 _SUCCESS = {200, 201, 202, _NO_CONTENT}  # a 206 is a part, and nobody asked for one
 _FIRST_ERROR_STATUS = 400
 _FIRST_SERVER_ERROR_STATUS = 500
+_LAST_STATUS = 999  # stands for any larger one that a body tells of: it is no status, but an error
+_LONGEST_CODE = 18  # digits; Python refuses to read thousands of them as a number
 
 
 class _RequestInfo(msgspec.Struct):
@@ -213,19 +215,21 @@ def _error_code(status: object) -> int | None:
     """The code of an error that an envelope's status tells of; None where it tells of none.
 
     It is an object by the vendor's samples; a bare code, text, or a list of objects is read too, as
-    an error must not pass for an answer without items.
+    an error must not pass for an answer without items. However deep they are nested: no recursion,
+    as what decodes may still be deeper than the stack.
     """
-    match status:
-        case dict():
-            return _error_code(status.get("code"))
-        case list():
-            return next((code for each in status if (code := _error_code(each)) is not None), None)
-        case str() if status.isdecimal():
-            return _error_code(int(status))
-        case int() if status >= _FIRST_ERROR_STATUS:
-            return status
-        case _:
-            return None
+    left = [status]
+    while left:
+        match left.pop():
+            case dict() as named:
+                left.append(named.get("code"))
+            case list() as several:
+                left += reversed(several)
+            case str() as text if text.isdecimal():
+                left.append(int(text) if len(text) <= _LONGEST_CODE else _LAST_STATUS)
+            case int() as code if code >= _FIRST_ERROR_STATUS:
+                return min(code, _LAST_STATUS)
+    return None
 
 
 def _status(status: object, token: Secret) -> ResponseStatus | None:
@@ -325,8 +329,9 @@ def _request_id(envelope: Envelope[Any], headers: Mapping[str, str], token: Secr
 
 
 def _header_request_id(headers: Mapping[str, str], token: Secret) -> str | None:
+    """Bytes that are no UTF-8 come as lone surrogates, which no report or file could write."""
     found = next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
-    return None if found is None else token.removed_from(found)
+    return None if found is None else token.removed_from(found.encode("utf-8", "replace").decode())
 
 
 class Pages(Generic[T]):

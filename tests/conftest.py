@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, settings
 
 # A busy machine is no failure: tests assert no timing.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# `pytest --hypothesis-profile=thorough` looks five times as long.
+settings.register_profile("thorough", settings.get_profile("untimed"), max_examples=500)
 settings.load_profile("untimed")
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"

@@ -18,6 +18,7 @@ from spot_billing_async.quota import Quota
 T = TypeVar("T")
 
 _BACKOFF_S = 0.1
+_OVERLOADED = 503
 
 
 class _Selector(selectors.DefaultSelector):
@@ -91,7 +92,7 @@ class Server:
         if status == 200 and self._working is not None and self.places is not None:
             if self._inside >= 4 * self.places:
                 self.overloads += 1
-                status = 503
+                status = _OVERLOADED
             else:
                 self._inside += 1
                 async with self._working:
@@ -140,7 +141,9 @@ async def _work(server: Server, admission: Admission, gate: Gate, left: Iterator
             if status == 429:
                 admission.refused(gate, ticket, quota, retry_after_s=quota.reset_s)
             else:
-                elapsed_s = loop.time() - sent_s if status == 200 else None
-                admission.answered(gate, ticket, quota, elapsed_s=elapsed_s)
-            if status == 503:
+                waited_s = loop.time() - sent_s
+                admission.answered(
+                    gate, ticket, quota, waited_s=waited_s, is_overloaded=status == _OVERLOADED
+                )
+            if status == _OVERLOADED:
                 await asyncio.sleep(_BACKOFF_S)

@@ -1,5 +1,6 @@
 """The `spot-billing` command (extra: cli)."""
 
+import signal
 import sys
 
 
@@ -9,6 +10,10 @@ def main() -> None:
     0: done; 1: it failed; 2: usage or configuration; 3: some slices of a pull are missing; 130 and
     143: interrupted by Ctrl-C or SIGTERM.
     """
+    # Until a command can end in an orderly way, and after it has, there is nothing to put in order:
+    # the system ends it, without a traceback.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         # Late: cyclopts and rich belong to an extra.
         from spot_billing_async.cli.app import run  # noqa: PLC0415  see above
@@ -22,6 +27,4 @@ def main() -> None:
             file=sys.stderr,
         )
         code = 2
-    except KeyboardInterrupt:  # before or after the part that ends in an orderly way
-        code = 130
     sys.exit(code)

@@ -45,13 +45,19 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Within this block a signal cancels the scope of the interruption, and nothing else."""
+    """Within this block a signal cancels the scope of the interruption, and nothing else.
+
+    After it signals do what they did before, but for one that came: a second one then kills.
+    """
     interruption = Interruption()
     loop = asyncio.get_running_loop()
+    before = {signum: signal.getsignal(signum) for signum in _SIGNALS}
     for signum in _SIGNALS:
         loop.add_signal_handler(signum, interruption.take, signum)
     try:
         yield interruption
     finally:
-        for signum in _SIGNALS:
-            loop.remove_signal_handler(signum)
+        # The loop would leave Python's own handler for Ctrl-C behind, and thus a traceback.
+        for signum, handler in before.items():
+            if loop.remove_signal_handler(signum):
+                signal.signal(signum, handler)

@@ -100,7 +100,7 @@ async def pull(
     plan_of(account or ["all"])
     _demand_two_files(out, report)
     books = _Books()
-    with _report_file(report) as report_file, interruptible() as interruption:
+    with interruptible() as interruption, _report_file(report) as report_file:
         async with open_writer(out) as writer, SpotBillingClient() as client:
             with interruption.scope:
                 await _drain(client, account, plan_of, writer, books)

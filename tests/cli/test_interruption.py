@@ -52,6 +52,16 @@ async def test_without_a_signal_nothing_is_cancelled() -> None:
     assert interruption.exit_code is None
 
 
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.default_int_handler])
+async def test_signals_do_afterwards_what_they_did_before(handler: signal.Handlers) -> None:
+    """A Ctrl-C that comes when all is done must not raise where there was no such handler."""
+    for signum in SIGNALS:
+        signal.signal(signum, handler)
+    with interruptible():
+        pass
+    assert [signal.getsignal(each) for each in SIGNALS] == [handler] * 2
+
+
 async def test_a_pull_ends_with_its_books_closed(
     emulator: Emulator,
     tmp_path: Path,

@@ -1,0 +1,43 @@
+"""Pulls of a real bill through faults of every kind; `benchmarks.faults` runs larger ones."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from spot_billing_async import ClientConfig, CostPlan, PullReport, RetryPolicy, SpotBillingClient
+from spot_billing_async.emulator import Emulator
+
+ACCOUNTS = ["836060457634", "011254002932"]
+RETRY = RetryPolicy(backoff_base_s=0.01, backoff_cap_s=0.1)
+CONFIG = ClientConfig(max_response_bytes=2**20, retry=RETRY)  # a gzip bomb has 64 times as much
+
+
+async def pull(shared: Path, share: float, days: int, config: ClientConfig = CONFIG) -> PullReport:
+    files = sorted((shared / "data" / "aws-workshop-2018").glob("*.csv.gz"))
+    last = date(2018, 11, 30)
+    plan = CostPlan.build(ACCOUNTS, last - timedelta(days=days - 1), last, "day", "service")
+    async with (
+        Emulator(focus=files, token="t", faults=share, seed=3) as server,
+        SpotBillingClient("t", base_url=server.base_url, config=config) as client,
+        client.costs.pull(plan) as run,
+    ):
+        async for _ in run:
+            pass
+        assert run.report.requests == server.requests
+    return run.report
+
+
+async def test_a_few_faults_cost_nothing_but_retries(shared: Path) -> None:
+    """Every slice comes, and the total is exact."""
+    report = await pull(shared, 0.05, days=150)
+    assert report.complete
+    assert report.totals == {"USD": Decimal("7569.8100996647")}
+    assert report.retries > 0
+
+
+async def test_nothing_but_faults_ends_all_the_same(shared: Path) -> None:
+    """The pull ends, its report adds up, and the server met at most 1.2 requests for a slice."""
+    report = await pull(shared, 1.0, days=50)
+    assert report.planned == report.ok + report.empty + report.failed == 100
+    assert report.failed > 0
+    assert report.requests <= 1.2 * report.planned

@@ -1,0 +1,125 @@
+"""A call's books: whatever time passes in it is in its phases, in the one that it was spent in."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from spot_billing_async import ClientConfig, RetryPolicy, SpotBillingClient, TransportError
+from spot_billing_async.credentials import TokenProvider
+from spot_billing_async.items import reader_for
+from spot_billing_async.telemetry import CallEnded, Event, RequestEnded
+from tests.support import Handler, serve
+
+GOOD = b'{"response":{"items":[{"cost":1,"currency":"USD"}],"count":1}}'
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        """What it shows, in seconds."""
+        return self.now_s
+
+
+class Watched:
+    """A client's hook, and the clock that the client goes by."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.request_ended = asyncio.Event()
+        self.calls: list[CallEnded] = []
+
+    def hook(self, event: Event) -> None:
+        """Take note."""
+        if isinstance(event, RequestEnded):
+            self.request_ended.set()
+        else:
+            self.calls.append(event)
+
+    def client(self, base_url: str, token: str | TokenProvider = "") -> SpotBillingClient:
+        """A client that goes by the clock and tells the hook."""
+        config = ClientConfig(deadline_s=7200, retry=RetryPolicy(max_attempts=2))
+        client = SpotBillingClient(token or "t", base_url=base_url, config=config, hook=self.hook)
+        client._session.clock = self.clock
+        return client
+
+    def spent(self) -> dict[str, float]:
+        """The phases of the only call that took any time; they are all of its time."""
+        (ended,) = self.calls
+        assert ended.phases.total_s == ended.elapsed_s == self.clock.now_s - Clock.now_s
+        names = ended.phases.__struct_fields__
+        return {name: took for name in names if (took := getattr(ended.phases, name))}
+
+
+def answering(**answer: Any) -> Handler:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(**answer)
+
+    return handler
+
+
+async def test_reading_an_item_type_is_part_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first call for a type makes its decoder, which takes milliseconds."""
+    watched = Watched()
+
+    def slow_reader_for(item_type: type) -> Any:
+        watched.clock.now_s += 5
+        return reader_for(item_type)
+
+    monkeypatch.setattr("spot_billing_async.calls.reader_for", slow_reader_for)
+    async with serve(answering(body=GOOD)) as base_url, watched.client(base_url) as client:
+        await client.costs.get("a")
+    assert watched.spent() == {"decode_s": 5}
+
+
+async def test_waiting_for_a_token_that_does_not_come_is_queueing() -> None:
+    """Nothing was sent, so no answer was waited for."""
+    watched = Watched()
+
+    async def provider() -> str:
+        if watched.clock.now_s == Clock.now_s:
+            watched.clock.now_s += 7
+            raise OSError("vault is down")
+        return "t"
+
+    async with (
+        serve(answering(body=GOOD)) as base_url,
+        watched.client(base_url, provider) as client,
+    ):
+        await client.costs.get("a")
+    assert watched.spent() == {"queued_s": 7}
+
+
+async def test_a_body_that_breaks_off_took_the_time_of_a_body(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its first byte had come long before."""
+    watched = Watched()
+
+    async def broken_off(*_: object) -> bytes:
+        watched.clock.now_s += 3
+        raise OSError("reset")
+
+    monkeypatch.setattr("spot_billing_async.connections._read_body", broken_off)
+    async with serve(answering(body=GOOD)) as base_url, watched.client(base_url) as client:
+        with pytest.raises(TransportError):
+            await client.families.create(name="f")
+    assert watched.spent() == {"body_s": 3}
+
+
+async def test_a_wait_that_is_cancelled_counts_as_one() -> None:
+    """The call is cancelled before it is tried again."""
+    watched = Watched()
+    sick = answering(status=503, headers={"Retry-After": "3600"})
+    async with serve(sick) as base_url, watched.client(base_url) as client:
+        call = asyncio.create_task(client.costs.get("a"))
+        await watched.request_ended.wait()
+        watched.clock.now_s += 11
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert watched.spent() == {"backoff_s": 11}
