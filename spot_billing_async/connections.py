@@ -152,6 +152,10 @@ class Connections:
                 record.lap("first_byte_s")
                 try:
                     body = await _read_body(response, self._config.max_response_bytes)
+                except zlib.error:
+                    if response.ok:
+                        raise
+                    body = b""  # an error's status says enough
                 finally:
                     record.lap("body_s")
                 return Reply(response.status, response.headers, body, _is_marked(response))
@@ -223,7 +227,12 @@ def _headers(request: Request, token: Secret) -> dict[str, str]:
 
 
 async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """The whole body, unpacked; neither what crosses the wire nor what comes of it is larger."""
+    """The whole body, unpacked; neither what crosses the wire nor what comes of it is larger.
+
+    Raises:
+        zlib.error: it is no gzip, or not all of it came.
+        ResponseTooLargeError: it is larger.
+    """
     unpack = _unpacker(response)
     pieces = []
     came_bytes = size_bytes = 0
@@ -240,7 +249,7 @@ async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
             if len(piece) == STEP_BYTES:
                 await asyncio.sleep(0)  # there may be very much of it: others have their turn
     if unpack is not None and came_bytes and not unpack.is_complete:
-        raise TransportError("the answer is cut off: its gzip body has no end")
+        raise zlib.error("it has no end")
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
@@ -249,7 +258,7 @@ def _unpacker(response: aiohttp.ClientResponse) -> Gunzip | None:
     if encoding is None or encoding.lower() == "identity":
         return None
     if encoding.lower() != "gzip":
-        raise TransportError("the answer is in a Content-Encoding that was not asked for")
+        raise zlib.error("its Content-Encoding was not asked for")
     return Gunzip()
 
 
@@ -283,7 +292,7 @@ def _translate(error: Exception) -> SpotBillingError:
     if isinstance(error, OSError):
         return TransportError(f"{name}: {error}")
     if isinstance(error, zlib.error):
-        return TransportError("the body is no gzip, or of too many members")
+        return TransportError(f"the body cannot be unpacked: {error}")
     if isinstance(error, aiohttp.ClientError | HttpProcessingError | EOFError):
         return TransportError(f"the answer is cut off, or no HTTP: {name}")
     # Raised before anything is sent, such as for a session whose own auth contradicts the token, or

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from spot_billing_async import (
     ClientConfig,
+    PermissionDeniedError,
     ResponseTooLargeError,
     RetryPolicy,
     SpotBillingClient,
@@ -170,3 +171,13 @@ def test_no_step_gives_more_than_a_step(extra: int) -> None:
     assert max(sizes) == STEP_BYTES
     assert sum(sizes) == size
     assert unpack.is_complete
+
+
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(GOOD)[:-9]])
+async def test_an_errors_status_is_told_whatever_its_body_is(body: bytes) -> None:
+    """A 403 is one too where its body cannot be unpacked."""
+    answer = http(body, "Content-Encoding: gzip", "X-Request-Id: r1", status="403 Forbidden")
+    async with serve_raw(answer) as (base_url, _), client_of(base_url) as client:
+        with pytest.raises(PermissionDeniedError) as caught:
+            await client.costs.get("a")
+    assert caught.value.request_id == "r1"
