@@ -13,7 +13,12 @@ from spot_billing_async.operations import check_path_overrides
 from spot_billing_async.secret import Secret
 
 
-def _check_count(name: str, value: object) -> None:
+def check_count(name: str, value: object) -> None:
+    """Refuse what is no whole number from 1.
+
+    Raises:
+        ConfigError: names the field and the value.
+    """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{name}: {value!r} is not allowed; allowed: a whole number from 1")
 
@@ -60,7 +65,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     budget_reserve: int = 10
 
     def __post_init__(self) -> None:
-        _check_count("retry.max_attempts", self.max_attempts)
+        check_count("retry.max_attempts", self.max_attempts)
         check_seconds("retry.backoff_base_s", self.backoff_base_s)
         check_seconds("retry.backoff_cap_s", self.backoff_cap_s)
         if not _is_number(self.budget_share) or not 0 <= self.budget_share <= 1:
@@ -122,10 +127,10 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         if self.proxy is not None:  # first: what is refused after it shows this value's fields
             msgspec.structs.force_setattr(self, "proxy", hidden(self.proxy))
             msgspec.structs.force_setattr(self, "proxy", checked_proxy("proxy", self.proxy))
-        _check_count("max_concurrency", self.max_concurrency)
+        check_count("max_concurrency", self.max_concurrency)
         check_seconds("deadline_s", self.deadline_s)
         check_seconds("connect_timeout_s", self.connect_timeout_s)
-        _check_count("max_response_bytes", self.max_response_bytes)
+        check_count("max_response_bytes", self.max_response_bytes)
         _check_kind("allow_insecure", self.allow_insecure, bool)
         _check_kind("retry", self.retry, RetryPolicy)
         _check_kind("trust_env", self.trust_env, bool)

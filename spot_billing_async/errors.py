@@ -52,6 +52,10 @@ class DeadlineExceededError(SpotBillingError):
     """The call did not end within its deadline, or a wait that is due would end after it."""
 
 
+class RequestLimitReachedError(SpotBillingError):
+    """The `max_requests` of a pull were sent; this one was not, and nothing more is."""
+
+
 class DecodeError(SpotBillingError):
     """An answer cannot be trusted: no JSON, another shape, or it contradicts itself.
 

@@ -88,6 +88,7 @@ class SessionManager:
         self._connections.budget.ask()
         tries, refused = 0, False
         while True:
+            record.tally.demand_request()  # before it waits for its turn
             ticket = await self._admit(gate, request, deadline, record, refused=refused)
             try:
                 return await self._attempt(request, gate, ticket, read, record)
@@ -161,7 +162,7 @@ class SessionManager:
         try:
             token = await self._credential.token()
             record.lap("queued_s")
-            record.tally.requests += 1
+            record.tally.count_request()
             started_s = self.clock()
             waited_before_s = record.phases.first_byte_s
             reply = await self._connections.exchange(request, token, record)

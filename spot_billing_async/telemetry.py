@@ -13,6 +13,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from spot_billing_async.errors import RequestLimitReachedError
+
 _log = logging.getLogger("spot_billing_async")
 
 Phase = Literal[
@@ -49,6 +51,25 @@ class Phases(msgspec.Struct):
         return total_s
 
 
+class Allowance(msgspec.Struct):
+    """How many requests some calls may still send, all together.
+
+    Attributes:
+        left: requests that may still be sent, retries and pages included.
+    """
+
+    left: int
+
+    def demand(self) -> None:
+        """See that a request may still be sent.
+
+        Raises:
+            RequestLimitReachedError: none is left.
+        """
+        if self.left < 1:
+            raise RequestLimitReachedError("not sent: the pull's max_requests are spent")
+
+
 class Tally(msgspec.Struct):
     """Requests counted as they are sent, so that a call that fails or is cancelled is counted too.
 
@@ -56,11 +77,33 @@ class Tally(msgspec.Struct):
         requests: requests sent, retries included.
         retries: tries made after a failed one.
         refusals: requests that the server refused for their rate.
+        allowance: what each request is taken from; None for no limit.
     """
 
     requests: int = 0
     retries: int = 0
     refusals: int = 0
+    allowance: Allowance | None = None
+
+    def demand_request(self) -> None:
+        """See that a request may still be sent.
+
+        Raises:
+            RequestLimitReachedError: the allowance is spent.
+        """
+        if self.allowance is not None:
+            self.allowance.demand()
+
+    def count_request(self) -> None:
+        """Count a request that is sent now.
+
+        Raises:
+            RequestLimitReachedError: the allowance is spent; it must not be sent.
+        """
+        self.demand_request()
+        if self.allowance is not None:
+            self.allowance.left -= 1
+        self.requests += 1
 
     def add(self, other: "Tally") -> None:
         """Count in what another tally counted."""

@@ -7,7 +7,7 @@ it is done with one, and nothing is fetched that nobody has room for.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from decimal import Decimal
 from math import inf
 from types import TracebackType
@@ -17,7 +17,6 @@ import anyio
 
 from spot_billing_async.bulk.handover import Handover
 from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport, SliceState, Unfinished
-from spot_billing_async.bulk.plan import CostPlan
 from spot_billing_async.errors import (
     ConfigError,
     DeadlineExceededError,
@@ -27,7 +26,7 @@ from spot_billing_async.errors import (
 from spot_billing_async.models import CostQuery
 from spot_billing_async.models.money import merged_totals
 from spot_billing_async.models.results import Answer
-from spot_billing_async.telemetry import Tally
+from spot_billing_async.telemetry import Allowance, Tally
 
 T = TypeVar("T")
 
@@ -55,17 +54,20 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         ordered: hand outcomes over in the plan's order rather than as they finish.
         deadline_s: seconds for the whole pull; None for no limit. Slices that are not done by then
             fail.
+        max_requests: requests sent at most, retries and pages included; None for no limit. Slices
+            that have no request left fail.
         clock: seconds that only grow.
     """
 
     def __init__(
         self,
-        plan: CostPlan,
+        plan: Sequence[CostQuery],
         fetch: Fetch[T],
         *,
         crew_size: int,
         ordered: bool = False,
         deadline_s: float | None = None,
+        max_requests: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
@@ -73,6 +75,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         self._clock = clock
         self._deadline_s = inf if deadline_s is None else deadline_s
         self._ends_at_s = inf
+        self._allowance = None if max_requests is None else Allowance(max_requests)
         self._crew_size = min(crew_size, len(plan))
         self._slices = iter(range(len(plan)))
         self._states = bytearray(len(plan))
@@ -174,7 +177,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
 
     async def _ask(self, query: CostQuery) -> tuple[Fetched[T] | Failed, Answer[T] | None]:
         started_s = self._clock()
-        tally = Tally()
+        tally = Tally(allowance=self._allowance)
         try:
             if started_s >= self._ends_at_s:
                 raise DeadlineExceededError("the pull's deadline passed before this slice's turn")

@@ -1,5 +1,6 @@
 """Tag 'Cost Analysis'."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any, TypeVar, overload
 
@@ -7,7 +8,7 @@ from spot_billing_async.bulk.engine import PullRun
 from spot_billing_async.bulk.plan import CostPlan
 from spot_billing_async.calls import call
 from spot_billing_async.checks import check_range, checked_group_by, checked_id
-from spot_billing_async.config import check_seconds
+from spot_billing_async.config import check_count, check_seconds
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.items import reader_for
 from spot_billing_async.models import CostItem, CostQuery, GroupBy
@@ -82,33 +83,42 @@ class CostsResource:
 
     @overload
     def pull(
-        self, plan: CostPlan, *, ordered: bool = False, deadline_s: float | None = None
+        self,
+        plan: Sequence[CostQuery],
+        *,
+        ordered: bool = False,
+        deadline_s: float | None = None,
+        max_requests: int | None = None,
     ) -> PullRun[CostItem]: ...
     @overload
     def pull(
         self,
-        plan: CostPlan,
+        plan: Sequence[CostQuery],
         item_type: type[T],
         ordered: bool = False,
         *,
         deadline_s: float | None = None,
+        max_requests: int | None = None,
     ) -> PullRun[T]: ...
     def pull(
         self,
-        plan: CostPlan,
+        plan: Sequence[CostQuery],
         item_type: type[Any] = CostItem,
         ordered: bool = False,
         *,
         deadline_s: float | None = None,
+        max_requests: int | None = None,
     ) -> PullRun[Any]:
         """Ask for every slice of a plan, `max_concurrency` at once.
 
         Args:
-            plan: what to ask; see `CostPlan.build`.
+            plan: what to ask: what `CostPlan.build` makes, or a list of `CostQuery`.
             item_type: what each row is decoded to, as for `get`.
             ordered: hand outcomes over in the plan's order rather than as they finish.
             deadline_s: seconds for the whole pull, from entering it; slices that cannot be done by
                 then fail with a `DeadlineExceededError`. None for no limit.
+            max_requests: requests sent at most, retries and pages included; slices that have no
+                request left fail with a `RequestLimitReachedError`. None for no limit.
 
         Returns:
             A run: enter it with `async with`, iterate it with `async for`, and read its `report`.
@@ -116,11 +126,13 @@ class CostsResource:
             is sent does not count in that. One failure does not stop the others.
 
         Raises:
-            ConfigError: the plan is none, the deadline is no number of seconds above 0, or the item
+            ConfigError: the plan or a query in it is none, a limit is out of its range, or the item
                 type cannot be decoded.
         """
         if not isinstance(plan, CostPlan):
-            raise ConfigError(f"plan: {plan!r} is not allowed; allowed: what CostPlan.build makes")
+            _check_queries(plan)
+        if max_requests is not None:
+            check_count("max_requests", max_requests)
         if deadline_s is not None:
             check_seconds("deadline_s", deadline_s)
         reader_for(item_type)
@@ -134,6 +146,7 @@ class CostsResource:
             crew_size=self._session.config.max_concurrency,
             ordered=ordered,
             deadline_s=deadline_s,
+            max_requests=max_requests,
             clock=self._session.clock,
         )
 
@@ -154,3 +167,19 @@ class CostsResource:
             tally=tally,
             pull_ends_at_s=pull_ends_at_s,
         )
+
+
+def _check_queries(plan: object) -> None:
+    """Refuse what is no list of queries that can be asked, before any of them is sent."""
+    if not isinstance(plan, list | tuple):
+        raise ConfigError(
+            f"plan: {plan!r} is not allowed; allowed: what CostPlan.build makes, or a list of "
+            "CostQuery"
+        )
+    for place, query in enumerate(plan):
+        if not isinstance(query, CostQuery):
+            raise ConfigError(f"plan[{place}]: {query!r} is not allowed; allowed: a CostQuery")
+        if query.account_id is not None:
+            checked_id(f"plan[{place}].account_id", query.account_id)
+        check_range(query.from_date, query.to_date)
+        checked_group_by(query.group_by)
