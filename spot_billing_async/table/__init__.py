@@ -1,0 +1,23 @@
+"""A Delta Lake table of costs that is kept in step with the API (extra: table).
+
+```python
+report = await sync(
+    client, "costs", accounts=ids, from_date=first, to_date=last, group_by="service"
+)
+```
+"""
+
+from spot_billing_async.table.delta import TableConflictError, TableError
+from spot_billing_async.table.report import Change, Difference, SyncPlan, SyncReport
+from spot_billing_async.table.sync import plan, sync
+
+__all__ = [
+    "Change",
+    "Difference",
+    "SyncPlan",
+    "SyncReport",
+    "TableConflictError",
+    "TableError",
+    "plan",
+    "sync",
+]

@@ -1,0 +1,123 @@
+"""The one file that uses deltalake (extra: table). It blocks: it is called from worker threads.
+
+A handle keeps the version of its table that it saw, and moves on with its own commits alone. A
+commit of somebody else's that touches the same rows is then found by Delta's own check of
+conflicts, however long ago it was made, and not only where two commits meet by chance.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self
+
+from spot_billing_async.errors import ConfigError, MissingExtraError, SpotBillingError
+from spot_billing_async.export import ExportError
+
+try:
+    import deltalake
+    import pyarrow as pa
+    from deltalake.exceptions import CommitFailedError, TableNotFoundError
+except ImportError as error:
+    raise MissingExtraError(
+        "a Delta table needs an extra: pip install 'spot-billing-async[table]'"
+    ) from error
+
+
+class TableError(ExportError):
+    """The table could not be read or written; the message names it and why."""
+
+
+class TableConflictError(TableError):
+    """Somebody else changed the same part of the table meanwhile; nothing of this was written.
+
+    What was committed before stands. Running again asks only for what is missing.
+    """
+
+
+class DeltaTable:
+    """A Delta table, as it was when it was opened, and as this handle's commits left it."""
+
+    def __init__(self, uri: str, table: deltalake.DeltaTable) -> None:
+        self.uri = uri
+        self._table = table
+
+    @classmethod
+    def opened(cls, uri: str, schema: pa.Schema) -> Self | None:
+        """The table at a place; None where there is none.
+
+        Raises:
+            ConfigError: a table of other columns is there.
+            TableError: it could not be read.
+        """
+        with _translated(uri):
+            try:
+                table = deltalake.DeltaTable(uri)
+            except TableNotFoundError:
+                return None
+            met = pa.schema(table.schema().to_arrow())
+        if _shape(met) != _shape(schema):
+            raise ConfigError(
+                f"table: {uri!r} has the columns {', '.join(met.names)}; allowed: a new place, or "
+                "a table that sync made"
+            )
+        return cls(uri, table)
+
+    @classmethod
+    def made(cls, uri: str, schema: pa.Schema, partition_by: Sequence[str]) -> Self:
+        """The table at a place; an empty one is made where there is none.
+
+        Raises:
+            ConfigError, TableError: as `opened`.
+        """
+        opened = cls.opened(uri, schema)
+        if opened is not None:
+            return opened
+        with _translated(uri):
+            table = deltalake.DeltaTable.create(
+                uri, schema, mode="ignore", partition_by=list(partition_by)
+            )
+            return cls(uri, table)
+
+    def replace(self, rows: pa.Table, predicate: str) -> None:
+        """Put rows in the place of those that a predicate selects, all in one commit.
+
+        Raises:
+            TableConflictError: somebody else committed rows that the predicate selects.
+            TableError: it could not be written; nothing changed.
+        """
+        with _translated(self.uri):
+            deltalake.write_deltalake(self._table, rows, mode="overwrite", predicate=predicate)
+
+    def query(self, sql: str) -> Iterator[pa.RecordBatch]:
+        """What a SELECT finds, in batches; this table's name in it is `t`.
+
+        Raises:
+            TableError: it could not be read.
+        """
+        with _translated(self.uri):
+            found = deltalake.QueryBuilder().register("t", self._table).execute(sql)
+            yield from pa.RecordBatchReader.from_stream(found)
+
+
+def _shape(schema: pa.Schema) -> list[tuple[str, str]]:
+    return [(field.name, str(field.type)) for field in schema]
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    """Nothing of deltalake, Arrow or the system gets out of here."""
+    try:
+        yield
+    except SpotBillingError:
+        raise
+    except CommitFailedError as error:
+        raise TableConflictError(
+            f"{uri}: another sync changed the same part of the table; run again ({_told(error)})"
+        ) from error
+    except Exception as error:
+        # Any: the Rust side raises what it has, ValueError and plain Exception among it.
+        raise TableError(f"{uri}: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """The first line of what an error says, or its name."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -1,0 +1,65 @@
+"""What a sync is asked to do: arguments that were checked, before anything is read or sent."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from typing import Final, NamedTuple
+
+from spot_billing_async.bulk.plan import CostPlan
+from spot_billing_async.checks import checked_date, checked_text
+from spot_billing_async.config import check_count
+from spot_billing_async.errors import ConfigError
+from spot_billing_async.models import GroupBy
+from spot_billing_async.table.due import TableWindow
+from spot_billing_async.windows import DateWindow
+
+AUTO: Final = "auto"
+
+
+class Scope(NamedTuple):
+    """Accounts and days that a table is to hold, and how they are asked for."""
+
+    table: str
+    accounts: tuple[str, ...]
+    days: DateWindow
+    group_by: GroupBy | None
+    window: TableWindow
+    mutable_days: int
+    today: date
+
+    @property
+    def planned_days(self) -> int:
+        """Days of the range, times accounts."""
+        return self.days.days * len(self.accounts)
+
+
+def checked_scope(
+    table: object,
+    *,
+    accounts: Iterable[str | None],
+    from_date: date,
+    to_date: date,
+    group_by: GroupBy | None,
+    window: TableWindow,
+    mutable_days: int,
+    today: date | None,
+) -> Scope:
+    """The scope.
+
+    Raises:
+        ConfigError: names the argument, its value and what is allowed.
+    """
+    size = "whole" if window == AUTO else window
+    try:
+        plan = CostPlan.build(accounts, from_date, to_date, size, group_by)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("allowed: day,", "allowed: auto, day,")) from None
+    check_count("mutable_days", mutable_days)
+    return Scope(
+        checked_text("table", table),
+        plan.accounts,
+        DateWindow(from_date, to_date),
+        plan.group_by,
+        window,
+        mutable_days,
+        datetime.now(UTC).date() if today is None else checked_date("today", today),
+    )

@@ -1,0 +1,227 @@
+"""What a table is made of: slices of rows, and what the ledger knows of each. Pure.
+
+Rows carry their day, so an answer of any width falls apart into slices of a day each: that is the
+grain in which costs are compared, replaced and resumed, whatever was asked. Where rows carry no
+day, the whole window that was asked is one slice.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Context, Decimal, DecimalException
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+
+from spot_billing_async.bulk.outcome import Fetched
+from spot_billing_async.errors import DecodeError
+from spot_billing_async.export import ExportError
+from spot_billing_async.models import CostItem, CostQuery, GroupBy
+from spot_billing_async.models.money import totals_by_currency
+from spot_billing_async.windows import DateWindow
+
+_DAY = timedelta(days=1)
+_WIDE = Context(prec=200)
+
+
+class Key(NamedTuple):
+    """Which slice of a breakdown: an account's days, both ends included."""
+
+    account_id: str
+    from_date: date
+    to_date: date
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the ledger: what is known of a slice.
+
+    Attributes:
+        account_id: the account that was asked about.
+        from_date: first day of the slice.
+        to_date: its last day; the same day, but for rows that carry none.
+        group_by: the breakdown; None for none.
+        request_id: of the request that answered it last; None where the server gave none.
+        rows: rows of the slice; 0 is an answer too.
+        totals: their exact sum by currency code; "XXX" for none.
+        digest: SHA-256 of the content, whatever the order of its rows.
+        fetched_at: when it was answered last, UTC.
+        as_of: the day that was 'today' then.
+        incomplete: the slice's last day was not over then.
+        widest_days: the widest window that the account is asked for; None where any will do.
+    """
+
+    account_id: str
+    from_date: date
+    to_date: date
+    group_by: GroupBy | None
+    request_id: str | None
+    rows: int
+    totals: Mapping[str, Decimal]
+    digest: str
+    fetched_at: datetime
+    as_of: date
+    incomplete: bool
+    widest_days: int | None
+
+    @property
+    def key(self) -> Key:
+        """Which slice it is."""
+        return Key(self.account_id, self.from_date, self.to_date)
+
+
+class Slice(NamedTuple):
+    """A slice that was answered: what the ledger will say of it, and its rows."""
+
+    entry: Entry
+    answer: Fetched[CostItem]
+
+
+def carries_no_day(items: Iterable[CostItem]) -> bool:
+    """Whether some row does not say which day it belongs to."""
+    return any(item.date is None for item in items)
+
+
+def slices_of(
+    answer: Fetched[CostItem],
+    known: Callable[[str], Sequence[Entry]],
+    *,
+    fetched_at: datetime,
+    as_of: date,
+    widest_days: int | None,
+) -> list[Slice]:
+    """Cut an answer into slices.
+
+    Args:
+        answer: to a query with an account and both its ends.
+        known: the entries of an account that may be replaced.
+        fetched_at: when the answer came, UTC.
+        as_of: the day that is 'today'.
+        widest_days: what is to be remembered of the account; None for nothing.
+
+    Raises:
+        DecodeError: a row is of a day that was not asked for, or there twice.
+        ExportError: a slice would lie across one that the table has, which cannot be cut.
+    """
+    window = window_of(answer.query)
+    _check_rows(answer, window)
+    account_id = account_of(answer.query)
+    entries = known(account_id)
+    if carries_no_day(answer.items) or _is_one_empty_slice(answer, window, entries):
+        cut = {window: answer.items}
+    else:
+        cut = _by_day(answer.items, window)
+    _check_overlap(cut, window, entries)
+    return [
+        Slice(
+            Entry(
+                account_id=account_id,
+                from_date=days.from_date,
+                to_date=days.to_date,
+                group_by=answer.query.group_by,
+                request_id=answer.request_id,
+                rows=len(items),
+                totals=_totals(items),
+                digest=digest_of(items),
+                fetched_at=fetched_at,
+                as_of=as_of,
+                incomplete=days.to_date >= as_of,
+                widest_days=widest_days,
+            ),
+            msgspec.structs.replace(answer, items=items),
+        )
+        for days, items in cut.items()
+    ]
+
+
+def account_of(query: CostQuery) -> str:
+    """The account that a query names."""
+    assert query.account_id is not None  # noqa: S101  a sync's queries name theirs
+    return query.account_id
+
+
+def window_of(query: CostQuery) -> DateWindow:
+    """The days that a query asks for."""
+    assert query.from_date is not None  # noqa: S101  a sync's queries have both ends
+    assert query.to_date is not None  # noqa: S101  as above
+    return DateWindow(query.from_date, query.to_date)
+
+
+def digest_of(items: Iterable[CostItem]) -> str:
+    """SHA-256 of rows: the same whatever their order and however an amount is spelled."""
+    rows = sorted(msgspec.json.encode([*_group(item), _plain(item.cost)]) for item in items)
+    return sha256(b"\n".join(rows)).hexdigest()
+
+
+def _group(item: CostItem) -> tuple[object, ...]:
+    """What tells a row from the others: everything but its amount."""
+    return (
+        item.account_id,
+        item.cloud_provider,
+        item.service,
+        item.region,
+        item.family_id,
+        item.family,
+        item.date,
+        item.currency,
+    )
+
+
+def _plain(cost: Decimal | None) -> str | None:
+    return None if cost is None else format(cost.normalize(_WIDE) if cost else Decimal(0), "f")
+
+
+def _totals(items: Sequence[CostItem]) -> dict[str, Decimal]:
+    costs = [item.cost for item in items if item.cost is not None]
+    if not costs:
+        return {}
+    try:
+        return totals_by_currency(costs, [item.currency for item in items])
+    except DecimalException as error:
+        raise ExportError("the amounts of a day cannot be added without rounding") from error
+
+
+def _check_rows(answer: Fetched[CostItem], window: DateWindow) -> None:
+    met: set[tuple[object, ...]] = set()
+    for item in answer.items:
+        if item.date is not None and not window.from_date <= item.date <= window.to_date:
+            raise DecodeError(f"a row is of {item.date}, which was not asked for", lasting=True)
+        group = _group(item)
+        if group in met:
+            raise DecodeError(
+                f"a row is there twice: {item.date}, {item.service or item.region or item.family}",
+                lasting=True,
+            )
+        met.add(group)
+
+
+def _is_one_empty_slice(
+    answer: Fetched[CostItem], window: DateWindow, entries: Iterable[Entry]
+) -> bool:
+    """Whether nothing came where the table has the whole window as one slice."""
+    return not answer.items and any((entry.from_date, entry.to_date) == window for entry in entries)
+
+
+def _by_day(items: Iterable[CostItem], window: DateWindow) -> dict[DateWindow, list[CostItem]]:
+    """The rows of each day of a window; a day without rows is there too."""
+    days = (window.from_date + n * _DAY for n in range(window.days))
+    cut: dict[DateWindow, list[CostItem]] = {DateWindow(day, day): [] for day in days}
+    for item in items:
+        if item.date is not None:
+            cut[DateWindow(item.date, item.date)].append(item)
+    return cut
+
+
+def _check_overlap(cut: Iterable[DateWindow], window: DateWindow, entries: Iterable[Entry]) -> None:
+    """Refuse what would replace a part of a slice: its rows without a day cannot be told apart."""
+    for entry in entries:
+        if entry.from_date == entry.to_date:
+            continue  # a day is in one window or in none
+        if entry.to_date < window.from_date or entry.from_date > window.to_date:
+            continue
+        if not any(
+            days.from_date <= entry.from_date and entry.to_date <= days.to_date for days in cut
+        ):
+            raise ExportError(
+                f"the table has {entry.from_date} to {entry.to_date} of {entry.account_id} as one "
+                f"slice of rows without a day; allowed: windows that hold it whole"
+            )

@@ -1,0 +1,270 @@
+"""The two tables: costs, and the ledger beside them. It blocks: it is called from worker threads.
+
+Both are partitioned by `group_by`: it has a handful of values, and whoever reads costs has to
+choose one of them, as each breakdown holds all the money. Accounts or months would make thousands
+of small files; each file's own bounds of account and date say well enough where a slice is, as
+every commit is sorted by them.
+
+The ledger is a table of its own beside the costs, at `<table>_ledger`: anything that reads Delta
+can read it, and nothing that is done to the one (VACUUM, a glob over its files) meets the other.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple, Self
+
+import msgspec
+import pyarrow as pa
+
+from spot_billing_async.bulk.outcome import Fetched
+from spot_billing_async.export import ExportError
+from spot_billing_async.export.arrow import DEFAULT_SCALE, batch_table, schema
+from spot_billing_async.models import CostItem, GroupBy
+from spot_billing_async.models.money import NO_CURRENCY
+from spot_billing_async.table.delta import DeltaTable
+from spot_billing_async.table.slices import Entry, Key
+from spot_billing_async.windows import DateWindow
+
+_MOMENT = pa.timestamp("us", "UTC")
+_AMOUNT = pa.decimal128(38, DEFAULT_SCALE)
+_AGE_DAYS = "(arrow_cast(as_of, 'Int32') - arrow_cast(to_date, 'Int32'))"
+_PARTITIONS = ("group_by",)
+
+COSTS = schema().append(pa.field("fetched_at", _MOMENT))
+LEDGER = pa.schema(
+    {
+        "account_id": pa.string(),
+        "from_date": pa.date32(),
+        "to_date": pa.date32(),
+        "group_by": pa.string(),
+        "request_id": pa.string(),
+        "rows": pa.int64(),
+        "totals": pa.map_(pa.string(), _AMOUNT),
+        "digest": pa.string(),
+        "fetched_at": _MOMENT,
+        "as_of": pa.date32(),
+        "incomplete": pa.bool_(),
+        "widest_days": pa.int32(),
+    }
+)
+
+
+class DaySum(NamedTuple):
+    """A sum of the table's rows; `day` is None for rows that carry none."""
+
+    name: str | None
+    day: date | None
+    currency: str
+    total: Decimal
+
+
+class TableStore:
+    """The costs and their ledger, at `<table>` and `<table>_ledger`.
+
+    Args:
+        costs: the costs; None where the table is not made yet.
+        ledger: what is known of them; None as well.
+    """
+
+    def __init__(self, costs: DeltaTable | None, ledger: DeltaTable | None) -> None:
+        self._costs = costs
+        self._ledger = ledger
+
+    @classmethod
+    def opened(cls, table: str) -> Self:
+        """What is there, and nothing is made."""
+        costs, ledger = _places(table)
+        return cls(DeltaTable.opened(costs, COSTS), DeltaTable.opened(ledger, LEDGER))
+
+    @classmethod
+    def made(cls, table: str) -> Self:
+        """Both tables, made where they are not there."""
+        costs, ledger = _places(table)
+        return cls(
+            DeltaTable.made(costs, COSTS, _PARTITIONS), DeltaTable.made(ledger, LEDGER, _PARTITIONS)
+        )
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a table of costs."""
+        return self._costs is not None
+
+    def settled(
+        self, group_by: GroupBy | None, window: DateWindow, mutable_days: int
+    ) -> Iterator[Key]:
+        """What of a range was answered at an age of `mutable_days`: ranges without a gap.
+
+        They are put together while they are read, so years of days take little memory.
+        """
+        where = f"{_overlaps(group_by, window)} AND {_AGE_DAYS} >= {mutable_days}"
+        sql = (
+            f"SELECT account_id, from_date, to_date FROM t WHERE {where} "  # noqa: S608  dates, numbers, a checked name
+            "ORDER BY 1, 2, 3"
+        )
+        rows = _rows(self._ledger, sql)
+        yield from joined(Key(row["account_id"], row["from_date"], row["to_date"]) for row in rows)
+
+    def unsettled(
+        self, group_by: GroupBy | None, window: DateWindow, mutable_days: int
+    ) -> Iterator[Entry]:
+        """The entries of a range that were answered at a younger age than `mutable_days`."""
+        where = f"{_overlaps(group_by, window)} AND {_AGE_DAYS} < {mutable_days}"
+        for row in _rows(self._ledger, f"SELECT * FROM t WHERE {where}"):  # noqa: S608  as above
+            yield msgspec.convert(row | {"totals": dict(row["totals"])}, Entry)
+
+    def widest_days(self, group_by: GroupBy | None) -> dict[str, int]:
+        """The widest window of each account that was found to be asked for less than any."""
+        sql = (
+            "SELECT account_id, min(widest_days) AS days FROM t "  # noqa: S608  as above
+            f"WHERE {_grouped(group_by)} AND widest_days IS NOT NULL GROUP BY account_id"
+        )
+        return {row["account_id"]: row["days"] for row in _rows(self._ledger, sql)}
+
+    def ledger_totals(
+        self, accounts: Sequence[str], group_by: GroupBy | None, window: DateWindow
+    ) -> Iterator[Mapping[str, Decimal]]:
+        """The totals of each entry of a range, of some accounts."""
+        wanted = set(accounts)
+        sql = f"SELECT account_id, totals FROM t WHERE {_overlaps(group_by, window)}"  # noqa: S608  as above
+        for row in _rows(self._ledger, sql):
+            if row["account_id"] in wanted:
+                yield dict(row["totals"])
+
+    def day_sums(
+        self, account_id: str, group_by: GroupBy | None, window: DateWindow
+    ) -> Iterator[DaySum]:
+        """What the rows of an account come to, by day and currency."""
+        where = f"{_grouped(group_by)} AND {_costs_within(Key(account_id, *window))}"
+        yield from self._sums("query_account_id", where)
+
+    def sums_by(
+        self, column: str, group_by: GroupBy | None, since: date | None
+    ) -> Iterator[DaySum]:
+        """What the rows of a breakdown come to, by a column, day and currency."""
+        recent = "" if since is None else f" AND coalesce(date, query_to) >= {_day(since)}"
+        yield from self._sums(column, _grouped(group_by) + recent)
+
+    def _sums(self, column: str, where: str) -> Iterator[DaySum]:
+        sql = (
+            f"SELECT {column} AS name, date, upper(currency) AS currency, sum(cost) AS total "  # noqa: S608  columns of ours, ids quoted
+            f"FROM t WHERE {where} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        )
+        for row in _rows(self._costs, sql):
+            yield DaySum(row["name"], row["date"], row["currency"] or NO_CURRENCY, row["total"])
+
+    def breakdowns(self) -> set[GroupBy | None]:
+        """The values of `group_by` that the table has costs of."""
+        return {row["group_by"] for row in _rows(self._costs, "SELECT DISTINCT group_by FROM t")}
+
+    def commit(
+        self, group_by: GroupBy | None, changed: Sequence[Key], rows: pa.Table, entries: list[Entry]
+    ) -> None:
+        """Replace the rows of slices, then tell the ledger.
+
+        Killed in between, the rows are there and nobody knows of them: they are asked again, and
+        replaced.
+
+        Raises:
+            TableConflictError: another sync changed one of them meanwhile.
+            TableError: it could not be written.
+        """
+        assert self._costs is not None  # noqa: S101  made before
+        assert self._ledger is not None  # noqa: S101  as above
+        if changed:
+            within = " OR ".join(_costs_within(key) for key in joined(sorted(changed)))
+            self._costs.replace(_sorted(rows), f"{_grouped(group_by)} AND ({within})")
+        keys = sorted(entry.key for entry in entries)
+        within = " OR ".join(_ledger_within(key) for key in joined(keys))
+        self._ledger.replace(_ledger_rows(entries), f"{_grouped(group_by)} AND ({within})")
+
+
+def costs_rows(answer: Fetched[CostItem], fetched_at: datetime) -> pa.Table:
+    """The rows of an answer, as the table has them.
+
+    Raises:
+        ExportError: an amount has more than 18 decimals or 20 digits before them; names it.
+    """
+    table = batch_table([answer], DEFAULT_SCALE)
+    if table.schema.field("cost").type != _AMOUNT:
+        raise ExportError(
+            f"an amount needs more than the {DEFAULT_SCALE} decimals of the table's cost"
+        )
+    return table.append_column(
+        COSTS.field("fetched_at"), pa.array([fetched_at] * table.num_rows, _MOMENT)
+    )
+
+
+def joined(keys: Iterable[Key]) -> Iterator[Key]:
+    """The same days in as few ranges as possible: of sorted keys, those that touch become one."""
+    last: Key | None = None
+    for key in keys:
+        if last and last.account_id == key.account_id and (key.from_date - last.to_date).days <= 1:
+            last = last._replace(to_date=max(last.to_date, key.to_date))
+            continue
+        if last:
+            yield last
+        last = key
+    if last:
+        yield last
+
+
+def _places(table: str) -> tuple[str, str]:
+    place = table.rstrip("/")
+    return place, f"{place}_ledger"
+
+
+def _rows(table: DeltaTable | None, sql: str) -> Iterator[dict[str, Any]]:
+    """The rows of a query as plain values; none where there is no table."""
+    if table is not None:
+        for batch in table.query(sql):
+            yield from batch.to_pylist()
+
+
+def _sorted(rows: pa.Table) -> pa.Table:
+    """So that a file's bounds of account and date are narrow."""
+    return rows.sort_by([("query_account_id", "ascending"), ("date", "ascending")])
+
+
+def _ledger_rows(entries: Iterable[Entry]) -> pa.Table:
+    rows = [
+        msgspec.structs.asdict(entry) | {"totals": [*entry.totals.items()]} for entry in entries
+    ]
+    try:
+        return pa.Table.from_pylist(rows, schema=LEDGER)
+    except pa.ArrowInvalid as error:
+        raise ExportError(f"a total does not fit the ledger's {_AMOUNT}: {error}") from error
+
+
+def _grouped(group_by: GroupBy | None) -> str:
+    return "group_by IS NULL" if group_by is None else f"group_by = {_text(group_by)}"
+
+
+def _overlaps(group_by: GroupBy | None, window: DateWindow) -> str:
+    return (
+        f"{_grouped(group_by)} AND from_date <= {_day(window.to_date)} "
+        f"AND to_date >= {_day(window.from_date)}"
+    )
+
+
+def _ledger_within(key: Key) -> str:
+    return (
+        f"(account_id = {_text(key.account_id)} AND from_date >= {_day(key.from_date)} "
+        f"AND to_date <= {_day(key.to_date)})"
+    )
+
+
+def _costs_within(key: Key) -> str:
+    first, last = _day(key.from_date), _day(key.to_date)
+    return (
+        f"(query_account_id = {_text(key.account_id)} AND ((date >= {first} AND date <= {last}) OR "
+        f"(date IS NULL AND query_from >= {first} AND query_to <= {last})))"
+    )
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _day(value: date) -> str:
+    return f"DATE '{value.isoformat()}'"
