@@ -1,0 +1,135 @@
+"""How an answer falls apart into slices, and what tells one content from another."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spot_billing_async import CostItem, CostQuery, DecodeError, Fetched
+from spot_billing_async.export import ExportError
+from spot_billing_async.table.compare import Known, changes_of, is_unchanged
+from spot_billing_async.table.slices import Entry, Slice, digest_of, slices_of
+
+NOW = datetime(2024, 1, 10, 12, tzinfo=UTC)
+
+
+def day(n: int) -> date:
+    return date(2024, 1, n)
+
+
+def item(n: int | None, cost: str = "1", service: str = "s3", currency: str = "USD") -> CostItem:
+    return CostItem(
+        service=service, date=None if n is None else day(n), cost=Decimal(cost), currency=currency
+    )
+
+
+def cut(first: int, last: int, *items: CostItem, known: tuple[Entry, ...] = ()) -> list[Slice]:
+    query = CostQuery(account_id="a", from_date=day(first), to_date=day(last))
+    answer = Fetched(query, list(items), "r", 1, 0.1)
+    return slices_of(answer, lambda _: known, fetched_at=NOW, as_of=NOW.date(), widest_days=None)
+
+
+items_of_days = st.lists(
+    st.builds(
+        item,
+        st.integers(1, 9),
+        st.decimals(-1000, 1000, places=11).map(str),
+        st.sampled_from(["s3", "ec2", "rds"]),
+        st.sampled_from(["USD", "EUR"]),
+    ),
+    unique_by=lambda made: (made.date, made.service, made.currency),
+)
+
+
+@given(items=items_of_days)
+def test_no_row_is_lost_or_moved(items: list[CostItem]) -> None:
+    """A slice for each day, empty ones too, each with its own rows and their exact sums."""
+    slices = cut(1, 9, *items)
+    assert [entry.from_date for entry, _ in slices] == [day(n) for n in range(1, 10)]
+    assert all(entry.from_date == entry.to_date for entry, _ in slices)
+    met = [each for _, answer in slices for each in answer.items]
+    assert sorted(map(str, met)) == sorted(map(str, items))
+    for code in ("USD", "EUR"):
+        mine = sum((each.cost or 0 for each in items if each.currency == code), Decimal(0))
+        assert sum((e.totals.get(code, Decimal(0)) for e, _ in slices), Decimal(0)) == mine
+
+
+@given(items=items_of_days, data=st.data())
+def test_a_digest_is_of_the_content_alone(items: list[CostItem], data: st.DataObject) -> None:
+    """Not of the order of the rows."""
+    assert digest_of(items) == digest_of(data.draw(st.permutations(items)))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (item(1, "1.50"), item(1, "1.5"), True),
+        (item(1, "0.00"), item(1, "-0"), True),
+        (item(1, "5e-06"), item(1, "0.000005"), True),
+        (item(1, "1"), item(1, "1.00000000000000000000000000001"), False),
+        (item(1, "1"), item(1, "-1"), False),
+        (item(1), item(2), False),
+        (item(1), item(1, service="ec2"), False),
+        (item(1), item(1, currency="EUR"), False),
+    ],
+)
+def test_a_digest_is_of_the_amount_not_of_its_spelling(
+    one: CostItem, other: CostItem, same: bool
+) -> None:
+    """Every digit counts, and zeros at the end do not."""
+    assert (digest_of([one]) == digest_of([other])) is same
+
+
+def test_the_current_day_is_incomplete() -> None:
+    """So is any after it; the day before is over."""
+    slices = cut(9, 11)
+    assert [entry.incomplete for entry, _ in slices] == [False, True, True]
+
+
+def test_rows_without_a_day_are_one_slice() -> None:
+    """The window that was asked for; nobody can say which day they belong to."""
+    ((entry, answer),) = cut(1, 9, item(None), item(3))
+    assert (entry.from_date, entry.to_date, entry.rows) == (day(1), day(9), 2)
+    assert answer.items == [item(None), item(3)]
+
+
+@pytest.mark.parametrize(
+    "items", [[item(10)], [item(1), item(1, "2")], [item(None), item(None)]], ids=str
+)
+def test_an_answer_that_cannot_be_right_is_an_error(items: list[CostItem]) -> None:
+    """A day that was not asked for, or a group that is there twice, would make a wrong sum."""
+    with pytest.raises(DecodeError):
+        cut(2, 9, *items) if items[0].date == day(10) else cut(1, 9, *items)
+
+
+def test_a_slice_without_days_is_replaced_whole_or_not_at_all() -> None:
+    """A part of it cannot be told from the rest, so an answer across its end is refused."""
+    ((entry, _),) = cut(1, 9, item(None))
+    assert len(cut(1, 9, item(None, "2"), known=(entry,))) == 1
+    assert len(cut(1, 10, item(None, "2"), known=(entry,))) == 1
+    assert [e.rows for e, _ in cut(1, 9, known=(entry,))] == [0]
+    for first, last, rows in ((2, 9, [item(None)]), (5, 12, [item(None)]), (1, 9, [item(2)])):
+        with pytest.raises(ExportError, match="2024-01-01 to 2024-01-09 of a"):
+            cut(first, last, *rows, known=(entry,))
+
+
+def changes(old: list[CostItem], new: list[CostItem]) -> list[tuple[Any, ...]]:
+    ((before, _),) = cut(1, 1, *old)
+    ((after, _),) = cut(1, 1, *new)
+    replaced = Known([before]).replaced_by(after)
+    found = [] if is_unchanged(after, replaced) else changes_of(after, replaced)
+    return [(c.currency, str(c.old_total), str(c.new_total), str(c.difference)) for c in found]
+
+
+def test_changes_are_told_by_currency() -> None:
+    """Those whose total moved; a move between groups is a change of nothing, but a change."""
+    assert changes([item(1)], [item(1, "1.0")]) == []
+    assert changes([item(1)], [item(1, "1.5")]) == [("USD", "1", "1.5", "0.5")]
+    assert changes([item(1)], []) == [("USD", "1", "0", "-1")]
+    assert changes([], [item(1)]) == [("USD", "0", "1", "1")]
+    assert changes([item(1)], [item(1, service="ec2")]) == [("USD", "1", "1", "0")]
+    euros = [item(1, "2", currency="EUR")]
+    assert changes([item(1), *euros], [item(1, "3"), *euros]) == [("USD", "1", "3", "2")]

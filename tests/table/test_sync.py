@@ -1,0 +1,316 @@
+"""A table that is brought in step: complete, exact, and with the fewest requests."""
+
+import threading
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import anyio
+import pyarrow as pa
+import pytest
+
+from spot_billing_async import ConfigError, SpotBillingClient
+from spot_billing_async.errors import SpotBillingError
+from spot_billing_async.export import COLUMNS
+from spot_billing_async.table import SyncPlan, TableConflictError, TableError, plan, sync
+from spot_billing_async.table.delta import DeltaTable
+from spot_billing_async.table.store import COSTS
+from tests.table.api import DAYS, FIRST, LAST, Api
+from tests.table.conftest import Sync, contents_of, rows_of, sum_of, version_of
+
+TODAY = LAST  # the last day is not over yet
+MUTABLE = 45
+DAY = timedelta(days=1)
+
+
+async def test_a_table_holds_all_costs(api: Api, run: Sync, table: str) -> None:
+    """One request an account, every row once, with the columns of a pull and when it came."""
+    report = await run()
+    assert report.complete
+    assert (report.new_days, report.requests) == (2 * DAYS, 2)
+    assert report.totals == {"USD": api.total}
+    assert (report.rows_written, sum_of(table)) == (4 * DAYS, api.total)
+    row = rows_of(table)[0]
+    assert set(row) == {*COLUMNS, "fetched_at"}
+    assert (row["query_from"], row["query_to"], row["request_id"]) == (FIRST, LAST, "r1")
+    assert row["fetched_at"].tzinfo is not None
+
+
+async def test_the_ledger_has_a_row_a_slice(run: Sync, table: str) -> None:
+    """What it says of a day is what the table has of it."""
+    await run(today=TODAY)
+    ledger = rows_of(f"{table}_ledger")
+    assert len(ledger) == 2 * DAYS
+    totals: dict[tuple[str, date], Decimal] = {}
+    for row in rows_of(table):
+        key = (row["query_account_id"], row["date"])
+        totals[key] = totals.get(key, Decimal(0)) + row["cost"]
+    for entry in ledger:
+        key = (entry["account_id"], entry["from_date"])
+        assert entry["to_date"] == entry["from_date"]
+        assert dict(entry["totals"]) == {"USD": totals[key]}
+        assert (entry["rows"], entry["group_by"], len(entry["digest"])) == (2, "service", 64)
+        assert entry["incomplete"] is (entry["to_date"] == TODAY)
+
+
+async def test_what_the_table_has_is_not_asked_again(api: Api, run: Sync, table: str) -> None:
+    """Days that are old enough are skipped, and the report says how many."""
+    await run()
+    before = version_of(table), version_of(f"{table}_ledger")
+    api.asked.clear()
+    report = await run()
+    assert (report.skipped_days, report.requests, api.asked) == (2 * DAYS, 0, [])
+    assert report.totals == {"USD": api.total}
+    assert (version_of(table), version_of(f"{table}_ledger")) == before
+
+
+async def test_only_gaps_are_asked_for(api: Api, run: Sync, table: str) -> None:
+    """A range around and between what is there costs a request for each gap."""
+    middle = FIRST + 30 * DAY
+    await run(from_date=middle, to_date=middle + 9 * DAY)
+    api.asked.clear()
+    report = await run()
+    assert (report.skipped_days, report.new_days) == (20, 2 * DAYS - 20)
+    assert sorted(api.asked) == [
+        (account, *days, "service")
+        for account in api.accounts
+        for days in ((FIRST, middle - DAY), (middle + 10 * DAY, LAST))
+    ]
+    assert sum_of(table) == api.total
+
+
+async def test_a_mutable_tail_drags_no_closed_day_along(api: Api, run: Sync) -> None:
+    """A day is asked until it was answered at the age of 45, and the tail is one request."""
+    await run(today=TODAY)
+    api.asked.clear()
+    report = await run(today=TODAY + DAY, mutable_days=MUTABLE)
+    tail = TODAY - (MUTABLE - 1) * DAY
+    assert sorted(api.asked) == [(account, tail, LAST, "service") for account in api.accounts]
+    assert (report.unchanged_days, report.changed_days) == (2 * MUTABLE, 0)
+    api.asked.clear()
+    await run(today=TODAY + 2 * DAY)
+    assert {first for _, first, _, _ in api.asked} == {tail + DAY}
+
+
+async def test_unchanged_days_are_not_rewritten(run: Sync, table: str) -> None:
+    """The costs get no commit; the ledger learns that they were looked at."""
+    await run(today=TODAY)
+    before = version_of(table)
+    report = await run(today=TODAY)
+    assert (version_of(table), report.rows_written, report.changes) == (before, 0, ())
+
+
+async def test_restatements_are_found_and_told(api: Api, run: Sync, table: str) -> None:
+    """By account and day, old and new; nothing else is reported, and nothing else rewritten."""
+    await run(today=TODAY)
+    account, changed, moved, gone = api.accounts[1], LAST - 3 * DAY, LAST - 9 * DAY, LAST
+    old = {day: sum(api.costs[account, day].values()) for day in (changed, moved, gone)}
+    api.costs[account, changed]["s3"] += Decimal("1.00000000001")
+    api.costs[account, moved]["rds"] = api.costs[account, moved].pop("ec2")
+    del api.costs[account, gone]
+    report = await run(today=TODAY)
+    assert (report.changed_days, report.unchanged_days) == (3, 2 * MUTABLE - 3)
+    assert [(c.account_id, c.from_date, c.old_total, c.difference) for c in report.changes] == [
+        (account, moved, old[moved], 0),
+        (account, changed, old[changed], Decimal("1.00000000001")),
+        (account, gone, old[gone], -old[gone]),
+    ]
+    assert report.rows_written == 4
+    assert sum_of(table) == api.total
+    assert {(row["query_account_id"], row["date"]) for row in rows_of(table)} == set(api.costs)
+
+
+async def test_closed_days_stay(api: Api, run: Sync, table: str) -> None:
+    """What changes after the mutable days is not looked for."""
+    await run(today=TODAY)
+    total = api.total
+    api.costs[api.accounts[0], FIRST]["s3"] += 1
+    report = await run(today=TODAY)
+    assert (report.changes, sum_of(table)) == ((), total)
+
+
+async def test_windows_may_differ_from_run_to_run(api: Api, run: Sync, table: str) -> None:
+    """The grain is the day, so no day is there twice however it was asked."""
+    await run(window="week", today=FIRST + 50 * DAY, to_date=FIRST + 60 * DAY)
+    await run(window="month", today=LAST, mutable_days=60)
+    await run(window=11, today=LAST, mutable_days=80)
+    assert len(contents_of(table)) == 4 * DAYS
+    assert sum_of(table) == api.total
+
+
+async def test_breakdowns_stand_beside_each_other(api: Api, run: Sync, table: str) -> None:
+    """One table may hold several; each has all the money, and none touches another."""
+    await run()
+    await run(group_by=None, today=LAST)
+    await run(group_by=None, today=LAST)
+    by_group: dict[str | None, Decimal] = {}
+    for row in rows_of(table):
+        by_group[row["group_by"]] = by_group.get(row["group_by"], Decimal(0)) + row["cost"]
+    assert by_group == {"service": api.total, None: api.total}
+
+
+@pytest.mark.parametrize("account", ["/subscriptions/a b%20", "it's", "011254002932", 'q"\\;--'])
+async def test_any_id_is_a_key(api: Api, run: Sync, table: str, account: str) -> None:
+    """Ids are data: none breaks a predicate, and none selects another's rows."""
+    api.costs = {
+        (account if who == api.accounts[0] else who, day): costs
+        for (who, day), costs in api.costs.items()
+    }
+    api.accounts[0] = account
+    await run(today=LAST)
+    api.costs[account, LAST]["s3"] += 1
+    report = await run(today=LAST)
+    assert (report.changed_days, sum_of(table)) == (1, api.total)
+
+
+async def test_a_plan_sends_and_makes_nothing(
+    api: Api, run: Sync, table: str, tmp_path: Any
+) -> None:
+    """It tells requests and days before anything is sent; it is right where nothing goes wrong."""
+    scope: dict[str, Any] = {"accounts": api.accounts, "from_date": FIRST, "to_date": LAST}
+    scope |= {"group_by": "service", "today": TODAY}
+    first = await plan(table, **scope)
+    assert first == SyncPlan(requests=2, due_days=2 * DAYS, skipped_days=0)
+    assert (await plan(table, **scope, window="month")).requests == 6
+    assert (list(tmp_path.iterdir()), api.asked) == ([], [])
+    await run(today=TODAY)
+    tail = await plan(table, **scope)
+    assert tail == SyncPlan(requests=2, due_days=2 * MUTABLE, skipped_days=2 * (DAYS - MUTABLE))
+
+
+async def test_no_request_more_than_allowed(api: Api, run: Sync, table: str) -> None:
+    """The rest is 'not started', what came is kept, and the next run goes on."""
+    report = await run(window="day", max_requests=50)
+    assert (report.requests, report.new_days, report.not_started_days) == (50, 50, 2 * DAYS - 50)
+    assert not report.complete
+    report = await run(window="day")
+    assert (report.skipped_days, report.requests) == (50, 2 * DAYS - 50)
+    assert sum_of(table) == api.total
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"accounts": []}, "accounts"),
+        ({"accounts": "act-0"}, "accounts"),
+        ({"from_date": "2024-01-01"}, "from_date"),
+        ({"to_date": FIRST - DAY}, "from_date"),
+        ({"group_by": "team"}, "group_by"),
+        ({"window": "fortnight"}, "allowed: auto, day"),
+        ({"window": 0}, "window"),
+        ({"mutable_days": 0}, "mutable_days"),
+        ({"mutable_days": 1.5}, "mutable_days"),
+        ({"max_requests": 0}, "max_requests"),
+        ({"batch_requests": 0}, "batch_requests"),
+        ({"today": "now"}, "today"),
+    ],
+    ids=str,
+)
+async def test_bad_input_is_named(
+    api: Api, run: Sync, tmp_path: Any, options: dict[str, Any], named: str
+) -> None:
+    """Field, value and what is allowed; nothing is made or sent."""
+    with pytest.raises(ConfigError, match=named):
+        await run(**options)
+    assert (list(tmp_path.iterdir()), api.asked) == ([], [])
+
+
+@pytest.mark.parametrize("table", ["", "  "])
+async def test_a_table_has_a_place(run: Sync) -> None:
+    """Text that names none is refused."""
+    with pytest.raises(ConfigError, match="table: "):
+        await run()
+
+
+async def test_a_table_of_something_else_is_left_alone(api: Api, run: Sync, table: str) -> None:
+    """A Delta table that sync did not make is no place to replace rows in."""
+    DeltaTable.made(table, pa.schema({"x": pa.int64()}), [])
+    with pytest.raises(ConfigError, match="has the columns x; allowed"):
+        await run()
+    assert api.asked == []
+
+
+@pytest.mark.parametrize("table", ["/dev/null/costs", "nonsense://place/costs"])
+async def test_no_foreign_error_escapes(run: Sync) -> None:
+    """What deltalake and the system say comes as an error of this package, naming the table."""
+    with pytest.raises(TableError, match="costs") as met:
+        await run()
+    assert isinstance(met.value, SpotBillingError)
+
+
+async def test_a_damaged_table_is_an_error(run: Sync, tmp_path: Any) -> None:
+    """Where the log cannot be read, one error says so."""
+    await run()
+    for commit in (tmp_path / "costs" / "_delta_log").iterdir():
+        commit.write_text("{broken")
+    with pytest.raises(TableError, match="costs"):
+        await run()
+
+
+async def test_amounts_are_exact_or_refused(api: Api, run: Sync, table: str) -> None:
+    """18 decimals are kept; one more fails its window, named, and the others come."""
+    account, other = api.accounts
+    api.costs[account, FIRST]["s3"] = Decimal("0.000000000000000001")
+    api.costs[other, FIRST]["s3"] = Decimal("0.0000000000000000001")
+    report = await run()
+    assert (report.new_days, report.failed_days) == (DAYS, DAYS)
+    (failure,) = report.failures
+    assert failure.query.account_id == other
+    assert "18 decimals" in str(failure.error)
+    assert Decimal("0.000000000000000001") in {row["cost"] for row in rows_of(table)}
+
+
+async def test_two_syncs_end_in_one_right_table(
+    api: Api, client: SpotBillingClient, table: str
+) -> None:
+    """Both at once on the same slices: one may get a clear error; what is there is right."""
+    scope: dict[str, Any] = {"accounts": api.accounts, "from_date": FIRST, "to_date": LAST}
+    errors: list[SpotBillingError] = []
+
+    async def one() -> None:
+        try:
+            await sync(client, table, **scope, group_by="service", window=7, batch_requests=2)
+        except TableError as error:
+            errors.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one)
+        tasks.start_soon(one)
+    assert len(errors) < 2
+    await one()
+    assert len(errors) < 2
+    assert len(contents_of(table)) == 4 * DAYS
+    assert sum_of(table) == api.total
+    assert len(rows_of(f"{table}_ledger")) == 2 * DAYS
+
+
+async def test_a_table_that_changed_meanwhile_is_a_clear_error(
+    api: Api, run: Sync, table: str
+) -> None:
+    """Whoever commits the same slices second is told, however long ago the first one did."""
+    await run(to_date=FIRST)
+    late = DeltaTable.opened(table, COSTS)
+    assert late is not None
+    await run()
+    version = version_of(table)
+    with pytest.raises(TableConflictError, match="run again"):
+        late.replace(COSTS.empty_table(), f"query_account_id = '{api.accounts[0]}'")
+    assert (version_of(table), sum_of(table)) == (version, api.total)
+
+
+async def test_nothing_blocks_the_loop(run: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every use of deltalake is in a worker thread."""
+    threads: set[int] = set()
+    for name in ("opened", "made", "replace", "query"):
+        method = getattr(DeltaTable, name)
+        inner = getattr(method, "__func__", method)
+
+        def noted(*arguments: Any, inner: Any = inner) -> Any:
+            threads.add(threading.get_ident())
+            return inner(*arguments)
+
+        is_bound = inner is not method
+        monkeypatch.setattr(DeltaTable, name, classmethod(noted) if is_bound else noted)
+    await run(reconcile=True)
+    assert threads
+    assert threading.get_ident() not in threads
