@@ -18,6 +18,7 @@ from spot_billing_async.cli.emulate import emulator
 from spot_billing_async.cli.interruption import Interrupted
 from spot_billing_async.cli.output import say
 from spot_billing_async.cli.pull import pull
+from spot_billing_async.cli.table import show, sync
 
 _FAILED = 1
 _USAGE = 2
@@ -41,6 +42,8 @@ for group in (
 ):
     app.command(group)
 api.costs.command(pull)
+api.costs.command(sync)
+api.costs.command(show)
 app.command(demo)
 app.command(emulator)
 

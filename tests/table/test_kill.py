@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.table import KILLS_A_TABLE, kill_times, outcome, server, wrong_with
+from benchmarks.table import kill_times, outcome, server, wrong_with
 
 
 def test_kill_9_costs_nothing_but_requests(shared: Path, tmp_path: Path) -> None:
@@ -12,4 +12,5 @@ def test_kill_9_costs_nothing_but_requests(shared: Path, tmp_path: Path) -> None
         undisturbed = outcome(served, str(tmp_path / "undisturbed"), [])
         for seed in (101, 102):
             killed = outcome(served, str(tmp_path / str(seed)), kill_times(seed))
-            assert wrong_with(killed, undisturbed, KILLS_A_TABLE) == []
+            assert killed.kills > 0
+            assert wrong_with(killed, undisturbed) == []

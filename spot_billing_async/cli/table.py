@@ -1,0 +1,142 @@
+"""`spot-billing costs sync` and `costs show`: a Delta table of costs, and what it comes to."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from spot_billing_async import ConfigError, SpotBillingClient
+from spot_billing_async.cli.api import Dimension, Members, dimension
+from spot_billing_async.cli.interruption import Interrupted, interruptible
+from spot_billing_async.cli.output import as_table, console, progress_bar, say
+from spot_billing_async.cli.sparkline import ranking
+from spot_billing_async.cli.synced import (
+    CHANGES,
+    DIFFERENCES,
+    change_records,
+    difference_records,
+    missing_lines,
+    plan_line,
+    report_lines,
+)
+from spot_billing_async.config import check_count
+
+if TYPE_CHECKING:
+    from spot_billing_async.table import SyncReport
+
+_INCOMPLETE = 3
+_MUTABLE_DAYS = 45
+
+By = Literal["account", "service", "region", "family"]
+
+
+async def sync(
+    *,
+    table: str,
+    from_date: Annotated[date, Parameter(name="--from")],
+    to_date: Annotated[date, Parameter(name="--to")],
+    account: Members = None,
+    all_accounts: bool = False,
+    group_by: Dimension = "service",
+    window: str = "auto",
+    mutable_days: int = _MUTABLE_DAYS,
+    max_requests: int | None = None,
+    reconcile: bool = False,
+    dry_run: bool = False,
+) -> int:
+    """Bring a Delta table of costs in step with the API, with as few requests as possible.
+
+    Asked for are the days that the table does not have, and those that may have been restated.
+    Whatever ends it, what was committed stays, and the next run goes on from there. Exit code 3
+    says that some days are missing or differ, 130 that Ctrl-C ended it early.
+
+    Args:
+        table: Folder of the table, or its URI in an object store; made where it is not there.
+        from_date: First day, included (YYYY-MM-DD).
+        to_date: Last day, included (YYYY-MM-DD).
+        account: Ids of the accounts: several after one option, or the option repeated.
+        all_accounts: All accounts that the API lists; that takes a request of its own.
+        group_by: What each day's costs are broken down by.
+        window: Days a request: auto (as many as the server bears), day, week, month, quarter,
+            whole, or a number of days.
+        mutable_days: A day is asked again until it was answered at this age.
+        max_requests: Cost requests to send at most, retries included; the rest is not started.
+        reconcile: In the end, compare the sums with one wide request for each account.
+        dry_run: Tell how many requests it takes, and send none of them.
+    """
+    # Late: deltalake belongs to an extra.
+    from spot_billing_async import table as tables  # noqa: PLC0415  see above
+    from spot_billing_async.table.scope import checked_scope  # noqa: PLC0415  see above
+
+    options: dict[str, Any] = {
+        "from_date": from_date,
+        "to_date": to_date,
+        "group_by": dimension(group_by),
+        "window": int(window) if window.isdecimal() else window,
+        "mutable_days": mutable_days,
+    }
+    # What is wrong is refused before anything is opened or sent.
+    if bool(account) == all_accounts:
+        raise ConfigError("accounts: exactly one of --account and --all-accounts is needed")
+    checked_scope(table, accounts=account or ["all"], today=None, **options)
+    if max_requests is not None:
+        check_count("max_requests", max_requests)
+    with interruptible() as interruption:
+        with interruption.scope:
+            async with SpotBillingClient() as client:
+                options["accounts"] = account or await _listed(client)
+                if dry_run:
+                    console().print(plan_line(await tables.plan(table, **options)))
+                    return 0
+                options |= {"max_requests": max_requests, "reconcile": reconcile}
+                return _told(await _synced(client, table, options))
+        say("interrupted: what was committed stays; run it again to go on")
+        raise Interrupted(interruption.exit_code or 1)
+
+
+async def _listed(client: SpotBillingClient) -> Sequence[str | None]:
+    return [account.account_id for account in await client.accounts.list()]
+
+
+async def _synced(client: SpotBillingClient, table: str, options: dict[str, Any]) -> "SyncReport":
+    # Late: deltalake belongs to an extra.
+    from spot_billing_async.table import sync as sync_table  # noqa: PLC0415  see above
+
+    with progress_bar() as progress:
+        task = progress.add_task("Syncing", total=None)
+        return await sync_table(
+            client,
+            table,
+            **options,
+            progress=lambda done, due: progress.update(task, completed=done, total=due),
+        )
+
+
+def _told(report: "SyncReport") -> int:
+    """Print what became of a sync; the exit code."""
+    if report.changes:
+        console().print(as_table(CHANGES, change_records(report.changes), title="Restated"))
+    if report.differences:
+        found = difference_records(report.differences)
+        console().print(as_table(DIFFERENCES, found, title="Different from the API"))
+    for line in report_lines(report):
+        console().print(line)
+    for line in missing_lines(report):
+        say(line)
+    return 0 if report.complete else _INCOMPLETE
+
+
+async def show(*, table: str, by: By | None = None, since: date | None = None) -> None:
+    """Show what a table comes to, from the table alone: totals, and how they went day by day.
+
+    Args:
+        table: Folder of the table, or its URI.
+        by: What to add up by; left out: the breakdown that the table has.
+        since: First day, included (YYYY-MM-DD); left out: all days.
+    """
+    # Late: deltalake belongs to an extra.
+    from spot_billing_async.table import day_sums  # noqa: PLC0415  see above
+
+    records = ranking(await day_sums(table, by, since))
+    console().print(as_table(("name", "cost", "currency", "days", "by day"), records))
