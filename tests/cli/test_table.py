@@ -1,0 +1,207 @@
+"""`costs sync` and `costs show`: a table in step, and what it comes to."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Callable
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+
+from spot_billing_async import ConfigError
+from spot_billing_async.cli.sparkline import bars, ranking, spread
+from spot_billing_async.emulator import Emulator
+from spot_billing_async.table import DaySum
+from spot_billing_async.table.reading import chosen_breakdown
+
+Call = Callable[..., tuple[int, str, str]]
+
+ACCOUNT = ("--account", "011254002932")
+YEARS = ("--from", "2024-01-01", "--to", "2025-12-31")
+WORDS = ("costs", "sync", "--table", "t", *YEARS)
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    met: list[dict[str, Any]] = DeltaTable(str(path)).to_pyarrow_table().to_pylist()
+    return met
+
+
+def test_all_accounts_into_a_table(call: Call, tmp_path: Path) -> None:
+    """As many costs as a pull has, in a request an account; again, in none."""
+    code, out, err = call(*WORDS, "--all-accounts")
+    assert (code, err) == (0, "")
+    days = 24 * 731
+    assert f"{days:,} days of accounts: {days:,} new; 24 requests" in out
+    words = ("costs", "pull", "--all-accounts", *YEARS, "--out", "p.jsonl", "--report", "r.json")
+    assert call(*words)[0] == 0
+    totals: dict[str, Decimal] = {}
+    for row in rows(tmp_path / "t"):
+        totals[row["currency"]] = totals.get(row["currency"], Decimal(0)) + row["cost"]
+    told = json.loads((tmp_path / "r.json").read_text())["totals"]
+    assert {code: Decimal(total) for code, total in told.items()} == totals
+    code, out, _ = call(*WORDS, "--all-accounts")
+    assert (code, "0 requests" in out, f"{days:,} there" in out) == (0, True, True)
+
+
+def test_a_dry_run_makes_and_asks_nothing(call: Call, tmp_path: Path) -> None:
+    """It tells what it would take."""
+    code, out, _ = call(*WORDS, *ACCOUNT, "--window", "month", "--dry-run")
+    assert (code, out) == (0, "24 requests for 731 days of accounts; 0 days are there\n")
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_what_is_not_started_is_code_3(call: Call) -> None:
+    """After so many requests the rest is left for the next run."""
+    cap = ("--window", "month", "--max-requests", "3")
+    code, out, _ = call(*WORDS, *ACCOUNT, *cap)
+    assert (code, "91 new, 640 not started; 3 requests" in out) == (3, True)
+    code, out, _ = call(*WORDS, *ACCOUNT)
+    assert (code, "91 there, 640 new; 1 requests" in out) == (0, True)
+
+
+def test_what_fails_is_code_3_and_named(call: Call) -> None:
+    """Account, days and error stand on standard error; the other account is complete."""
+    code, out, err = call(*WORDS, *ACCOUNT, "--account", "nobody")
+    assert (code, "731 new, 731 failed" in out) == (3, True)
+    assert err.startswith("missing: nobody 2024-01-01 to 2025-12-31: NotFoundError: ")
+    assert err.count("\n") == 1
+
+
+def test_restatements_are_printed(call: Call, tmp_path: Path) -> None:
+    """A day of the mutable ones that is not what it was is told with old, new and difference."""
+    future = ("costs", "sync", "--table", "t", *ACCOUNT, "--mutable-days", "9999", *YEARS)
+    assert call(*future)[0] == 0
+    ledger = DeltaTable(str(tmp_path / "t_ledger"))
+    ledger.update(
+        predicate="from_date = DATE '2025-12-30'",
+        updates={"digest": "'x'", "totals": "map(['USD'], [arrow_cast(1, 'Decimal128(38, 18)')])"},
+    )
+    code, out, _ = call(*future)
+    assert code == 0
+    assert "1 restated, 730 unchanged" in out
+    (line,) = [line for line in out.splitlines() if "2025-12-30" in line]
+    _, account, day, currency, old, new, difference, _ = (c.strip() for c in line.split("│"))
+    assert (account, day, currency, old) == ("011254002932", "2025-12-30", "USD", "1")
+    assert Decimal(new) - Decimal(old) == Decimal(difference)
+
+
+def test_a_difference_is_code_3(call: Call, tmp_path: Path) -> None:
+    """A row that the table lost is found by reconciling, and nothing is found before."""
+    assert call(*WORDS, *ACCOUNT, "--reconcile")[0] == 0
+    DeltaTable(str(tmp_path / "t")).delete("date = DATE '2024-02-29' AND cost > 0")
+    code, out, _ = call(*WORDS, *ACCOUNT, "--reconcile")
+    assert code == 3
+    assert "Different from the API" in out
+    assert out.count("2024-02-29") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--all-accounts", *ACCOUNT),
+        (*ACCOUNT, "--window", "fortnight"),
+        (*ACCOUNT, "--mutable-days", "0"),
+        (*ACCOUNT, "--max-requests", "0"),
+        (*ACCOUNT, "--table", ""),
+        ("--account", ""),
+    ],
+    ids=str,
+)
+def test_bad_input_is_refused_before_anything_is_made(
+    call: Call, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Code 2 and one line."""
+    code, out, err = call(*WORDS, *words)
+    assert (code, out, err.startswith("error: "), err.count("\n")) == (2, "", True, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_ctrl_c_keeps_what_is_committed(environment: dict[str, str], tmp_path: Path) -> None:
+    """Code 130, one line, and the next run asks for the rest alone."""
+    async with Emulator(token="t", latency="20ms") as server:
+        variables = {"SPOTINST_BASE_URL": server.base_url, "SPOTINST_TOKEN": "t"}
+
+        async def started() -> asyncio.subprocess.Process:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "spot_billing_async.cli", *WORDS, *ACCOUNT),
+                *("--window", "day"),
+                cwd=tmp_path,
+                env=environment | variables,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+
+        process = await started()
+        while server.requests < 200:
+            assert process.returncode is None
+            await asyncio.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+        assert (process.returncode, out) == (130, b"")
+        assert err == b"interrupted: what was committed stays; run it again to go on\n"
+        kept, asked = len(rows(tmp_path / "t_ledger")), server.requests
+        assert kept > 0
+        process = await started()
+        assert (await process.communicate())[1] == b""
+        assert process.returncode == 0
+        assert server.requests - asked == 731 - kept
+
+
+def test_a_table_is_shown(call: Call, tmp_path: Path) -> None:
+    """What costs most first, exact, with a line of bars; by another column, and of recent days."""
+    call(*WORDS, *ACCOUNT)
+    code, out, _ = call("costs", "show", "--table", "t")
+    lines = [[cell.strip() for cell in row.split("│")[1:-1]] for row in out.splitlines()]
+    names, costs, *_ = zip(*[line for line in lines if line], strict=True)
+    met = rows(tmp_path / "t")
+    for name, cost in zip(names, costs, strict=True):
+        mine = [row["cost"] for row in met if row["service"] == name]
+        assert sum(mine, Decimal(0)) == Decimal(cost)
+    assert [Decimal(cost) for cost in costs] == sorted(map(Decimal, costs), reverse=True)
+    assert set(names) == {row["service"] for row in met}
+    code, out, _ = call("costs", "show", "--table", "t", "--by", "account", "--since", "2025-12-31")
+    recent = sum((row["cost"] for row in met if row["date"] == date(2025, 12, 31)), Decimal(0))
+    assert code == 0
+    assert format(recent.normalize(), "f") in out
+
+
+def test_a_table_that_is_not_there_is_not_shown(call: Call) -> None:
+    """Neither is a breakdown that it has not."""
+    code, _, err = call("costs", "show", "--table", "t")
+    assert (code, err) == (2, "error: table: there is none at 't'; allowed: one that sync made\n")
+    call(*WORDS, *ACCOUNT)
+    code, _, err = call("costs", "show", "--table", "t", "--by", "region")
+    assert (code, "allowed: account, service" in err) == (2, True)
+
+
+def test_one_breakdown_is_added_up() -> None:
+    """Each has all the money, so two of them never are; accounts can be told from any."""
+    assert chosen_breakdown(None, {"service"}) == "service"
+    assert chosen_breakdown("region", {"service", "region"}) == "region"
+    assert chosen_breakdown("account", {"service", "region"}) == "region"
+    assert chosen_breakdown(None, {None}) is None
+    for by, there in ((None, {"service", None}), ("family", {"service"})):
+        with pytest.raises(ConfigError, match="allowed: account"):
+            chosen_breakdown(by, there)  # type: ignore[arg-type]  # of literals
+
+
+def test_bars_have_the_costs_heights() -> None:
+    """From the least, or zero, to the most; none where all are the same."""
+    assert bars([Decimal(n) for n in range(8)]) == "▁▂▃▄▅▆▇█"
+    assert bars([Decimal(-7), Decimal(0)]) == "▁█"
+    assert bars([Decimal(0)] * 3) == "▁▁▁"
+    days = {date(2024, 1, 1) + timedelta(days=n): Decimal(1) for n in range(731)}
+    spans = spread(days, min(days), max(days))
+    assert (len(spans) <= 60, sum(spans)) == (True, 731)
+
+
+def test_what_has_no_day_has_no_bars() -> None:
+    """Its total is told all the same, and a name that is missing is told as such."""
+    (line,) = ranking([DaySum(None, None, "USD", Decimal("1.50"))])
+    assert line == {"name": "(none)", "cost": "1.5", "currency": "USD", "days": 0, "by day": ""}
