@@ -35,16 +35,11 @@ def ranking(sums: Iterable["DaySum"]) -> Iterator[Record]:
 
 
 def spread(costs: Mapping[date, Decimal], first: date, last: date) -> list[Decimal]:
-    """The costs of each day of a range, or of as many spans of days as there is room for."""
-    days = (last - first).days + 1
-    a_bar = -(-days // _WIDTH)
-    return [
-        exact_sum(
-            costs.get(first + timedelta(days=day), _ZERO)
-            for day in range(start, min(start + a_bar, days))
-        )
-        for start in range(0, days, a_bar)
-    ]
+    """The cost a day of a range; in the mean of some days, where there is no room for each."""
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    a_bar = -(-len(days) // _WIDTH)
+    spans = [days[start : start + a_bar] for start in range(0, len(days), a_bar)]
+    return [exact_sum(costs.get(day, _ZERO) for day in span) / len(span) for span in spans]
 
 
 def bars(amounts: Sequence[Decimal]) -> str:
