@@ -20,6 +20,8 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from benchmarks.bill import ACCOUNTS, FIRST_DAY, LAST_DAY, TOTAL, real_bill
 from benchmarks.opponent import TOKEN
 from spot_billing_async import ClientConfig, SpotBillingClient
@@ -109,10 +111,11 @@ def outcome(server: Server, table: str, kills_after_s: Sequence[float]) -> Outco
     kills = sum(synced(server, table, kill_after_s) for kill_after_s in kills_after_s)
     synced(server, table, None)
     # Late: deltalake belongs to an extra.
-    from deltalake import DeltaTable  # noqa: PLC0415  see above
+    from deltalake import DeltaTable, QueryBuilder  # noqa: PLC0415  see above
 
-    columns = ["query_account_id", "date", "service", "cost", "currency"]
-    rows = DeltaTable(table).to_pyarrow_table(columns=columns).to_pylist()
+    sql = "SELECT query_account_id, date, service, cost, currency FROM t"
+    found = QueryBuilder().register("t", DeltaTable(table)).execute(sql)
+    rows = pa.RecordBatchReader.from_stream(found).read_all().to_pylist()
     total = sum((row["cost"] for row in rows), Decimal(0))
     met = sorted(tuple(map(str, row.values())) for row in rows)
     return Outcome(list(met), total, server.requests() - before, kills)

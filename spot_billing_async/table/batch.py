@@ -9,13 +9,16 @@ import pyarrow as pa
 from spot_billing_async.bulk.outcome import Fetched
 from spot_billing_async.models import CostItem
 from spot_billing_async.table.books import Books
-from spot_billing_async.table.compare import Known, changes_of, is_unchanged
+from spot_billing_async.table.compare import Known, changes_of, is_unchanged, runs_to_write
 from spot_billing_async.table.report import Change
 from spot_billing_async.table.scope import Scope
 from spot_billing_async.table.slices import Entry, Key, Slice, slices_of
 from spot_billing_async.table.store import COSTS, TableStore, costs_rows
 
 _BATCH_ROWS = 65_536
+_BATCH_RUNS = 64
+_RUNS_AN_ANSWER = 16
+"""Runs of days that are replaced: deltalake's time grows with their square, 64 take some 0.1 s."""
 
 
 class _Judged(NamedTuple):
@@ -50,6 +53,7 @@ class Batch:
 
     def _clear(self) -> None:
         self._answers = 0
+        self._runs = 0
         self._rows: list[pa.Table] = []
         self._changed: list[Key] = []
         self._entries: list[Entry] = []
@@ -58,7 +62,8 @@ class Batch:
     def is_full(self) -> bool:
         """Whether it is time to commit."""
         rows = sum(table.num_rows for table in self._rows)
-        return self._answers >= self._max_answers or rows >= _BATCH_ROWS
+        is_large = rows >= _BATCH_ROWS or self._runs >= _BATCH_RUNS
+        return is_large or self._answers >= self._max_answers
 
     def add(self, answer: Fetched[CostItem], widest_days: int | None, fetched_at: datetime) -> None:
         """Take the slices of an answer in: all of them, or none.
@@ -74,10 +79,12 @@ class Batch:
             widest_days=widest_days,
         )
         judged = [self._judge(each) for each in slices]
-        written = [each.slice for each in judged if not each.is_unchanged]
+        runs = runs_to_write([each.is_unchanged for each in judged], _RUNS_AN_ANSWER)
+        written = [slices[index] for run in runs for index in run]
         items = [item for each in written for item in each.answer.items]
         self._rows.append(costs_rows(msgspec.structs.replace(answer, items=items), fetched_at))
         self._answers += 1
+        self._runs += len(runs)
         self._changed += [each.entry.key for each in written]
         self._entries += [each.entry for each in slices]
         self._books.rows_written += len(items)

@@ -1,8 +1,9 @@
 """What an answered slice is beside what the ledger knew of it: new, unchanged, or changed. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import reduce
+from itertools import groupby
 
 from spot_billing_async.models.money import merged_totals
 from spot_billing_async.table.report import Change
@@ -38,6 +39,20 @@ class Known:
 def is_unchanged(entry: Entry, replaced: Iterable[Entry]) -> bool:
     """Whether the table has exactly this slice, with the same content."""
     return [(old.key, old.digest) for old in replaced] == [(entry.key, entry.digest)]
+
+
+def runs_to_write(unchanged: Sequence[bool], most_runs: int) -> list[range]:
+    """Which slices of an answer are written: runs of those that are not unchanged, by their index.
+
+    Each run is a clause of what the commit replaces, and many take deltalake longer than the rows
+    between them. Where there are more than `most_runs`, all from the first to the last are written.
+    """
+    runs: list[range] = []
+    for is_unchanged, indices in groupby(range(len(unchanged)), unchanged.__getitem__):
+        if not is_unchanged:
+            run = list(indices)
+            runs.append(range(run[0], run[-1] + 1))
+    return runs if len(runs) <= most_runs else [range(runs[0].start, runs[-1].stop)]
 
 
 def changes_of(entry: Entry, replaced: Iterable[Entry]) -> list[Change]:

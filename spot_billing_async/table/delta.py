@@ -27,7 +27,7 @@ class TableError(ExportError):
 
 
 class TableConflictError(TableError):
-    """Somebody else changed the same part of the table meanwhile; nothing of this was written.
+    """Somebody else changed the same slices meanwhile; they are not in the ledger as ours.
 
     What was committed before stands. Running again asks only for what is missing.
     """

@@ -9,7 +9,7 @@ The ledger is a table of its own beside the costs, at `<table>_ledger`: anything
 can read it, and nothing that is done to the one (VACUUM, a glob over its files) meets the other.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple, Self
@@ -22,7 +22,7 @@ from spot_billing_async.export import ExportError
 from spot_billing_async.export.arrow import DEFAULT_SCALE, batch_table, schema
 from spot_billing_async.models import CostItem, GroupBy
 from spot_billing_async.models.money import NO_CURRENCY
-from spot_billing_async.table.delta import DeltaTable
+from spot_billing_async.table.delta import DeltaTable, TableConflictError
 from spot_billing_async.table.slices import Entry, Key
 from spot_billing_async.windows import DateWindow
 
@@ -135,7 +135,7 @@ class TableStore:
         self, account_id: str, group_by: GroupBy | None, window: DateWindow
     ) -> Iterator[DaySum]:
         """What the rows of an account come to, by day and currency."""
-        where = f"{_grouped(group_by)} AND {_costs_within(Key(account_id, *window))}"
+        where = f"{_grouped(group_by)} AND {_costs_within([account_id], window)}"
         yield from self._sums("query_account_id", where)
 
     def sums_by(
@@ -163,7 +163,8 @@ class TableStore:
         """Replace the rows of slices, then tell the ledger.
 
         Killed in between, the rows are there and nobody knows of them: they are asked again, and
-        replaced.
+        replaced. Where another sync told the ledger of the same slices meanwhile, what it says is
+        no longer what the costs are: then the ledger forgets them.
 
         Raises:
             TableConflictError: another sync changed one of them meanwhile.
@@ -172,11 +173,16 @@ class TableStore:
         assert self._costs is not None  # noqa: S101  made before
         assert self._ledger is not None  # noqa: S101  as above
         if changed:
-            within = " OR ".join(_costs_within(key) for key in joined(sorted(changed)))
-            self._costs.replace(_sorted(rows), f"{_grouped(group_by)} AND ({within})")
-        keys = sorted(entry.key for entry in entries)
-        within = " OR ".join(_ledger_within(key) for key in joined(keys))
-        self._ledger.replace(_ledger_rows(entries), f"{_grouped(group_by)} AND ({within})")
+            where = f"{_grouped(group_by)} AND {_of_any(changed, _costs_within)}"
+            self._costs.replace(_sorted(rows), where)
+        where = f"{_grouped(group_by)} AND {_of_any((e.key for e in entries), _ledger_within)}"
+        try:
+            self._ledger.replace(_ledger_rows(entries), where)
+        except TableConflictError:
+            latest = DeltaTable.opened(self._ledger.uri, LEDGER)
+            if latest is not None:
+                latest.replace(LEDGER.empty_table(), where)
+            raise
 
 
 def costs_rows(answer: Fetched[CostItem], fetched_at: datetime) -> pa.Table:
@@ -247,19 +253,35 @@ def _overlaps(group_by: GroupBy | None, window: DateWindow) -> str:
     )
 
 
-def _ledger_within(key: Key) -> str:
+def _of_any(keys: Iterable[Key], spelled: Callable[[Sequence[str], DateWindow], str]) -> str:
+    """What selects the rows of slices.
+
+    A clause takes deltalake time, so days that touch are one range, and accounts of which the same
+    range is meant are one list.
+    """
+    accounts: dict[DateWindow, list[str]] = {}
+    for account_id, *days in joined(sorted(keys)):
+        accounts.setdefault(DateWindow(*days), []).append(account_id)
+    return "(" + " OR ".join(spelled(mine, days) for days, mine in accounts.items()) + ")"
+
+
+def _ledger_within(accounts: Sequence[str], days: DateWindow) -> str:
     return (
-        f"(account_id = {_text(key.account_id)} AND from_date >= {_day(key.from_date)} "
-        f"AND to_date <= {_day(key.to_date)})"
+        f"({_one_of('account_id', accounts)} AND from_date >= {_day(days.from_date)} "
+        f"AND to_date <= {_day(days.to_date)})"
     )
 
 
-def _costs_within(key: Key) -> str:
-    first, last = _day(key.from_date), _day(key.to_date)
+def _costs_within(accounts: Sequence[str], days: DateWindow) -> str:
+    first, last = _day(days.from_date), _day(days.to_date)
     return (
-        f"(query_account_id = {_text(key.account_id)} AND ((date >= {first} AND date <= {last}) OR "
+        f"({_one_of('query_account_id', accounts)} AND ((date >= {first} AND date <= {last}) OR "
         f"(date IS NULL AND query_from >= {first} AND query_to <= {last})))"
     )
+
+
+def _one_of(column: str, values: Sequence[str]) -> str:
+    return f"{column} IN ({', '.join(map(_text, values))})"
 
 
 def _text(value: str) -> str:

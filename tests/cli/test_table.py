@@ -18,6 +18,7 @@ from spot_billing_async.cli.sparkline import bars, ranking, spread
 from spot_billing_async.emulator import Emulator
 from spot_billing_async.table import DaySum
 from spot_billing_async.table.reading import chosen_breakdown
+from tests.table.conftest import rows_of
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -27,8 +28,7 @@ WORDS = ("costs", "sync", "--table", "t", *YEARS)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    met: list[dict[str, Any]] = DeltaTable(str(path)).to_pyarrow_table().to_pylist()
-    return met
+    return rows_of(str(path))
 
 
 def test_all_accounts_into_a_table(call: Call, tmp_path: Path) -> None:

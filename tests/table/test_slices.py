@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spot_billing_async import CostItem, CostQuery, DecodeError, Fetched
 from spot_billing_async.export import ExportError
-from spot_billing_async.table.compare import Known, changes_of, is_unchanged
+from spot_billing_async.table.compare import Known, changes_of, is_unchanged, runs_to_write
 from spot_billing_async.table.slices import Entry, Slice, digest_of, slices_of
 
 NOW = datetime(2024, 1, 10, 12, tzinfo=UTC)
@@ -114,6 +114,19 @@ def test_a_slice_without_days_is_replaced_whole_or_not_at_all() -> None:
     for first, last, rows in ((2, 9, [item(None)]), (5, 12, [item(None)]), (1, 9, [item(2)])):
         with pytest.raises(ExportError, match="2024-01-01 to 2024-01-09 of a"):
             cut(first, last, *rows, known=(entry,))
+
+
+@given(unchanged=st.lists(st.booleans()), most_runs=st.integers(1, 5))
+def test_what_is_not_unchanged_is_written(unchanged: list[bool], most_runs: int) -> None:
+    """All of it, in no more runs than allowed, and nothing else where that can be had."""
+    runs = runs_to_write(unchanged, most_runs)
+    written = [index for run in runs for index in run]
+    due = [index for index, same in enumerate(unchanged) if not same]
+    assert len(runs) <= most_runs
+    assert set(due) <= set(written)
+    if len(runs) > 1:
+        assert written == due
+    assert not written or (written[0], written[-1]) == (due[0], due[-1])
 
 
 def changes(old: list[CostItem], new: list[CostItem]) -> list[tuple[Any, ...]]:

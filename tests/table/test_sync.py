@@ -14,7 +14,7 @@ from spot_billing_async.errors import SpotBillingError
 from spot_billing_async.export import COLUMNS
 from spot_billing_async.table import SyncPlan, TableConflictError, TableError, plan, sync
 from spot_billing_async.table.delta import DeltaTable
-from spot_billing_async.table.store import COSTS
+from spot_billing_async.table.store import COSTS, LEDGER, TableStore
 from tests.table.api import DAYS, FIRST, LAST, Api
 from tests.table.conftest import Sync, contents_of, rows_of, sum_of, version_of
 
@@ -296,6 +296,41 @@ async def test_a_table_that_changed_meanwhile_is_a_clear_error(
     with pytest.raises(TableConflictError, match="run again"):
         late.replace(COSTS.empty_table(), f"query_account_id = '{api.accounts[0]}'")
     assert (version_of(table), sum_of(table)) == (version, api.total)
+
+
+async def test_a_ledger_that_cannot_know_forgets(
+    api: Api, run: Sync, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where another's ledger and one's own costs meet, the slices are asked again."""
+    await run(to_date=FIRST)
+    late = DeltaTable.opened(f"{table}_ledger", LEDGER)
+    assert late is not None
+    await run(today=LAST)
+    opened = DeltaTable.opened
+    api.costs[api.accounts[0], LAST]["s3"] += 1
+    ours = TableStore(opened(table, COSTS), late)
+    monkeypatch.setattr(TableStore, "made", lambda _table: ours)
+    with pytest.raises(TableConflictError, match="run again"):
+        await run(today=LAST)
+    monkeypatch.undo()
+    assert len(rows_of(f"{table}_ledger")) < 2 * DAYS
+    report = await run(today=LAST, reconcile=True)
+    assert report.complete
+    assert len(contents_of(table)) == 4 * DAYS
+    assert (len(rows_of(f"{table}_ledger")), sum_of(table)) == (2 * DAYS, api.total)
+
+
+async def test_many_scattered_changes_are_replaced(api: Api, run: Sync, table: str) -> None:
+    """However many runs of days changed, each change is told and the table is right."""
+    await run(today=LAST)
+    changed = [(account, LAST - 2 * n * DAY) for account in api.accounts for n in range(22)]
+    for key in changed:
+        api.costs[key]["s3"] += 1
+    report = await run(today=LAST)
+    assert sorted((c.account_id, c.from_date) for c in report.changes) == sorted(changed)
+    assert (report.changed_days, report.unchanged_days) == (44, 46)
+    assert len(contents_of(table)) == 4 * DAYS
+    assert sum_of(table) == api.total
 
 
 async def test_nothing_blocks_the_loop(run: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
