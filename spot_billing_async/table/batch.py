@@ -116,5 +116,7 @@ class Batch:
         """
         if self._entries:
             rows = pa.concat_tables([COSTS.empty_table(), *self._rows])
-            self._store.commit(self._scope.group_by, self._changed, rows, self._entries)
+            self._store.commit(
+                self._scope.group_by, self._changed, rows, self._entries, self._scope.mutable_from
+            )
         self._clear()

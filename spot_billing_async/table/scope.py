@@ -1,7 +1,7 @@
 """What a sync is asked to do: arguments that were checked, before anything is read or sent."""
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Final, NamedTuple
 
 from spot_billing_async.bulk.plan import CostPlan
@@ -30,6 +30,11 @@ class Scope(NamedTuple):
     def planned_days(self) -> int:
         """Days of the range, times accounts."""
         return self.days.days * len(self.accounts)
+
+    @property
+    def mutable_from(self) -> date:
+        """The first day that may be restated after today."""
+        return self.today - timedelta(days=self.mutable_days - 1)
 
 
 def checked_scope(

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from spot_billing_async.bulk.outcome import Fetched
 from spot_billing_async.export import ExportError
@@ -158,9 +159,17 @@ class TableStore:
         return {row["group_by"] for row in _rows(self._costs, "SELECT DISTINCT group_by FROM t")}
 
     def commit(
-        self, group_by: GroupBy | None, changed: Sequence[Key], rows: pa.Table, entries: list[Entry]
+        self,
+        group_by: GroupBy | None,
+        changed: Sequence[Key],
+        rows: pa.Table,
+        entries: list[Entry],
+        mutable_from: date,
     ) -> None:
         """Replace the rows of slices, then tell the ledger.
+
+        A file is rewritten whole where a row of it is replaced. So slices that may change again,
+        from `mutable_from` on, are committed apart: the files of closed days then stay.
 
         Killed in between, the rows are there and nobody knows of them: they are asked again, and
         replaced. Where another sync told the ledger of the same slices meanwhile, what it says is
@@ -172,9 +181,13 @@ class TableStore:
         """
         assert self._costs is not None  # noqa: S101  made before
         assert self._ledger is not None  # noqa: S101  as above
-        if changed:
-            where = f"{_grouped(group_by)} AND {_of_any(changed, _costs_within)}"
-            self._costs.replace(_sorted(rows), where)
+        is_closed = pc.less(pc.coalesce(rows["date"], rows["query_to"]), mutable_from)
+        closed = [key for key in changed if key.to_date < mutable_from]
+        mutable = [key for key in changed if key.to_date >= mutable_from]
+        for keys, mine in ((closed, is_closed), (mutable, pc.invert(is_closed))):
+            if keys:
+                where = f"{_grouped(group_by)} AND {_of_any(keys, _costs_within)}"
+                self._costs.replace(_sorted(rows.filter(mine)), where)
         where = f"{_grouped(group_by)} AND {_of_any((e.key for e in entries), _ledger_within)}"
         try:
             self._ledger.replace(_ledger_rows(entries), where)

@@ -1,5 +1,6 @@
 """A table that is brought in step: complete, exact, and with the fewest requests."""
 
+import json
 import threading
 from datetime import date, timedelta
 from decimal import Decimal
@@ -7,6 +8,7 @@ from typing import Any
 
 import anyio
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from spot_billing_async import ConfigError, SpotBillingClient
@@ -118,6 +120,20 @@ async def test_restatements_are_found_and_told(api: Api, run: Sync, table: str) 
     assert report.rows_written == 4
     assert sum_of(table) == api.total
     assert {(row["query_account_id"], row["date"]) for row in rows_of(table)} == set(api.costs)
+
+
+async def test_files_of_closed_days_stay(api: Api, run: Sync, tmp_path: Any) -> None:
+    """A restatement rewrites files of mutable days alone, however much was closed before."""
+    await run(today=TODAY)
+    closed = (TODAY - MUTABLE * DAY).isoformat()
+    api.costs[api.accounts[0], LAST]["s3"] += 1
+    await run(today=TODAY)
+    log = max((tmp_path / "costs" / "_delta_log").iterdir()).read_text().splitlines()
+    removed = [json.loads(line)["remove"]["path"] for line in log if '"remove"' in line]
+    assert len(removed) == 1
+    for path in removed:
+        days = pq.read_table(tmp_path / "costs" / path, columns=["date"])["date"].to_pylist()
+        assert min(days).isoformat() > closed
 
 
 async def test_closed_days_stay(api: Api, run: Sync, table: str) -> None:
