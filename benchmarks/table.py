@@ -62,7 +62,8 @@ class Server:
         return int(self._process.stdout.readline())
 
 
-def _command(*words: str) -> list[str]:
+def command(*words: str) -> list[str]:
+    """How this module is run as a process of its own."""
     return [sys.executable, "-W", "error", "-m", "benchmarks.table", *words]
 
 
@@ -70,7 +71,7 @@ def _command(*words: str) -> list[str]:
 def server(bills: Sequence[Path]) -> Iterator[Server]:
     """An emulator of some bills in a process of its own."""
     with subprocess.Popen(  # noqa: S603  this checkout's own code
-        _command("serve", *map(str, bills)),
+        command("serve", *map(str, bills)),
         cwd=Path(__file__).resolve().parents[1],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -88,7 +89,7 @@ def synced(server: Server, table: str, kill_after_s: float | None) -> bool:
         Whether it was killed: it may have been done before.
     """
     with subprocess.Popen(  # noqa: S603  this checkout's own code
-        _command("sync", server.base_url, table),
+        command("sync", server.base_url, table),
         cwd=Path(__file__).resolve().parents[1],
         stdout=subprocess.PIPE,
         text=True,

@@ -67,6 +67,17 @@ def test_one_file_uses_the_http_client() -> None:
     assert set(re.findall(r"\baiohttp\.\w+", facade)) == {"aiohttp.ClientSession"}
 
 
+def test_one_file_uses_deltalake() -> None:
+    """What it raises is translated there, and that it blocks is known of that file alone."""
+    users = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if "deltalake" in _imported(node)
+    }
+    assert users == {"table/delta.py"}
+
+
 def _imported(node: ast.AST) -> set[str]:
     """The top-level packages that a statement imports from."""
     match node:
