@@ -1,6 +1,7 @@
 """A call's books: whatever time passes in it is in its phases, in the one that it was spent in."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -15,10 +16,13 @@ from tests.support import Handler, serve
 GOOD = b'{"response":{"items":[{"cost":1,"currency":"USD"}],"count":1}}'
 
 
-class Clock:
-    """A clock that stands still until it is moved."""
+START_S = float(int(time.monotonic()))  # whole seconds add up exactly
 
-    now_s = 1000.0
+
+class Clock:
+    """A clock that stands still until it is moved; the machine's own time, as parts go by that."""
+
+    now_s = START_S
 
     def __call__(self) -> float:
         """What it shows, in seconds."""
