@@ -84,7 +84,7 @@ class ConcurrencyLimit:
     def _end_round(self, now_s: float) -> None:
         typical_s = first_s = fmean(self._times_s)
         if self._round == 0 and len(self._times_s) > 1:
-            first_s = quantiles(self._times_s, n=5)[0]
+            first_s = max(0.0, quantiles(self._times_s, n=5)[0])  # few times: it may be below 0
         is_flooded = first_s < _NO_FLOOD * typical_s
         self._bases_s.append(first_s if is_flooded else typical_s)
         share = min(self._bases_s) / typical_s if typical_s > 0 else 1.0
