@@ -7,8 +7,8 @@ import sys
 def main() -> None:
     """Run the command that the arguments name, and exit with its code.
 
-    0: done; 1: it failed; 2: usage or configuration; 3: some slices of a pull are missing; 130 and
-    143: interrupted by Ctrl-C or SIGTERM.
+    0: done; 1: it failed; 2: usage or configuration; 3: some slices of a pull or sync are missing,
+    or a sum differs; 130 and 143: interrupted by Ctrl-C or SIGTERM.
     """
     # Until a command can end in an orderly way, and after it has, there is nothing to put in order:
     # the system ends it, without a traceback.

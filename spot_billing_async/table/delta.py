@@ -71,11 +71,17 @@ class DeltaTable:
         opened = cls.opened(uri, schema)
         if opened is not None:
             return opened
-        with _translated(uri):
-            table = deltalake.DeltaTable.create(
-                uri, schema, mode="ignore", partition_by=list(partition_by)
-            )
-            return cls(uri, table)
+        try:
+            with _translated(uri):
+                deltalake.DeltaTable.create(
+                    uri, schema, mode="ignore", partition_by=list(partition_by)
+                )
+        except TableConflictError:
+            pass  # somebody else made it in this very moment
+        made = cls.opened(uri, schema)
+        if made is None:
+            raise TableError(f"{uri}: the table was made, and is not there")
+        return made
 
     def replace(self, rows: pa.Table, predicate: str) -> None:
         """Put rows in the place of those that a predicate selects, all in one commit.

@@ -27,7 +27,7 @@ def test_kill_9_costs_nothing_but_requests(served: Server, tmp_path: Path) -> No
 
 
 def test_two_processes_end_in_one_right_table(served: Server, tmp_path: Path) -> None:
-    """One of them at least is done; the other too, or its error says what to do."""
+    """Each is done, or its error says what to do; after a run alone nothing is wrong."""
     table = str(tmp_path / "both")
     both = [
         subprocess.Popen(  # noqa: S603  this checkout's own code

@@ -21,6 +21,7 @@ from spot_billing_async import (
     SpotBillingError,
     TenantClient,
 )
+from spot_billing_async.table import Change, DaySum, SyncPlan, SyncReport, day_sums, plan, sync
 
 
 class Row(msgspec.Struct):
@@ -66,6 +67,21 @@ async def pulls(client: SpotBillingClient) -> None:
                     assert_type(error, SpotBillingError)
     assert_type(run.report, PullReport)
     assert_type(run.report.totals, Mapping[str, Decimal])
+    async with client.costs.pull([CostQuery(account_id="a")], max_requests=1) as listed:
+        assert_type(await anext(listed), Fetched[CostItem] | Failed)
     async with client.costs.pull(plan, Row) as own:
         async for outcome_of_rows in own:
             assert_type(outcome_of_rows, Fetched[Row] | Failed)
+
+
+async def tables(client: SpotBillingClient) -> None:
+    """What a table's functions return, for a client and for a tenant's view."""
+    first, last = date(2018, 1, 1), date(2018, 1, 31)
+    for each in (client, client.with_token("t")):
+        report = await sync(each, "t", accounts=["a"], from_date=first, to_date=last, window="auto")
+        assert_type(report, SyncReport)
+        assert_type(report.changes, tuple[Change, ...])
+        assert_type(report.changes[0].difference, Decimal)
+    planned = await plan("t", accounts=["a"], from_date=first, to_date=last, window=7)
+    assert_type(planned, SyncPlan)
+    assert_type(await day_sums("t", "service"), list[DaySum])
