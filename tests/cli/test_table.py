@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from spot_billing_async import ConfigError
 from spot_billing_async.cli.sparkline import bars, ranking, spread
 from spot_billing_async.emulator import Emulator
-from spot_billing_async.table import DaySum
+from spot_billing_async.table import DaySum, day_sums
 from spot_billing_async.table.reading import chosen_breakdown
 from tests.table.conftest import rows_of
 
@@ -70,6 +70,16 @@ def test_what_fails_is_code_3_and_named(call: Call) -> None:
     assert (code, "731 new, 731 failed" in out) == (3, True)
     assert err.startswith("missing: nobody 2024-01-01 to 2025-12-31: NotFoundError: ")
     assert err.count("\n") == 1
+
+
+def test_many_failures_are_counted(call: Call) -> None:
+    """The first five are named; so is how many more there are."""
+    nobodies = [f"nobody-{n}" for n in range(8)]
+    code, _, err = call(*WORDS, "--account", *nobodies, "--window", "whole", "--reconcile")
+    assert code == 3
+    lines = err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["missing"] * 6 + ["not reconciled"] * 6
+    assert [lines[5], lines[11]] == ["missing: 3 more", "not reconciled: 3 more"]
 
 
 def test_restatements_are_printed(call: Call, tmp_path: Path) -> None:
@@ -176,6 +186,8 @@ def test_a_table_that_is_not_there_is_not_shown(call: Call) -> None:
     code, _, err = call("costs", "show", "--table", "t")
     assert (code, err) == (2, "error: table: there is none at 't'; allowed: one that sync made\n")
     call(*WORDS, *ACCOUNT)
+    with pytest.raises(ConfigError, match="by: 'team' is unknown"):
+        asyncio.run(day_sums("t", "team"))  # type: ignore[arg-type]  # what is tested
     code, _, err = call("costs", "show", "--table", "t", "--by", "region")
     assert (code, "allowed: account, service" in err) == (2, True)
 

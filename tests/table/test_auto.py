@@ -84,6 +84,14 @@ async def test_a_day_that_fails_alone_is_a_failure(api: Api, run: Sync) -> None:
     assert (failure.query.from_date, failure.query.to_date) == (FIRST, LAST)
 
 
+async def test_a_5xx_on_one_account_alone_is_its_width(api: Api, run: Sync, table: str) -> None:
+    """The server answers the other, so it works: the window is halved at once."""
+    api.refuse = refuse_above(50, 502, api.accounts[0])
+    report = await run()
+    assert (report.complete, report.requests) == (True, 1 + 1 + 2)
+    assert sum_of(table) == api.total
+
+
 async def test_a_dead_server_is_left_alone(api: Api, run: Sync) -> None:
     """Where nothing is answered, one window alone is tried narrower; then all have failed."""
     api.refuse = refuse_above(0, 503)

@@ -276,6 +276,23 @@ async def test_amounts_are_exact_or_refused(api: Api, run: Sync, table: str) -> 
     assert Decimal("0.000000000000000001") in {row["cost"] for row in rows_of(table)}
 
 
+async def test_a_day_that_cannot_be_added_up_fails(api: Api, run: Sync) -> None:
+    """An amount of more digits than the column has is named, and nothing is rounded."""
+    api.costs[api.accounts[0], FIRST]["s3"] = Decimal("1e25")
+    report = await run()
+    assert (report.new_days, report.failed_days) == (DAYS, DAYS)
+    assert "does not fit" in str(report.failures[0].error)
+
+
+async def test_progress_is_told(run: Sync) -> None:
+    """Days that are done, of those that are due; in the end all are."""
+    told: list[tuple[int, int]] = []
+    await run(window="month", progress=lambda done, due: told.append((done, due)))
+    assert len(told) == 6
+    assert told == sorted(told)
+    assert told[-1] == (2 * DAYS, 2 * DAYS)
+
+
 async def test_two_syncs_end_in_one_right_table(
     api: Api, client: SpotBillingClient, table: str
 ) -> None:
