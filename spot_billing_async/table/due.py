@@ -5,7 +5,7 @@ was answered at that age: an answer from before says nothing of what was restate
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Literal, NamedTuple
 
 from spot_billing_async.errors import (
@@ -57,11 +57,6 @@ class Ask(NamedTuple):
         """Its days and those that are kept back."""
         last = self.window.to_date if self.rest is None else self.rest.to_date
         return DateWindow(self.window.from_date, last)
-
-
-def is_settled(to_date: date, as_of: date, mutable_days: int) -> bool:
-    """Whether a slice was old enough, when it was answered on `as_of`, to be never asked again."""
-    return (as_of - to_date).days >= mutable_days
 
 
 def due_windows(

@@ -24,7 +24,6 @@ from spot_billing_async.table.due import (
     by_day,
     due_windows,
     halved,
-    is_settled,
     may_be_too_wide,
     resumed,
     too_wide,
@@ -83,12 +82,6 @@ def test_halving_ends_and_loses_no_day(window: DateWindow) -> None:
         assert [other.window.days for other in by_day(ask)] == [1] * window.days
         last, ask = ask, halved(ask)
     assert last.window.days == 1
-
-
-@pytest.mark.parametrize(("age", "settled"), [(44, False), (45, True), (46, True), (-1, False)])
-def test_a_day_is_settled_by_its_age_when_it_was_answered(age: int, settled: bool) -> None:
-    """Not by its age now: what was restated after the answer would never be seen."""
-    assert is_settled(day(0), day(age), 45) is settled
 
 
 @pytest.mark.parametrize(
