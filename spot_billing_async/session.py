@@ -17,6 +17,7 @@ from spot_billing_async.errors import (
     DeadlineExceededError,
     RateLimitedError,
     SpotBillingError,
+    TransportError,
     without_frames,
 )
 from spot_billing_async.mirror import Ticket
@@ -167,7 +168,8 @@ class SessionManager:
             waited_before_s = record.phases.first_byte_s
             reply = await self._connections.exchange(request, token, record)
         except BaseException as error:
-            admission.dropped(gate, ticket, sent=started_s is not None)
+            is_unsent = isinstance(error, TransportError) and not error.sent
+            admission.dropped(gate, ticket, sent=started_s is not None and not is_unsent)
             record.lap("queued_s" if started_s is None else "first_byte_s")
             if started_s is not None:
                 self._tell(request, record, self.clock() - started_s, None, error)

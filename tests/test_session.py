@@ -766,3 +766,12 @@ async def test_the_phases_of_a_call_add_up() -> None:
         assert ended.phases.total_s == pytest.approx(ended.elapsed_s, abs=1e-6)
         assert ended.phases.connect_s > 0
     assert TOKEN not in repr(events)
+
+
+async def test_a_request_that_was_never_sent_takes_no_place_of_the_quota() -> None:
+    """Where nothing listens, the server has counted nothing."""
+    async with client_of("http://127.0.0.1:9", ONCE) as client:
+        with pytest.raises(TransportError):
+            await client.costs.get("a")
+        (gate,) = client._session._gates.values()
+        assert gate._mirror.places(0.0) == gate._mirror.under_way == 0
