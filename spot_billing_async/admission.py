@@ -193,10 +193,14 @@ class Admission:
         at_s = loop.time() + max(wait_s, _SHORTEST_TIMER_S)
         timer = self._timers.get(gate)
         if timer is not None:
-            if not timer.cancelled() and loop.time() < timer.when() <= at_s:
+            if timer.when() <= at_s:
                 return
             timer.cancel()
-        self._timers[gate] = loop.call_at(at_s, self._move_up)
+        self._timers[gate] = loop.call_at(at_s, self._time_has_come, gate)
+
+    def _time_has_come(self, gate: Gate) -> None:
+        del self._timers[gate]  # first: it is none that is still to come
+        self._move_up()
 
     def _forget(self, gate: Gate) -> None:
         self._lines.pop(gate, None)

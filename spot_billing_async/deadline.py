@@ -35,7 +35,7 @@ class Deadline:
         self._left_s = left_s
         self._paced_freely = paced_freely
         self._hard_end_s = hard_end_s
-        self.ends_at_s = min(clock() + left_s, hard_end_s)
+        self.ends_at_s = self._due_s = min(clock() + left_s, hard_end_s)
         self._timeout = asyncio.timeout(max(0.0, self.ends_at_s - clock()))
 
     async def __aenter__(self) -> Self:
@@ -51,9 +51,11 @@ class Deadline:
         try:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError:
-            raise DeadlineExceededError(
-                f"{self._what} did not end within {self._left_s:g} s"
-            ) from None
+            if self._due_s == self._hard_end_s:
+                message = f"{self._what} did not end before the pull's deadline"
+            else:
+                message = f"{self._what} did not end within {self._left_s:g} s"
+            raise DeadlineExceededError(message) from None
 
     def bound_s(self, *, refused: bool) -> float:
         """Until when a wait for the gate may last."""
@@ -73,5 +75,6 @@ class Deadline:
     def _reschedule(self, at_s: float) -> None:
         if self._timeout.expired():
             return
+        self._due_s = at_s
         loop_s = asyncio.get_running_loop().time()
         self._timeout.reschedule(None if at_s == inf else loop_s + at_s - self._clock())

@@ -775,3 +775,21 @@ async def test_a_request_that_was_never_sent_takes_no_place_of_the_quota() -> No
             await client.costs.get("a")
         (gate,) = client._session._gates.values()
         assert gate._mirror.places(0.0) == gate._mirror.under_way == 0
+
+
+async def test_the_deadline_that_is_over_is_named() -> None:
+    """A slice that the pull's deadline ends does not blame its own."""
+
+    async def handler(_: web.Request) -> web.Response:
+        await asyncio.sleep(3600)
+        return web.Response()
+
+    plan = CostPlan.build(["a"], date(2018, 10, 1), date(2018, 10, 1))
+    async with (
+        serve(handler) as base_url,
+        client_of(base_url, ONCE) as client,
+        client.costs.pull(plan, deadline_s=0.05) as run,
+    ):
+        (outcome,) = [outcome async for outcome in run]
+    assert isinstance(outcome, Failed)
+    assert "pull's deadline" in str(outcome.error)
