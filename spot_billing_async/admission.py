@@ -74,7 +74,7 @@ class Admission:
             DeadlineExceededError: its turn is sure to come after the deadline.
         """
         waiter = _Waiter(ends_at_s)
-        late = self._lateness(gate, waiter, 0 if again else len(self._lines.get(gate, ())))
+        late = self._lateness(gate, waiter)
         if late is not None:
             raise late
         line = self._lines.setdefault(gate, deque())
@@ -135,8 +135,8 @@ class Admission:
         """The request was refused for its rate; calls that are sure to be late now fail."""
         self.limit.end()
         gate.refused(ticket, self._clock(), quota, retry_after_s)
-        for place, waiter in enumerate(tuple(self._lines.get(gate, ()))):
-            late = self._lateness(gate, waiter, place)
+        for waiter in tuple(self._lines.get(gate, ())):
+            late = self._lateness(gate, waiter)
             if late is not None:
                 self._fail(gate, waiter, late)
         self._move_up()
@@ -149,9 +149,9 @@ class Admission:
                 self._fail(gate, waiter, gone)
         self._move_up()
 
-    def _lateness(self, gate: Gate, waiter: _Waiter, place: int) -> DeadlineExceededError | None:
+    def _lateness(self, gate: Gate, waiter: _Waiter) -> DeadlineExceededError | None:
         now_s = self._clock()
-        due_s = gate.due_s(now_s, place)
+        due_s = gate.due_s(now_s)
         if now_s + due_s < waiter.ends_at_s:
             return None
         return DeadlineExceededError(

@@ -1,4 +1,4 @@
-"""Our own requests in the server's sliding window, and what they show of it. See `pacing`.
+"""Our own requests in the server's sliding window, and what they show of its length. See `pacing`.
 
 The server counted each request at a moment that is not known, between being sent and being
 answered. So all that can be said are bounds: what surely is in the window, what may be in it.
@@ -12,28 +12,24 @@ import msgspec
 DOCUMENTED_WINDOW_S = 60.0
 
 _CLOCK_SLACK = 1.01  # a bound this close below a whole second still means it
-_MOST_KEPT = 20_000  # requests; of a server that never speaks of a quota no more need be known
+_MOST_KEPT = 20_000  # requests that passed: enough for any window that is told
 
 
 class Ticket(msgspec.Struct, eq=False):
-    """A request that was let through, from then until its place at the server is free again.
+    """A request that was admitted, from then until its place at the server is free again.
 
     Attributes:
-        number: counted from 1, in the order in which requests were let through.
-        sent_s: when it was let through; the server counted it then or later.
-        beside: how many others were under way then.
-        places: own places that may have been taken then, its own included.
-        passed: how many requests had been let pass by the server then, and so counted before it.
-        counted_s: when it was answered; the server counted it by then. None while it is under way.
+        number: counted from 1, in the order in which requests were admitted.
+        sent_s: when it was admitted; the server counted it then or later.
+        passed: how many requests had passed then, and so were counted before it.
+        ended_s: when its answer came, or when it came to nothing; the server counted it by then.
         has_passed: the server let it pass.
     """
 
     number: int
     sent_s: float
-    beside: int
-    places: int
     passed: int
-    counted_s: float | None = None
+    ended_s: float = inf
     has_passed: bool = False
 
 
@@ -54,6 +50,10 @@ class WindowLength:
         self.is_known = False
         self._shortest_s = 0.0
 
+    def is_news(self, bound_s: float) -> bool:
+        """Whether such an upper bound tells something new."""
+        return bound_s < self.longest_s * (1.0 if self.is_known else _CLOCK_SLACK)
+
     def at_most(self, bound_s: float) -> None:
         """It is shown to be no longer."""
         self.is_known = self.is_known or bound_s <= self.longest_s * _CLOCK_SLACK
@@ -64,20 +64,11 @@ class WindowLength:
             self._shortest_s = 0.0  # that took other consumers' requests for ours
         self._choose()
 
-    def is_news(self, bound_s: float) -> bool:
-        """Whether such an upper bound tells something new."""
-        return bound_s < self.longest_s * (1.0 if self.is_known else _CLOCK_SLACK)
-
     def at_least(self, bound_s: float) -> None:
         """It seems to be no shorter; an upper bound is the better witness."""
         if self._shortest_s < bound_s < self.longest_s:
             self._shortest_s = bound_s
             self._choose()
-
-    def forget(self) -> None:
-        """What was known has turned out to be wrong."""
-        self.value_s = self.longest_s = DOCUMENTED_WINDOW_S
-        self.is_known, self._shortest_s = False, 0.0
 
     def _choose(self) -> None:
         whole_s = floor(self.longest_s * _CLOCK_SLACK)
@@ -89,37 +80,39 @@ class Mirror:
 
     Attributes:
         length: of the window.
-        last_number: of the request that was let through last.
+        last_number: of the request that was admitted last.
         under_way: requests that wait for their answers.
         passed: how many the server let pass so far.
+        left: how many of those surely left the window after the last answer before that came.
+        left_perhaps: how many left it, or may have done so before that answer.
     """
 
     def __init__(self) -> None:
         self.length = WindowLength()
-        self.last_number = self.under_way = self.passed = 0
-        self._places: deque[Ticket] = deque(maxlen=_MOST_KEPT)
+        self.last_number = self.under_way = self.passed = self.left = self.left_perhaps = 0
+        self._ended: deque[Ticket] = deque(maxlen=_MOST_KEPT)
         self._latest: list[Ticket] = []  # of those that passed, in the order of their answers
-        self._left = 0  # how many of those that passed have surely left the window
+        self._heard_s = -inf
 
     def start(self, now_s: float) -> Ticket:
-        """A request is let through."""
+        """A request is admitted."""
         self.last_number += 1
-        places = len(self._places) + 1
-        ticket = Ticket(self.last_number, now_s, self.under_way, places, self.passed)
         self.under_way += 1
-        self._places.append(ticket)
-        return ticket
+        return Ticket(self.last_number, now_s, self.passed)
 
-    def count(self, ticket: Ticket, now_s: float) -> None:
+    def end(self, ticket: Ticket, now_s: float) -> None:
         """It ended in whatever way; the server may have counted it."""
         self.under_way -= 1
-        ticket.counted_s = now_s
+        ticket.ended_s = now_s
+        self._ended.append(ticket)
 
-    def take_back(self, ticket: Ticket) -> None:
-        """It was never sent."""
+    def take_back(self) -> None:
+        """One was never sent."""
         self.under_way -= 1
-        if ticket in self._places:
-            self._places.remove(ticket)
+
+    def hear(self, now_s: float) -> None:
+        """An answer came: what leaves from now on leaves after it."""
+        self._heard_s = now_s
 
     def let_pass(self, ticket: Ticket) -> None:
         """The server has let it pass."""
@@ -131,41 +124,32 @@ class Mirror:
 
     def places(self, now_s: float) -> int:
         """How many places in the window may be ours."""
-        places, length_s = self._places, self.length.value_s
-        # The same sum as in `next_free_s`: rounding must not tell the two apart.
-        while (
-            places and places[0].counted_s is not None and places[0].counted_s + length_s <= now_s
-        ):
-            self._left += places.popleft().has_passed
-        return len(places)
-
-    def frees_s(self, place: int) -> float:
-        """When a place is free again at the earliest, the oldest being 0; -inf for one that is."""
-        if place >= len(self._places):
-            return -inf
-        ticket = self._places[place]
-        return (ticket.counted_s or ticket.sent_s) + self.length.value_s
+        while self.next_free_s <= now_s:
+            ticket = self._ended.popleft()
+            self.left_perhaps += 1
+            self.left += ticket.has_passed and ticket.sent_s + self.length.value_s > self._heard_s
+        return self.under_way + len(self._ended)
 
     @property
     def next_free_s(self) -> float:
-        """When the oldest place is free again; inf where it is under way, or there is none."""
-        is_counted = self._places and self._places[0].counted_s is not None
-        return self.frees_s(0) if is_counted else inf
+        """When the next place is surely free again; inf where all are under way."""
+        return self._ended[0].ended_s + self.length.value_s if self._ended else inf
 
-    def oldest_sent_s(self, now_s: float) -> float:
-        """When the oldest of those that may be in the window was sent."""
-        return self._places[0].sent_s if self._places else now_s
+    @property
+    def oldest_sent_s(self) -> float:
+        """When the oldest of those that ended and may be in the window was sent; inf for none."""
+        return self._ended[0].sent_s if self._ended else inf
 
     def passed_since(self, sent_s: float) -> int:
         """How many of those that passed were sent since then."""
         return sum(1 for ticket in self._latest if ticket.sent_s >= sent_s)
 
-    def last_passed(self, count: int, before: int | None = None) -> list[Ticket]:
-        """The last so many of (the first `before` of) those that passed; [] where some are lost."""
-        end = (self.passed if before is None else before) - (self.passed - len(self._latest))
+    def last_passed(self, count: int, before: int) -> list[Ticket]:
+        """The last so many of the first `before` of those that passed; [] where some are lost."""
+        end = before - (self.passed - len(self._latest))
         return self._latest[end - count : end] if end >= count > 0 else []
 
-    def is_out_by(self, ends_s: float, before: int, count: int) -> None:
+    def bound_length(self, ends_s: float, before: int, count: int) -> None:
         """By `ends_s` the oldest of the last `count` of the first `before` that passed is out.
 
         Answers overtake each other, so the oldest need not be the first; all are looked at only
@@ -175,16 +159,3 @@ class Mirror:
         if place >= 0 and self.length.is_news(ends_s - self._latest[place].sent_s):
             oldest_s = min(ticket.sent_s for ticket in self.last_passed(count, before))
             self.length.at_most(ends_s - oldest_s)
-
-    def bounds(self, ticket: Ticket, now_s: float) -> tuple[int, int]:
-        """How many places were ours at least and at most when an answered request was counted."""
-        surely = ticket.passed - self._left
-        for old in self._places:
-            if surely <= 0 or old.sent_s + self.length.value_s > now_s:
-                break
-            surely -= old.has_passed  # it may have left before that
-        return 1 + max(0, surely), ticket.places + self.last_number - ticket.number
-
-    def uncounted(self, ticket: Ticket) -> int:
-        """How many of ours may have been counted after an answered request."""
-        return ticket.beside + self.last_number - ticket.number

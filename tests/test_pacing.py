@@ -126,10 +126,13 @@ def test_close_to_all_of_the_quota_is_used(limit: int, window_s: float, seed: in
 
 @LIMITS
 @pytest.mark.parametrize("window_s", [2.0, 60.0])
+@pytest.mark.parametrize("is_late", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_other_consumers_are_made_room_for(limit: int, window_s: float, seed: int) -> None:
+def test_other_consumers_are_made_room_for(
+    limit: int, window_s: float, is_late: bool, seed: int
+) -> None:
     """Where others use 30 % in bursts, the rest is used, and next to none is refused."""
-    server = Server(RateLimit(limit, window_s), other_share=0.3, seed=seed)
+    server = Server(RateLimit(limit, window_s), other_share=0.3, other_is_late=is_late, seed=seed)
     took_s = run_virtually(pull(server, 10 * limit))
     assert took_s <= 1.10 * (10 / 0.7 - 1) * window_s
     assert server.refusals <= max(2, 0.01 * 10 * limit)
@@ -143,6 +146,53 @@ def test_the_quota_is_learned_from_refusals_alone(limit: int, seed: int) -> None
     took_s = run_virtually(pull(server, 10 * limit))
     assert took_s <= 1.3 * 18
     assert server.refusals <= 0.05 * 10 * limit
+
+
+def learned(limit: int, window_s: float) -> tuple[Gate, float]:
+    """A gate that knows its server, of a quota all of which is free; and the time."""
+    gate, now_s = Gate(), 1000.0
+    for used in range(2 * limit):
+        while gate.wait_s(now_s):
+            now_s += gate.wait_s(now_s)
+        remaining = limit - 1 - used % limit
+        reset_s = window_s if remaining == 0 else 0.0
+        gate.answered(gate.start(now_s), now_s, told(limit, remaining, reset_s))
+    assert gate.window_s == window_s
+    return gate, now_s + 2 * window_s
+
+
+def test_a_slow_request_holds_nobody_back() -> None:
+    """Places become free in the order in which requests ended, not in which they began."""
+    gate, now_s = learned(20, 1.0)
+    gate.start(now_s)  # and no answer comes
+    for used in range(19):
+        reset_s = 1.0 if used == 18 else 0.0
+        gate.answered(gate.start(now_s), now_s, told(20, 18 - used, reset_s))
+    assert gate.wait_s(now_s) == 1.0
+    half = starts(gate, now_s + 1.0)
+    assert half == 9, "the word is old by now: the rest goes when an answer has told more"
+
+
+def test_headers_that_disappear_are_not_waited_for() -> None:
+    """After a window without them the limit is a guess, and the old words count no more."""
+    gate, now_s = learned(5, 1.0)
+    gate.answered(gate.start(now_s), now_s, Quota())
+    assert not gate.is_told
+    assert starts(gate, now_s) == 4
+
+
+def test_a_window_that_seems_too_long_is_asked_about_at_the_reset() -> None:
+    """A few calls far apart show little; the reset that a burst is told is tried."""
+    gate, now_s = Gate(), 1000.0
+    for _ in range(5):
+        gate.answered(gate.start(now_s), now_s, told(10, 9))
+        now_s += 30.0
+    assert gate.window_s == 60.0
+    for used in range(10):
+        gate.answered(gate.start(now_s), now_s, told(10, 9 - used, 1.0 if used == 9 else 0.0))
+    assert gate.wait_s(now_s) == 1.0
+    gate.answered(gate.start(now_s + 1.0), now_s + 1.0, told(10, 9))
+    assert gate.window_s == 1.0
 
 
 @given(
@@ -193,7 +243,7 @@ def test_a_gate_opens_again_whatever_is_told(happenings: list[tuple[int, Quota, 
     for ticket in under_way:
         gate.answered(ticket, now_s, Quota())
     ends_s = now_s + 3700
-    due_at_s = now_s + gate.due_s(now_s, 0)
+    due_at_s = now_s + gate.due_s(now_s)
     while (wait_s := gate.wait_s(now_s)) and now_s < ends_s:
         assert 0 < wait_s < inf
         now_s += max(wait_s, 0.001)  # a timer has no finer grain

@@ -58,6 +58,7 @@ class Server:
         limit: its quota; None for none.
         tells: its answers have the headers.
         other_share: of the quota that another consumer uses up, in a burst each window.
+        other_is_late: its first burst comes after the first request, not before.
         latency_s: of the network, there and back; it varies by half.
         places: requests it works on at once, each for `service_s`; four times as many are refused.
     """
@@ -65,6 +66,7 @@ class Server:
     limit: RateLimit | None = None
     tells: bool = True
     other_share: float = 0.0
+    other_is_late: bool = False
     latency_s: float = 0.004
     places: int | None = None
     service_s: float = 0.05
@@ -82,6 +84,9 @@ class Server:
             size = int(self.other_share * self.limit.requests)
             phase_s = self._random.random() * self.limit.window_s
             self._window = SlidingWindow(self.limit, Bursts(size, phase_s))
+            if self.other_is_late:
+                began_s = _Selector.now_s
+                self._window._turn = math.floor((began_s - phase_s) / self.limit.window_s)
         if self.places is not None:
             self._working = asyncio.Semaphore(self.places)
 
