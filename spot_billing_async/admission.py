@@ -59,8 +59,9 @@ class Admission:
 
     def start(self, gate: Gate) -> Ticket:
         """Let a call through; only where the gate `is_open`."""
-        self.limit.start()
-        return gate.start(self._clock())
+        ticket = gate.start(self._clock())
+        self.limit.start(told=ticket.is_told)
+        return ticket
 
     async def wait(self, gate: Gate, ends_at_s: float, *, again: bool) -> Ticket:
         """Line up until the gate lets this call through.
@@ -102,7 +103,7 @@ class Admission:
 
     def dropped(self, gate: Gate, ticket: Ticket, *, sent: bool) -> None:
         """The request came to nothing."""
-        self.limit.end()
+        self.limit.end(told=ticket.is_told)
         gate.dropped(ticket, self._clock(), sent=sent)
         self._move_up()
 
@@ -121,10 +122,10 @@ class Admission:
         the work takes, as with an error.
         """
         now_s = self._clock()
-        self.limit.end()
+        self.limit.end(told=ticket.is_told)
         if is_overloaded:
             self.limit.overloaded(ticket.sent_s, now_s)
-        elif waited_s is not None:
+        elif waited_s is not None and not ticket.is_told:
             self.limit.answered(waited_s, ticket.sent_s, now_s)
         gate.answered(ticket, now_s, quota)
         self._move_up()
@@ -133,7 +134,7 @@ class Admission:
         self, gate: Gate, ticket: Ticket, quota: Quota, *, retry_after_s: float | None
     ) -> None:
         """The request was refused for its rate; calls that are sure to be late now fail."""
-        self.limit.end()
+        self.limit.end(told=ticket.is_told)
         gate.refused(ticket, self._clock(), quota, retry_after_s)
         for waiter in tuple(self._lines.get(gate, ())):
             late = self._lateness(gate, waiter)

@@ -24,6 +24,7 @@ class Ticket(msgspec.Struct, eq=False):
         passed: how many requests had passed then, and so were counted before it.
         ended_s: when its answer came, or when it came to nothing; the server counted it by then.
         has_passed: the server let it pass.
+        is_told: the server told its quota then.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Ticket(msgspec.Struct, eq=False):
     passed: int
     ended_s: float = inf
     has_passed: bool = False
+    is_told: bool = False
 
 
 class WindowLength:

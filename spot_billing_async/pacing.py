@@ -147,6 +147,7 @@ class Gate:
         self._sent_since += 1
         self._first_s = min(self._first_s, now_s)
         ticket = self._mirror.start(now_s)
+        ticket.is_told = self._is_told
         if is_asking:
             self._asking = ticket.number
         return ticket

@@ -1,5 +1,7 @@
 """The limit on requests under way, against servers of the test's making."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,11 +37,38 @@ def test_the_limit_never_passes_what_is_allowed() -> None:
     limit = ConcurrencyLimit(24)
     for now_s in range(1, 20):
         while limit.has_room(told=False):
-            limit.start()
+            limit.start(told=False)
         for _ in range(limit.limit):
-            limit.end()
+            limit.end(told=False)
             limit.answered(0.05, now_s, now_s + 0.5)
     assert limit.limit == 24
+
+
+def test_who_is_told_a_quota_leaves_room_for_who_is_not() -> None:
+    """They share the connections, not the limit that is found out for those without a quota."""
+    limit = ConcurrencyLimit(64)
+    for _ in range(32):
+        limit.start(told=True)
+    assert limit.has_room(told=False)
+    for _ in range(FIRST_REQUESTS):
+        limit.start(told=False)
+    assert not limit.has_room(told=False)
+    assert limit.has_room(told=True)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_queries_of_different_size_do_not_throttle_each_other(seed: int) -> None:
+    """Where the server is never busy, the limit grows, however unlike the answers' times are."""
+    chance = random.Random(seed)  # noqa: S311  for a model, not for a secret
+    limit = ConcurrencyLimit(64)
+    for now_s in range(1, 400):
+        times_s = [chance.choice((0.005, 0.5)) for _ in range(limit.limit)]
+        for _ in times_s:
+            limit.start(told=False)
+        for time_s in times_s:
+            limit.end(told=False)
+            limit.answered(time_s, now_s, now_s + 0.5)
+    assert limit.limit >= 32
 
 
 def test_an_overload_halves_the_limit() -> None:
@@ -47,7 +76,7 @@ def test_an_overload_halves_the_limit() -> None:
     limit = ConcurrencyLimit(64)
     for _ in range(5):
         limit.overloaded(0.0, 1.0)
-    assert limit.limit == FIRST_REQUESTS // 2
+    assert limit.limit == FIRST_REQUESTS // 4
     for now_s in range(2, 9):
         limit.overloaded(now_s - 0.5, now_s)
     assert limit.limit == 1
@@ -57,8 +86,8 @@ def test_who_is_not_pressed_does_not_grow() -> None:
     """A limit that was never reached says nothing about what lies beyond."""
     limit = ConcurrencyLimit(64)
     for now_s in range(100):
-        limit.start()
-        limit.end()
+        limit.start(told=False)
+        limit.end(told=False)
         limit.answered(0.01, now_s, now_s)
     assert limit.limit == FIRST_REQUESTS
 
@@ -69,8 +98,8 @@ def test_the_limit_stays_in_its_bounds(most: int, answers: list[tuple[float, boo
     limit = ConcurrencyLimit(most)
     for now_s, (elapsed_s, is_overload) in enumerate(answers):
         while limit.has_room(told=False):
-            limit.start()
-        limit.end()
+            limit.start(told=False)
+        limit.end(told=False)
         if is_overload:
             limit.overloaded(now_s - 0.5, now_s)
         else:
