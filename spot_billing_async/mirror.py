@@ -12,7 +12,7 @@ import msgspec
 DOCUMENTED_WINDOW_S = 60.0
 
 _CLOCK_SLACK = 1.01  # a bound this close below a whole second still means it
-_MOST_KEPT = 20_000  # requests that passed: enough for any window that is told
+_MOST_KEPT = 20_000  # requests; of a server that tells no quota no more need be known
 
 
 class Ticket(msgspec.Struct, eq=False):
@@ -87,11 +87,13 @@ class Mirror:
         passed: how many the server let pass so far.
         left: how many of those surely left the window after the last answer before that came.
         left_perhaps: how many left it, or may have done so before that answer.
+        most_kept: so many of those that passed are remembered at least, twice as many at most.
     """
 
     def __init__(self) -> None:
         self.length = WindowLength()
         self.last_number = self.under_way = self.passed = self.left = self.left_perhaps = 0
+        self.most_kept = _MOST_KEPT
         self._ended: deque[Ticket] = deque(maxlen=_MOST_KEPT)
         self._latest: list[Ticket] = []  # of those that passed, in the order of their answers
         self._heard_s = -inf
@@ -121,8 +123,8 @@ class Mirror:
         ticket.has_passed = True
         self.passed += 1
         self._latest.append(ticket)
-        if len(self._latest) > 2 * _MOST_KEPT:
-            del self._latest[:_MOST_KEPT]
+        if len(self._latest) > 2 * self.most_kept:
+            del self._latest[: -self.most_kept]
 
     def places(self, now_s: float) -> int:
         """How many places in the window may be ours."""

@@ -12,7 +12,7 @@ under way at once nobody knows in which order they are counted; but the one that
 is among those whose answers came after the freshest request was sent (`number` tells which that
 is). So the lowest of these words, less what is still under way, is surely free, whoever else takes
 places. Only others that come later can make it wrong: of a word older than a tenth of a window
-half is used at once, and the rest when an answer is there.
+an eighth is used at once, and the rest when an answer is there.
 
 *The mirror.* Places of ours become free again after W: surely at `ended + W`, as the server counted
 each request by the time of its answer. Those that surely left after the last word are added to it.
@@ -49,10 +49,12 @@ FIRST_REQUESTS = 10
 _GROWTH = 5.0  # of what was sent to a server that tells nothing, ...
 _GROWTH_S = 0.05  # ... in so much time: 10, 50, 250 requests
 _FRESH_SHARE = 0.1  # of a window; others may have overtaken an older word
+_STALE_PART = 8  # of the room by an older word, one part goes at once
 _VAIN_WINDOWS = 16  # after a vain try, before others' resets are tried again
 _QUIET_WINDOWS = 10  # without a refusal; then a limit that was guessed is tried a little higher
 _HIGHER = 0.05
 _MOST_DOUBLINGS = 20
+_LEAST_KEPT = 100
 
 
 class _Word(msgspec.Struct):
@@ -223,7 +225,7 @@ class Gate:
         room = self._surely_free(now_s)
         if mirror.under_way:
             is_fresh = now_s - self._words[-1].said_s <= _FRESH_SHARE * self.window_s
-            return room if is_fresh or self._sent_since < room else 0
+            return room if is_fresh or self._sent_since * _STALE_PART < room else 0
         return max(room, int(self._may_ask(now_s)))
 
     def _surely_free(self, now_s: float) -> int:
@@ -265,6 +267,7 @@ class Gate:
                 self._is_told = False  # the headers are gone
             return
         self._is_told, self._limit = True, quota.limit or self._limit
+        mirror.most_kept = max(_LEAST_KEPT, 2 * (self._limit or 0))
         self._sent_since = 0
         remaining = min(quota.remaining, self._limit or 0)
         word = _Word(now_s, remaining, mirror.left, mirror.left_perhaps)

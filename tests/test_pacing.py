@@ -169,8 +169,8 @@ def test_a_slow_request_holds_nobody_back() -> None:
         reset_s = 1.0 if used == 18 else 0.0
         gate.answered(gate.start(now_s), now_s, told(20, 18 - used, reset_s))
     assert gate.wait_s(now_s) == 1.0
-    half = starts(gate, now_s + 1.0)
-    assert half == 9, "the word is old by now: the rest goes when an answer has told more"
+    part = starts(gate, now_s + 1.0)
+    assert part == 2, "the word is old by now: the rest goes when an answer has told more"
 
 
 def test_headers_that_disappear_are_not_waited_for() -> None:
