@@ -6,7 +6,6 @@ Here is the border for errors: what leaves `_attempt` has no frames of the reque
 import asyncio
 import random
 from collections.abc import Callable
-from math import inf
 from typing import TypeVar
 
 from spot_billing_async.config import ClientConfig
@@ -90,9 +89,10 @@ class SessionManager:
         tries, refused = 0, False
         while True:
             record.tally.demand_request()  # before it waits for its turn
-            ticket = await self._admit(gate, request, deadline, record, refused=refused)
             try:
-                return await self._attempt(request, gate, ticket, read, record)
+                token = await self._token(record)  # first: no place is held meanwhile
+                ticket = await self._admit(gate, request, deadline, record, refused=refused)
+                return await self._attempt(request, token, gate, ticket, read, record)
             except SpotBillingError as error:
                 failure = error
             record.met.append(f"{type(failure).__name__}: {failure}")
@@ -100,14 +100,13 @@ class SessionManager:
             record.tally.refusals += refused
             tries += not refused
             now_s = self.clock()
-            wait_s = gate.wait_s(now_s)
             decision = decide(
                 self.config.retry,
                 failure,
                 idempotent=operation.idempotent,
                 tries=tries,
                 left_s=deadline.ends_at_s - now_s,
-                gate_wait_s=0.0 if wait_s == inf else wait_s,
+                gate_wait_s=gate.due_s(now_s),
                 budget=self._connections.budget,
                 random=random.random,
             )
@@ -127,6 +126,15 @@ class SessionManager:
         if gate is None:
             gate = self._gates[operation_id] = Gate(self.config.retry.backoff_base_s)
         return gate
+
+    async def _token(self, record: CallRecord) -> Secret:
+        try:
+            return await self._credential.token()
+        except BaseException as error:
+            without_frames(error)
+            raise
+        finally:
+            record.lap("queued_s")
 
     async def _admit(
         self, gate: Gate, request: Request, deadline: Deadline, record: CallRecord, *, refused: bool
@@ -152,26 +160,26 @@ class SessionManager:
     async def _attempt(
         self,
         request: Request,
+        token: Secret,
         gate: Gate,
         ticket: Ticket,
         read: Callable[[Reply, Secret], T],
         record: CallRecord,
     ) -> T:
-        """Send a request that was let through, once; gate and limit learn how it ended."""
+        """Send a request that was admitted, once; gate and limit learn how it ended."""
         admission = self._connections.admission
-        started_s: float | None = None
+        started_s = self.clock()
+        waited_before_s = record.phases.first_byte_s
+        is_counted = False
         try:
-            token = await self._credential.token()
-            record.lap("queued_s")
             record.tally.count_request()
-            started_s = self.clock()
-            waited_before_s = record.phases.first_byte_s
+            is_counted = True
             reply = await self._connections.exchange(request, token, record)
         except BaseException as error:
             is_unsent = isinstance(error, TransportError) and not error.sent
-            admission.dropped(gate, ticket, sent=started_s is not None and not is_unsent)
-            record.lap("queued_s" if started_s is None else "first_byte_s")
-            if started_s is not None:
+            admission.dropped(gate, ticket, sent=is_counted and not is_unsent)
+            record.lap("first_byte_s")
+            if is_counted:
                 self._tell(request, record, self.clock() - started_s, None, error)
             without_frames(error)  # they hold the request's headers
             raise

@@ -793,3 +793,22 @@ async def test_the_deadline_that_is_over_is_named() -> None:
         (outcome,) = [outcome async for outcome in run]
     assert isinstance(outcome, Failed)
     assert "pull's deadline" in str(outcome.error)
+
+
+async def test_a_token_that_is_waited_for_holds_no_place() -> None:
+    """One tenant's provider that hangs does not keep another from sending."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=GOOD)
+
+    async def hanging() -> str:
+        await asyncio.sleep(3600)
+        return "never"
+
+    async with serve(handler) as base_url, client_of(base_url, max_concurrency=1) as client:
+        stuck = asyncio.create_task(client.with_token(hanging).costs.get("a"))
+        await asyncio.sleep(0)
+        assert len(await client.costs.get("a")) == 1
+        stuck.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stuck
