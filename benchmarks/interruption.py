@@ -47,13 +47,14 @@ def interrupted(base_url: str, seed: int, folder: Path) -> tuple[int, list[str]]
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
+        expected = {0, 3}
         try:
             process.wait(chance.uniform(0, LONGEST_S))
         except subprocess.TimeoutExpired:
             process.send_signal(signum)
+            expected = {128 + signum}
         _, complaints = process.communicate(timeout=60)
     code = process.returncode if process.returncode >= 0 else 128 - process.returncode
-    expected = {0, 3, 128 + signum}  # it may have been done before
     wrong = [] if code in expected else [f"code: {code} after {signum.name}"]
     wrong += [f"traceback: {complaints}"] if "Traceback" in complaints else []
     return code, [*wrong, *left_wrong(folder)]

@@ -1,5 +1,6 @@
 """SpotBillingClient: puts the parts together."""
 
+from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Self
 
@@ -85,7 +86,8 @@ class SpotBillingClient(TenantClient):
         session: an aiohttp session of the caller's, who then also closes it. Its connector's limit
             holds beside `max_concurrency`. Its TLS, proxy, cookies and traces are the caller's:
             `tls`, `proxy` and `trust_env` of the config are refused beside it.
-        hook: is told of every request and call as they end; see `telemetry`.
+        hook: a plain function that is told of every request and call as they end: it is given a
+            `telemetry.RequestEnded` or `telemetry.CallEnded`, on the event loop.
 
     Raises:
         ConfigError: there is no token, or a value is not usable; names it and what is allowed.
@@ -105,8 +107,7 @@ class SpotBillingClient(TenantClient):
         del token  # no frame that raises holds it
         if not isinstance(config, ClientConfig):
             raise ConfigError(f"config: {config!r} is not allowed; allowed: a ClientConfig")
-        if hook is not None and not callable(hook):
-            raise ConfigError(f"hook: {hook!r} is not allowed; allowed: a function of an event")
+        _check_hook(hook)
         settings = resolve(credential, account_id, base_url, allow_insecure=config.allow_insecure)
         self._connections = Connections(
             config, settings.base_url, session, times_connecting=hook is not None
@@ -131,3 +132,11 @@ class SpotBillingClient(TenantClient):
 
 def _checked_account(account_id: str | None) -> str | None:
     return None if account_id is None else checked_id("account_id", account_id)
+
+
+def _check_hook(hook: object) -> None:
+    """Refuse what could not be told: nobody would await an async function."""
+    call = getattr(type(hook), "__call__", None)  # noqa: B004  its kind, not whether there is one
+    is_async = iscoroutinefunction(hook) or iscoroutinefunction(call)
+    if hook is not None and (is_async or not callable(hook)):
+        raise ConfigError(f"hook: {hook!r} is not allowed; allowed: a plain function of an event")

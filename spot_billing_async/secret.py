@@ -6,6 +6,7 @@ that an error may pass through.
 """
 
 import re
+from functools import lru_cache
 from typing import NoReturn
 
 _REMOVED = "[token removed]"
@@ -31,10 +32,11 @@ class Secret:
         return self._text
 
     def removed_from(self, text: str) -> str:
-        """Another text without this one; a word is cut out where it stands alone."""
-        if len(self._text) >= _SHORTEST:
-            return text.replace(self._text, _REMOVED)
-        return re.sub(rf"(?<!\w){re.escape(self._text)}(?!\w)", _REMOVED, text)
+        """Another text without this one, escaped or not; a word is cut out where it stands alone.
+
+        Escaped as in JSON, URLs and HTML, that is, where it holds more than letters and digits.
+        """
+        return _pattern_of(self._text).sub(_REMOVED, text)
 
     def is_in(self, text: str) -> bool:
         """Whether another text shows this one."""
@@ -48,3 +50,21 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled: it would be written out")
+
+
+@lru_cache(maxsize=64)
+def _pattern_of(text: str) -> re.Pattern[str]:
+    """Finds a text in whatever spelling a server may send it back."""
+    if not text:
+        return re.compile(r"(?!)")  # nothing is found nowhere
+    spelled = "".join(map(_spellings, text))
+    return re.compile(spelled if len(text) >= _SHORTEST else rf"(?<!\w){spelled}(?!\w)")
+
+
+def _spellings(character: str) -> str:
+    """A character as itself, or escaped; letters and digits are not."""
+    if character.isalnum():
+        return character
+    code = ord(character)
+    escapes = rf"%(?i:{code:02x})|\\u00(?i:{code:02x})|&\#(?:{code}|[xX](?i:{code:x}));"
+    return rf"(?:\\?{re.escape(character)}|{escapes})"

@@ -812,3 +812,16 @@ async def test_a_token_that_is_waited_for_holds_no_place() -> None:
         stuck.cancel()
         with pytest.raises(asyncio.CancelledError):
             await stuck
+
+
+async def test_a_hook_that_nobody_would_await_is_refused() -> None:
+    """An async function would be told nothing, with no more than a warning."""
+
+    async def hook(event: Event) -> None: ...
+
+    class Awaited:
+        async def __call__(self, event: Event) -> None: ...
+
+    for refused in (hook, Awaited()):
+        with pytest.raises(ConfigError, match="allowed: a plain function"):
+            SpotBillingClient(TOKEN, hook=refused)  # type: ignore[arg-type]  # that is the point

@@ -144,6 +144,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             totals=dict(self._totals),
             requests=self._tally.requests,
             retries=self._tally.retries,
+            refusals=self._tally.refusals,
             elapsed_s=0.0 if self._started_s is None else now_s - self._started_s,
         )
 

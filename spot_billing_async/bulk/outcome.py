@@ -79,6 +79,7 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
             Empty where the rows' type has no `cost: Decimal`, or no `currency` beside it.
         requests: requests sent, retries and further pages included.
         retries: tries made after a failed one.
+        refusals: requests that the server refused for their rate.
         elapsed_s: seconds from entering the run to its end (or to now).
     """
 
@@ -92,6 +93,7 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
     totals: Mapping[str, Decimal]
     requests: int
     retries: int
+    refusals: int = 0
     elapsed_s: float
 
     @property

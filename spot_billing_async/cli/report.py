@@ -43,6 +43,7 @@ def report_chunks(report: PullReport, slices: Iterable[Missing]) -> Iterator[byt
             "totals": {code: plain(report.totals[code]) for code in sorted(report.totals)},
             "requests": report.requests,
             "retries": report.retries,
+            "refusals": report.refusals,
             "elapsed_s": round(report.elapsed_s, 3),
         }
     )

@@ -356,3 +356,24 @@ def test_a_secret_is_masked_but_can_be_cut_out() -> None:
     assert secret.is_in(ECHO)
     assert not secret.is_in("anything")
     assert repr(Credential(TOKEN)) == "Credential(***)"
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        "ab/cd+ef=1",
+        r"ab\/cd+ef=1",
+        "ab%2Fcd%2bef%3D1",
+        r"ab\u002fcd\u002Bef\u003d1",
+        "ab&#47;cd&#x2B;ef&#61;1",
+    ],
+)
+def test_an_escaped_echo_is_found_too(echo: str) -> None:
+    """JSON, URLs and HTML spell the same token otherwise."""
+    shown = Secret("ab/cd+ef=1").removed_from(f"<{echo}>")
+    assert shown == "<[token removed]>"
+
+
+def test_an_empty_secret_removes_nothing() -> None:
+    """There is nothing to find."""
+    assert Secret("").removed_from("a b") == "a b"
