@@ -106,6 +106,7 @@ def test_a_request_that_was_never_sent_takes_no_place() -> None:
     gate = Gate()
     gate.answered(gate.start(0.0), 0.0, told(2, 1))
     gate.dropped(gate.start(0.0), 0.0, sent=False)
+    assert gate.wait_s(0.0) == 0
     gate.dropped(gate.start(0.0), 0.0, sent=True)
     assert gate.wait_s(0.0) > 0
 
@@ -193,6 +194,86 @@ def test_a_window_that_seems_too_long_is_asked_about_at_the_reset() -> None:
     assert gate.wait_s(now_s) == 1.0
     gate.answered(gate.start(now_s + 1.0), now_s + 1.0, told(10, 9))
     assert gate.window_s == 1.0
+
+
+def full(gate: Gate, now_s: float, limit: int, reset_s: float) -> None:
+    """Use all that remains, in no time."""
+    for used in range(limit):
+        told_s = reset_s if used == limit - 1 else 0.0
+        gate.answered(gate.start(now_s), now_s, told(limit, limit - 1 - used, told_s))
+
+
+def test_who_asked_in_vain_at_a_reset_waits_long_before_the_next() -> None:
+    """Others were faster, and will be again; own places are waited for instead."""
+    gate, now_s = learned(10, 10.0)
+    full(gate, now_s, 10, 3.0)
+    assert gate.wait_s(now_s + 2.5) == 0.5
+    gate.refused(gate.start(now_s + 3.0), now_s + 3.0, told(10, 0, 1.0), 1.0)
+    gate.answered(gate.start(now_s + 4.0), now_s + 4.0, told(10, 0, 2.0))
+    assert gate.wait_s(now_s + 6.5) == 3.5, "the reset has passed, but own places are not free"
+    assert gate.wait_s(now_s + 10.0) == 0
+
+
+def test_a_window_that_has_become_longer_is_learned_anew() -> None:
+    """A reset further away than the window is long cannot be."""
+    gate, now_s = learned(5, 1.0)
+    full(gate, now_s, 5, 1.0)
+    gate.refused(gate.start(now_s + 1.0), now_s + 1.0, told(5, 0, 30.0), 30.0)
+    assert gate.window_s == 60.0
+
+
+def test_a_reset_that_was_not_told_proves_nothing() -> None:
+    """It is tried soon, but does not bound the window."""
+    gate = Gate()
+    gate.answered(gate.start(0.0), 0.0, told(2, 1))
+    gate.answered(gate.start(0.0), 0.0, Quota(2, 0, None))
+    assert 0 < gate.wait_s(0.0) < 1
+    assert gate.window_s == 60.0
+
+
+def guessed(limit: int) -> tuple[Gate, float]:
+    """A gate without headers after its first refusal, and the time at which it opens again."""
+    gate = Gate()
+    gate.answered(gate.start(0.0), 0.0, Quota())
+    for _ in range(limit - 1):
+        gate.answered(gate.start(1.0), 1.0, Quota())
+    gate.refused(gate.start(1.0), 1.0, Quota(), None)
+    return gate, 1.0 + gate.wait_s(1.0)
+
+
+def test_what_passed_before_the_first_refusal_is_the_limit() -> None:
+    """Also what is known of only after it, as its answer was slower."""
+    gate, now_s = Gate(), 1.0
+    early = [gate.start(0.0) for _ in range(3)]
+    gate.answered(early[0], 1.0, Quota())
+    late = gate.start(now_s)
+    gate.refused(late, now_s, Quota(), None)
+    for ticket in early[1:]:
+        gate.answered(ticket, now_s, Quota())
+    now_s += gate.wait_s(now_s)
+    gate.answered(gate.start(now_s), now_s, Quota())
+    later_s = now_s + 200.0
+    assert starts(gate, later_s) == 3
+
+
+def test_a_guessed_limit_is_at_most_halved_by_a_later_refusal() -> None:
+    """Which may have been met for a window that is taken for shorter than it is."""
+    gate, now_s = guessed(8)
+    gate.answered(gate.start(now_s), now_s, Quota())
+    now_s += 200.0
+    gate.refused(gate.start(now_s), now_s, Quota(), None)
+    now_s += gate.wait_s(now_s)
+    gate.answered(gate.start(now_s), now_s, Quota())
+    assert starts(gate, now_s + 200.0) == 4
+
+
+def test_a_guessed_limit_is_tried_higher_after_quiet_times() -> None:
+    """Others may have left, or the guess was too low."""
+    gate, now_s = guessed(8)
+    gate.answered(gate.start(now_s), now_s, Quota())
+    now_s += 1000.0
+    gate.answered(gate.start(now_s), now_s, Quota())
+    assert starts(gate, now_s + 200.0) == 9
 
 
 @given(
