@@ -22,6 +22,7 @@ class Ticket(msgspec.Struct, eq=False):
         number: counted from 1, in the order in which requests were admitted.
         sent_s: when it was admitted; the server counted it then or later.
         passed: how many requests had passed then, and so were counted before it.
+        left: `Mirror.left_perhaps` then.
         ended_s: when its answer came, or when it came to nothing; the server counted it by then.
         has_passed: the server let it pass.
         is_told: the server told its quota then.
@@ -30,6 +31,7 @@ class Ticket(msgspec.Struct, eq=False):
     number: int
     sent_s: float
     passed: int
+    left: int
     ended_s: float = inf
     has_passed: bool = False
     is_told: bool = False
@@ -102,7 +104,7 @@ class Mirror:
         """A request is admitted."""
         self.last_number += 1
         self.under_way += 1
-        return Ticket(self.last_number, now_s, self.passed)
+        return Ticket(self.last_number, now_s, self.passed, self.left_perhaps)
 
     def end(self, ticket: Ticket, now_s: float) -> None:
         """It ended in whatever way; the server may have counted it."""
@@ -134,19 +136,22 @@ class Mirror:
             self.left += ticket.has_passed and ticket.sent_s + self.length.value_s > self._heard_s
         return self.under_way + len(self._ended)
 
+    def most_places(self, ticket: Ticket, now_s: float) -> int:
+        """How many places may have been ours when an answered request was counted."""
+        return self.places(now_s) + self.left_perhaps - ticket.left
+
     @property
     def next_free_s(self) -> float:
         """When the next place is surely free again; inf where all are under way."""
         return self._ended[0].ended_s + self.length.value_s if self._ended else inf
 
-    @property
     def oldest_sent_s(self) -> float:
-        """When the oldest of those that ended and may be in the window was sent; inf for none."""
-        return self._ended[0].sent_s if self._ended else inf
+        """When the first of those that ended and may be in the window was sent; inf for none."""
+        return min((ticket.sent_s for ticket in self._ended), default=inf)
 
-    def passed_since(self, sent_s: float) -> int:
-        """How many of those that passed were sent since then."""
-        return sum(1 for ticket in self._latest if ticket.sent_s >= sent_s)
+    def passed_inside(self) -> int:
+        """How many of those that passed may be in the window."""
+        return sum(ticket.has_passed for ticket in self._ended)
 
     def last_passed(self, count: int, before: int) -> list[Ticket]:
         """The last so many of the first `before` of those that passed; [] where some are lost."""

@@ -16,9 +16,9 @@ an eighth is used at once, and the rest when an answer is there.
 
 *The mirror.* Places of ours become free again after W: surely at `ended + W`, as the server counted
 each request by the time of its answer. Those that surely left after the last word are added to it.
-Of those that may have left before, one request goes and asks; so it does at the reset, when
-somebody's place becomes free. Who asks in vain because others were faster waits long before it
-asks at a reset again.
+Of those that may have left before, one request goes and asks, but not where others were seen
+lately: what left may be theirs then. So it does at the reset, when somebody's place becomes free;
+who asks in vain because others were faster waits long before it asks at a reset again.
 
 *The window.* What passes bounds W from above: of u places taken, the request before the last u of
 ours is out of the window; and where nothing remains and the reset is r seconds away, the window is
@@ -50,6 +50,7 @@ _GROWTH = 5.0  # of what was sent to a server that tells nothing, ...
 _GROWTH_S = 0.05  # ... in so much time: 10, 50, 250 requests
 _FRESH_SHARE = 0.1  # of a window; others may have overtaken an older word
 _STALE_PART = 8  # of the room by an older word, one part goes at once
+_OTHERS_WINDOWS = 2  # that others are reckoned with after they were seen
 _VAIN_WINDOWS = 16  # after a vain try, before others' resets are tried again
 _QUIET_WINDOWS = 10  # without a refusal; then a limit that was guessed is tried a little higher
 _HIGHER = 0.05
@@ -104,6 +105,7 @@ class Gate:
         self._first_s = inf  # when the first request was sent
         self._heard_s = -inf  # when the last answer came
         self._sent_since = 0
+        self._alone_from_s = -inf  # others were seen, who may come again until then
         self._full_s = -inf  # when an answer said last that nothing remains, ...
         self._reset_s = inf  # ... and the reset that it told
         self._asks_from_s = -inf  # no reset of others is tried before
@@ -241,7 +243,9 @@ class Gate:
         if now_s >= self._asks_s:
             return True
         free = min(word.remaining - word.left_perhaps for word in self._words)
-        return free + self._mirror.left_perhaps >= 1
+        has_room = self._mirror.places(now_s) < (self._limit or 0)
+        is_alone = now_s >= self._alone_from_s
+        return is_alone and has_room and free + self._mirror.left_perhaps >= 1
 
     @property
     def _asks_s(self) -> float:
@@ -269,7 +273,10 @@ class Gate:
         self._is_told, self._limit = True, quota.limit or self._limit
         mirror.most_kept = max(_LEAST_KEPT, 2 * (self._limit or 0))
         self._sent_since = 0
-        remaining = min(quota.remaining, self._limit or 0)
+        limit = self._limit or 0
+        remaining = min(quota.remaining, limit)
+        if limit - remaining > mirror.most_places(ticket, now_s):
+            self._alone_from_s = now_s + _OTHERS_WINDOWS * self.window_s
         word = _Word(now_s, remaining, mirror.left, mirror.left_perhaps)
         while self._words and self._words[-1].remaining >= word.remaining:
             self._words.pop()
@@ -317,7 +324,7 @@ class Gate:
         """Without a word of it, the limit is what passed within the window before a refusal."""
         if self._refusals.count == 1:
             self._mirror.places(now_s)
-            met = self._mirror.passed_since(self._mirror.oldest_sent_s)
+            met = self._mirror.passed_inside()
             known = self._limit
             self._limit = max(1, met if known is None else max(min(met, known), known // 2))
         self._grows_s = now_s + _QUIET_WINDOWS * self.window_s
@@ -328,9 +335,10 @@ class Gate:
         if refusals.count and ticket.number <= refusals.last_number:
             self._limit = limit + 1  # it had passed before that refusal, and is known only now
             return
-        if refusals.count and mirror.oldest_sent_s <= refusals.first_s:
+        oldest_s = mirror.oldest_sent_s() if refusals.count else inf
+        if oldest_s <= refusals.first_s:
             # The window was full of ours then, so the first of them has left it.
-            mirror.length.at_most(now_s - mirror.oldest_sent_s)
+            mirror.length.at_most(now_s - oldest_s)
         # Of those that were counted before, not all that the window holds can still be in it.
         mirror.bound_length(now_s, ticket.passed, limit)
         if now_s >= self._grows_s:
