@@ -88,13 +88,16 @@ class Mirror:
         under_way: requests that wait for their answers.
         passed: how many the server let pass so far.
         left: how many of those surely left the window after the last answer before that came.
-        left_perhaps: how many left it, or may have done so before that answer.
+        left_likely: how many likely did, counted in the middle between being sent and answered.
+        left_perhaps: how many left it at all.
         most_kept: so many of those that passed are remembered at least, twice as many at most.
     """
 
     def __init__(self) -> None:
         self.length = WindowLength()
-        self.last_number = self.under_way = self.passed = self.left = self.left_perhaps = 0
+        self.last_number = self.under_way = self.passed = self.left = self.left_perhaps = (
+            self.left_likely
+        ) = 0
         self.most_kept = _MOST_KEPT
         self._ended: deque[Ticket] = deque(maxlen=_MOST_KEPT)
         self._latest: list[Ticket] = []  # of those that passed, in the order of their answers
@@ -133,6 +136,8 @@ class Mirror:
         while self.next_free_s <= now_s:
             ticket = self._ended.popleft()
             self.left_perhaps += 1
+            likely_s = (ticket.sent_s + ticket.ended_s) / 2 + self.length.value_s
+            self.left_likely += likely_s > self._heard_s
             self.left += ticket.has_passed and ticket.sent_s + self.length.value_s > self._heard_s
         return self.under_way + len(self._ended)
 

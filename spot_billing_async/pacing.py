@@ -16,9 +16,9 @@ an eighth is used at once, and the rest when an answer is there.
 
 *The mirror.* Places of ours become free again after W: surely at `ended + W`, as the server counted
 each request by the time of its answer. Those that surely left after the last word are added to it.
-Of those that may have left before, one request goes and asks, but not where others were seen
-lately: what left may be theirs then. So it does at the reset, when somebody's place becomes free;
-who asks in vain because others were faster waits long before it asks at a reset again.
+Of those that are likely to have left after it, one request goes and asks; where others were seen
+lately only of several, as what left may be theirs then. It also asks at the reset, when somebody's
+place becomes free; who asks there in vain, because others were faster, waits long before the next.
 
 *The window.* What passes bounds W from above: of u places taken, the request before the last u of
 ours is out of the window; and where nothing remains and the reset is r seconds away, the window is
@@ -50,6 +50,7 @@ _GROWTH = 5.0  # of what was sent to a server that tells nothing, ...
 _GROWTH_S = 0.05  # ... in so much time: 10, 50, 250 requests
 _FRESH_SHARE = 0.1  # of a window; others may have overtaken an older word
 _STALE_PART = 8  # of the room by an older word, one part goes at once
+_LEAST_BESIDE_OTHERS = 3  # places that may be free: one that others have is asked for in vain
 _OTHERS_WINDOWS = 2  # that others are reckoned with after they were seen
 _VAIN_WINDOWS = 16  # after a vain try, before others' resets are tried again
 _QUIET_WINDOWS = 10  # without a refusal; then a limit that was guessed is tried a little higher
@@ -65,13 +66,13 @@ class _Word(msgspec.Struct):
         said_s: when.
         remaining: how much, less what may have been counted since and was never answered.
         left: `Mirror.left` then.
-        left_perhaps: `Mirror.left_perhaps` then.
+        left_likely: `Mirror.left_likely` then.
     """
 
     said_s: float
     remaining: int
     left: int
-    left_perhaps: int
+    left_likely: int
 
 
 class _Refusals(msgspec.Struct):
@@ -242,10 +243,10 @@ class Gate:
         """Whether one request may go although no place is surely free."""
         if now_s >= self._asks_s:
             return True
-        free = min(word.remaining - word.left_perhaps for word in self._words)
+        free = min(word.remaining - word.left_likely for word in self._words)
         has_room = self._mirror.places(now_s) < (self._limit or 0)
-        is_alone = now_s >= self._alone_from_s
-        return is_alone and has_room and free + self._mirror.left_perhaps >= 1
+        least = 1 if now_s >= self._alone_from_s else _LEAST_BESIDE_OTHERS
+        return has_room and free + self._mirror.left_likely >= least
 
     @property
     def _asks_s(self) -> float:
@@ -277,7 +278,7 @@ class Gate:
         remaining = min(quota.remaining, limit)
         if limit - remaining > mirror.most_places(ticket, now_s):
             self._alone_from_s = now_s + _OTHERS_WINDOWS * self.window_s
-        word = _Word(now_s, remaining, mirror.left, mirror.left_perhaps)
+        word = _Word(now_s, remaining, mirror.left, mirror.left_likely)
         while self._words and self._words[-1].remaining >= word.remaining:
             self._words.pop()
         self._words.append(word)
