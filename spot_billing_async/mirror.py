@@ -95,9 +95,8 @@ class Mirror:
 
     def __init__(self) -> None:
         self.length = WindowLength()
-        self.last_number = self.under_way = self.passed = self.left = self.left_perhaps = (
-            self.left_likely
-        ) = 0
+        self.last_number = self.under_way = self.passed = 0
+        self.left = self.left_likely = self.left_perhaps = 0
         self.most_kept = _MOST_KEPT
         self._ended: deque[Ticket] = deque(maxlen=_MOST_KEPT)
         self._latest: list[Ticket] = []  # of those that passed, in the order of their answers

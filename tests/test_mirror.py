@@ -63,9 +63,10 @@ def test_who_surely_left_after_the_last_answer_is_told_apart() -> None:
     mirror.length.at_most(10.0)
     passed(mirror, 0.0, 1.0)
     passed(mirror, 5.0, 5.5)
-    mirror.hear(10.5)
+    passed(mirror, 0.4, 1.2)
+    mirror.hear(10.6)
     mirror.places(20.0)
-    assert (mirror.left, mirror.left_perhaps) == (1, 2)
+    assert (mirror.left, mirror.left_likely, mirror.left_perhaps) == (1, 2, 3)
 
 
 def test_of_so_many_places_the_request_before_is_out() -> None:
