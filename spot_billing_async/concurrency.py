@@ -9,7 +9,7 @@ limit grows by the gain each round; above, it settles where a request takes `gai
 
 A round is as many answers to requests that were sent in it as the limit is high, and not fewer
 than twenty: what was sent before met another queue, and a few answers say little where queries
-differ in size. One round in eight is a smaller one that leaves no queue; the base is the mean time
+differ in size. One round in twelve is a smaller one that leaves no queue; the base is the mean time
 in the last of these. Until there is one it is that of the first round: if its times lie close
 together there was no queue, and the next round is four times as large, as servers refuse only far
 beyond what they work on. If they do not, those that the server answered first are taken for the
@@ -28,7 +28,7 @@ from spot_billing_async.pacing import FIRST_REQUESTS
 _FIRST_GAIN = 4.0
 _GAIN = 1.5
 _DRAINING_GAIN = 0.8
-_ROUNDS = 8  # from one that drains the queue to the next
+_ROUNDS = 12  # from one that drains the queue to the next
 _BASES = 3  # rounds without a queue
 _LEAST_ANSWERS = 20  # a round
 _EVEN_SHARE = 0.75  # of the mean time: if the fastest fifth took less, the rest had queued
