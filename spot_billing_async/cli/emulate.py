@@ -30,6 +30,7 @@ async def emulator(
     db: Path | None = None,
     token: str | None = None,
     page_size: int | None = None,
+    max_rows: int | None = None,
     rate_limit: str | None = None,
     rate_limit_headers: Headers = True,
     other_consumer: float = 0,
@@ -48,6 +49,7 @@ async def emulator(
         db: DuckDB file that keeps the state across restarts; left out: it is forgotten.
         token: The bearer token it accepts; left out: one is made up and printed.
         page_size: Items a page; left out: lists are answered whole.
+        max_rows: Rows that a query for costs may find; one that finds more gets a 413.
         rate_limit: Requests in a sliding window, by route and method, such as 100/60s.
         rate_limit_headers: Tell of the rate limit in the headers of every answer.
         other_consumer: Share of each window, 0 to 1, that another consumer uses up, in bursts.
@@ -68,6 +70,7 @@ async def emulator(
             buckets=buckets,
             db=db,
             page_size=page_size,
+            max_rows=max_rows,
             rate_limit=rate_limit,
             rate_limit_headers=rate_limit_headers,
             other_consumer=other_consumer,

@@ -84,6 +84,8 @@ class Emulator:
         db: the DuckDB file that keeps ledger, accounts, setups and families, those of earlier runs
             too; None forgets them.
         page_size: items a page, for all lists; None answers whole.
+        max_rows: rows that a query for costs may find, all pages together; one that finds more is
+            refused with a 413. None for any number.
         rate_limit: requests in a sliding window, by route and method, such as '100/60s'; None for
             no limit.
         rate_limit_headers: whether answers tell of the limit; False leaves clients with 429s only.
@@ -121,6 +123,7 @@ class Emulator:
         buckets: Path | None = None,
         db: Path | None = None,
         page_size: int | None = None,
+        max_rows: int | None = None,
         rate_limit: RateLimit | str | None = None,
         rate_limit_headers: bool = True,
         other_consumer: float = 0,
@@ -129,7 +132,7 @@ class Emulator:
         faults: FaultPlan | str | float = 0,
         seed: int = 0,
     ) -> None:
-        check_options(token=token, port=port, page_size=page_size)
+        check_options(token=token, port=port, page_size=page_size, max_rows=max_rows)
         self._terms = read_terms(
             rate_limit=rate_limit,
             rate_limit_headers=rate_limit_headers,
@@ -146,6 +149,7 @@ class Emulator:
         self._buckets = buckets
         self._db = db
         self._page_size = page_size
+        self._max_rows = max_rows
         self._base_url: str | None = None
         self._store: Store | None = None
         self._exit = AsyncExitStack()
@@ -228,7 +232,7 @@ class Emulator:
                 self._authenticated,
             ]
         )
-        Api(store, self._buckets, self._page_size).add_routes(application.router)
+        Api(store, self._buckets, self._page_size, self._max_rows).add_routes(application.router)
         return application
 
     @web.middleware

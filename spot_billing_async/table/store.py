@@ -25,6 +25,7 @@ from spot_billing_async.models import CostItem, GroupBy
 from spot_billing_async.models.money import NO_CURRENCY
 from spot_billing_async.table.delta import DeltaTable, TableConflictError
 from spot_billing_async.table.slices import Entry, Key
+from spot_billing_async.table.widths import Density, Limits, Widths
 from spot_billing_async.windows import DateWindow
 
 _MOMENT = pa.timestamp("us", "UTC")
@@ -47,6 +48,8 @@ LEDGER = pa.schema(
         "as_of": pa.date32(),
         "incomplete": pa.bool_(),
         "widest_days": pa.int32(),
+        "borne_rows": pa.int64(),
+        "refused_rows": pa.int64(),
     }
 )
 
@@ -114,13 +117,23 @@ class TableStore:
         for row in _rows(self._ledger, f"SELECT * FROM t WHERE {where}"):  # noqa: S608  as above
             yield msgspec.convert(row | {"totals": dict(row["totals"])}, Entry)
 
-    def widest_days(self, group_by: GroupBy | None) -> dict[str, int]:
-        """The widest window of each account that was found to be asked for less than any."""
-        sql = (
-            "SELECT account_id, min(widest_days) AS days FROM t "  # noqa: S608  as above
-            f"WHERE {_grouped(group_by)} AND widest_days IS NOT NULL GROUP BY account_id"
+    def widths(self, group_by: GroupBy | None) -> Widths:
+        """What the ledger tells of how much the server bears at once."""
+        days = "(arrow_cast(to_date, 'Int64') - arrow_cast(from_date, 'Int64') + 1)"
+        limits = ", ".join(
+            f"first_value({name} ORDER BY fetched_at DESC) AS {name}" for name in Limits._fields
         )
-        return {row["account_id"]: row["days"] for row in _rows(self._ledger, sql)}
+        sql = (
+            f"SELECT account_id, sum({days}) AS days, sum(rows) AS rows, "  # noqa: S608  as above
+            f"sum(rows * rows / {days}) AS squares, {limits}, max(fetched_at) AS latest "
+            f"FROM t WHERE {_grouped(group_by)} GROUP BY account_id ORDER BY latest DESC"
+        )
+        densities: dict[str, Density] = {}
+        remembered: dict[str, Limits] = {}
+        for row in _rows(self._ledger, sql):
+            densities[row["account_id"]] = Density(row["days"], row["rows"], row["squares"])
+            remembered[row["account_id"]] = Limits(*(row[name] for name in Limits._fields))
+        return Widths(densities, remembered)
 
     def ledger_totals(
         self, accounts: Sequence[str], group_by: GroupBy | None, window: DateWindow
