@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from spot_billing_async.table.due import joined
 from spot_billing_async.table.widths import Widths
-from spot_billing_async.windows import DateWindow, cut
+from spot_billing_async.windows import DateWindow
 
 _DAY = timedelta(days=1)
 _ANY = date.max.toordinal()
@@ -125,7 +125,7 @@ class Agenda:
 
     def _trials(self, widths: Widths) -> list[Ask]:
         """Windows that are asked to learn how wide they may be; none where that is known."""
-        if not widths.is_limited:
+        if not widths.is_limited or widths.is_by_day:
             return []
         halves = [
             gap for gap in self._gaps if gap.widest_days < _ANY and not widths.knows(gap.account_id)
@@ -205,6 +205,10 @@ class Agenda:
 
 
 def evenly(window: DateWindow, widest_days: int) -> Iterator[DateWindow]:
-    """Cut a window into as few as have at most so many days, all nearly as wide."""
+    """Cut a window into as few as have at most so many days, none more than a day wider."""
     count = ceil(window.days / widest_days)
-    return cut(*window, ceil(window.days / count))
+    first = window.from_date
+    for left in range(count, 0, -1):
+        last = first + (ceil(((window.to_date - first).days + 1) / left) - 1) * _DAY
+        yield DateWindow(first, last)
+        first = last + _DAY

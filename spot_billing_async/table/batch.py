@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from spot_billing_async.bulk.outcome import Fetched
 from spot_billing_async.models import CostItem
+from spot_billing_async.quota import RateLimit
 from spot_billing_async.table.books import Books
 from spot_billing_async.table.compare import Known, changes_of, is_unchanged, runs_to_write
 from spot_billing_async.table.report import Change
@@ -118,8 +119,8 @@ class Batch:
             self._books.changed_days += days
         self._books.changes += judged.changes
 
-    def commit(self) -> None:
-        """Commit what was taken in, if anything was.
+    def commit(self, rate_limit: RateLimit | None) -> None:
+        """Commit what was taken in, if anything was, and note what the server's rate limit is.
 
         Raises:
             TableConflictError, TableError: as `TableStore.commit`.
@@ -127,6 +128,11 @@ class Batch:
         if self._entries:
             rows = pa.concat_tables([COSTS.empty_table(), *self._rows])
             self._store.commit(
-                self._scope.group_by, self._changed, rows, self._entries, self._scope.mutable_from
+                self._scope.group_by,
+                self._changed,
+                rows,
+                self._entries,
+                self._scope.mutable_from,
+                rate_limit,
             )
         self._clear()

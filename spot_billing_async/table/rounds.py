@@ -86,7 +86,7 @@ class Rounds:
                 await self._take(by_query[outcome.query], outcome)
                 if self._progress is not None:
                     self._progress(self._books.done_days, self._books.due_days)
-            await run_sync(self._batch.commit)
+            await run_sync(self._batch.commit, self._client.costs.rate_limit)
         self._books.add_pull(run.report)
         if self.requests_left is not None:
             self.requests_left -= run.report.requests
@@ -119,7 +119,7 @@ class Rounds:
         if widths is not None:
             widths.answered(ask.account_id, rows_by_day)
         if self._batch.is_full:
-            await run_sync(self._batch.commit)
+            await run_sync(self._batch.commit, self._client.costs.rate_limit)
 
     def _judge(self, ask: Ask, failure: Failed) -> None:
         if isinstance(failure.error, RequestLimitReachedError) and not failure.attempts:

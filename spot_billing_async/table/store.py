@@ -23,6 +23,7 @@ from spot_billing_async.export import ExportError
 from spot_billing_async.export.arrow import DEFAULT_SCALE, batch_table, schema
 from spot_billing_async.models import CostItem, GroupBy
 from spot_billing_async.models.money import NO_CURRENCY
+from spot_billing_async.quota import RateLimit
 from spot_billing_async.table.delta import DeltaTable, TableConflictError
 from spot_billing_async.table.slices import Entry, Key
 from spot_billing_async.table.widths import Density, Limits, Widths
@@ -31,6 +32,7 @@ from spot_billing_async.windows import DateWindow
 _MOMENT = pa.timestamp("us", "UTC")
 _AMOUNT = pa.decimal128(38, DEFAULT_SCALE)
 _AGE_DAYS = "(arrow_cast(as_of, 'Int32') - arrow_cast(to_date, 'Int32'))"
+_RATE_LIMIT = "spotBilling.rateLimit"
 _PARTITIONS = ("group_by",)
 
 COSTS = schema().append(pa.field("fetched_at", _MOMENT))
@@ -135,6 +137,14 @@ class TableStore:
             remembered[row["account_id"]] = Limits(*(row[name] for name in Limits._fields))
         return Widths(densities, remembered)
 
+    def rate_limit(self) -> RateLimit | None:
+        """What the server told of its rate limit at the last commit; None where it is not known."""
+        noted = None if self._ledger is None else self._ledger.note(_RATE_LIMIT)
+        if noted is None:
+            return None
+        requests, window_s = noted.split("/")
+        return RateLimit(int(requests), float(window_s))
+
     def ledger_totals(
         self, accounts: Sequence[str], group_by: GroupBy | None, window: DateWindow
     ) -> Iterator[Mapping[str, Decimal]]:
@@ -178,6 +188,7 @@ class TableStore:
         rows: pa.Table,
         entries: list[Entry],
         mutable_from: date,
+        rate_limit: RateLimit | None,
     ) -> None:
         """Replace the rows of slices, then tell the ledger.
 
@@ -203,7 +214,7 @@ class TableStore:
                 self._costs.replace(_sorted(rows.filter(mine)), where)
         where = f"{_grouped(group_by)} AND {_of_any((e.key for e in entries), _ledger_within)}"
         try:
-            self._ledger.replace(_ledger_rows(entries), where)
+            self._ledger.replace(_ledger_rows(entries), where, _noted(rate_limit))
         except TableConflictError:
             latest = DeltaTable.opened(self._ledger.uri, LEDGER)
             if latest is not None:
@@ -239,6 +250,12 @@ def joined(keys: Iterable[Key]) -> Iterator[Key]:
         last = key
     if last:
         yield last
+
+
+def _noted(rate_limit: RateLimit | None) -> dict[str, str]:
+    if rate_limit is None:
+        return {}
+    return {_RATE_LIMIT: f"{rate_limit.requests}/{rate_limit.window_s}"}
 
 
 def _places(table: str) -> tuple[str, str]:

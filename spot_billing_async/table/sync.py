@@ -37,10 +37,12 @@ async def plan(
     window: TableWindow = AUTO,
     mutable_days: int = MUTABLE_DAYS,
     today: date | None = None,
+    client: TenantClient | None = None,
 ) -> SyncPlan:
     """What a sync would ask for, from the ledger alone; nothing is sent, and nothing is made.
 
-    The arguments are those of `sync`.
+    The arguments are those of `sync`. What a `client` has learned of the server's rate limit is
+    used; without one, or where it has not asked for costs yet, what the last sync had learned.
 
     Raises:
         ConfigError: an argument is not usable; names it, its value and what is allowed.
@@ -58,10 +60,12 @@ async def plan(
     )
     store = await run_sync(TableStore.opened, scope.table)
     agenda = await run_sync(_agenda, store, scope)
+    rate_limit = None if client is None else client.costs.rate_limit
     return SyncPlan(
         requests=agenda.requests,
         due_days=agenda.days,
         skipped_days=scope.planned_days - agenda.days,
+        rate_limit=rate_limit or await run_sync(store.rate_limit),
     )
 
 

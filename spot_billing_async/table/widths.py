@@ -96,7 +96,8 @@ class Bracket:
         self, rough: float = 1.0, remembered: float | None = None, refused: float = inf
     ) -> None:
         self.borne = remembered or 0.0
-        self.refused = refused
+        self.refused = refused * _GROWTH
+        self._was_refused = refused
         self._rough = rough
         self._remembered = remembered
 
@@ -125,20 +126,21 @@ class Bracket:
         """What may be borne or refused, and tells much either way."""
         if not self.borne:
             return self.safe
-        return (
-            max(self.borne, sqrt(self.borne * self.refused))
-            if isfinite(self.refused)
-            else 2 * self.borne
-        )
+        return max(self.borne, self._between(self.refused))
 
     @property
     def likely(self) -> float:
-        """What is rather borne than not."""
-        return sqrt(self.safe * self.bold)
+        """What is rather borne than not: nearer to what was borne than to what was refused."""
+        if not self.borne or not isfinite(self.refused):
+            return self.safe
+        return max(self.borne, sqrt(self.borne * self._between(self._was_refused)))
 
     def asks(self, size: float) -> bool:
         """Whether it is not known if so much is borne."""
         return self.holds and self.borne < size < self.refused
+
+    def _between(self, refused: float) -> float:
+        return sqrt(self.borne * refused) if isfinite(refused) else 2 * self.borne
 
     def bear(self, size: float) -> None:
         """So much was answered."""
@@ -147,6 +149,7 @@ class Bracket:
     def refuse(self, size: float) -> None:
         """So much was too much."""
         self.refused = min(self.refused, size)
+        self._was_refused = min(self._was_refused, size)
 
 
 class Split(NamedTuple):
@@ -164,6 +167,9 @@ class Split(NamedTuple):
 class Widths:
     """What is known of the widths that may be asked for.
 
+    Attributes:
+        is_by_day: each day is asked alone, as rows do not say which day they are of.
+
     Args:
         densities: what is remembered of each account's rows a day.
         limits: what is remembered with each account's latest answer; the latest first.
@@ -178,7 +184,7 @@ class Widths:
         latest = next(iter(limits.values()), Limits())
         self._densities = dict(densities or {})
         self._all = reduce(Density.plus, self._densities.values(), Density())
-        self._rows = Bracket(_ROUGH, latest.borne_rows, _GROWTH * (latest.refused_rows or inf))
+        self._rows = Bracket(_ROUGH, latest.borne_rows, latest.refused_rows or inf)
         self._days = Bracket()
         self._own = {
             account_id: Bracket(remembered=mine.widest_days)
@@ -186,7 +192,7 @@ class Widths:
             if mine.widest_days is not None
         }
         self._refused_days: dict[str, int] = {}
-        self._is_by_day = False
+        self.is_by_day = False
 
     def answered(self, account_id: str, rows_by_day: Iterable[int]) -> None:
         """A window was answered."""
@@ -220,7 +226,7 @@ class Widths:
 
     def carry_no_day(self) -> None:
         """Rows do not say which day they are of, so each day is asked alone."""
-        self._is_by_day = True
+        self.is_by_day = True
 
     def knows(self, account_id: str) -> bool:
         """Whether it is known how many rows a day an account has."""
@@ -229,7 +235,7 @@ class Widths:
     @property
     def is_limited(self) -> bool:
         """Whether anything was too wide so far."""
-        return self._is_by_day or self._rows.is_known or self._days.is_known
+        return self.is_by_day or self._rows.is_known or self._days.is_known
 
     @property
     def is_blind(self) -> bool:
@@ -291,12 +297,12 @@ class Widths:
     @property
     def _counts_rows(self) -> bool:
         """Whether it is believed that there is a limit in rows."""
-        return self._rows.holds and not self._is_by_day
+        return self._rows.holds and not self.is_by_day
 
     def _in_days(self, account_id: str) -> list[Bracket]:
         """The limits in days that are believed."""
-        if self._is_by_day:
-            return [Bracket(remembered=1, refused=1)]
+        if self.is_by_day:
+            return [Bracket(remembered=1)]
         if self._days.holds:
             return [self._days]
         own = self._own.get(account_id)
@@ -304,7 +310,7 @@ class Widths:
 
     def limits(self, account_id: str) -> Limits:
         """What is to be remembered with an answer about an account."""
-        if self._is_by_day:
+        if self.is_by_day:
             return Limits(1)
         if self._rows.holds:
             refused = int(self._rows.refused) if isfinite(self._rows.refused) else None
