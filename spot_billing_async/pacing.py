@@ -48,6 +48,7 @@ FIRST_REQUESTS = 10
 
 _GROWTH = 5.0  # of what was sent to a server that tells nothing, ...
 _GROWTH_S = 0.05  # ... in so much time: 10, 50, 250 requests
+_LATE_S = 0.005  # that a timer may be
 _FRESH_SHARE = 0.1  # of a window; others may have overtaken an older word
 _STALE_PART = 8  # of the room by an older word, one part goes at once
 _LEAST_BESIDE_OTHERS = 3  # places that may be free: one that others have is asked for in vain
@@ -103,7 +104,7 @@ class Gate:
         self._is_told = False
         self._words: deque[_Word] = deque()  # the remaining of each is below that of the next
         self._freshest = 0  # number of the request that was sent last of those answered
-        self._first_s = inf  # when the first request was sent
+        self._next_s = -inf  # when the next one may go to a server that tells nothing
         self._heard_s = -inf  # when the last answer came
         self._sent_since = 0
         self._alone_from_s = -inf  # others were seen, who may come again until then
@@ -155,8 +156,8 @@ class Gate:
         """Admit a request; only where `wait_s` is 0."""
         is_asking = self._is_told and not self._mirror.under_way and self._surely_free(now_s) < 1
         self._sent_since += 1
-        self._first_s = min(self._first_s, now_s)
         ticket = self._mirror.start(now_s)
+        self._grow(now_s, ticket.number)
         ticket.is_told = self._is_told
         if is_asking:
             self._asking = ticket.number
@@ -260,11 +261,13 @@ class Gate:
             max(self._reset_s, self._asks_from_s), max(self._heard_s, self._full_s) + self.window_s
         )
 
-    @property
-    def _next_s(self) -> float:
-        """When the next request may go to a server that tells nothing."""
-        more = (self._mirror.last_number + 1) / FIRST_REQUESTS
-        return self._first_s + _GROWTH_S * log(more, _GROWTH)
+    def _grow(self, now_s: float, number: int) -> None:
+        """Set when the next request may go to a server that tells nothing.
+
+        What this process was late for, busy with something else, is not made up for in a burst.
+        """
+        gap_s = _GROWTH_S * log((number + 1) / max(number, FIRST_REQUESTS), _GROWTH)
+        self._next_s = max(self._next_s, now_s - _LATE_S) + max(0.0, gap_s)
 
     def _hear(self, ticket: Ticket, now_s: float, quota: Quota) -> None:
         """Take the word of an answer."""
