@@ -27,7 +27,7 @@ class Terms(NamedTuple):
     seed: int
 
 
-def check_options(*, token: object, port: object, page_size: object) -> None:
+def check_options(*, token: object, port: object, page_size: object, total_count: object) -> None:
     """Refuse what could not be served.
 
     Raises:
@@ -36,6 +36,7 @@ def check_options(*, token: object, port: object, page_size: object) -> None:
     _demand(token is None or _is_token(token), "token", "printable ASCII text without spaces")
     _demand(port == 0 or (_is_count(port) and cast(int, port) <= _LAST_PORT), "port", "0 to 65535")
     _demand(page_size is None or _is_count(page_size), "page_size", "a whole number from 1")
+    _demand(type(total_count) is bool, "total_count", "True or False")
 
 
 def read_terms(
