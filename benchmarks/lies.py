@@ -41,7 +41,7 @@ CLEAN_RUNS, QUICK_CLEAN_RUNS = 1000, 40
 FIRST_DAY, DAYS = date(2025, 3, 1), 12
 LAST_DAY = FIRST_DAY + timedelta(days=DAYS - 1)
 ACCOUNTS = ("004215550001", "/subscriptions/2")
-PAGE_SIZE = 7
+PAGE_SIZE = 4
 COLUMNS = (
     "BilledCost",
     "BillingAccountId",

@@ -1,7 +1,7 @@
 """Millions of rows into a table: `python -m benchmarks.rows`, with fewer by `--quick`.
 
 A server in a process of its own, which is never the limit, makes up a thousand rows for each day
-that it is asked for. Each size is synced by a client in a process of its own, into a new table, ten
+that it is asked for. Each size is synced by a client in a process of its own, into a new table, two
 days a request; its peak memory is the kernel's own figure. Memory must not grow with the rows.
 """
 
@@ -28,7 +28,7 @@ ACCOUNTS = 20
 ROWS_A_DAY = 1000
 ROWS, QUICK_ROWS = (1_000_000, 3_000_000, 10_000_000), (300_000, 1_000_000)
 FIRST_DAY = date(2024, 1, 1)
-WINDOW_DAYS = 10
+WINDOW_DAYS = 2
 MOST_GROWTH = 0.10
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"

@@ -45,7 +45,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         totals: their exact sum by currency code; "XXX" for none.
         digest: SHA-256 of the content, whatever the order of its rows.
         fetched_at: when it was answered last, UTC.
-        as_of: the day that was 'today' then.
+        as_of: the day that was 'today' then; the slice's last day, where reconciling doubts it.
         incomplete: the slice's last day was not over then.
         widest_days: the widest window that the account is asked for; None where any will do.
     """
