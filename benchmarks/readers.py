@@ -115,7 +115,7 @@ def _spark(kind: str, table: str, *files: str) -> Decimal:
     script = Path(__file__).with_name("spark.py")
     try:
         done = subprocess.run(  # noqa: S603  this checkout's own code
-            [str(spark_python()), str(script), kind, table, *files],
+            [str(spark_python()), "-P", str(script), kind, table, *files],
             capture_output=True,
             text=True,
             check=False,
