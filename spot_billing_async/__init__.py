@@ -34,6 +34,7 @@ from spot_billing_async.models import (
     ResponseStatus,
 )
 from spot_billing_async.network import TlsConfig
+from spot_billing_async.quota import RateLimit
 from spot_billing_async.telemetry import CallEnded, Event, Hook, Phases, RequestEnded
 from spot_billing_async.version import __version__
 from spot_billing_async.windows import DateWindow, WindowSize
@@ -66,6 +67,7 @@ __all__ = [
     "Phases",
     "PullReport",
     "PullRun",
+    "RateLimit",
     "RateLimitedError",
     "RequestEnded",
     "RequestLimitReachedError",

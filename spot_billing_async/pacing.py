@@ -40,7 +40,7 @@ from math import ceil, inf, log
 import msgspec
 
 from spot_billing_async.mirror import Mirror, Ticket, WindowLength
-from spot_billing_async.quota import Quota
+from spot_billing_async.quota import Quota, RateLimit
 
 LONGEST_WAIT_S = 3600.0
 FIRST_REQUESTS = 10
@@ -119,6 +119,11 @@ class Gate:
     def is_told(self) -> bool:
         """The server tells its quota in headers."""
         return self._is_told
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """The server's limit, told or guessed; None where nothing shows that there is one."""
+        return None if self._limit is None else RateLimit(self._limit, self.window_s)
 
     @property
     def window_s(self) -> float:

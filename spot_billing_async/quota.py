@@ -2,10 +2,26 @@
 
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from math import isfinite
+from math import ceil, isfinite
 from typing import NamedTuple
 
 _LONGEST_RESET_S = 3600.0
+
+
+class RateLimit(NamedTuple):
+    """A server's rate limit, as far as its answers have told it.
+
+    Attributes:
+        requests: requests that may be counted within the window.
+        window_s: how long it is, in seconds; it slides.
+    """
+
+    requests: int
+    window_s: float
+
+    def least_s(self, requests: int) -> float:
+        """Seconds that so many requests take at least, if nobody else sends any."""
+        return max(0, ceil(requests / self.requests) - 1) * self.window_s
 
 
 class Quota(NamedTuple):

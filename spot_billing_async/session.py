@@ -20,8 +20,9 @@ from spot_billing_async.errors import (
     without_frames,
 )
 from spot_billing_async.mirror import Ticket
+from spot_billing_async.operations import Operation
 from spot_billing_async.pacing import Gate
-from spot_billing_async.quota import read_quota
+from spot_billing_async.quota import RateLimit, read_quota
 from spot_billing_async.retry import GiveUp, decide, may_pass
 from spot_billing_async.secret import Secret
 from spot_billing_async.telemetry import CallRecord, Hook, RequestEnded, tell
@@ -120,6 +121,11 @@ class SessionManager:
                 finally:
                     record.lap("backoff_s")
             record.tally.retries += 1
+
+    def rate_limit(self, operation: Operation) -> RateLimit | None:
+        """What the answers of an operation have told of its rate limit; None for nothing."""
+        gate = self._gates.get(operation.operation_id)
+        return None if gate is None else gate.rate_limit
 
     def _gate_of(self, operation_id: str) -> Gate:
         gate = self._gates.get(operation_id)

@@ -32,6 +32,7 @@ async def emulator(
     token: str | None = None,
     page_size: int | None = None,
     total_count: TotalCount = True,
+    max_rows: int | None = None,
     rate_limit: str | None = None,
     rate_limit_headers: Headers = True,
     other_consumer: float = 0,
@@ -51,6 +52,7 @@ async def emulator(
         token: The bearer token it accepts; left out: one is made up and printed.
         page_size: Items a page; left out: lists are answered whole.
         total_count: Say on each page how many items there are in all.
+        max_rows: Rows that a query for costs may find; one that finds more gets a 413.
         rate_limit: Requests in a sliding window, by route and method, such as 100/60s.
         rate_limit_headers: Tell of the rate limit in the headers of every answer.
         other_consumer: Share of each window, 0 to 1, that another consumer uses up, in bursts.
@@ -73,6 +75,7 @@ async def emulator(
             db=db,
             page_size=page_size,
             total_count=total_count,
+            max_rows=max_rows,
             rate_limit=rate_limit,
             rate_limit_headers=rate_limit_headers,
             other_consumer=other_consumer,

@@ -17,10 +17,14 @@ DIFFERENCES = ("account", "days", "currency", "table", "api")
 
 def plan_line(plan: "SyncPlan") -> str:
     """What a sync would take."""
-    return (
+    line = (
         f"{plan.requests:,} requests for {plan.due_days:,} days of accounts; "
         f"{plan.skipped_days:,} days are there"
     )
+    if plan.rate_limit is None or plan.least_s is None:
+        return f"{line}; the server's rate limit is not known yet"
+    limit, window_s = plan.rate_limit
+    return f"{line}; at {limit:,} requests in {window_s:g} s that takes {plan.least_s:g} s or more"
 
 
 def report_lines(report: "SyncReport") -> Iterator[str]:

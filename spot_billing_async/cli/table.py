@@ -63,7 +63,7 @@ async def sync(
         mutable_days: A day is asked again until it was answered at this age.
         max_requests: Cost requests to send at most, retries included; the rest is not started.
         reconcile: In the end, compare the sums with one wide request for each account.
-        dry_run: Tell how many requests it takes, and send none of them.
+        dry_run: Tell how many requests it takes, and how long at least; send none of them.
     """
     # Late: deltalake belongs to an extra.
     from spot_billing_async import table as tables  # noqa: PLC0415  see above
@@ -87,7 +87,7 @@ async def sync(
             async with SpotBillingClient() as client:
                 options["accounts"] = account or await _listed(client)
                 if dry_run:
-                    console().print(plan_line(await tables.plan(table, **options)))
+                    console().print(plan_line(await tables.plan(table, **options, client=client)))
                     return 0
                 options |= {"max_requests": max_requests, "reconcile": reconcile}
                 return _told(await _synced(client, table, options))

@@ -52,15 +52,23 @@ class Api:
         root: the folder that bucket names stand for folders of; None for none.
         page_size: items a page; None answers with all of them at once.
         total_count: whether pages say how many items there are in all.
+        max_rows: rows that a query for costs may find, all pages together; None for any.
     """
 
     def __init__(
-        self, store: Store, root: Path | None, page_size: int | None, *, total_count: bool
+        self,
+        store: Store,
+        root: Path | None,
+        page_size: int | None,
+        *,
+        total_count: bool,
+        max_rows: int | None,
     ) -> None:
         self._store = store
         self._root = root
         self._page_size = page_size
         self._total_count = total_count
+        self._max_rows = max_rows
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Enter the operations; a kind says in the envelope what the items are."""
@@ -117,6 +125,14 @@ class Api:
 
     async def _costs(self, request: web.Request) -> Listing:
         asked = parameters.cost_filter(_query(request))
+        rows = await self._found(asked)
+        if self._max_rows is not None and len(rows) > self._max_rows:
+            entry = Entry("query", f"finds more than {self._max_rows} rows", "TooLarge")
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, [entry])
+        return Listing(rows, ledger.cost_item(asked))
+
+    async def _found(self, asked: ledger.CostFilter) -> Sequence[Any]:
+        """The rows of a query for costs; those of a small account or breakdown are remembered."""
         ever = asked._replace(from_date=None, to_date=None)
 
         def work(cursor: Cursor) -> Sequence[Any] | None:
@@ -129,9 +145,8 @@ class Api:
 
         rows = await self._store.read_once(ever, work)
         if rows is not None:
-            return Listing(ledger.cost_days(rows, asked), ledger.cost_item(asked))
-        found = await self._store.read(lambda cursor: ledger.costs(cursor, asked))
-        return Listing(found, ledger.cost_item(asked))
+            return ledger.cost_days(rows, asked)
+        return await self._store.read(lambda cursor: ledger.costs(cursor, asked))
 
     async def _set_up_engine(self, request: web.Request) -> Listing:
         """Link a bucket, then ingest it whole or not at all: validation says what is wrong."""

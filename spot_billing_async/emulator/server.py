@@ -85,6 +85,8 @@ class Emulator:
             too; None forgets them.
         page_size: items a page, for all lists; None answers whole.
         total_count: whether pages say how many items there are in all.
+        max_rows: rows that a query for costs may find, all pages together; one that finds more is
+            refused with a 413. None for any number.
         rate_limit: requests in a sliding window, by route and method, such as '100/60s'; None for
             no limit.
         rate_limit_headers: whether answers tell of the limit; False leaves clients with 429s only.
@@ -124,6 +126,7 @@ class Emulator:
         db: Path | None = None,
         page_size: int | None = None,
         total_count: bool = True,
+        max_rows: int | None = None,
         rate_limit: RateLimit | str | None = None,
         rate_limit_headers: bool = True,
         other_consumer: float = 0,
@@ -132,7 +135,13 @@ class Emulator:
         faults: FaultPlan | str | float = 0,
         seed: int = 0,
     ) -> None:
-        check_options(token=token, port=port, page_size=page_size, total_count=total_count)
+        check_options(
+            token=token,
+            port=port,
+            page_size=page_size,
+            total_count=total_count,
+            max_rows=max_rows,
+        )
         self._terms = read_terms(
             rate_limit=rate_limit,
             rate_limit_headers=rate_limit_headers,
@@ -150,6 +159,7 @@ class Emulator:
         self._db = db
         self._page_size = page_size
         self._total_count = total_count
+        self._max_rows = max_rows
         self._base_url: str | None = None
         self._store: Store | None = None
         self._exit = AsyncExitStack()
@@ -232,7 +242,13 @@ class Emulator:
                 self._authenticated,
             ]
         )
-        api = Api(store, self._buckets, self._page_size, total_count=self._total_count)
+        api = Api(
+            store,
+            self._buckets,
+            self._page_size,
+            total_count=self._total_count,
+            max_rows=self._max_rows,
+        )
         api.add_routes(application.router)
         return application
 

@@ -14,6 +14,7 @@ from spot_billing_async.items import reader_for
 from spot_billing_async.models import CostItem, CostQuery, GroupBy
 from spot_billing_async.models.results import Answer
 from spot_billing_async.operations import GET_COSTS
+from spot_billing_async.quota import RateLimit
 from spot_billing_async.session import SessionManager
 from spot_billing_async.telemetry import Tally
 
@@ -26,6 +27,14 @@ class CostsResource:
     def __init__(self, session: SessionManager, account_id: str | None) -> None:
         self._session = session
         self._account_id = account_id
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """The rate limit of cost queries, as the answers so far have told; None for nothing yet.
+
+        Where no headers tell it, it is a guess from what was refused.
+        """
+        return self._session.rate_limit(GET_COSTS)
 
     @overload
     async def get(

@@ -8,12 +8,14 @@ import pyarrow as pa
 
 from spot_billing_async.bulk.outcome import Fetched
 from spot_billing_async.models import CostItem
+from spot_billing_async.quota import RateLimit
 from spot_billing_async.table.books import Books
 from spot_billing_async.table.compare import Known, changes_of, is_unchanged, runs_to_write
 from spot_billing_async.table.report import Change
 from spot_billing_async.table.scope import Scope
 from spot_billing_async.table.slices import Entry, Key, Slice, slices_of
 from spot_billing_async.table.store import COSTS, TableStore, costs_rows
+from spot_billing_async.table.widths import Limits
 
 _BATCH_ROWS = 65_536
 _BATCH_RUNS = 64
@@ -65,8 +67,16 @@ class Batch:
         is_large = rows >= _BATCH_ROWS or self._runs >= _BATCH_RUNS
         return is_large or self._answers >= self._max_answers
 
-    def add(self, answer: Fetched[CostItem], widest_days: int | None, fetched_at: datetime) -> None:
+    def add(self, answer: Fetched[CostItem], limits: Limits, fetched_at: datetime) -> list[int]:
         """Take the slices of an answer in: all of them, or none.
+
+        Args:
+            answer: what came.
+            limits: what is known of the widths that the server bears.
+            fetched_at: when it came.
+
+        Returns:
+            The rows of each day; of days that cannot be told apart, the first one has them all.
 
         Raises:
             DecodeError, ExportError: what came does not fit into the table.
@@ -76,7 +86,7 @@ class Batch:
             self._known.of,
             fetched_at=fetched_at,
             as_of=self._scope.today,
-            widest_days=widest_days,
+            limits=limits,
         )
         judged = [self._judge(each) for each in slices]
         runs = runs_to_write([each.is_unchanged for each in judged], _RUNS_AN_ANSWER)
@@ -90,6 +100,7 @@ class Batch:
         self._books.rows_written += len(items)
         for each in judged:
             self._book(each)
+        return [rows for each in slices for rows in each.entry.rows_by_day]
 
     def _judge(self, each: Slice) -> _Judged:
         replaced = self._known.replaced_by(each.entry)
@@ -99,7 +110,7 @@ class Batch:
 
     def _book(self, judged: _Judged) -> None:
         entry = judged.slice.entry
-        days = (entry.to_date - entry.from_date).days + 1
+        days = entry.days
         if judged.is_new:
             self._books.new_days += days
         elif judged.is_unchanged:
@@ -108,8 +119,8 @@ class Batch:
             self._books.changed_days += days
         self._books.changes += judged.changes
 
-    def commit(self) -> None:
-        """Commit what was taken in, if anything was.
+    def commit(self, rate_limit: RateLimit | None) -> None:
+        """Commit what was taken in, if anything was, and note what the server's rate limit is.
 
         Raises:
             TableConflictError, TableError: as `TableStore.commit`.
@@ -117,6 +128,11 @@ class Batch:
         if self._entries:
             rows = pa.concat_tables([COSTS.empty_table(), *self._rows])
             self._store.commit(
-                self._scope.group_by, self._changed, rows, self._entries, self._scope.mutable_from
+                self._scope.group_by,
+                self._changed,
+                rows,
+                self._entries,
+                self._scope.mutable_from,
+                rate_limit,
             )
         self._clear()

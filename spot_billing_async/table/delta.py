@@ -5,7 +5,7 @@ commit of somebody else's that touches the same rows is then found by Delta's ow
 conflicts, however long ago it was made, and not only where two commits meet by chance.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Self
 
@@ -20,6 +20,10 @@ except ImportError as error:
     raise MissingExtraError(
         "a Delta table needs an extra: pip install 'spot-billing-async[table]'"
     ) from error
+
+
+_LATEST_COMMITS = 10
+"""Those of others, such as OPTIMIZE, note nothing of ours."""
 
 
 class TableError(ExportError):
@@ -83,15 +87,35 @@ class DeltaTable:
             raise TableError(f"{uri}: the table was made, and is not there")
         return made
 
-    def replace(self, rows: pa.Table, predicate: str) -> None:
+    def replace(
+        self, rows: pa.Table, predicate: str, notes: Mapping[str, str] | None = None
+    ) -> None:
         """Put rows in the place of those that a predicate selects, all in one commit.
+
+        `notes` are kept in the log with it.
 
         Raises:
             TableConflictError: somebody else committed rows that the predicate selects.
             TableError: it could not be written; nothing changed.
         """
         with _translated(self.uri):
-            deltalake.write_deltalake(self._table, rows, mode="overwrite", predicate=predicate)
+            deltalake.write_deltalake(
+                self._table,
+                rows,
+                mode="overwrite",
+                predicate=predicate,
+                commit_properties=deltalake.CommitProperties(custom_metadata=dict(notes or {})),
+            )
+
+    def note(self, name: str) -> str | None:
+        """What the latest commits noted under a name; None for nothing.
+
+        Raises:
+            TableError: the log could not be read.
+        """
+        with _translated(self.uri):
+            commits = self._table.history(_LATEST_COMMITS)
+        return next((str(commit[name]) for commit in commits if name in commit), None)
 
     def query(self, sql: str) -> Iterator[pa.RecordBatch]:
         """What a SELECT finds, in batches; this table's name in it is `t`.

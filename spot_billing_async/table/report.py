@@ -8,6 +8,7 @@ import msgspec
 
 from spot_billing_async.bulk.outcome import Failed
 from spot_billing_async.models.money import exact_sum
+from spot_billing_async.quota import RateLimit
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,11 +66,18 @@ class SyncPlan(msgspec.Struct, frozen=True, kw_only=True):
             turn out to be too wide come on top. `max_requests` bounds them all.
         due_days: days to ask for, counted for each account; each is a slice, where rows carry days.
         skipped_days: days that the table has, and that are old enough to stay.
+        rate_limit: of cost queries, as far as it is known.
     """
 
     requests: int
     due_days: int
     skipped_days: int
+    rate_limit: RateLimit | None = None
+
+    @property
+    def least_s(self) -> float | None:
+        """Seconds that the requests take at least, if nobody else sends any."""
+        return None if self.rate_limit is None else self.rate_limit.least_s(self.requests)
 
 
 class SyncReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from spot_billing_async.errors import DecodeError
 from spot_billing_async.export import ExportError
 from spot_billing_async.models import CostItem, CostQuery, GroupBy
 from spot_billing_async.models.money import totals_by_currency
+from spot_billing_async.table.widths import Limits
 from spot_billing_async.windows import DateWindow
 
 _DAY = timedelta(days=1)
@@ -47,7 +48,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         fetched_at: when it was answered last, UTC.
         as_of: the day that was 'today' then; the slice's last day, where reconciling doubts it.
         incomplete: the slice's last day was not over then.
-        widest_days: the widest window that the account is asked for; None where any will do.
+        widest_days: days that a request about the account may ask for; None for any.
+        borne_rows: rows that an answer had when more were too many; None where none were.
+        refused_rows: rows that were about too many; None where that is not known.
     """
 
     account_id: str
@@ -62,6 +65,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     as_of: date
     incomplete: bool
     widest_days: int | None
+    borne_rows: int | None
+    refused_rows: int | None
+
+    @property
+    def days(self) -> int:
+        """How many days it has."""
+        return (self.to_date - self.from_date).days + 1
+
+    @property
+    def rows_by_day(self) -> list[int]:
+        """The rows of each day; where they carry none, all are taken for the first one's."""
+        return [self.rows] + [0] * (self.days - 1)
 
     @property
     def key(self) -> Key:
@@ -87,7 +102,7 @@ def slices_of(
     *,
     fetched_at: datetime,
     as_of: date,
-    widest_days: int | None,
+    limits: Limits,
 ) -> list[Slice]:
     """Cut an answer into slices.
 
@@ -96,7 +111,7 @@ def slices_of(
         known: the entries of an account that may be replaced.
         fetched_at: when the answer came, UTC.
         as_of: the day that is 'today'.
-        widest_days: what is to be remembered of the account; None for nothing.
+        limits: what is known of the widths that the server bears.
 
     Raises:
         DecodeError: a row is of a day that was not asked for, or there twice.
@@ -125,7 +140,7 @@ def slices_of(
                 fetched_at=fetched_at,
                 as_of=as_of,
                 incomplete=days.to_date >= as_of,
-                widest_days=widest_days,
+                **limits._asdict(),
             ),
             msgspec.structs.replace(answer, items=items),
         )

@@ -23,14 +23,17 @@ from spot_billing_async.export import ExportError
 from spot_billing_async.export.arrow import DEFAULT_SCALE, batch_table, schema
 from spot_billing_async.models import CostItem, GroupBy
 from spot_billing_async.models.money import NO_CURRENCY
+from spot_billing_async.quota import RateLimit
 from spot_billing_async.table.delta import DeltaTable, TableConflictError
 from spot_billing_async.table.doubt import DaySum, doubted
 from spot_billing_async.table.slices import Entry, Key
+from spot_billing_async.table.widths import Density, Limits, Widths
 from spot_billing_async.windows import DateWindow
 
 _MOMENT = pa.timestamp("us", "UTC")
 _AMOUNT = pa.decimal128(38, DEFAULT_SCALE)
 _AGE_DAYS = "(arrow_cast(as_of, 'Int32') - arrow_cast(to_date, 'Int32'))"
+_RATE_LIMIT = "spotBilling.rateLimit"
 _PARTITIONS = ("group_by",)
 
 COSTS = schema().append(pa.field("fetched_at", _MOMENT))
@@ -48,6 +51,8 @@ LEDGER = pa.schema(
         "as_of": pa.date32(),
         "incomplete": pa.bool_(),
         "widest_days": pa.int32(),
+        "borne_rows": pa.int64(),
+        "refused_rows": pa.int64(),
     }
 )
 
@@ -105,13 +110,31 @@ class TableStore:
         where = f"{_overlaps(group_by, window)} AND {_AGE_DAYS} < {mutable_days}"
         yield from self._entries(where)
 
-    def widest_days(self, group_by: GroupBy | None) -> dict[str, int]:
-        """The widest window of each account that was found to be asked for less than any."""
-        sql = (
-            "SELECT account_id, min(widest_days) AS days FROM t "  # noqa: S608  as above
-            f"WHERE {_grouped(group_by)} AND widest_days IS NOT NULL GROUP BY account_id"
+    def widths(self, group_by: GroupBy | None) -> Widths:
+        """What the ledger tells of how much the server bears at once."""
+        days = "(arrow_cast(to_date, 'Int64') - arrow_cast(from_date, 'Int64') + 1)"
+        limits = ", ".join(
+            f"first_value({name} ORDER BY fetched_at DESC) AS {name}" for name in Limits._fields
         )
-        return {row["account_id"]: row["days"] for row in _rows(self._ledger, sql)}
+        sql = (
+            f"SELECT account_id, sum({days}) AS days, sum(rows) AS rows, "  # noqa: S608  as above
+            f"sum(rows * rows / {days}) AS squares, {limits}, max(fetched_at) AS latest "
+            f"FROM t WHERE {_grouped(group_by)} GROUP BY account_id ORDER BY latest DESC"
+        )
+        densities: dict[str, Density] = {}
+        remembered: dict[str, Limits] = {}
+        for row in _rows(self._ledger, sql):
+            densities[row["account_id"]] = Density(row["days"], row["rows"], row["squares"])
+            remembered[row["account_id"]] = Limits(*(row[name] for name in Limits._fields))
+        return Widths(densities, remembered)
+
+    def rate_limit(self) -> RateLimit | None:
+        """What the server told of its rate limit at the last commit; None where it is not known."""
+        noted = None if self._ledger is None else self._ledger.note(_RATE_LIMIT)
+        if noted is None:
+            return None
+        requests, window_s = noted.split("/")
+        return RateLimit(int(requests), float(window_s))
 
     def ledger_totals(
         self, accounts: Sequence[str], group_by: GroupBy | None, window: DateWindow
@@ -156,6 +179,7 @@ class TableStore:
         rows: pa.Table,
         entries: list[Entry],
         mutable_from: date,
+        rate_limit: RateLimit | None,
     ) -> None:
         """Replace the rows of slices, then tell the ledger.
 
@@ -181,7 +205,7 @@ class TableStore:
                 self._costs.replace(_sorted(rows.filter(mine)), where)
         where = f"{_grouped(group_by)} AND {_of_any((e.key for e in entries), _ledger_within)}"
         try:
-            self._ledger.replace(_ledger_rows(entries), where)
+            self._ledger.replace(_ledger_rows(entries), where, _noted(rate_limit))
         except TableConflictError:
             latest = DeltaTable.opened(self._ledger.uri, LEDGER)
             if latest is not None:
@@ -247,6 +271,12 @@ def joined(keys: Iterable[Key]) -> Iterator[Key]:
         last = key
     if last:
         yield last
+
+
+def _noted(rate_limit: RateLimit | None) -> dict[str, str]:
+    if rate_limit is None:
+        return {}
+    return {_RATE_LIMIT: f"{rate_limit.requests}/{rate_limit.window_s}"}
 
 
 def _places(table: str) -> tuple[str, str]:

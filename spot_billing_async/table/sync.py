@@ -12,16 +12,17 @@ from spot_billing_async.client import TenantClient
 from spot_billing_async.config import check_count
 from spot_billing_async.models import GroupBy
 from spot_billing_async.models.money import merged_totals
+from spot_billing_async.table.agenda import Agenda
 from spot_billing_async.table.books import Books
 from spot_billing_async.table.compare import Known
-from spot_billing_async.table.due import Ask, TableWindow, days_of, due_windows
+from spot_billing_async.table.due import TableWindow, due_windows
 from spot_billing_async.table.reconcile import Reconciliation, reconciled
 from spot_billing_async.table.report import SyncPlan, SyncReport
 from spot_billing_async.table.rounds import Progress, Rounds
 from spot_billing_async.table.scope import AUTO, Scope, checked_scope
 from spot_billing_async.table.slices import Entry
 from spot_billing_async.table.store import TableStore
-from spot_billing_async.windows import DateWindow
+from spot_billing_async.windows import DateWindow, cut
 
 MUTABLE_DAYS = 45
 
@@ -36,10 +37,12 @@ async def plan(
     window: TableWindow = AUTO,
     mutable_days: int = MUTABLE_DAYS,
     today: date | None = None,
+    client: TenantClient | None = None,
 ) -> SyncPlan:
     """What a sync would ask for, from the ledger alone; nothing is sent, and nothing is made.
 
-    The arguments are those of `sync`.
+    The arguments are those of `sync`. What a `client` has learned of the server's rate limit is
+    used; without one, or where it has not asked for costs yet, what the last sync had learned.
 
     Raises:
         ConfigError: an argument is not usable; names it, its value and what is allowed.
@@ -55,10 +58,14 @@ async def plan(
         mutable_days=mutable_days,
         today=today,
     )
-    asks = await run_sync(lambda: _due(TableStore.opened(scope.table), scope))
-    due_days = days_of(ask.window for ask in asks)
+    store = await run_sync(TableStore.opened, scope.table)
+    agenda = await run_sync(_agenda, store, scope)
+    rate_limit = None if client is None else client.costs.rate_limit
     return SyncPlan(
-        requests=len(asks), due_days=due_days, skipped_days=scope.planned_days - due_days
+        requests=agenda.requests,
+        due_days=agenda.days,
+        skipped_days=scope.planned_days - agenda.days,
+        rate_limit=rate_limit or await run_sync(store.rate_limit),
     )
 
 
@@ -127,11 +134,11 @@ async def sync(
     if max_requests is not None:
         check_count("max_requests", max_requests)
     store = await run_sync(TableStore.made, scope.table)
-    asks = await run_sync(_due, store, scope)
-    entries = await run_sync(_unsettled, store, scope)
-    books = Books(scope.planned_days, days_of(ask.window for ask in asks))
-    rounds = Rounds(client, store, scope, Known(entries), books, batch_requests, progress)
-    await rounds.run(asks, max_requests)
+    agenda = await run_sync(_agenda, store, scope)
+    known = Known(await run_sync(_unsettled, store, scope))
+    books = Books(scope.planned_days, agenda.days)
+    rounds = Rounds(client, store, scope, agenda, known, books, batch_requests, progress)
+    await rounds.run(max_requests)
     found = Reconciliation()
     if reconcile:
         found = await reconciled(client, store, scope, rounds.requests_left)
@@ -139,18 +146,20 @@ async def sync(
     return books.report(found, totals, time.monotonic() - started_s)
 
 
-def _due(store: TableStore, scope: Scope) -> list[Ask]:
+def _agenda(store: TableStore, scope: Scope) -> Agenda:
     """What is to be asked."""
     settled: dict[str, list[DateWindow]] = {}
     for key in store.settled(scope.group_by, scope.days, scope.mutable_days):
         settled.setdefault(key.account_id, []).append(DateWindow(key.from_date, key.to_date))
-    widest_days = store.widest_days(scope.group_by) if scope.window == AUTO else {}
-    return [
-        Ask(account_id, window, scope.group_by, widest)
+    due = {
+        account_id: due_windows(scope.days, settled.get(account_id, ()))
         for account_id in scope.accounts
-        for widest in [widest_days.get(account_id)]
-        for window in due_windows(scope.days, settled.get(account_id, ()), scope.window, widest)
-    ]
+    }
+    if scope.window == AUTO:
+        return Agenda(due, store.widths(scope.group_by))
+    size = scope.window
+    cuts = {name: [part for gap in gaps for part in cut(*gap, size)] for name, gaps in due.items()}
+    return Agenda(cuts, None)
 
 
 def _unsettled(store: TableStore, scope: Scope) -> list[Entry]:

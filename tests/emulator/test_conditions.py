@@ -160,6 +160,16 @@ async def test_a_key_that_no_page_gave(serve: Serve, key: str) -> None:
     assert (answer.status, answer.fields) == (400, ["query.paginationKey"])
 
 
+async def test_a_query_that_finds_too_much_is_refused(serve: Serve, bill: Bill) -> None:
+    """413 counts all pages together; what finds just as much as is allowed is answered."""
+    path = bill(*({"ChargePeriodStart": f"2024-01-{day:02d}"} for day in range(1, 8)))
+    async with serve(focus=[path], max_rows=6, page_size=2) as call:
+        answer = await call("GET", COST)
+        assert (answer.status, answer.fields) == (413, ["query"])
+        fitting = await call("GET", COST, params={"toDate": "2024-01-06"})
+    assert (fitting.status, len(fitting.items)) == (200, 2)
+
+
 async def test_latency(serve: Serve, bill: Bill) -> None:
     """Every request waits that long."""
     async with serve(focus=[bill({})], latency="50ms") as call:

@@ -89,6 +89,7 @@ async def test_a_port_that_is_taken(bill: Bill) -> None:
         {"port": 99999},
         {"port": -1},
         {"page_size": 0},
+        {"max_rows": 0},
         {"page_size": "3"},
         {"faults": 2},
         {"faults": "x"},

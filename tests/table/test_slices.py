@@ -12,6 +12,7 @@ from spot_billing_async import CostItem, CostQuery, DecodeError, Fetched
 from spot_billing_async.export import ExportError
 from spot_billing_async.table.compare import Known, changes_of, is_unchanged, runs_to_write
 from spot_billing_async.table.slices import Entry, Slice, digest_of, slices_of
+from spot_billing_async.table.widths import Limits
 
 NOW = datetime(2024, 1, 10, 12, tzinfo=UTC)
 
@@ -29,7 +30,7 @@ def item(n: int | None, cost: str = "1", service: str = "s3", currency: str = "U
 def cut(first: int, last: int, *items: CostItem, known: tuple[Entry, ...] = ()) -> list[Slice]:
     query = CostQuery(account_id="a", from_date=day(first), to_date=day(last))
     answer = Fetched(query, list(items), "r", 1, 0.1)
-    return slices_of(answer, lambda _: known, fetched_at=NOW, as_of=NOW.date(), widest_days=None)
+    return slices_of(answer, lambda _: known, fetched_at=NOW, as_of=NOW.date(), limits=Limits())
 
 
 items_of_days = st.lists(

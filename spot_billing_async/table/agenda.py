@@ -1,0 +1,214 @@
+"""What is still to be asked, and which of it next: as wide as is known to be borne. Pure.
+
+Where nothing is known of a server, one account is asked first and then ever more at once: what is
+too wide for one is mostly too wide for all, and each window that fails is a request for nothing.
+Once something was too wide, single windows try how wide they may be, as long as that is likely to
+save more requests than it costs.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, timedelta
+from math import ceil, inf
+from typing import NamedTuple
+
+from spot_billing_async.table.due import joined
+from spot_billing_async.table.widths import Widths
+from spot_billing_async.windows import DateWindow
+
+_DAY = timedelta(days=1)
+_ANY = date.max.toordinal()
+"""More days than there are."""
+
+_GROWTH = 4
+"""How many times as many unknown accounts are asked as in the round before."""
+
+_TRIALS = 20
+"""At most, as one has to wait for each."""
+
+_ODDS = 1.0
+"""A try is as likely to fail, for one request, as to save some."""
+
+_ODDS_OF_ONE = 4.0
+"""An account that is refused is rather one of many than one of its own."""
+
+_ODDS_OF_OLD = 4.0
+"""What is remembered was tried before."""
+
+
+class Ask(NamedTuple):
+    """A window of an account that is asked."""
+
+    account_id: str
+    window: DateWindow
+
+
+class Gap(NamedTuple):
+    """Days of an account that are still to be asked.
+
+    Attributes:
+        account_id: the account.
+        window: the days.
+        widest_days: half of what was too wide here.
+    """
+
+    account_id: str
+    window: DateWindow
+    widest_days: int = _ANY
+
+    @property
+    def days(self) -> int:
+        """How many days there are."""
+        return self.window.days
+
+
+class Agenda:
+    """What is still to be asked.
+
+    Args:
+        due: the windows of each account.
+        widths: how wide a request may be; None where the windows are asked as they are.
+    """
+
+    def __init__(self, due: Mapping[str, Iterable[DateWindow]], widths: Widths | None) -> None:
+        self._gaps = [Gap(account, window) for account, mine in due.items() for window in mine]
+        self.widths = widths
+        self._scouts = 1
+        self._trials_left = _TRIALS
+
+    def left(self) -> list[Ask]:
+        """Take out all that was not asked."""
+        left = [Ask(gap.account_id, gap.window) for gap in self._gaps]
+        self._gaps = []
+        return left
+
+    def next_round(self) -> list[Ask]:
+        """Take out what is to be asked now; empty once nothing is left."""
+        if self.widths is None:
+            return self.left()
+        if not self._gaps:
+            return []
+        return self._trials(self.widths) or self._known_and_scouts(self.widths)
+
+    def too_wide(self, ask: Ask) -> bool:
+        """Put a window that failed for its size back, to be asked in halves, if it has any."""
+        if ask.window.days == 1 or self.widths is None:
+            return False
+        self.widths.refused(ask.account_id, ask.window.days)
+        self._gaps.insert(0, Gap(ask.account_id, ask.window, (ask.window.days + 1) // 2))
+        return True
+
+    def carry_no_day(self, ask: Ask, widths: Widths) -> None:
+        """Put a window whose rows do not say their day back, to be asked day by day."""
+        widths.carry_no_day()
+        self._gaps.insert(0, Gap(ask.account_id, ask.window))
+
+    def failed(self, ask: Ask) -> list[DateWindow]:
+        """Take out what fails with a window: all of an account of which nothing was answered."""
+        if self.widths is None or self.widths.knows(ask.account_id):
+            return [ask.window]
+        self.widths.bears_nothing(ask.account_id)
+        mine = [gap.window for gap in self._gaps if gap.account_id == ask.account_id]
+        self._gaps = [gap for gap in self._gaps if gap.account_id != ask.account_id]
+        return joined([ask.window, *mine])
+
+    @property
+    def days(self) -> int:
+        """Days that are still to be asked, counted for each account."""
+        return sum(gap.days for gap in self._gaps)
+
+    @property
+    def requests(self) -> int:
+        """How many requests it takes by what is known now."""
+        if self.widths is None:
+            return len(self._gaps)
+        return sum(self.widths.split(gap.account_id, gap.days).windows for gap in self._gaps)
+
+    def _trials(self, widths: Widths) -> list[Ask]:
+        """Windows that are asked to learn how wide they may be; none where that is known."""
+        if not widths.is_limited or widths.is_by_day:
+            return []
+        halves = [
+            gap for gap in self._gaps if gap.widest_days < _ANY and not widths.knows(gap.account_id)
+        ]
+        if widths.is_blind:
+            gap = halves[0] if halves else self._gaps[0]
+            return [self._first(gap, self._width(widths, gap))]
+        trial = self._bolder(widths) if self._trials_left else None
+        if trial is None:
+            return []
+        self._trials_left -= 1
+        if halves:  # first: how many rows those have that were too wide
+            return [self._first(gap, self._width(widths, gap)) for gap in halves]
+        return [self._first(*trial)]
+
+    def _bolder(self, widths: Widths) -> tuple[Gap, int] | None:
+        """A window wider than what is known to be borne, where it is worth a try."""
+        alone = widths.refused_account
+        if alone is not None:
+            others = [gap for gap in self._gaps if gap.account_id != alone]
+            saved = sum(widths.split(gap.account_id, gap.days).requests - 1 for gap in others)
+            if saved > _ODDS_OF_ONE:
+                return self._boldest(widths, {gap: gap.days for gap in others})
+        saved = sum(
+            widths.split(gap.account_id, gap.days).requests
+            - widths.bold_split(gap.account_id, gap.days).requests
+            for gap in self._gaps
+        )
+        if saved > (_ODDS_OF_OLD if widths.is_old else _ODDS):
+            days = {
+                gap: min(widths.trial_days(gap.account_id), gap.widest_days) for gap in self._gaps
+            }
+            return self._boldest(widths, {gap: n for gap, n in days.items() if n <= gap.days})
+        return None
+
+    def _boldest(self, widths: Widths, days: Mapping[Gap, int]) -> tuple[Gap, int] | None:
+        """The widest of some windows, where it is wider than what is asked anyway."""
+        if not days:
+            return None
+        gap = max(days, key=lambda gap: (widths.knows(gap.account_id), days[gap]))
+        return (gap, days[gap]) if days[gap] > self._width(widths, gap) else None
+
+    def _width(self, widths: Widths, gap: Gap) -> int:
+        """How many days of a gap are asked at once."""
+        windows = widths.split(gap.account_id, gap.days).windows
+        return min(ceil(gap.days / windows), gap.widest_days)
+
+    def _known_and_scouts(self, widths: Widths) -> list[Ask]:
+        """All of the accounts whose rows a day are known, and a first window of others."""
+        asks: list[Ask] = []
+        later: list[Gap] = []
+        scouts: set[str] = set()
+        most = inf if widths.is_limited else self._scouts
+        for gap in self._gaps:
+            first, *others = evenly(gap.window, self._width(widths, gap))
+            if widths.knows(gap.account_id):
+                asks += [Ask(gap.account_id, window) for window in (first, *others)]
+            elif gap.account_id in scouts or len(scouts) >= most:
+                later.append(gap)
+            else:
+                scouts.add(gap.account_id)
+                asks.append(Ask(gap.account_id, first))
+                if others:
+                    rest = DateWindow(others[0].from_date, gap.window.to_date)
+                    later.append(Gap(gap.account_id, rest))
+        self._gaps = later
+        self._scouts = max(self._scouts, _GROWTH * len(scouts))
+        return asks
+
+    def _first(self, gap: Gap, days: int) -> Ask:
+        """Take out the first days of a gap."""
+        last = gap.window.from_date + (days - 1) * _DAY
+        self._gaps.remove(gap)
+        if last < gap.window.to_date:
+            self._gaps.append(Gap(gap.account_id, DateWindow(last + _DAY, gap.window.to_date)))
+        return Ask(gap.account_id, DateWindow(gap.window.from_date, last))
+
+
+def evenly(window: DateWindow, widest_days: int) -> Iterator[DateWindow]:
+    """Cut a window into as few as have at most so many days, none more than a day wider."""
+    count = ceil(window.days / widest_days)
+    first = window.from_date
+    for left in range(count, 0, -1):
+        last = first + (ceil(((window.to_date - first).days + 1) / left) - 1) * _DAY
+        yield DateWindow(first, last)
+        first = last + _DAY
