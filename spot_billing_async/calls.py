@@ -9,10 +9,11 @@ from spot_billing_async.errors import DecodeError, SpotBillingError
 from spot_billing_async.items import reader_for
 from spot_billing_async.models.results import Answer
 from spot_billing_async.operations import Operation
+from spot_billing_async.pages import Page, Pages
 from spot_billing_async.secret import Secret
 from spot_billing_async.session import SessionManager
 from spot_billing_async.telemetry import CallRecord, Tally, tell
-from spot_billing_async.wire import Page, Pages, Reply, build_request, read_page
+from spot_billing_async.wire import Reply, build_request, read_page
 
 T = TypeVar("T")
 

@@ -6,8 +6,7 @@ Down: an operation and its parameters become a `Request`. Up: status, headers an
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -30,9 +29,8 @@ from spot_billing_async.models.envelope import (
     Response,
     ResponseStatus,
 )
-from spot_billing_async.models.money import merged_totals
-from spot_billing_async.models.results import Answer
 from spot_billing_async.operations import Operation
+from spot_billing_async.pages import Page
 from spot_billing_async.quota import retry_after_s
 from spot_billing_async.secret import Secret
 
@@ -104,22 +102,6 @@ class Reply:
         return f"Reply(status={self.status}, {len(self.body)} bytes)"
 
 
-@dataclass(slots=True, repr=False)
-class Page(Generic[T]):
-    """One answer's items, and the key that leads to the next page, if any; its repr shows none."""
-
-    items: list[T]
-    totals: dict[str, Decimal]
-    request_id: str | None
-    status: ResponseStatus | None
-    next_key: str | None
-    total_count: int | None
-    is_blank: bool = False
-
-    def __repr__(self) -> str:
-        return f"Page({len(self.items)} items)"
-
-
 def build_request(
     operation: Operation,
     base_url: str,
@@ -179,6 +161,7 @@ def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], token: 
         _status(response.status, token),
         None if paging is None else _next_key(operation, paging, token),
         None if paging is None else paging.total_count,
+        reply.body,
     )
 
 
@@ -332,57 +315,3 @@ def _header_request_id(headers: Mapping[str, str], token: Secret) -> str | None:
     """Bytes that are no UTF-8 come as lone surrogates, which no report or file could write."""
     found = next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
     return None if found is None else token.removed_from(found.encode("utf-8", "replace").decode())
-
-
-class Pages(Generic[T]):
-    """The pages of one call, put together; it notices a page that repeats, or is missing.
-
-    Attributes:
-        next_key: what leads to the next page; None after the last.
-    """
-
-    def __init__(self, operation: Operation) -> None:
-        self.next_key: str | None = None
-        self._operation = operation
-        self._keys: set[str] = set()
-        self._items: list[T] = []
-        self._totals: dict[str, Decimal] = {}
-        self._total_count: int | None = None
-
-    def add(self, page: Page[T]) -> Answer[T] | None:
-        """Take the next page: the whole answer if it is the last, None where another follows.
-
-        Raises:
-            DecodeError: the key of the next page was met before, a page after the first has no
-                body, the items are not as many as the server counted, or their amounts cannot be
-                added without rounding.
-        """
-        if page.is_blank and self._keys:
-            raise self._error("has no body")
-        self._items += page.items
-        try:
-            self._totals = merged_totals(self._totals, page.totals)
-        except ArithmeticError:
-            raise self._error("cannot be added to the others without rounding") from None
-        self._count(page)
-        key = self.next_key = page.next_key
-        if key is None:
-            return Answer(self._items, page.request_id, page.status, self._totals)
-        if key in self._keys:
-            raise self._error("has a key that leads back to a page that was read")
-        self._keys.add(key)
-        return None
-
-    def _count(self, page: Page[T]) -> None:
-        """Hold the number of items against what any page so far says that it is."""
-        stated, came = page.total_count, len(self._items)
-        if self._total_count is None:
-            self._total_count = stated
-        total = self._total_count
-        if stated not in {None, total}:
-            raise self._error(f"says totalCount {stated}, an earlier one {total}")
-        if total is not None and (came > total or (page.next_key is None and came != total)):
-            raise self._error(f"ends at item {came}, but totalCount says {total}")
-
-    def _error(self, what: str) -> DecodeError:
-        return DecodeError(f"{self._operation.operation_id}: page {len(self._keys) + 1} {what}")

@@ -15,9 +15,10 @@ from spot_billing_async import AccountFamily, ApiError, BillingAccount, CostItem
 from spot_billing_async.items import reader_for
 from spot_billing_async.operations import GET_COSTS, LIST_ACCOUNTS, SETUP
 from spot_billing_async.pacing import Gate
+from spot_billing_async.pages import Pages
 from spot_billing_async.quota import read_quota
 from spot_billing_async.secret import Secret
-from spot_billing_async.wire import Pages, Reply, read_error, read_page
+from spot_billing_async.wire import Reply, read_error, read_page
 
 TOKEN = "not-a-real-token"
 SECRET = Secret(TOKEN)

@@ -1,8 +1,6 @@
 """What is sent, and what an answer means: every trap of the envelope."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -32,9 +30,10 @@ from spot_billing_async.operations import (
     SETUP,
     Operation,
 )
+from spot_billing_async.pages import Page
 from spot_billing_async.quota import retry_after_s
 from spot_billing_async.secret import Secret
-from spot_billing_async.wire import Page, Pages, Reply, build_request, read_page
+from spot_billing_async.wire import Reply, build_request, read_page
 
 SECRET = "not-a-real-token"
 BASE = "https://api.example.com/base"
@@ -359,66 +358,3 @@ def test_how_long_the_server_asks_to_wait(
 ) -> None:
     """Retry-After first, as seconds or date; the reset of a limit else; nonsense is no answer."""
     assert retry_after_s(CIMultiDict(headers), limited=limited) == wait_s
-
-
-def page(items: list[int], key: str | None, total: int | None = None) -> Page[int]:
-    return Page(items, {}, "r", None, key, total)
-
-
-def test_pages_become_one_answer() -> None:
-    """Items keep the server's order over all pages."""
-    pages: Pages[int] = Pages(GET_COSTS)
-    assert pages.add(page([1, 2], "a")) is None
-    assert pages.add(page([], "b")) is None
-    answer = pages.add(page([3], None, total=3))
-    assert answer is not None
-    assert answer.items == [1, 2, 3]
-
-
-def test_a_key_that_repeats_is_an_error() -> None:
-    """Following it would read the same rows for ever."""
-    pages: Pages[int] = Pages(GET_COSTS)
-    assert pages.add(page([1], "a")) is None
-    with pytest.raises(DecodeError, match="leads back"):
-        pages.add(page([1], "a"))
-
-
-@pytest.mark.parametrize(
-    "last",
-    [
-        page([2], None),
-        page([2], None, total=2),
-        page([], None, total=5),
-        page([2, 3, 4, 5, 6], None),
-        replace(page([], None), is_blank=True),
-    ],
-    ids=["lost", "shrunk", "short", "long", "blank"],
-)
-def test_a_page_that_got_lost_is_an_error(last: Page[int]) -> None:
-    """What the first page said of the whole holds, whatever the last one says, or does not say."""
-    pages: Pages[int] = Pages(GET_COSTS)
-    assert pages.add(page([1], "a", total=5)) is None
-    with pytest.raises(DecodeError, match="page 2"):
-        pages.add(last)
-
-
-def test_more_items_than_counted_end_the_reading() -> None:
-    """Pages that go on past the server's own count are not followed."""
-    pages: Pages[int] = Pages(GET_COSTS)
-    with pytest.raises(DecodeError, match="page 1 ends at item 2, but totalCount says 1"):
-        pages.add(page([1, 2], "a", total=1))
-
-
-def test_pages_whose_amounts_do_not_add_up_are_an_error() -> None:
-    """A sum over pages that would need rounding is refused."""
-    pages: Pages[int] = Pages(GET_COSTS)
-    far = {"USD": Decimal("1e150")}
-    assert pages.add(replace(page([1], "a"), totals=far)) is None
-    with pytest.raises(DecodeError, match="without rounding"):
-        pages.add(replace(page([1], None), totals={"USD": Decimal("1e-150")}))
-
-
-def test_a_total_count_that_differs_is_an_error() -> None:
-    """A page that got lost shows in the server's own count."""
-    with pytest.raises(DecodeError, match="page 1 ends at item 1, but totalCount says 3"):
-        Pages[int](GET_COSTS).add(page([1], None, total=3))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Exports = Annotated[list[Path] | None, Parameter(name="--focus", consume_multiple=True)]
 Headers = Annotated[bool, Parameter(negative="--no-rate-limit-headers")]
+TotalCount = Annotated[bool, Parameter(negative="--no-total-count")]
 
 _DEFAULT_PORT = 8080
 
@@ -30,6 +31,7 @@ async def emulator(
     db: Path | None = None,
     token: str | None = None,
     page_size: int | None = None,
+    total_count: TotalCount = True,
     max_rows: int | None = None,
     rate_limit: str | None = None,
     rate_limit_headers: Headers = True,
@@ -49,6 +51,7 @@ async def emulator(
         db: DuckDB file that keeps the state across restarts; left out: it is forgotten.
         token: The bearer token it accepts; left out: one is made up and printed.
         page_size: Items a page; left out: lists are answered whole.
+        total_count: Say on each page how many items there are in all.
         max_rows: Rows that a query for costs may find; one that finds more gets a 413.
         rate_limit: Requests in a sliding window, by route and method, such as 100/60s.
         rate_limit_headers: Tell of the rate limit in the headers of every answer.
@@ -58,7 +61,8 @@ async def emulator(
         faults: What goes wrong, as a share of requests: 0.05 for all kinds evenly, or of some, as
             reset-before=0.02,gzip-bomb=0.01. Kinds: server-error, bad-gateway, reset-before,
             reset-in-headers, reset-after-headers, half-closed, cut-off, wrong-count, slow-drip,
-            garbage, gzip-bomb.
+            garbage, gzip-bomb. Lies, by name alone: dropped-page, repeated-page, short-count,
+            lost-row.
         seed: Makes latency and faults; with the same one, the same befalls the same requests.
     """
     with interruptible() as interruption, interruption.scope:
@@ -70,6 +74,7 @@ async def emulator(
             buckets=buckets,
             db=db,
             page_size=page_size,
+            total_count=total_count,
             max_rows=max_rows,
             rate_limit=rate_limit,
             rate_limit_headers=rate_limit_headers,

@@ -69,15 +69,20 @@ def conflict(field: str, message: str) -> Refused:
 
 
 class Page(NamedTuple):
-    """The items of one answer; and where the server has pages, what it says of the others."""
+    """The items of one answer; and where the server has pages, what it says of the others.
+
+    `said_count` is what the answer says that it holds; None for as many as it does.
+    """
 
     items: Sequence[Any]
     pagination_info: Mapping[str, int | str | None] | None = None
+    said_count: int | None = None
 
 
 def page_body(request: web.BaseRequest, kind: str, page: Page) -> bytes:
     """The body of a 200."""
-    response = {"kind": f"spotinst:{kind}", "items": page.items, "count": len(page.items)}
+    count = len(page.items) if page.said_count is None else page.said_count
+    response = {"kind": f"spotinst:{kind}", "items": page.items, "count": count}
     if page.pagination_info is not None:
         response["paginationInfo"] = page.pagination_info
     return _envelope(request, HTTPStatus.OK, "Success", response)

@@ -32,6 +32,14 @@ class Fault(Enum):
     `slow-drip`: the true answer, in pieces over a second.
     `garbage`: bytes that are no HTTP.
     `gzip-bomb`: a 200 of some tens of KB that unpack to 64 MiB of blanks.
+
+    Four are lies that a list tells: a 200 that is in order, but for the rows that it holds. Where
+    a list has no room for its lie, it is told as it is.
+
+    `dropped-page`: the key of the next page leads past it.
+    `repeated-page`: the rows of the page before come again, in the place of the page's own.
+    `short-count`: fewer rows than the count says.
+    `lost-row`: one row is missing, and what counts rows agrees with that.
     """
 
     SERVER_ERROR = "server-error"
@@ -45,6 +53,19 @@ class Fault(Enum):
     SLOW_DRIP = "slow-drip"
     GARBAGE = "garbage"
     GZIP_BOMB = "gzip-bomb"
+    DROPPED_PAGE = "dropped-page"
+    REPEATED_PAGE = "repeated-page"
+    SHORT_COUNT = "short-count"
+    LOST_ROW = "lost-row"
+
+    @property
+    def is_lie(self) -> bool:
+        """Whether it is an answer in order, but for the rows that it holds."""
+        return self in _LIES
+
+
+_LIES = frozenset({Fault.DROPPED_PAGE, Fault.REPEATED_PAGE, Fault.SHORT_COUNT, Fault.LOST_ROW})
+_PLAIN = tuple(fault for fault in Fault if not fault.is_lie)
 
 
 @dataclass(frozen=True)
@@ -65,8 +86,12 @@ class FaultPlan:
 
     @classmethod
     def even(cls, share: float) -> "FaultPlan":
-        """That share of all requests, every fault equally likely; 0 for no faults."""
-        return cls({fault: share / len(Fault) for fault in Fault} if share else {})
+        """That share of all requests, every fault but the lies equally likely; 0 for no faults.
+
+        Those are what a client can tell from an answer on its own, and ask again. A server that
+        lies is asked for by name.
+        """
+        return cls({fault: share / len(_PLAIN) for fault in _PLAIN} if share else {})
 
     @classmethod
     def parse(cls, text: str) -> "FaultPlan":
@@ -118,10 +143,17 @@ class Latency(NamedTuple):
 
 
 class Lot(NamedTuple):
-    """What befalls one request."""
+    """What befalls one request.
+
+    Attributes:
+        fault: what goes wrong; None for nothing.
+        latency_s: how long the work on it takes.
+        place: where in its list a lie is told, from 0 to below 1 of it.
+    """
 
     fault: Fault | None
     latency_s: float
+    place: float = 0.0
 
 
 class Chance:
@@ -142,8 +174,13 @@ class Chance:
         # A target may hold what is no Unicode.
         equal = blake2b(f"{method} {target}".encode(errors="backslashreplace"), digest_size=16)
         came_before = self._count(equal.digest())
-        fault, latency = fractions(f"{self._seed} {came_before} {equal.hexdigest()}")
-        return Lot(self._faults.fault_at(fault), mean_s + spread_s * (2 * latency - 1))
+        text = f"{self._seed} {came_before} {equal.hexdigest()}"
+        point, latency = fractions(text)
+        fault, latency_s = self._faults.fault_at(point), mean_s + spread_s * (2 * latency - 1)
+        if fault is None or not fault.is_lie:
+            return Lot(fault, latency_s)
+        place, _ = fractions(f"{text} place")
+        return Lot(fault, latency_s, place)
 
     def _count(self, equal: bytes) -> int:
         """How many such requests came before this one, which is counted too."""

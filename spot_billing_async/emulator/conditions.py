@@ -13,6 +13,7 @@ from spot_billing_async.emulator.answers import Entry, Refused, error_answer, re
 from spot_billing_async.emulator.capacity import Capacity, Overloaded
 from spot_billing_async.emulator.chance import Chance, Lot, fractions
 from spot_billing_async.emulator.faults import UNPERFORMED, delivered, spoilt
+from spot_billing_async.emulator.lies import LIE, Lie
 from spot_billing_async.emulator.options import Terms
 from spot_billing_async.emulator.rate_limit import Bursts, RateLimit, SlidingWindow, Verdict
 
@@ -62,6 +63,8 @@ class Conditions:
                     await asyncio.sleep(lot.latency_s)
                 if lot.fault in UNPERFORMED:
                     return web.Response()  # the fault has another
+                if lot.fault is not None and lot.fault.is_lie:
+                    request[LIE] = Lie(lot.fault, lot.place)
                 return await handler(request)
         except Overloaded:
             entry = Entry(None, "The service is overloaded", "ServiceUnavailable")

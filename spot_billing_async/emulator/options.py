@@ -27,7 +27,9 @@ class Terms(NamedTuple):
     seed: int
 
 
-def check_options(*, token: object, port: object, page_size: object, max_rows: object) -> None:
+def check_options(
+    *, token: object, port: object, page_size: object, total_count: object, max_rows: object
+) -> None:
     """Refuse what could not be served.
 
     Raises:
@@ -36,6 +38,7 @@ def check_options(*, token: object, port: object, page_size: object, max_rows: o
     _demand(token is None or _is_token(token), "token", "printable ASCII text without spaces")
     _demand(port == 0 or (_is_count(port) and cast(int, port) <= _LAST_PORT), "port", "0 to 65535")
     _demand(page_size is None or _is_count(page_size), "page_size", "a whole number from 1")
+    _demand(type(total_count) is bool, "total_count", "True or False")
     _demand(max_rows is None or _is_count(max_rows), "max_rows", "a whole number from 1")
 
 

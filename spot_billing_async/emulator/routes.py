@@ -19,6 +19,7 @@ from spot_billing_async.emulator.answers import (
     unknown,
 )
 from spot_billing_async.emulator.focus import FocusError
+from spot_billing_async.emulator.lies import LIE, told
 from spot_billing_async.emulator.store import Cursor, Store
 
 _MANY_ROWS = 500
@@ -50,15 +51,23 @@ class Api:
         store: where the state is.
         root: the folder that bucket names stand for folders of; None for none.
         page_size: items a page; None answers with all of them at once.
+        total_count: whether pages say how many items there are in all.
         max_rows: rows that a query for costs may find, all pages together; None for any.
     """
 
     def __init__(
-        self, store: Store, root: Path | None, page_size: int | None, max_rows: int | None
+        self,
+        store: Store,
+        root: Path | None,
+        page_size: int | None,
+        *,
+        total_count: bool,
+        max_rows: int | None,
     ) -> None:
         self._store = store
         self._root = root
         self._page_size = page_size
+        self._total_count = total_count
         self._max_rows = max_rows
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -90,7 +99,7 @@ class Api:
         self, kind: str, operation: Operation, request: web.Request
     ) -> web.StreamResponse:
         listing = await operation(request)
-        page = _page(listing.rows, _query(request), self._page_size)
+        page = self._page(request, listing.rows)
 
         def body() -> bytes:
             items = [listing.item(row) for row in page.items]
@@ -98,6 +107,17 @@ class Api:
 
         many = len(page.items) >= _MANY_ROWS
         return json_answer(await anyio.to_thread.run_sync(body) if many else body())
+
+    def _page(self, request: web.Request, rows: Sequence[Any]) -> Page:
+        """What is answered of the rows: those of the page that is asked for, or a lie."""
+        size = self._page_size
+        start = 0 if size is None else parameters.page_start(_query(request), len(rows), size)
+        page = Page(rows) if size is None else _page_at(start, rows, size)
+        if page.pagination_info is not None and not self._total_count:
+            keys = {k: v for k, v in page.pagination_info.items() if k != "totalCount"}
+            page = page._replace(pagination_info=keys)
+        lie = request.get(LIE) if request.method == "GET" else None
+        return page if lie is None else told(lie, page, rows, start, size)
 
     async def _accounts(self, request: web.Request) -> Listing:
         account_id = parameters.account_filter(_query(request))
@@ -203,10 +223,7 @@ class Api:
         return Listing([])
 
 
-def _page(rows: Sequence[Any], query: parameters.Query, size: int | None) -> Page:
-    if size is None:
-        return Page(rows)
-    start = parameters.page_start(query, len(rows), size)
+def _page_at(start: int, rows: Sequence[Any], size: int) -> Page:
     after = start + size
     return Page(
         rows[start:after],

@@ -84,6 +84,7 @@ class Emulator:
         db: the DuckDB file that keeps ledger, accounts, setups and families, those of earlier runs
             too; None forgets them.
         page_size: items a page, for all lists; None answers whole.
+        total_count: whether pages say how many items there are in all.
         max_rows: rows that a query for costs may find, all pages together; one that finds more is
             refused with a 413. None for any number.
         rate_limit: requests in a sliding window, by route and method, such as '100/60s'; None for
@@ -96,7 +97,8 @@ class Emulator:
         latency: how long the work on a request takes, such as '50ms±20ms', evenly spread; None for
             no longer than it takes.
         faults: what goes wrong with requests, as a share of all, 0 to 1: of all kinds as 0.05, or
-            of some as 'reset-before=0.02,gzip-bomb=0.01'. `Fault` lists the kinds.
+            of some as 'reset-before=0.02,gzip-bomb=0.01'. `Fault` lists the kinds; those of them
+            that are lies come only where they are named.
         seed: makes latency and faults, and when the other consumer comes. With the same seed the
             same befalls a request, whatever others come in between; only requests with the same
             method, path and query are told apart by their order.
@@ -123,6 +125,7 @@ class Emulator:
         buckets: Path | None = None,
         db: Path | None = None,
         page_size: int | None = None,
+        total_count: bool = True,
         max_rows: int | None = None,
         rate_limit: RateLimit | str | None = None,
         rate_limit_headers: bool = True,
@@ -132,7 +135,13 @@ class Emulator:
         faults: FaultPlan | str | float = 0,
         seed: int = 0,
     ) -> None:
-        check_options(token=token, port=port, page_size=page_size, max_rows=max_rows)
+        check_options(
+            token=token,
+            port=port,
+            page_size=page_size,
+            total_count=total_count,
+            max_rows=max_rows,
+        )
         self._terms = read_terms(
             rate_limit=rate_limit,
             rate_limit_headers=rate_limit_headers,
@@ -149,6 +158,7 @@ class Emulator:
         self._buckets = buckets
         self._db = db
         self._page_size = page_size
+        self._total_count = total_count
         self._max_rows = max_rows
         self._base_url: str | None = None
         self._store: Store | None = None
@@ -232,7 +242,14 @@ class Emulator:
                 self._authenticated,
             ]
         )
-        Api(store, self._buckets, self._page_size, self._max_rows).add_routes(application.router)
+        api = Api(
+            store,
+            self._buckets,
+            self._page_size,
+            total_count=self._total_count,
+            max_rows=self._max_rows,
+        )
+        api.add_routes(application.router)
         return application
 
     @web.middleware

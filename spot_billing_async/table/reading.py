@@ -7,7 +7,8 @@ from anyio.to_thread import run_sync
 from spot_billing_async.checks import checked_date
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models import GROUP_BY, GroupBy
-from spot_billing_async.table.store import DaySum, TableStore
+from spot_billing_async.table.doubt import DaySum
+from spot_billing_async.table.store import TableStore
 
 _COLUMNS: dict[GroupBy | None, str] = {
     None: "query_account_id",

@@ -11,12 +11,13 @@ from spot_billing_async.bulk.outcome import Failed
 from spot_billing_async.bulk.plan import CostPlan
 from spot_billing_async.client import TenantClient
 from spot_billing_async.errors import RequestLimitReachedError
-from spot_billing_async.models import CostItem
+from spot_billing_async.models import CostItem, GroupBy
 from spot_billing_async.models.money import exact_sum, totals_by_currency
+from spot_billing_async.table.doubt import DaySum
 from spot_billing_async.table.report import Difference
 from spot_billing_async.table.scope import Scope
 from spot_billing_async.table.slices import account_of
-from spot_billing_async.table.store import DaySum, TableStore
+from spot_billing_async.table.store import TableStore
 from spot_billing_async.windows import DateWindow
 
 _ZERO = Decimal(0)
@@ -40,11 +41,17 @@ async def reconciled(
 ) -> Reconciliation:
     """Ask for each account's whole range at once, without a breakdown, and compare it by day.
 
-    Another request than the table came from, so that what went wrong there is not repeated here.
+    Another request than the table came from, so that what went wrong there is not repeated here:
+    a table that has no breakdown is compared with one by account. Days that differ are no longer
+    settled: the next sync asks for them again, however old they are.
+
+    Raises:
+        TableConflictError, TableError: as `TableStore.commit`.
     """
     differences: list[Difference] = []
     failed: list[Failed] = []
-    plan = CostPlan.build(scope.accounts, *scope.days, window="whole")
+    breakdown: GroupBy | None = "account" if scope.group_by is None else None
+    plan = CostPlan.build(scope.accounts, *scope.days, "whole", breakdown)
     if max_requests == 0:
         spent = RequestLimitReachedError(_SPENT)
         return Reconciliation(unreconciled=tuple(Failed(query, spent, 0, 0.0) for query in plan))
@@ -57,7 +64,11 @@ async def reconciled(
             sums = await run_sync(
                 lambda name: list(store.day_sums(name, scope.group_by, scope.days)), account_id
             )
-            differences += differences_of(account_id, scope.days, sums, outcome.items)
+            differ = list(differences_of(account_id, scope.days, sums, outcome.items))
+            if differ:
+                days = [DateWindow(each.from_date, each.to_date) for each in differ]
+                await run_sync(store.doubt, account_id, scope.group_by, days, sums)
+            differences += differ
     differences.sort(key=lambda found: (found.account_id, found.from_date, found.currency))
     report = run.report
     return Reconciliation(tuple(differences), tuple(failed), report.requests, report.retries)

@@ -46,7 +46,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         totals: their exact sum by currency code; "XXX" for none.
         digest: SHA-256 of the content, whatever the order of its rows.
         fetched_at: when it was answered last, UTC.
-        as_of: the day that was 'today' then.
+        as_of: the day that was 'today' then; the slice's last day, where reconciling doubts it.
         incomplete: the slice's last day was not over then.
         widest_days: days that a request about the account may ask for; None for any.
         borne_rows: rows that an answer had when more were too many; None where none were.

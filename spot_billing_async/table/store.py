@@ -12,7 +12,7 @@ can read it, and nothing that is done to the one (VACUUM, a glob over its files)
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import msgspec
 import pyarrow as pa
@@ -25,6 +25,7 @@ from spot_billing_async.models import CostItem, GroupBy
 from spot_billing_async.models.money import NO_CURRENCY
 from spot_billing_async.quota import RateLimit
 from spot_billing_async.table.delta import DeltaTable, TableConflictError
+from spot_billing_async.table.doubt import DaySum, doubted
 from spot_billing_async.table.slices import Entry, Key
 from spot_billing_async.table.widths import Density, Limits, Widths
 from spot_billing_async.windows import DateWindow
@@ -54,15 +55,6 @@ LEDGER = pa.schema(
         "refused_rows": pa.int64(),
     }
 )
-
-
-class DaySum(NamedTuple):
-    """A sum of the table's rows; `day` is None for rows that carry none."""
-
-    name: str | None
-    day: date | None
-    currency: str
-    total: Decimal
 
 
 class TableStore:
@@ -116,8 +108,7 @@ class TableStore:
     ) -> Iterator[Entry]:
         """The entries of a range that were answered at a younger age than `mutable_days`."""
         where = f"{_overlaps(group_by, window)} AND {_AGE_DAYS} < {mutable_days}"
-        for row in _rows(self._ledger, f"SELECT * FROM t WHERE {where}"):  # noqa: S608  as above
-            yield msgspec.convert(row | {"totals": dict(row["totals"])}, Entry)
+        yield from self._entries(where)
 
     def widths(self, group_by: GroupBy | None) -> Widths:
         """What the ledger tells of how much the server bears at once."""
@@ -220,6 +211,36 @@ class TableStore:
             if latest is not None:
                 latest.replace(LEDGER.empty_table(), where)
             raise
+
+    def doubt(
+        self,
+        account_id: str,
+        group_by: GroupBy | None,
+        days: Sequence[DateWindow],
+        sums: Iterable[DaySum],
+    ) -> None:
+        """See that the slices of some days are asked again, however old they are.
+
+        Args:
+            account_id: the account.
+            group_by: the breakdown.
+            days: those that are doubted.
+            sums: what the table's rows come to by day, as `day_sums` has it.
+
+        Raises:
+            TableConflictError: another sync told the ledger of them meanwhile.
+            TableError: it could not be read or written.
+        """
+        assert self._ledger is not None  # noqa: S101  made before
+        span = DateWindow(min(day.from_date for day in days), max(day.to_date for day in days))
+        where = f"{_overlaps(group_by, span)} AND account_id = {_text(account_id)}"
+        entries = list(self._entries(where))
+        if entries:
+            self._ledger.replace(_ledger_rows(doubted(entries, days, sums)), where)
+
+    def _entries(self, where: str) -> Iterator[Entry]:
+        for row in _rows(self._ledger, f"SELECT * FROM t WHERE {where}"):  # noqa: S608  dates, numbers, ids quoted
+            yield msgspec.convert(row | {"totals": dict(row["totals"])}, Entry)
 
 
 def costs_rows(answer: Fetched[CostItem], fetched_at: datetime) -> pa.Table:

@@ -36,8 +36,11 @@ def test_a_latency_that_makes_no_sense(text: str) -> None:
 
 
 def test_faults_are_read() -> None:
-    """One share is of all kinds evenly; names take shares of their own; 0 is no faults."""
-    assert set(FaultPlan.parse("0.11").shares.values()) == {0.11 / len(Fault)}
+    """A share is of all kinds but lies, evenly; names have shares of their own; 0 is no faults."""
+    even = FaultPlan.parse("0.11").shares
+    assert set(even.values()) == {0.11 / 11}
+    assert even.keys() == {fault for fault in Fault if not fault.is_lie}
+    assert FaultPlan.parse("lost-row=0.1").shares == {Fault.LOST_ROW: 0.1}
     assert FaultPlan.parse("reset-before=0.02, gzip-bomb=0.01").shares == {
         Fault.RESET_BEFORE: 0.02,
         Fault.GZIP_BOMB: 0.01,

@@ -7,10 +7,15 @@ from typing import Any
 import duckdb
 import pandas as pd
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from tests.table.api import Api
+from benchmarks.bill import TOTAL
+from benchmarks.opponent import TOKEN
+from benchmarks.readers import READERS, synced
+from spot_billing_async.emulator import Emulator
+from tests.table.api import LAST, Api
 from tests.table.conftest import Sync
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
@@ -41,6 +46,26 @@ async def test_the_readmes_lines_read_the_table(
 
 
 def test_spark_has_three_lines_too() -> None:
-    """Spark is not at hand in these tests; its lines are there."""
+    """Spark is not at hand in these tests (`benchmarks.readers` gets it); its lines are there."""
     (block,) = [block for block in BLOCKS if "spark" in block]
     assert block.count("\n") == 3
+
+
+async def test_what_spark_needs_is_there(api: Api, run: Sync, table: str) -> None:
+    """No more than version 1 of Delta's protocol; and the Parquet files of the log hold it all."""
+    await run(today=LAST)
+    api.costs[api.accounts[0], LAST]["s3"] += 1
+    await run(today=LAST)
+    opened = DeltaTable(table)
+    assert opened.protocol().min_reader_version == 1
+    costs = [pq.read_table(path, columns=["cost"])["cost"] for path in opened.file_uris()]
+    assert sum(amount.as_py() for each in costs for amount in each) == api.total
+
+
+@pytest.mark.parametrize("reader", READERS)
+async def test_the_real_bill_by_every_reader(shared: Path, table: str, reader: str) -> None:
+    """The same sum, to the last decimal."""
+    files = sorted((shared / "data" / "aws-workshop-2018").glob("*.csv.gz"))
+    async with Emulator(focus=files, token=TOKEN) as server:
+        await synced(server.base_url, table)
+    assert READERS[reader](table) == TOTAL

@@ -7,9 +7,10 @@ from aiohttp import web
 from deltalake import DeltaTable
 
 from tests.table.api import FIRST, LAST, Api
-from tests.table.conftest import Sync
+from tests.table.conftest import Sync, contents_of
 
 DAY = timedelta(days=1)
+SETTLED = LAST + 60 * DAY
 
 
 async def test_a_right_table_gives_no_alarm(api: Api, run: Sync) -> None:
@@ -45,6 +46,50 @@ async def test_a_restated_closed_day_is_named(api: Api, run: Sync) -> None:
     assert [(d.from_date, d.api_total - d.table_total) for d in report.differences] == [
         (FIRST, Decimal("1e-11"))
     ]
+
+
+async def test_what_differs_is_asked_again(api: Api, run: Sync, table: str) -> None:
+    """A row that a settled day has lost is found, and with the next run the table is right."""
+    await run(today=SETTLED)
+    whole = contents_of(table)
+    account, day = api.accounts[0], FIRST + 20 * DAY
+    costs = api.costs[account, day]
+    DeltaTable(table).delete(
+        f"query_account_id = '{account}' AND date = DATE '{day}' AND service = 'ec2'"
+    )
+    assert not (await run(today=SETTLED, reconcile=True)).complete
+    api.asked.clear()
+    report = await run(today=SETTLED, reconcile=True)
+    assert report.complete
+    assert (report.changed_days, report.skipped_days) == (1, report.planned_days - 1)
+    assert api.asked[0] == (account, day, day, "service")
+    assert contents_of(table) == whole
+    (change,) = report.changes
+    assert (change.account_id, change.from_date) == (account, day)
+    assert (change.old_total, change.new_total) == (costs["s3"], sum(costs.values()))
+    assert (await run(today=SETTLED)).requests == 0
+
+
+async def test_reconciling_asks_another_question(api: Api, run: Sync) -> None:
+    """What a server gets wrong in one request is not taken from the same one again."""
+    await run(group_by=None)
+    api.asked.clear()
+    report = await run(group_by=None, reconcile=True, today=SETTLED)
+    assert report.complete
+    assert [group_by for *_, group_by in api.asked] == ["account", "account"]
+
+
+async def test_a_lie_in_the_reconciling_answer_is_an_alarm(api: Api, run: Sync) -> None:
+    """Lost or twice: the day is named with what the table has and what the server says."""
+    await run()
+    api.alter = lambda rows: rows if "service" in rows[0] else rows[1:]
+    report = await run(reconcile=True, today=SETTLED)
+    assert [(d.from_date, str(d.api_total)) for d in report.differences] == [(FIRST, "0")] * 2
+    assert not report.complete
+    api.alter = list
+    report = await run(reconcile=True, today=SETTLED)
+    assert report.complete
+    assert (report.unchanged_days, report.changes) == (2, ())
 
 
 async def test_rows_without_a_day_are_compared_as_a_whole(api: Api, run: Sync) -> None:

@@ -1,0 +1,111 @@
+"""The real bill, spread over more accounts and days, no two of which come to the same."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+
+Cell = tuple[str, date]
+"""An account's day."""
+
+Costs = dict[Cell, dict[str, Decimal]]
+"""Amounts by account, day and service."""
+
+_PLACES = Decimal("1e-10")
+
+
+def replica(bills: Sequence[Path], accounts: int, first_day: date, days: int, seed: int) -> Costs:
+    """Costs in which each account has the days of a real one, shifted and scaled.
+
+    Args:
+        bills: the real bill.
+        accounts: how many accounts there are to be.
+        first_day: the first of their days.
+        days: how many days.
+        seed: makes the scales.
+    """
+    chance = Random(seed)  # noqa: S311  a seeded bill, no secret
+    real = _real_days(bills)
+    names = sorted(real)
+    costs: Costs = {}
+    for number, day in itertools.product(range(accounts), range(days)):
+        mine = real[names[number % len(names)]]
+        amounts = mine[(day + number) % len(mine)]
+        scale = Decimal(chance.randint(500, 1999)) / 1000 + Decimal(number * days + day) / 10**6
+        costs[f"{number:012d}", first_day + timedelta(days=day)] = {
+            service: (amount * scale).quantize(_PLACES) for service, amount in amounts.items()
+        }
+    return costs
+
+
+def restated(costs: Costs, cells: Iterable[Cell], seed: int) -> Costs:
+    """The costs, another in each of some account's days.
+
+    An amount is another, a row is gone or is new, or an amount went from one service to another.
+    """
+    chance = Random(seed)  # noqa: S311  a seeded trace, no secret
+    changed = {cell: dict(amounts) for cell, amounts in costs.items()}
+    for number, cell in enumerate(cells):
+        amounts = changed[cell]
+        service = max(amounts, key=lambda name: (abs(amounts[name]), name))
+        match number % 4:
+            case 0:
+                amounts[service] += Decimal(chance.randint(1, 10**9)).scaleb(-10)
+            case 1:
+                del amounts[service]
+            case 2:
+                amounts["Amazon Restated"] = Decimal(-chance.randint(1, 10**9)).scaleb(-10)
+            case _:
+                amounts["Amazon Restated"] = amounts.pop(service)
+    return changed
+
+
+def write_bill(costs: Costs, path: Path) -> None:
+    """Write costs as a FOCUS export in Parquet."""
+    # Late: pyarrow belongs to an extra.
+    import pyarrow as pa  # noqa: PLC0415  see above
+    import pyarrow.parquet as pq  # noqa: PLC0415  as above
+
+    rows = [
+        (account, f"{day}T00:00:00Z", service, cost)
+        for (account, day), amounts in costs.items()
+        for service, cost in amounts.items()
+    ]
+    accounts, starts, services, amounts = zip(*rows, strict=True)
+    columns: dict[str, pa.Array] = {
+        "BilledCost": pa.array(amounts, pa.decimal128(38, 10)),
+        "BillingAccountId": pa.array(["000000000000"] * len(rows)),
+        "SubAccountId": pa.array(accounts),
+        "BillingCurrency": pa.array(["USD"] * len(rows)),
+        "ChargePeriodStart": pa.array(starts),
+        "ProviderName": pa.array(["AWS"] * len(rows)),
+        "ServiceName": pa.array(services),
+    }
+    pq.write_table(pa.table(columns), path)
+
+
+def total_of(amounts: Mapping[str, Decimal]) -> Decimal:
+    """What a day comes to."""
+    return sum(amounts.values(), Decimal(0))
+
+
+def _real_days(bills: Sequence[Path]) -> dict[str, list[dict[str, Decimal]]]:
+    """Amounts by service of each day on which an account has costs."""
+    # Late: duckdb belongs to an extra.
+    import duckdb  # noqa: PLC0415  see above
+
+    found = duckdb.execute(
+        """
+        SELECT SubAccountId, ChargePeriodStart[:10] AS day, ServiceName,
+            sum(CAST(BilledCost AS DECIMAL(38, 10)))
+        FROM read_csv($bills, all_varchar = true)
+        GROUP BY ALL ORDER BY ALL
+        """,
+        {"bills": [str(bill) for bill in bills]},
+    ).fetchall()
+    days: dict[str, dict[str, dict[str, Decimal]]] = {}
+    for account, day, service, cost in found:
+        days.setdefault(account, {}).setdefault(day, {})[service] = cost
+    return {account: list(mine.values()) for account, mine in days.items()}
