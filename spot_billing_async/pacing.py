@@ -266,8 +266,11 @@ class Gate:
 
         What this process was late for, busy with something else, is not made up for in a burst.
         """
-        gap_s = _GROWTH_S * log((number + 1) / max(number, FIRST_REQUESTS), _GROWTH)
-        self._next_s = max(self._next_s, now_s - _LATE_S) + max(0.0, gap_s)
+        if number < FIRST_REQUESTS:
+            self._next_s = now_s
+        else:
+            gap_s = _GROWTH_S * log((number + 1) / number, _GROWTH)
+            self._next_s = max(self._next_s, now_s - _LATE_S) + gap_s
 
     def _hear(self, ticket: Ticket, now_s: float, quota: Quota) -> None:
         """Take the word of an answer."""
