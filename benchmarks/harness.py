@@ -7,6 +7,7 @@ taken within a round.
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import tempfile
@@ -18,6 +19,7 @@ from typing import IO
 from benchmarks.serving import CHECKOUT, Served
 from benchmarks.task import Measured, Task
 
+_AN_ERROR = re.compile(r"[\w.]*(Error|Exception)(:|$)")
 _FIRST_CALLS = 32
 _MOST_CALLS = 50_000
 
@@ -85,9 +87,15 @@ class Worker:
         if not line:
             self._process.wait()
             self._complaints.seek(0)
-            last = self._complaints.read().strip().splitlines()[-1:]
-            raise PeerError(f"{self.peer.name}: {' '.join(last) or 'its process ended'}")
+            cause = cause_in(self._complaints.read())
+            raise PeerError(f"{self.peer.name}: {cause or 'its process ended'}")
         return line
+
+
+def cause_in(complaints: str) -> str:
+    """The error that tracebacks begin with, also those of groups; "" where there is none."""
+    lines = [line.lstrip(" |+-") for line in complaints.splitlines()]
+    return next((line for line in lines if _AN_ERROR.match(line)), "")
 
 
 @contextmanager
@@ -179,14 +187,27 @@ def in_turns(
             else:
                 met[worker] = Rounds(peer, calls, worker.versions)
         for _ in range(rounds):
-            for worker, books in met.items():
-                task = Task(server.base_url, books.calls, books.peer.concurrency)
-                cpu_s = server.cpu_s()
-                measured = worker.do(task)
-                books.server_share.append((server.cpu_s() - cpu_s) / measured.wall_s)
-                assert measured.rows == rows * books.calls, (books.peer.name, measured)
-                books.measured.append(measured)
+            for worker, books in list(met.items()):
+                try:
+                    _measure_round(worker, books, server, rows)
+                except PeerError as error:
+                    missing.append(str(error))
+                    del met[worker]
     return list(met.values()), missing
+
+
+def _measure_round(worker: Worker, books: Rounds, server: Served, rows: int) -> None:
+    """Measure a peer for a round.
+
+    Raises:
+        PeerError: it failed, or it gave other rows than there are.
+    """
+    cpu_s = server.cpu_s()
+    measured = worker.do(Task(server.base_url, books.calls, books.peer.concurrency))
+    books.server_share.append((server.cpu_s() - cpu_s) / measured.wall_s)
+    books.measured.append(measured)
+    if measured.rows != rows * books.calls:
+        raise PeerError(f"{books.peer.name}: {measured.rows} rows of {rows * books.calls} came")
 
 
 def _calls_for(worker: Worker, server: Served, round_s: float) -> int:

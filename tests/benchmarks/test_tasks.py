@@ -2,6 +2,7 @@
 
 import asyncio
 
+from benchmarks.harness import cause_in
 from benchmarks.server import answer_of, body_of
 from benchmarks.task import Measured, Task, day_of, resident_mib, side_by_side
 from spot_billing_async import CostItem
@@ -54,3 +55,19 @@ def test_days_are_days() -> None:
 def test_memory_is_read() -> None:
     """The peak is at least what is resident."""
     assert 0 < resident_mib() <= resident_mib("VmHWM") + 1
+
+
+def test_the_first_error_is_the_cause() -> None:
+    """What follows from an error, and the group that it comes in, do not hide it."""
+    complaints = """\
+  + Exception Group Traceback (most recent call last):
+  |     raise BaseExceptionGroup(
+  | ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)
+  +-+---------------- 1 ----------------
+    |   File "x.py", line 1, in work
+    | AttributeError: no 'when'
+    +------------------------------------
+package.ConfigError: it was left
+"""
+    assert cause_in(complaints) == "AttributeError: no 'when'"
+    assert cause_in("Killed") == ""
