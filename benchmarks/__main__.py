@@ -56,6 +56,7 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     scale = Scale(asked.quick, asked.out, Environment(asked.peers))
     described = machine.described()
+    described["command"] = f"python -m benchmarks {' '.join(sys.argv[1:])}".rstrip()
     for name, value in described.items():
         print(f"{name:10} {value}")
     began_s = time.monotonic()

@@ -102,9 +102,12 @@ def generate_with_openapi_python_client(environment: Environment, folder: Path) 
 
 
 def _run(*command: str | Path) -> None:
-    done = subprocess.run(  # noqa: S603  a generator of the peers' environment
-        command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
-    )
+    try:
+        done = subprocess.run(  # noqa: S603  a generator of the peers' environment
+            command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise PeerError(f"{Path(command[0]).name} cannot be run: {error}") from error
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise PeerError(f"{Path(command[0]).name} failed: {' '.join(said)}")

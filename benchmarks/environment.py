@@ -62,11 +62,17 @@ class Environment:
         if key in installed:
             return
         if not self._books.exists():
-            venv.create(self._folder, clear=True, with_pip=True)
+            self._create()
         constraints = self._folder / "constraints.txt"
         constraints.write_text("\n".join(pinned()))
         self._pip("install", "-q", "-c", str(constraints), *requirements)
         self._books.write_text(json.dumps([*installed, key]))
+
+    def _create(self) -> None:
+        try:
+            venv.create(self._folder, clear=True, with_pip=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise PeerError(f"no environment can be made for it: {error}") from error
 
     def _pip(self, *words: str) -> None:
         command = [self.python, "-m", "pip", "--disable-pip-version-check", *words]

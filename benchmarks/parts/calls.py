@@ -62,6 +62,7 @@ def _measure_page(part: Part, scale: Scale, peers: Sequence[Peer], rows: int) ->
     _print(by_name)
     part.figures += figures(by_name, rows)
     part.data[f"{rows} rows"] = {name: _plain(each) for name, each in by_name.items()}
+    part.notes += unreachable(by_name, rows)
     part.notes += [
         f"{name}, {rows} rows: the server was the limit of its calls a second"
         for name, each in by_name.items()
@@ -94,6 +95,26 @@ def figures(met: Mapping[str, Rounds], rows: int) -> list[Figure]:
     return figures
 
 
+def unreachable(met: Mapping[str, Rounds], rows: int) -> list[str]:
+    """Which bars the floor of this stack misses itself: nothing that stands on it meets them."""
+    shares = {
+        peer: (median_ratio(met[BARE].cpu_us, met[peer].cpu_us), bars[rows])
+        for _, peer, bars in BARS
+        if peer in met and peer != BARE
+    }
+    notes = [
+        f"{rows} rows: {BARE} itself takes {share:.3f} of {peer}'s CPU, more than the bar"
+        for peer, (share, bar) in shares.items()
+        if share > bar
+    ]
+    rows_share = median_ratio(met[BARE].rows_a_cpu_s, met[RAW].rows_a_cpu_s)
+    if rows == MANY and rows_share < ROWS_OF_RAW:
+        notes.append(
+            f"{BARE} itself brings {rows_share:.3f} of {RAW}'s rows a CPU second: under the bar"
+        )
+    return notes
+
+
 def _print(met: Mapping[str, Rounds]) -> None:
     floor = met[BARE].cpu_us
     lines = [
@@ -106,12 +127,13 @@ def _print(met: Mapping[str, Rounds]) -> None:
             short(each.calls_a_s),
             f"{max(m.peak_mib for m in each.measured):.0f}",
             _lag(each),
+            f"{statistics.median(m.cpu_s / m.wall_s for m in each.measured):.0%}",
             f"{statistics.median(each.server_share):.0%}",
         )
         for name, each in met.items()
     ]
     columns = ("", "us CPU", "min-max", "of bare", "rows/CPU s", "calls/s", "MiB")
-    print_table((*columns, "lag ms p99, worst", "server"), lines)
+    print_table((*columns, "lag ms p99, worst", "core", "server"), lines)
 
 
 def _lag(each: Rounds) -> str:

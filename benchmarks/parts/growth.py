@@ -22,6 +22,9 @@ from benchmarks.task import Measured, Task
 _TAIL = 100
 """How many times smaller than the largest point one may be that counts as one of the last."""
 
+_LONG = 50_000
+"""Calls of a point that is steady enough without being repeated."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -145,7 +148,8 @@ def _point(axis: Axis, at: int, quick: bool) -> Point:
     peer = Peer({"this_get": GET, "this_pull": PULL}[axis.module], axis.module, sys.executable)
     with serving(axis.rows(at)) as server:
         task = axis.task(at, server.base_url, quick)
-        met = [once(peer, task) for _ in range(1 if quick else 3)]
+        repeats = 1 if quick or task.calls > _LONG else 3
+        met = [once(peer, task) for _ in range(repeats)]
     return Point(
         at,
         _median(met, lambda each: each.cpu_s / (task.calls if axis.module == "this_get" else 1)),

@@ -1,6 +1,8 @@
 """A pull of a million planned slices: its plan, its memory, and when its first outcome comes."""
 
 import sys
+from dataclasses import asdict
+from statistics import median
 
 from benchmarks.figures import Figure, short
 from benchmarks.harness import Peer, once
@@ -18,30 +20,28 @@ CONCURRENCY = 32
 def measure(scale: Scale) -> Part:
     """Pull both, and a few outcomes of the million from a server that takes its time."""
     peer = Peer("costs.pull", "this_pull", sys.executable)
-    taken = 20_000 if scale.quick else 100_000
-
+    taken, repeats = (20_000, 1) if scale.quick else (100_000, 3)
     with serving(ROWS) as server:
-        few = once(peer, _task(server.base_url, FEWER, FEWER))
-        many = once(peer, _task(server.base_url, PLANNED, taken))
+        few = [once(peer, _task(server.base_url, FEWER, FEWER)) for _ in range(repeats)]
+        many = [once(peer, _task(server.base_url, PLANNED, taken)) for _ in range(repeats)]
     with serving(ROWS, latency_s=LATENCY_S) as server:
-        slow = once(peer, _task(server.base_url, PLANNED, 1_000))
-    _print({f"{FEWER:,}": few, f"{PLANNED:,}": many, f"{PLANNED:,}, 50 ms away": slow})
+        slow = [once(peer, _task(server.base_url, PLANNED, 1_000)) for _ in range(repeats)]
+    met = {f"{FEWER:,}": few, f"{PLANNED:,}": many, f"{PLANNED:,}, 50 ms away": slow}
+    _print(met)
+    plan_s = median(each.extra["plan_s"] for each in many)
+    plan_mib = median(each.extra["plan_mib"] for each in many)
+    memory = median(each.peak_mib for each in many) / median(each.peak_mib for each in few)
+    latencies = median(each.extra["first_s"] for each in slow) / LATENCY_S
     return Part(
         figures=[
-            Figure(f"seconds to plan {PLANNED:,} slices", many.extra["plan_s"], 1),
-            Figure(f"MiB of a plan of {PLANNED:,} slices", many.extra["plan_mib"], 100),
+            Figure(f"seconds to plan {PLANNED:,} slices", plan_s, 1),
+            Figure(f"MiB of a plan of {PLANNED:,} slices", plan_mib, 100),
             Figure(
-                f"peak memory of {PLANNED:,} slices as a share of {FEWER:,} slices'",
-                many.peak_mib / few.peak_mib,
-                1.05,
+                f"peak memory of {PLANNED:,} slices as a share of {FEWER:,} slices'", memory, 1.05
             ),
-            Figure(
-                "seconds to the first outcome, in request latencies",
-                slow.extra["first_s"] / LATENCY_S,
-                2,
-            ),
+            Figure("request latencies until the first outcome", latencies, 2),
         ],
-        data={"few": few.extra, "many": many.extra, "slow": slow.extra},
+        data={name: [asdict(measured) for measured in each] for name, each in met.items()},
         notes=[f"of {PLANNED:,} planned slices the first {taken:,} outcomes were taken"],
     )
 
@@ -50,17 +50,17 @@ def _task(base_url: str, planned: int, taken: int) -> Task:
     return Task(base_url, taken, CONCURRENCY, planned=planned, accounts=ACCOUNTS)
 
 
-def _print(met: dict[str, Measured]) -> None:
+def _print(met: dict[str, list[Measured]]) -> None:
     print(f"\nplanned slices of {ROWS} rows, {CONCURRENCY} at once")
     lines = [
         (
             name,
-            f"{each.rows // ROWS:,}",
-            f"{each.extra['plan_s'] * 1e3:.1f}",
-            f"{each.extra['plan_mib']:.2f}",
-            f"{each.extra['first_s'] * 1e3:.1f}",
-            short(each.peak_mib),
-            f"{each.cpu_s / (each.rows / ROWS) * 1e6:.1f}",
+            f"{each[0].rows // ROWS:,}",
+            f"{median(m.extra['plan_s'] for m in each) * 1e3:.1f}",
+            f"{median(m.extra['plan_mib'] for m in each):.2f}",
+            f"{median(m.extra['first_s'] for m in each) * 1e3:.1f}",
+            short(median(m.peak_mib for m in each)),
+            f"{median(m.cpu_s / (m.rows / ROWS) for m in each) * 1e6:.1f}",
         )
         for name, each in met.items()
     ]
