@@ -118,9 +118,11 @@ def working(peer: Peer) -> Iterator[Worker]:
     ):
         try:
             yield Worker(peer, process, complaints)
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
+        except BaseException:
+            process.kill()  # whatever it is doing, nobody waits for it
+            raise
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 def once(peer: Peer, task: Task) -> Measured:

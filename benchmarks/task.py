@@ -3,12 +3,8 @@
 This module, and what each peer imports of this checkout, needs the standard library alone.
 """
 
-import asyncio
 import json
-import os
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Self
 
 TOKEN = "t"  # noqa: S105  the canned server asks for none; each peer sends one
@@ -79,36 +75,3 @@ class Measured:
 def day_of(call: int) -> str:
     """The day that a call asks for, in ISO 8601: they differ, as they would."""
     return f"2018-10-{call % 28 + 1:02}"
-
-
-async def side_by_side(call: Callable[[int], Awaitable[int]], task: Task) -> int:
-    """Make the calls of a task by a fixed crew; the sum of the rows that they give."""
-    left = iter(range(task.calls))
-    rows = 0
-
-    async def work() -> None:
-        nonlocal rows
-        for i in left:
-            came = await call(i)  # first: the sum is another one by then
-            rows += came
-
-    await asyncio.gather(*(work() for _ in range(task.concurrency)))
-    return rows
-
-
-def resident_mib(field: str = "VmRSS") -> float:
-    """Memory of this process that is resident, in MiB; `VmHWM` is the most that ever was.
-
-    Unlike the peak that `getrusage` gives, this does not count what its parent had.
-    """
-    status = Path("/proc/self/status").read_text()
-    return float(status.split(f"{field}:")[1].split()[0]) / 1024
-
-
-def forget_peak() -> None:
-    """Begin the peak of this process's memory anew, where the kernel allows it."""
-    descriptor = os.open("/proc/self/clear_refs", os.O_WRONLY)
-    try:
-        os.write(descriptor, b"5")
-    finally:
-        os.close(descriptor)

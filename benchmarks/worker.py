@@ -8,51 +8,33 @@ imports before it are not.
 import asyncio
 import contextlib
 import importlib
-import inspect
 import json
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from importlib import metadata
+from typing import Any
 
-from benchmarks.lag import Heartbeat, percentile
-from benchmarks.task import Measured, Task, forget_peak, resident_mib
+from benchmarks.task import Measured, Task
 
-Run = Callable[[Task], Awaitable[dict[str, float]]]
-"""What a peer's module calls `run`: does a task, and gives the rows, and what else it has to say.
+Run = Callable[[Task], Any]
+"""What a peer's module calls `run`: does a task, and tells what that took.
 
-A peer that has no event loop gives the same from a plain function.
+Any: it gives a `Measured`, or a coroutine that does.
 """
 
 
-def measured(run: Run | Callable[[Task], dict[str, float]], task: Task, loop: str) -> Measured:
-    """Do a task, and tell what it took."""
-    with contextlib.suppress(OSError):
-        forget_peak()
-    heart = Heartbeat(task.beat_s)
-    wall_s, cpu_s = time.perf_counter(), time.process_time()
-    if inspect.iscoroutinefunction(run):
+def done(run: Run, task: Task, loop: str) -> Measured:
+    """Do a task, in a loop of that kind where the peer needs one."""
+    said = run(task)
+    if isinstance(said, Awaitable):
         with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
-            said = runner.run(_beating(run, task, heart))
-    else:
-        plain = run(task)
-        assert isinstance(plain, dict)
-        said = plain
-    cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
-    return Measured(
-        rows=int(said.pop("rows")),
-        cpu_s=cpu_s,
-        wall_s=wall_s,
-        peak_mib=resident_mib("VmHWM"),
-        lag_p99_ms=percentile(heart.lags_s, 0.99) * 1e3,
-        lag_worst_ms=percentile(heart.lags_s, 1) * 1e3,
-        extra=said,
-    )
+            said = runner.run(_awaited(said))
+    assert isinstance(said, Measured)
+    return said
 
 
-async def _beating(run: Run, task: Task, heart: Heartbeat) -> dict[str, float]:
-    with heart:
-        return await run(task)
+async def _awaited(said: Awaitable[object]) -> object:
+    return await said
 
 
 def _loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -79,7 +61,7 @@ def main() -> None:
     _loop_factory(loop)
     print(json.dumps(versions(stands_on)), flush=True)
     for line in sys.stdin:
-        print(measured(module.run, Task.of(line), loop).text(), flush=True)
+        print(done(module.run, Task.of(line), loop).text(), flush=True)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def measure(scale: Scale) -> Part:
             for name, module in peers.items():
                 peer = Peer(name, module, sys.executable)
                 took = once(peer, Task(server.base_url, SLICES, CONCURRENCY))
-                met[name].append(took.extra.get("pull_s", took.wall_s))
+                met[name].append(took.wall_s)
     print(
         f"\n{SLICES:,} slices, {LATENCY_S * 1e3:.0f} ms, {CONCURRENCY} at once: ideal {IDEAL_S:g} s"
     )

@@ -3,14 +3,15 @@
 import aiohttp
 import msgspec
 
-from benchmarks.task import TOKEN, Task, day_of, side_by_side
+from benchmarks.task import TOKEN, Measured, Task, day_of
+from benchmarks.watch import side_by_side
 from spot_billing_async import CostItem
 from spot_billing_async.models.envelope import Envelope
 
 STANDS_ON = ("aiohttp", "msgspec")
 
 
-async def run(task: Task) -> dict[str, float]:
+async def run(task: Task) -> Measured:
     """A session, a decoder, a crew."""
     decoder = msgspec.json.Decoder(Envelope[CostItem])
     headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/json"}
@@ -28,4 +29,4 @@ async def run(task: Task) -> dict[str, float]:
             assert envelope.response.items
             return len(envelope.response.items)
 
-        return {"rows": await side_by_side(call, task)}
+        return await side_by_side(call, task)

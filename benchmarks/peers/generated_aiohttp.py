@@ -4,12 +4,13 @@ from datetime import date
 
 from spot_generated_aiohttp import ApiClient, Configuration, CostAnalysisApi
 
-from benchmarks.task import TOKEN, Task, day_of, side_by_side
+from benchmarks.task import TOKEN, Measured, Task, day_of
+from benchmarks.watch import side_by_side
 
 STANDS_ON = ("openapi-generator-cli", "aiohttp", "pydantic")
 
 
-async def run(task: Task) -> dict[str, float]:
+async def run(task: Task) -> Measured:
     """Its documented use: a configuration, a client, the API of a tag."""
     configuration = Configuration(host=task.base_url, access_token=TOKEN)
     async with ApiClient(configuration) as client:
@@ -21,4 +22,4 @@ async def run(task: Task) -> dict[str, float]:
             assert answer.response.items
             return len(answer.response.items)
 
-        return {"rows": await side_by_side(call, task)}
+        return await side_by_side(call, task)

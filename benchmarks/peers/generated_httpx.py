@@ -5,12 +5,13 @@ from datetime import date
 from spot_generated_httpx import AuthenticatedClient
 from spot_generated_httpx.api.cost_analysis import get_cost_analysis
 
-from benchmarks.task import TOKEN, Task, day_of, side_by_side
+from benchmarks.task import TOKEN, Measured, Task, day_of
+from benchmarks.watch import side_by_side
 
 STANDS_ON = ("openapi-python-client", "httpx", "attrs")
 
 
-async def run(task: Task) -> dict[str, float]:
+async def run(task: Task) -> Measured:
     """Its documented use: a client, and a function an operation."""
     async with AuthenticatedClient(base_url=task.base_url, token=TOKEN) as client:
 
@@ -22,4 +23,4 @@ async def run(task: Task) -> dict[str, float]:
             assert answer.response.items
             return len(answer.response.items)
 
-        return {"rows": await side_by_side(call, task)}
+        return await side_by_side(call, task)

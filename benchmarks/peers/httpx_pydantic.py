@@ -7,7 +7,8 @@ import httpx
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from benchmarks.task import TOKEN, Task, day_of, side_by_side
+from benchmarks.task import TOKEN, Measured, Task, day_of
+from benchmarks.watch import side_by_side
 
 STANDS_ON = ("httpx", "httpcore", "pydantic")
 
@@ -41,7 +42,7 @@ class Envelope(BaseModel):
     response: Response
 
 
-async def run(task: Task) -> dict[str, float]:
+async def run(task: Task) -> Measured:
     """A client, a crew."""
     limits = httpx.Limits(
         max_connections=task.concurrency, max_keepalive_connections=task.concurrency
@@ -60,4 +61,4 @@ async def run(task: Task) -> dict[str, float]:
             assert envelope.response.items
             return len(envelope.response.items)
 
-        return {"rows": await side_by_side(call, task)}
+        return await side_by_side(call, task)

@@ -2,12 +2,14 @@
 
 import asyncio
 
-from benchmarks.task import Task
+from benchmarks.task import Measured, Task
+from benchmarks.watch import Watch
 
 STANDS_ON = ()
 
 
-async def run(task: Task) -> dict[str, float]:
+async def run(task: Task) -> Measured:
     """Wait, as many tenths of a second as calls."""
-    await asyncio.sleep(task.calls / 10)
-    return {"rows": 0}
+    with Watch(task) as watch:
+        await asyncio.sleep(task.calls / 10)
+    return watch.measured(0)

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from benchmarks.task import TOKEN, Task, day_of
+from benchmarks.task import TOKEN, Measured, Task, day_of
+from benchmarks.watch import Watch
 from spot_billing_async import CostItem
 from spot_billing_async.models.envelope import Envelope
 
@@ -58,7 +59,7 @@ class Exchange(asyncio.Protocol):
         return self._answer
 
 
-async def run(task: Task) -> dict[str, float]:
+async def run(task: Task) -> Measured:
     """A connection a worker."""
     decoder = msgspec.json.Decoder(Envelope[CostItem])
     address = urlsplit(task.base_url)
@@ -79,8 +80,9 @@ async def run(task: Task) -> dict[str, float]:
             rows += len(envelope.response.items)
         transport.close()
 
-    await asyncio.gather(*(work() for _ in range(task.concurrency)))
-    return {"rows": rows}
+    with Watch(task) as watch:
+        await asyncio.gather(*(work() for _ in range(task.concurrency)))
+    return watch.measured(rows)
 
 
 def _request(host: str, day: str) -> bytes:

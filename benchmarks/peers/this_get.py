@@ -2,13 +2,14 @@
 
 from datetime import date
 
-from benchmarks.task import TOKEN, Task, day_of, side_by_side
+from benchmarks.task import TOKEN, Measured, Task, day_of
+from benchmarks.watch import side_by_side
 from spot_billing_async import ClientConfig, SpotBillingClient
 
 STANDS_ON = ("aiohttp", "anyio", "msgspec")
 
 
-async def run(task: Task) -> dict[str, float]:
+async def run(task: Task) -> Measured:
     """Calls side by side."""
     config = ClientConfig(max_concurrency=task.concurrency)
     async with SpotBillingClient(TOKEN, base_url=task.base_url, config=config) as client:
@@ -19,4 +20,4 @@ async def run(task: Task) -> dict[str, float]:
             assert items
             return len(items)
 
-        return {"rows": await side_by_side(call, task)}
+        return await side_by_side(call, task)

@@ -4,21 +4,20 @@ It has no method for cost analysis, so its own request machinery is given the pa
 conversion makes the keys what they are in its answers. Its rows are plain dictionaries.
 """
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from spotinst_sdk2 import SpotinstSession
 
-from benchmarks.task import TOKEN, Task, day_of
+from benchmarks.task import TOKEN, Measured, Task, day_of
+from benchmarks.watch import Watch
 
 STANDS_ON = ("spotinst-sdk2", "requests", "urllib3")
 
 
-def run(task: Task) -> dict[str, float]:
+def run(task: Task) -> Measured:
     """A client that the threads share, and a call each at a time."""
     session = SpotinstSession(base_url=task.base_url, auth_token=TOKEN)
     client = session.client("admin", print_output=False)
-    calls = iter(range(task.calls))
 
     def call(i: int) -> int:
         day = day_of(i)
@@ -29,6 +28,6 @@ def run(task: Task) -> dict[str, float]:
         assert "account_id" in items[0]
         return len(items)
 
-    with ThreadPoolExecutor(task.concurrency) as threads:
-        rows: Iterator[int] = threads.map(call, calls)
-        return {"rows": sum(rows)}
+    with Watch(task) as watch, ThreadPoolExecutor(task.concurrency) as threads:
+        rows = sum(threads.map(call, range(task.calls)))
+    return watch.measured(rows)

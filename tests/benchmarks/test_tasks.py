@@ -1,10 +1,12 @@
 """What processes of a benchmark tell each other, and what a crew does."""
 
 import asyncio
+import time
 
 from benchmarks.harness import cause_in
 from benchmarks.server import answer_of, body_of
-from benchmarks.task import Measured, Task, day_of, resident_mib, side_by_side
+from benchmarks.task import Measured, Task, day_of
+from benchmarks.watch import Watch, resident_mib, side_by_side
 from spot_billing_async import CostItem
 from spot_billing_async.items import reader_for
 from spot_billing_async.secret import Secret
@@ -32,7 +34,7 @@ async def test_each_call_is_made_once_by_a_crew_of_fixed_size() -> None:
         made.append(i)
         return 2
 
-    assert await side_by_side(call, Task("", 50, concurrency=8)) == 100
+    assert (await side_by_side(call, Task("", 50, concurrency=8))).rows == 100
     assert sorted(made) == list(range(50))
     assert most == 8
 
@@ -71,3 +73,12 @@ package.ConfigError: it was left
 """
     assert cause_in(complaints) == "AttributeError: no 'when'"
     assert cause_in("Killed") == ""
+
+
+def test_a_watch_sees_work_and_time() -> None:
+    """Waiting takes time, but no CPU; without a loop there is no lag."""
+    with Watch(Task("", 1)) as watch:
+        time.sleep(0.05)
+    measured = watch.measured(3, found=7)
+    assert measured.cpu_s < 0.04 < measured.wall_s
+    assert (measured.rows, measured.lag_worst_ms, measured.extra) == (3, 0, {"found": 7})
