@@ -62,9 +62,11 @@ def main() -> None:
     began_s = time.monotonic()
     met = {name: PARTS[name](scale) for name in asked.only or PARTS}
     _print(met)
+    described["load at the end"] = machine.load()
     path = asked.out / "benchmarks.json"
     path.write_text(json.dumps({"machine": described} | _plain(met), indent=1))
     print(f"\n{time.monotonic() - began_s:.0f} s; all figures: {path}")
+    print(f"load: {described['load']}, then {described['load at the end']}: {machine.LOAD_MEANS}")
     sys.exit(not all(figure.is_met for part in met.values() for figure in part.figures))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.figures import Figure, median_ratio, short, spread
 from benchmarks.harness import Peer, Rounds, in_turns
 from benchmarks.machine import named
-from benchmarks.parts.part import Part, Scale, print_table
+from benchmarks.parts.part import LAG, Part, Scale, lag_cell, print_table
 from benchmarks.peers.registry import (
     BARE,
     BY_HAND,
@@ -126,21 +126,14 @@ def _print(met: Mapping[str, Rounds]) -> None:
             short(statistics.median(each.rows_a_cpu_s)),
             short(each.calls_a_s),
             f"{max(m.peak_mib for m in each.measured):.0f}",
-            _lag(each),
+            lag_cell(each.measured),
             f"{statistics.median(m.cpu_s / m.wall_s for m in each.measured):.0%}",
             f"{statistics.median(each.server_share):.0%}",
         )
         for name, each in met.items()
     ]
     columns = ("", "us CPU", "min-max", "of bare", "rows/CPU s", "calls/s", "MiB")
-    print_table((*columns, "lag ms p99, worst", "core", "server"), lines)
-
-
-def _lag(each: Rounds) -> str:
-    """The loop's lag: of the median round's p99, and the worst of all."""
-    p99_ms = statistics.median(m.lag_p99_ms for m in each.measured)
-    worst_ms = max(m.lag_worst_ms for m in each.measured)
-    return f"{p99_ms:.1f}, {worst_ms:.1f}" if worst_ms else "no loop"
+    print_table((*columns, LAG, "core", "server"), lines)
 
 
 def _plain(each: Rounds) -> dict[str, Any]:

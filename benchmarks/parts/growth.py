@@ -116,12 +116,14 @@ class Point:
         cpu_s: CPU of the whole task, or of a call where a point says how large calls are.
         peak_mib: most memory.
         plan_s: what planning took; 0 where nothing was planned.
+        lag_ms: how late the loop was: p99 and worst.
     """
 
     at: int
     cpu_s: float
     peak_mib: float
     plan_s: float
+    lag_ms: tuple[float, float]
 
 
 def measure(scale: Scale) -> Part:
@@ -130,8 +132,8 @@ def measure(scale: Scale) -> Part:
     for axis in AXES:
         points = _points(axis, quick=scale.quick)
         curves = curves_of(axis, points)
-        part.data[axis.name] = curves
-        _print(axis, curves)
+        part.data[axis.name] = curves | {"lag_ms": {p.at: p.lag_ms for p in points}}
+        _print(axis, curves, points)
         part.notes += plot(scale.out / f"growth-{axis.name}.png", axis.label, curves)
     part.notes.append(
         "of the largest plans the first 100,000 outcomes were taken (10,000 in a quick run)"
@@ -155,6 +157,7 @@ def _point(axis: Axis, at: int, quick: bool) -> Point:
         _median(met, lambda each: each.cpu_s / (task.calls if axis.module == "this_get" else 1)),
         _median(met, lambda each: each.peak_mib),
         _median(met, lambda each: each.extra.get("plan_s", 0.0)),
+        (_median(met, lambda each: each.lag_p99_ms), _median(met, lambda each: each.lag_worst_ms)),
     )
 
 
@@ -183,12 +186,13 @@ def fitted(curve: Sequence[tuple[int, float]]) -> dict[str, Any]:
     return {"points": list(curve), "exponent": exponent(curve), "exponent_at_end": exponent(tail)}
 
 
-def _print(axis: Axis, curves: dict[str, Any]) -> None:
+def _print(axis: Axis, curves: dict[str, Any], points: Sequence[Point]) -> None:
     print(f"\ngrowth with {axis.label}")
-    values = sorted({x for curve in curves.values() for x, _ in curve["points"]})
+    values = [point.at for point in points]
     lines = []
     for name, curve in curves.items():
         by_value = dict(curve["points"])
         cells = [f"{by_value[x]:.3g}" if x in by_value else "" for x in values]
         lines.append((name, *cells, f"{curve['exponent']:.2f}", f"{curve['exponent_at_end']:.2f}"))
+    lines.append(("loop lag p99, ms", *(f"{p.lag_ms[0]:.1f}" for p in points), "", ""))
     print_table(("", *(f"{x:,}" for x in values), "exponent", "at the end"), lines)

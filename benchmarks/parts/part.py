@@ -1,5 +1,6 @@
 """What parts are given, and what they give."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from benchmarks.environment import Environment
 from benchmarks.figures import Figure
+from benchmarks.task import Measured
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,18 @@ class Part:
     figures: list[Figure] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+
+def lag_cell(met: Sequence[Measured]) -> str:
+    """The lag of some runs' loops in ms: the median of their p99, and the worst of all."""
+    if not any(each.lag_worst_ms for each in met):
+        return "no loop"
+    p99_ms = statistics.median(each.lag_p99_ms for each in met)
+    return f"{p99_ms:.1f}, {max(each.lag_worst_ms for each in met):.1f}"
+
+
+LAG = "lag ms p99, worst"
+"""The title of its column."""
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

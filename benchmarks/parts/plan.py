@@ -6,7 +6,7 @@ from statistics import median
 
 from benchmarks.figures import Figure, short
 from benchmarks.harness import Peer, once
-from benchmarks.parts.part import Part, Scale, print_table
+from benchmarks.parts.part import LAG, Part, Scale, lag_cell, print_table
 from benchmarks.serving import serving
 from benchmarks.task import Measured, Task
 
@@ -61,8 +61,9 @@ def _print(met: dict[str, list[Measured]]) -> None:
             f"{median(m.extra['first_s'] for m in each) * 1e3:.1f}",
             short(median(m.peak_mib for m in each)),
             f"{median(m.cpu_s / (m.rows / ROWS) for m in each) * 1e6:.1f}",
+            lag_cell(each),
         )
         for name, each in met.items()
     ]
-    columns = ("planned", "taken", "plan ms", "plan MiB", "first ms", "peak MiB", "us CPU")
+    columns = ("planned", "taken", "plan ms", "plan MiB", "first ms", "peak MiB", "us CPU", LAG)
     print_table(columns, lines)

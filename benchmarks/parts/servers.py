@@ -15,7 +15,7 @@ def measure(scale: Scale) -> Part:
     """Ask both kinds for pages of both sizes."""
     part = Part()
     raw = [peer for peer in of_this_project() if peer.name == RAW]
-    rounds, round_s = (2, 0.25) if scale.quick else (5, 1.0)
+    rounds, round_s = (2, 0.25) if scale.quick else (3, 0.5)
     lines = []
     for kind in ["nginx", "canned"] if nginx() else ["canned"]:
         for rows in (FEW, MANY):
