@@ -1,0 +1,146 @@
+"""CPU of a call: this client, its peers and the floors, in turns, against the same server."""
+
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Figure, median_ratio, short, spread
+from benchmarks.harness import Peer, Rounds, in_turns
+from benchmarks.machine import named
+from benchmarks.parts.part import LAG, Part, Scale, lag_cell, print_table
+from benchmarks.peers.registry import (
+    BARE,
+    BY_HAND,
+    GENERATED,
+    GET,
+    PULL,
+    RAW,
+    guests,
+    of_this_project,
+)
+from benchmarks.serving import serving
+
+FEW, MANY = 10, 1000
+"""Rows a page."""
+
+_SERVER_IS_LIMIT = 0.9
+
+BARS = (
+    (GET, BARE, {FEW: 1.10, MANY: 1.03}),
+    (GET, GENERATED, {FEW: 1 / 4, MANY: 1 / 8}),
+    (GET, BY_HAND, {FEW: 1 / 15, MANY: 1 / 15}),
+)
+"""What CPU of a call may be at most, as a share of a peer's."""
+
+ROWS_OF_RAW = 0.8
+"""What rows a CPU second have to be at least, as a share of the raw protocol's."""
+
+
+def measure(scale: Scale) -> Part:
+    """Measure them all at both page sizes."""
+    part = Part()
+    with tempfile.TemporaryDirectory() as folder:
+        others, missing = guests(scale.environment, Path(folder))
+        peers = [*of_this_project(), *others]
+        for rows in (FEW, MANY):
+            failed = _measure_page(part, scale, peers, rows)
+    for reason in [*missing, *failed]:
+        part.notes.append(f"missing: {reason}")
+    return part
+
+
+def _measure_page(part: Part, scale: Scale, peers: Sequence[Peer], rows: int) -> list[str]:
+    """Measure them at a page size; why some could not be."""
+    rounds, round_s = (3, 0.25) if scale.quick else (7, 1.0)
+    with serving(rows) as server:
+        met, failed = in_turns(peers, server, rows, rounds=rounds, round_s=round_s)
+    by_name = {each.peer.name: each for each in met}
+    print(f"\n{rows} rows a page, {server.kind}, {rounds} interleaved rounds of {round_s} s")
+    _print(by_name)
+    part.figures += figures(by_name, rows)
+    part.data[f"{rows} rows"] = {name: _plain(each) for name, each in by_name.items()}
+    part.notes += unreachable(by_name, rows)
+    part.notes += [
+        f"{name}, {rows} rows: the server was the limit of its calls a second"
+        for name, each in by_name.items()
+        if statistics.median(each.server_share) > _SERVER_IS_LIMIT
+    ]
+    return failed
+
+
+def figures(met: Mapping[str, Rounds], rows: int) -> list[Figure]:
+    """What is asked for at a page size, as far as both sides were measured."""
+    figures = [
+        Figure(
+            f"CPU of {subject} as a share of {peer}'s, {rows} rows",
+            median_ratio(met[subject].cpu_us, met[peer].cpu_us),
+            bars[rows],
+        )
+        for subject, peer, bars in BARS
+        if peer in met
+    ]
+    if rows == MANY:
+        figures += [
+            Figure(
+                f"rows a CPU second of {subject} as a share of {RAW}'s",
+                median_ratio(met[subject].rows_a_cpu_s, met[RAW].rows_a_cpu_s),
+                ROWS_OF_RAW,
+                at_least=True,
+            )
+            for subject in (GET, PULL)
+        ]
+    return figures
+
+
+def unreachable(met: Mapping[str, Rounds], rows: int) -> list[str]:
+    """Which bars the floor of this stack misses itself: nothing that stands on it meets them."""
+    shares = {
+        peer: (median_ratio(met[BARE].cpu_us, met[peer].cpu_us), bars[rows])
+        for _, peer, bars in BARS
+        if peer in met and peer != BARE
+    }
+    notes = [
+        f"{rows} rows: {BARE} itself takes {share:.3f} of {peer}'s CPU, more than the bar"
+        for peer, (share, bar) in shares.items()
+        if share > bar
+    ]
+    rows_share = median_ratio(met[BARE].rows_a_cpu_s, met[RAW].rows_a_cpu_s)
+    if rows == MANY and rows_share < ROWS_OF_RAW:
+        notes.append(
+            f"{BARE} itself brings {rows_share:.3f} of {RAW}'s rows a CPU second: under the bar"
+        )
+    return notes
+
+
+def _print(met: Mapping[str, Rounds]) -> None:
+    floor = met[BARE].cpu_us
+    lines = [
+        (
+            name,
+            short(statistics.median(each.cpu_us)),
+            spread(each.cpu_us),
+            f"{median_ratio(each.cpu_us, floor):.2f}",
+            short(statistics.median(each.rows_a_cpu_s)),
+            short(each.calls_a_s),
+            f"{max(m.peak_mib for m in each.measured):.0f}",
+            lag_cell(each.measured),
+            f"{statistics.median(m.cpu_s / m.wall_s for m in each.measured):.0%}",
+            f"{statistics.median(each.server_share):.0%}",
+        )
+        for name, each in met.items()
+    ]
+    columns = ("", "us CPU", "min-max", "of bare", "rows/CPU s", "calls/s", "MiB")
+    print_table((*columns, LAG, "core", "server"), lines)
+
+
+def _plain(each: Rounds) -> dict[str, Any]:
+    return {
+        "stands_on": named(each.versions),
+        "calls_a_round": each.calls,
+        "cpu_us": each.cpu_us,
+        "server_share": each.server_share,
+        "rounds": [asdict(measured) for measured in each.measured],
+    }

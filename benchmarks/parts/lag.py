@@ -1,0 +1,66 @@
+"""How late the loop is while bodies of 100 MB are pulled, beside a loop that does nothing."""
+
+import statistics
+import sys
+
+from benchmarks.figures import Figure, short
+from benchmarks.harness import Peer, once
+from benchmarks.parts.part import Part, Scale, print_table
+from benchmarks.peers.registry import BARE, PULL
+from benchmarks.server import body_of
+from benchmarks.serving import serving
+from benchmarks.task import Measured, Task
+
+BODY_BYTES = 100_000_000
+BEAT_S = 0.001
+CONCURRENCY = 2
+P99_BAR_MS, WORST_BAR_MS = 5, 20
+
+
+def measure(scale: Scale) -> Part:
+    """Pull some, a few times, each in a process of its own."""
+    rows = BODY_BYTES // (len(body_of(1001)) - len(body_of(1000))) + 1
+    bodies, repeats = (2, 1) if scale.quick else (4, 3)
+    with serving(rows) as server:
+        task = Task(server.base_url, bodies, CONCURRENCY, beat_s=BEAT_S)
+        met = {
+            name: [once(Peer(name, module, sys.executable), job) for _ in range(repeats)]
+            for name, module, job in (
+                ("an idle loop", "idle", Task("", 20, beat_s=BEAT_S)),
+                (PULL, "this_pull", task),
+                (BARE, "bare", task),
+            )
+        }
+    print(f"\nloop lag, {bodies} bodies of {BODY_BYTES / 1e6:.0f} MB, {CONCURRENCY} at once")
+    _print(met)
+    pulled = met[PULL]
+    p99_ms = statistics.median(each.lag_p99_ms for each in pulled)
+    worst_ms = statistics.median(each.lag_worst_ms for each in pulled)
+    return Part(
+        figures=[
+            Figure("loop lag while 100 MB bodies are pulled, ms, p99", p99_ms, P99_BAR_MS),
+            Figure("loop lag while 100 MB bodies are pulled, ms, worst", worst_ms, WORST_BAR_MS),
+        ],
+        data={
+            name: [{"p99_ms": m.lag_p99_ms, "worst_ms": m.lag_worst_ms} for m in each]
+            for name, each in met.items()
+        },
+        notes=["lags are those of timers due at any moment; each is the median of its processes"],
+    )
+
+
+def _print(met: dict[str, list[Measured]]) -> None:
+    lines = [
+        (
+            name,
+            f"{statistics.median(m.lag_p99_ms for m in each):.1f}",
+            f"{statistics.median(m.lag_worst_ms for m in each):.1f}",
+            f"{max(m.lag_worst_ms for m in each):.1f}",
+            short(max(m.peak_mib for m in each)),
+            f"{statistics.median(m.cpu_s for m in each):.2f}",
+            f"{statistics.median(m.wall_s for m in each):.2f}",
+        )
+        for name, each in met.items()
+    ]
+    columns = ("", "p99 ms", "worst ms", "of all", "peak MiB", "CPU s", "wall s")
+    print_table(columns, lines)

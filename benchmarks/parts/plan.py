@@ -1,0 +1,69 @@
+"""A pull of a million planned slices: its plan, its memory, and when its first outcome comes."""
+
+import sys
+from dataclasses import asdict
+from statistics import median
+
+from benchmarks.figures import Figure, short
+from benchmarks.harness import Peer, once
+from benchmarks.parts.part import LAG, Part, Scale, lag_cell, print_table
+from benchmarks.serving import serving
+from benchmarks.task import Measured, Task
+
+PLANNED, FEWER = 1_000_000, 10_000
+ACCOUNTS = 1_000
+ROWS = 10
+LATENCY_S = 0.05
+CONCURRENCY = 32
+
+
+def measure(scale: Scale) -> Part:
+    """Pull both, and a few outcomes of the million from a server that takes its time."""
+    peer = Peer("costs.pull", "this_pull", sys.executable)
+    taken, repeats = (20_000, 1) if scale.quick else (100_000, 3)
+    with serving(ROWS) as server:
+        few = [once(peer, _task(server.base_url, FEWER, FEWER)) for _ in range(repeats)]
+        many = [once(peer, _task(server.base_url, PLANNED, taken)) for _ in range(repeats)]
+    with serving(ROWS, latency_s=LATENCY_S) as server:
+        slow = [once(peer, _task(server.base_url, PLANNED, 1_000)) for _ in range(repeats)]
+    met = {f"{FEWER:,}": few, f"{PLANNED:,}": many, f"{PLANNED:,}, 50 ms away": slow}
+    _print(met)
+    plan_s = median(each.extra["plan_s"] for each in many)
+    plan_mib = median(each.extra["plan_mib"] for each in many)
+    memory = median(each.peak_mib for each in many) / median(each.peak_mib for each in few)
+    latencies = median(each.extra["first_s"] for each in slow) / LATENCY_S
+    return Part(
+        figures=[
+            Figure(f"seconds to plan {PLANNED:,} slices", plan_s, 1),
+            Figure(f"MiB of a plan of {PLANNED:,} slices", plan_mib, 100),
+            Figure(
+                f"peak memory of {PLANNED:,} slices as a share of {FEWER:,} slices'", memory, 1.05
+            ),
+            Figure("request latencies until the first outcome", latencies, 2),
+        ],
+        data={name: [asdict(measured) for measured in each] for name, each in met.items()},
+        notes=[f"of {PLANNED:,} planned slices the first {taken:,} outcomes were taken"],
+    )
+
+
+def _task(base_url: str, planned: int, taken: int) -> Task:
+    return Task(base_url, taken, CONCURRENCY, planned=planned, accounts=ACCOUNTS)
+
+
+def _print(met: dict[str, list[Measured]]) -> None:
+    print(f"\nplanned slices of {ROWS} rows, {CONCURRENCY} at once")
+    lines = [
+        (
+            name,
+            f"{each[0].rows // ROWS:,}",
+            f"{median(m.extra['plan_s'] for m in each) * 1e3:.1f}",
+            f"{median(m.extra['plan_mib'] for m in each):.2f}",
+            f"{median(m.extra['first_s'] for m in each) * 1e3:.1f}",
+            short(median(m.peak_mib for m in each)),
+            f"{median(m.cpu_s / (m.rows / ROWS) for m in each) * 1e6:.1f}",
+            lag_cell(each),
+        )
+        for name, each in met.items()
+    ]
+    columns = ("planned", "taken", "plan ms", "plan MiB", "first ms", "peak MiB", "us CPU", LAG)
+    print_table(columns, lines)

@@ -1,0 +1,15 @@
+"""No client at all: an idle loop, whose lag is what the machine and the heartbeat itself cause."""
+
+import asyncio
+
+from benchmarks.task import Measured, Task
+from benchmarks.watch import Watch
+
+STANDS_ON = ()
+
+
+async def run(task: Task) -> Measured:
+    """Wait, as many tenths of a second as calls."""
+    with Watch(task) as watch:
+        await asyncio.sleep(task.calls / 10)
+    return watch.measured(0)
