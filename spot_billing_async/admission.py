@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from math import inf
+from typing import NamedTuple
 
 from spot_billing_async.concurrency import ConcurrencyLimit
 from spot_billing_async.errors import ConfigError, DeadlineExceededError, SpotBillingError
@@ -35,6 +36,13 @@ class _Waiter:
         self.ends_at_s = ends_at_s
 
 
+class _Timer(NamedTuple):
+    """When a line is looked at again; not every loop's handles tell their time."""
+
+    at_s: float
+    handle: asyncio.Handle
+
+
 class Admission:
     """The lines before one server's gates.
 
@@ -47,7 +55,7 @@ class Admission:
         self.limit = limit
         self._clock = clock
         self._lines: dict[Gate, deque[_Waiter]] = {}
-        self._timers: dict[Gate, asyncio.TimerHandle] = {}
+        self._timers: dict[Gate, _Timer] = {}
 
     def is_open(self, gate: Gate) -> bool:
         """Whether a call that comes now is let through at once."""
@@ -194,10 +202,10 @@ class Admission:
         at_s = loop.time() + max(wait_s, _SHORTEST_TIMER_S)
         timer = self._timers.get(gate)
         if timer is not None:
-            if timer.when() <= at_s:
+            if timer.at_s <= at_s:
                 return
-            timer.cancel()
-        self._timers[gate] = loop.call_at(at_s, self._time_has_come, gate)
+            timer.handle.cancel()
+        self._timers[gate] = _Timer(at_s, loop.call_at(at_s, self._time_has_come, gate))
 
     def _time_has_come(self, gate: Gate) -> None:
         del self._timers[gate]  # first: it is none that is still to come
@@ -207,4 +215,4 @@ class Admission:
         self._lines.pop(gate, None)
         timer = self._timers.pop(gate, None)
         if timer is not None:
-            timer.cancel()
+            timer.handle.cancel()
