@@ -13,7 +13,7 @@ from spot_billing_async.pages import Page, Pages
 from spot_billing_async.secret import Secret
 from spot_billing_async.session import SessionManager
 from spot_billing_async.telemetry import CallRecord, Tally, tell
-from spot_billing_async.wire import Reply, build_request, read_page
+from spot_billing_async.wire import Reply, build_request, read_large_page, read_page
 
 T = TypeVar("T")
 
@@ -60,8 +60,10 @@ async def call(
     )
     parameters = dict(query or {})
 
-    def read(reply: Reply, token: Secret) -> Page[T]:
+    async def read(reply: Reply, token: Secret) -> Page[T]:
         try:
+            if reply.pieces:
+                return await read_large_page(operation, reply, reader, token)
             return read_page(operation, reply, reader, token)
         except SpotBillingError:
             raise

@@ -26,6 +26,7 @@ from spot_billing_async.errors import (
     TransportError,
 )
 from spot_billing_async.gunzip import STEP_BYTES, Gunzip
+from spot_billing_async.large import LARGE_BYTES
 from spot_billing_async.network import Network, load
 from spot_billing_async.retry import RetryBudget
 from spot_billing_async.secret import Secret
@@ -151,14 +152,14 @@ class Connections:
             ) as response:
                 record.lap("first_byte_s")
                 try:
-                    body = await _read_body(response, self._config.max_response_bytes)
+                    pieces = await _read_body(response, self._config.max_response_bytes)
                 except zlib.error:
                     if response.ok:
                         raise
-                    body = b""  # an error's status says enough
+                    pieces = []  # an error's status says enough
                 finally:
                     record.lap("body_s")
-                return Reply(response.status, response.headers, body, _is_marked(response))
+                return _reply_of(response, pieces)
         except asyncio.CancelledError:
             if is_being_cancelled():
                 raise
@@ -226,8 +227,18 @@ def _headers(request: Request, token: Secret) -> dict[str, str]:
     return headers
 
 
-async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """The whole body, unpacked; neither what crosses the wire nor what comes of it is larger.
+def _reply_of(response: aiohttp.ClientResponse, pieces: list[bytes]) -> Reply:
+    """What came; a body that is too large to be joined and decoded at once stays in pieces."""
+    status, headers, is_marked = response.status, response.headers, _is_marked(response)
+    if len(pieces) == 1:
+        return Reply(status, headers, pieces[0], is_marked)
+    if sum(map(len, pieces)) <= LARGE_BYTES:
+        return Reply(status, headers, b"".join(pieces), is_marked)
+    return Reply(status, headers, pieces[0], is_marked, pieces)
+
+
+async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> list[bytes]:
+    """The whole body in pieces, unpacked; neither what crosses the wire nor what comes is larger.
 
     Raises:
         zlib.error: it is no gzip, or not all of it came.
@@ -250,7 +261,7 @@ async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
                 await asyncio.sleep(0)  # there may be very much of it: others have their turn
     if unpack is not None and came_bytes and not unpack.is_complete:
         raise zlib.error("it has no end")
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return pieces
 
 
 def _unpacker(response: aiohttp.ClientResponse) -> Gunzip | None:

@@ -20,6 +20,7 @@ from spot_billing_async.models.money import exact_sum, totals_by_currency
 from spot_billing_async.secret import Secret
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 _KEYS_SHOWN = 20
 
@@ -35,7 +36,9 @@ class ItemReader(Generic[T]):
 
     def __init__(self, item_type: type[T]) -> None:
         envelope_type = cast(type[Envelope[T]], Envelope[item_type])  # type: ignore[valid-type]  # a type made at run time
+        list_type = cast(type[list[T]], list[item_type])  # type: ignore[valid-type]  # as above
         self._decoder = msgspec.json.Decoder(envelope_type, float_hook=Decimal)
+        self._list_decoder = msgspec.json.Decoder(list_type, float_hook=Decimal)
         self._shape = _shape_of(item_type)
 
     def decode(self, operation_id: str, body: bytes, token: Secret) -> Envelope[T]:
@@ -47,18 +50,39 @@ class ItemReader(Generic[T]):
         try:
             return self._decoder.decode(body)
         except msgspec.ValidationError:
-            return self._decode_leniently(operation_id, body, token)
+            return self._leniently(self._decoder, operation_id, body, token)
         except UNREADABLE as error:
             problem = str(error) if isinstance(error, msgspec.DecodeError) else "no readable text"
         raise DecodeError(f"{operation_id}: the body is no JSON: {problem}")
 
-    def _decode_leniently(self, operation_id: str, body: bytes, token: Secret) -> Envelope[T]:
+    def decode_list(self, operation_id: str, text: bytes, token: Secret) -> list[T] | None:
+        """Decode a list of items; None for what is no JSON.
+
+        Raises:
+            DecodeError: it is of another shape.
+        """
+        try:
+            return self._list_decoder.decode(text)
+        except msgspec.ValidationError:
+            pass
+        except UNREADABLE:
+            return None
+        try:
+            _plain_decoder.decode(text)
+        except UNREADABLE:
+            return None
+        return self._leniently(self._list_decoder, operation_id, text, token)
+
+    def _leniently(
+        self, decoder: msgspec.json.Decoder[D], operation_id: str, text: bytes, token: Secret
+    ) -> D:
+        """Decode what holds items after mending them."""
         is_json = True
         try:
-            plain = _plain_decoder.decode(body)
+            plain = _plain_decoder.decode(text)
             for item in _plain_items(plain):
                 self._mend(item)
-            return self._decoder.decode(_plain_encoder.encode(plain))
+            return decoder.decode(_plain_encoder.encode(plain))
         except msgspec.ValidationError as error:
             problem = token.removed_from(str(error))
         except UNREADABLE:
@@ -126,10 +150,10 @@ def _cached_reader(item_type: type) -> ItemReader[Any]:
     return ItemReader(item_type)
 
 
-def _plain_items(envelope: object) -> list[dict[str, Any]]:
-    """The items of an envelope in plain data that are objects; [] where there are none."""
-    response = envelope.get("response") if isinstance(envelope, dict) else None
-    items = response.get("items") if isinstance(response, dict) else None
+def _plain_items(text: object) -> list[dict[str, Any]]:
+    """The items of an envelope, or of a list, that are objects; [] where there are none."""
+    response = text.get("response") if isinstance(text, dict) else None
+    items = response.get("items") if isinstance(response, dict) else text
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 

@@ -32,7 +32,8 @@ class Page(Generic[T]):
     """One answer's items, and the key that leads to the next page, if any; its repr shows none.
 
     Attributes:
-        body: what the items were decoded from.
+        body: what the items were decoded from; of a large one nothing.
+        checksum: of a large body.
         is_blank: there was nothing to decode.
     """
 
@@ -43,6 +44,7 @@ class Page(Generic[T]):
     next_key: str | None
     total_count: int | None
     body: bytes = b""
+    checksum: int | None = None
     is_blank: bool = False
 
     def __repr__(self) -> str:
@@ -60,7 +62,7 @@ class Pages(Generic[T]):
         self.next_key: str | None = None
         self._operation = operation
         self._keys: set[str] = set()
-        self._digests: set[bytes] = set()
+        self._digests: set[bytes | int] = set()
         self._items: list[T] = []
         self._totals: dict[str, Decimal] = {}
         self._total_count: int | None = None
@@ -96,8 +98,10 @@ class Pages(Generic[T]):
 
         Items are compared as they came: a caller's type may leave out what tells them apart.
         """
-        items = _raw_decoder.decode(page.body).response.items
-        digest = blake2b(items, digest_size=16).digest()
+        digest: bytes | int | None = page.checksum
+        if digest is None:
+            items = _raw_decoder.decode(page.body).response.items
+            digest = blake2b(items, digest_size=16).digest()
         if digest in self._digests:
             raise self._error("has the items of an earlier one again")
         self._digests.add(digest)

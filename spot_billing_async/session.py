@@ -5,7 +5,7 @@ Here is the border for errors: what leaves `_attempt` has no frames of the reque
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from spot_billing_async.config import ClientConfig
@@ -67,7 +67,7 @@ class SessionManager:
     async def send(
         self,
         request: Request,
-        read: Callable[[Reply, Secret], T],
+        read: Callable[[Reply, Secret], Awaitable[T]],
         *,
         deadline: Deadline,
         record: CallRecord,
@@ -169,7 +169,7 @@ class SessionManager:
         token: Secret,
         gate: Gate,
         ticket: Ticket,
-        read: Callable[[Reply, Secret], T],
+        read: Callable[[Reply, Secret], Awaitable[T]],
         record: CallRecord,
     ) -> T:
         """Send a request that was admitted, once; gate and limit learn how it ended."""
@@ -194,10 +194,15 @@ class SessionManager:
         waited_s = record.phases.first_byte_s - waited_before_s
         failure: SpotBillingError | None = None
         try:
-            value = read(reply, token)
+            value = await read(reply, token)
         except SpotBillingError as error:
             failure = without_frames(error)
-        record.lap("decode_s")
+        except BaseException as error:  # cancelled while it read a large one
+            admission.dropped(gate, ticket, sent=True)
+            self._tell(request, record, elapsed_s, reply.status, error)
+            raise
+        finally:
+            record.lap("decode_s")
         quota = read_quota(reply.headers)
         if isinstance(failure, RateLimitedError):
             admission.refused(gate, ticket, quota, retry_after_s=failure.retry_after_s)

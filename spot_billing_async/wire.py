@@ -4,66 +4,34 @@ Down: an operation and its parameters become a `Request`. Up: status, headers an
 `Page` of items, or the error that they stand for.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from spot_billing_async.errors import (
-    ApiError,
-    AuthenticationError,
-    ConflictError,
-    DecodeError,
-    InvalidRequestError,
-    NotFoundError,
-    PermissionDeniedError,
-    RateLimitedError,
-    ServerError,
-)
+from spot_billing_async.errors import DecodeError
+from spot_billing_async.failures import error_code, header_request_id, read_error
 from spot_billing_async.items import UNREADABLE, ItemReader
+from spot_billing_async.large import ItemStream
 from spot_billing_async.models.envelope import (
     Envelope,
     PaginationInfo,
     Response,
     ResponseStatus,
 )
+from spot_billing_async.models.money import merged_totals
 from spot_billing_async.operations import Operation
 from spot_billing_async.pages import Page
-from spot_billing_async.quota import retry_after_s
 from spot_billing_async.secret import Secret
 
 T = TypeVar("T")
 
-_EXCERPT_BYTES = 500
-
-_REQUEST_ID_HEADERS = (
-    "X-Request-Id",
-    "Request-Id",
-    "X-Correlation-Id",
-    "X-Amzn-RequestId",
-    "X-Amz-Cf-Id",
-    "CF-Ray",
-)
-# Body codes that mean rate limiting whatever the HTTP status, by the vendor's documentation.
-_RATE_LIMIT_CODES = {"throttling", "requestlimitexceeded"}
-
-_ERRORS_BY_STATUS: dict[int, type[ApiError]] = {
-    400: InvalidRequestError,
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    409: ConflictError,
-    422: InvalidRequestError,
-    429: RateLimitedError,
-}
 _NO_CONTENT = 204
 _SUCCESS = {200, 201, 202, _NO_CONTENT}  # a 206 is a part, and nobody asked for one
-_FIRST_ERROR_STATUS = 400
-_FIRST_SERVER_ERROR_STATUS = 500
-_LAST_STATUS = 999  # stands for any larger one that a body tells of: it is no status, but an error
-_LONGEST_CODE = 18  # digits; Python refuses to read thousands of them as a number
 
 
 class _RequestInfo(msgspec.Struct):
@@ -88,18 +56,20 @@ class Reply:
     Attributes:
         status: HTTP status.
         headers: looked up without regard to case.
-        body: after decompression.
+        body: after decompression; of one that is too large to be decoded at once, its beginning.
         end_is_marked: the body ends where a length or a last chunk says, not just where the
             connection was closed.
+        pieces: all of a body that is too large to be decoded at once; none of any other.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     end_is_marked: bool = True
+    pieces: Sequence[bytes] = ()
 
     def __repr__(self) -> str:
-        return f"Reply(status={self.status}, {len(self.body)} bytes)"
+        return f"Reply(status={self.status})"
 
 
 def build_request(
@@ -142,26 +112,75 @@ def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], token: 
         ApiError: the status, or the body of a 2xx, tells of an error.
         DecodeError: the answer cannot be trusted.
     """
-    if reply.status not in _SUCCESS:
-        raise read_error(operation, reply, token)
-    if not reply.body.strip():
+    _demand_success(operation, reply, token)
+    body = reply.body
+    if not body or body.isspace():
         return _empty_page(operation, reply, token)
-    envelope = reader.decode(operation.operation_id, reply.body, token)
+    envelope = reader.decode(operation.operation_id, body, token)
+    page = _page_of(operation, reply, envelope, None, token)
+    page.totals = reader.totals(operation.operation_id, page.items, body, token)
+    page.body = body
+    return page
+
+
+async def read_large_page(
+    operation: Operation, reply: Reply, reader: ItemReader[T], token: Secret
+) -> Page[T]:
+    """Say what a large answer means, a few items at a time: the event loop goes on meanwhile.
+
+    The arguments, and what is raised, are those of `read_page`.
+    """
+    _demand_success(operation, reply, token)
+    name = operation.operation_id
+    stream = ItemStream(lambda text: reader.decode_list(name, text, token))
+    items: list[T] = []
+    totals: dict[str, Decimal] = {}
+    for piece in reply.pieces:
+        for some in stream.feed(piece):
+            totals = _added(name, totals, reader.totals(name, some, b"", token))
+            items += some
+            await asyncio.sleep(0)
+    last, outline = stream.end()
+    totals = _added(name, totals, reader.totals(name, last, outline, token))
+    envelope = reader.decode(name, outline, token)
+    page = _page_of(operation, reply, envelope, items + last, token)
+    page.totals, page.checksum = totals, stream.checksum
+    return page
+
+
+def _demand_success(operation: Operation, reply: Reply, token: Secret) -> None:
+    if reply.status not in _SUCCESS:
+        raise read_error(operation, reply.status, reply.headers, reply.body, token)
+
+
+def _added(
+    name: str, totals: Mapping[str, Decimal], more: Mapping[str, Decimal]
+) -> dict[str, Decimal]:
+    try:
+        return merged_totals(totals, more)
+    except ArithmeticError:
+        problem = f"{name}: the amounts cannot be added without rounding"
+    raise DecodeError(problem, lasting=True)
+
+
+def _page_of(
+    operation: Operation, reply: Reply, envelope: Envelope[T], apart: list[T] | None, token: Secret
+) -> Page[T]:
+    """What an envelope says; `apart` are items that were taken out of it, before its own."""
     response = envelope.response
     if response is None:
         raise DecodeError(f"{operation.operation_id}: the body has no response in it")
-    if _error_code(response.status) is not None or response.errors:
-        raise read_error(operation, reply, token)
-    items = _read_items(operation, response, items_are_due=operation.method == "GET")
+    if error_code(response.status) is not None or response.errors:
+        raise read_error(operation, reply.status, reply.headers, reply.body, token)
+    items = _read_items(operation, response, apart)
     paging = response.pagination_info
     return Page(
         items,
-        reader.totals(operation.operation_id, items, reply.body, token),
+        {},
         _request_id(envelope, reply.headers, token),
         _status(response.status, token),
         None if paging is None else _next_key(operation, paging, token),
         None if paging is None else paging.total_count,
-        reply.body,
     )
 
 
@@ -191,28 +210,7 @@ def _empty_page(operation: Operation, reply: Reply, token: Secret) -> Page[Any]:
         raise DecodeError(
             f"{operation.operation_id}: no body came, and nothing tells that it was not cut off"
         )
-    return Page([], {}, _header_request_id(headers, token), None, None, None, is_blank=True)
-
-
-def _error_code(status: object) -> int | None:
-    """The code of an error that an envelope's status tells of; None where it tells of none.
-
-    It is an object by the vendor's samples; a bare code, text, or a list of objects is read too, as
-    an error must not pass for an answer without items. However deep they are nested: no recursion,
-    as what decodes may still be deeper than the stack.
-    """
-    left = [status]
-    while left:
-        match left.pop():
-            case dict() as named:
-                left.append(named.get("code"))
-            case list() as several:
-                left += reversed(several)
-            case str() as text if text.isdecimal():
-                left.append(int(text) if len(text) <= _LONGEST_CODE else _LAST_STATUS)
-            case int() as code if code >= _FIRST_ERROR_STATUS:
-                return min(code, _LAST_STATUS)
-    return None
+    return Page([], {}, header_request_id(headers, token), None, None, None, is_blank=True)
 
 
 def _status(status: object, token: Secret) -> ResponseStatus | None:
@@ -226,79 +224,18 @@ def _status(status: object, token: Secret) -> ResponseStatus | None:
     )
 
 
-def _read_items(operation: Operation, response: Response[T], *, items_are_due: bool) -> list[T]:
+def _read_items(operation: Operation, response: Response[T], apart: list[T] | None) -> list[T]:
     items, count = response.items, response.count
-    if items is msgspec.UNSET and items_are_due and count != 0:
+    if items is msgspec.UNSET and operation.method == "GET" and count != 0:
         raise DecodeError(f"{operation.operation_id}: the response has no items in it")
     present = items or []
+    if apart is not None:
+        present = apart + present
     if count is not None and count != len(present):
         raise DecodeError(
             f"{operation.operation_id}: count says {count}, but {len(present)} items came"
         )
     return present
-
-
-def read_error(operation: Operation, reply: Reply, token: Secret) -> ApiError:
-    """The error that an answer stands for, with all that it says and without the token."""
-    said = _said_of_error(reply.body)
-    limited = any(code.lower() in _RATE_LIMIT_CODES for code in said.codes)
-    status = reply.status
-    if status < _FIRST_ERROR_STATUS and said.status is not None:
-        status = said.status
-    error_class = RateLimitedError if limited else _ERRORS_BY_STATUS.get(status)
-    if error_class is None:
-        error_class = ServerError if status >= _FIRST_SERVER_ERROR_STATUS else ApiError
-    # A token that the cut would halve is taken in whole first.
-    start = reply.body[: _EXCERPT_BYTES + len(token)].decode("utf-8", "replace")
-    return error_class(
-        status,
-        [token.removed_from(code) for code in said.codes],
-        token.removed_from(said.message),
-        token.removed_from(said.request_id or "") or _header_request_id(reply.headers, token),
-        operation.operation_id,
-        retry_after_s(reply.headers, limited=error_class is RateLimitedError),
-        token.removed_from(start)[:_EXCERPT_BYTES],
-    )
-
-
-class _Said(msgspec.Struct):
-    """What the body of an error says, as far as it says anything."""
-
-    status: int | None = None
-    codes: list[str] = []
-    message: str = ""
-    request_id: str | None = None
-
-
-def _said_of_error(body: bytes) -> _Said:
-    """Read an error's body, which may be an envelope, other JSON, HTML or nothing."""
-    said = _Said()
-    try:
-        envelope = msgspec.json.decode(body)
-    except UNREADABLE:
-        return said
-    if not isinstance(envelope, dict):
-        return said
-    request = envelope.get("request")
-    if isinstance(request, dict) and isinstance(request.get("id"), str | int):
-        said.request_id = str(request["id"])
-    response = envelope.get("response")
-    if not isinstance(response, dict):
-        return said
-    status = response.get("status")
-    said.status = _error_code(status)
-    said.message = _text(status.get("message")) if isinstance(status, dict) else ""
-    errors = response.get("errors")
-    entries = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
-    said.codes = [str(entry["code"]) for entry in entries if entry.get("code") is not None]
-    # An entry's message says more than the status line's; a 429 has its text in `data`.
-    entry_messages = "; ".join(filter(None, (_text(entry.get("message")) for entry in entries)))
-    said.message = entry_messages or _text(response.get("data")) or said.message
-    return said
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _request_id(envelope: Envelope[Any], headers: Mapping[str, str], token: Secret) -> str | None:
@@ -307,11 +244,5 @@ def _request_id(envelope: Envelope[Any], headers: Mapping[str, str], token: Secr
     except UNREADABLE:  # such as a bare string, as in the contract's own example
         request_id = None
     if request_id is None:
-        return _header_request_id(headers, token)
+        return header_request_id(headers, token)
     return token.removed_from(str(request_id))
-
-
-def _header_request_id(headers: Mapping[str, str], token: Secret) -> str | None:
-    """Bytes that are no UTF-8 come as lone surrogates, which no report or file could write."""
-    found = next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
-    return None if found is None else token.removed_from(found.encode("utf-8", "replace").decode())

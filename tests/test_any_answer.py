@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from spot_billing_async import AccountFamily, ApiError, BillingAccount, CostItem, SpotBillingError
+from spot_billing_async.failures import read_error
 from spot_billing_async.items import reader_for
 from spot_billing_async.operations import GET_COSTS, LIST_ACCOUNTS, SETUP
 from spot_billing_async.pacing import Gate
 from spot_billing_async.pages import Pages
 from spot_billing_async.quota import read_quota
 from spot_billing_async.secret import Secret
-from spot_billing_async.wire import Reply, read_error, read_page
+from spot_billing_async.wire import Reply, read_page
 
 TOKEN = "not-a-real-token"
 SECRET = Secret(TOKEN)
@@ -192,7 +193,7 @@ def test_any_answer_is_a_page_or_an_error(reply: Reply, item_type: Any, operatio
     else:
         assert reply.status in {200, 201, 202, 204}
         (page.request_id or "").encode()
-    told = read_error(operation, reply, SECRET)
+    told = read_error(operation, reply.status, reply.headers, reply.body, SECRET)
     check_error(told)
     assert told.status == reply.status or reply.status < 400
 
@@ -230,6 +231,6 @@ def test_an_absurd_status_in_the_body_does_not_hide_that_of_http(code: str, stat
 def test_a_request_id_can_be_written(status: int) -> None:
     """In bytes that are no UTF-8 it comes as lone surrogates, which no file takes."""
     reply = Reply(status, CIMultiDict({"X-Request-Id": "r\udcff1"}), b"")
-    assert read_error(GET_COSTS, reply, SECRET).request_id == "r?1"
+    assert read_error(GET_COSTS, status, reply.headers, b"", SECRET).request_id == "r?1"
     if status < 400:
         assert read_page(GET_COSTS, reply, reader_for(CostItem), SECRET).request_id == "r?1"

@@ -1,0 +1,185 @@
+"""Large bodies, read a bounded piece at a time."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from spot_billing_async import CostItem, DecodeError
+from spot_billing_async.items import reader_for
+from spot_billing_async.large import ItemStream, items_start
+from spot_billing_async.models.results import Answer
+from spot_billing_async.operations import GET_COSTS
+from spot_billing_async.pages import Page, Pages
+from spot_billing_async.secret import Secret
+from spot_billing_async.wire import Reply, read_large_page, read_page
+
+SECRET = Secret("token-of-a-test")
+TRICKY = st.text(st.sampled_from('ab"\\{}[],: \n\u00e9\u2028'), max_size=12)
+LEAVES = st.none() | st.integers(-5, 5) | TRICKY
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TRICKY, inner, max_size=3)
+)
+ITEMS = st.lists(st.dictionaries(TRICKY, VALUES, max_size=4) | LEAVES, max_size=30)
+
+
+def body_of(items: Any, **more: Any) -> bytes:
+    return msgspec.json.encode(
+        {"request": {"id": "r1", "items": [1]}, "response": {"status": {"code": 200}, **more}}
+        | {"response": {"kind": "[", "items": items, "count": len(items)} | more}
+    )
+
+
+def pieces_of(body: bytes, sizes: list[int]) -> list[bytes]:
+    pieces, at, turn = [], 0, 0
+    while at < len(body):
+        size = sizes[turn % len(sizes)]
+        pieces.append(body[at : at + size])
+        at, turn = at + size, turn + 1
+    return pieces
+
+
+def decoded(text: bytes) -> list[Any] | None:
+    try:
+        return msgspec.json.decode(text, type=list[Any])
+    except msgspec.DecodeError:
+        return None
+
+
+@given(items=ITEMS, sizes=st.lists(st.integers(1, 90), min_size=1), cut=st.integers(1, 200))
+def test_whatever_the_pieces_all_items_come_in_order(
+    items: list[Any], sizes: list[int], cut: int
+) -> None:
+    """However it is cut, within text and nested objects too, the items are those of the whole."""
+    body = body_of(items)
+    stream = ItemStream(decoded, cut)
+    came = [
+        item for piece in pieces_of(body, sizes) for some in stream.feed(piece) for item in some
+    ]
+    last, outline = stream.end()
+    assert [*came, *last] == items
+    rest = msgspec.json.decode(outline)
+    assert rest["response"]["items"] == []
+    assert rest["response"]["count"] == len(items)
+
+
+@given(items=ITEMS, cuts=st.tuples(st.integers(1, 200), st.integers(1, 200)))
+def test_the_checksum_is_that_of_the_list(items: list[Any], cuts: tuple[int, int]) -> None:
+    """So that a page that comes twice is known, however its bytes were cut each time."""
+    sums = set()
+    for cut in cuts:
+        stream = ItemStream(decoded, cut)
+        for piece in pieces_of(body_of(items), [cut]):
+            list(stream.feed(piece))
+        stream.end()
+        sums.add(stream.checksum)
+    assert len(sums) == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "start"),
+    [
+        (b'{"response":{"items":[1]}}', 21),
+        (b'{"response" : { "items" : [1]', 26),
+        (b'{"request":{"items":[1]},"response":{"x":["items"],"items":[1', 59),
+        (b'{"items":[1],"response":{"items":null}}', None),
+        (b'{"response":[{"items":[1]}]}', None),
+        (b'[{"response":{"items":[1]}}]', None),
+        (b'{"response":{"status":"\\"items\\":[1", ', None),
+        (b'{"response":{"status":"unfinished \\"items\\":[', None),
+        (b"}}}", None),
+        (b"", None),
+    ],
+)
+def test_the_items_are_those_of_the_response(head: bytes, start: int | None) -> None:
+    """No other list is taken for theirs, nor what a text says."""
+    assert items_start(head) == start
+
+
+def rows(count: int, **changed: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "accountId": "1",
+            "service": f"s{n}",
+            "date": "2024-01-01",
+            "cost": n / 8,
+            "currency": "USD",
+        }
+        | changed
+        for n in range(count)
+    ]
+
+
+async def page_of(body: bytes, size: int = 100_000) -> Page[CostItem]:
+    reply = Reply(200, CIMultiDict(), body[:size], True, pieces_of(body, [size]))
+    return await read_large_page(GET_COSTS, reply, reader_for(CostItem), SECRET)
+
+
+async def test_a_large_page_is_as_a_small_one() -> None:
+    """Items, totals, ids and what is said of further pages."""
+    paging = {"paginationInfo": {"totalCount": 9000, "nextKey": "k"}}
+    body = body_of(rows(7000), **paging)
+    large = await page_of(body)
+    small = read_page(GET_COSTS, Reply(200, CIMultiDict(), body), reader_for(CostItem), SECRET)
+    assert large.items == small.items
+    assert large.totals == small.totals == {"USD": Decimal(sum(range(7000))) / 8}
+    assert (large.request_id, large.next_key, large.total_count) == ("r1", "k", 9000)
+
+
+def cut_off(body: bytes) -> bytes:
+    return body[:-40]
+
+
+def short(body: bytes) -> bytes:
+    return body.replace(b'"count":7000', b'"count":7001')
+
+
+def without_cost(body: bytes) -> bytes:
+    return body.replace(b'"cost":100.0', b'"price":100.0')
+
+
+def of_another_shape(body: bytes) -> bytes:
+    return body.replace(b'"2024-01-01","cost":100.0', b'"soon","cost":100.0')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said", "lasting"),
+    [
+        (cut_off, "no JSON", False),
+        (short, "count says 7001", False),
+        (without_cost, "no cost", True),
+        (of_another_shape, "another shape", True),
+    ],
+)
+async def test_a_large_page_that_cannot_be_trusted(
+    spoil: Callable[[bytes], bytes], said: str, lasting: bool
+) -> None:
+    """What is refused of a small one is refused of a large one."""
+    spoilt = spoil(body_of(rows(7000)))
+    with pytest.raises(DecodeError, match=said) as met:
+        await page_of(spoilt)
+    assert met.value.lasting is lasting
+
+
+async def test_what_is_forgiven_is_forgiven_in_a_large_page_too() -> None:
+    """Ids as numbers, and a time where a day is meant."""
+    page = await page_of(body_of(rows(7000, accountId=1, date="2024-01-01T00:00:00Z")))
+    assert {(item.account_id, str(item.date)) for item in page.items} == {("1", "2024-01-01")}
+
+
+async def test_a_large_page_that_comes_again_is_noticed() -> None:
+    """Its items are the same, to the byte, whatever the key of the next one."""
+    pages: Pages[CostItem] = Pages(GET_COSTS)
+
+    async def add(key: str | None, size: int) -> Answer[CostItem] | None:
+        info = {"paginationInfo": {"totalCount": 14000, "nextKey": key}}
+        return pages.add(await page_of(body_of(rows(7000), **info), size))
+
+    assert await add("k", 100_000) is None
+    with pytest.raises(DecodeError, match="again"):
+        await add(None, 70_000)
