@@ -79,7 +79,10 @@ class Pages(Generic[T]):
             raise self._error("has no body")
         if page.items and (self._keys or page.next_key is not None):
             self._demand_new(page)
-        self._items += page.items
+        if self._items:
+            self._items += page.items
+        else:
+            self._items = page.items
         try:
             self._totals = merged_totals(self._totals, page.totals)
         except ArithmeticError:

@@ -5,8 +5,8 @@ Down: an operation and its parameters become a `Request`. Up: status, headers an
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
@@ -16,7 +16,7 @@ import msgspec
 from spot_billing_async.errors import DecodeError
 from spot_billing_async.failures import error_code, header_request_id, read_error
 from spot_billing_async.items import UNREADABLE, ItemReader
-from spot_billing_async.large import ItemStream
+from spot_billing_async.large import ItemStream, ManyItems
 from spot_billing_async.models.envelope import (
     Envelope,
     PaginationInfo,
@@ -59,14 +59,15 @@ class Reply:
         body: after decompression; of one that is too large to be decoded at once, its beginning.
         end_is_marked: the body ends where a length or a last chunk says, not just where the
             connection was closed.
-        pieces: all of a body that is too large to be decoded at once; none of any other.
+        pieces: all of a body that is too large to be decoded at once, until they are read; none of
+            any other.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     end_is_marked: bool = True
-    pieces: Sequence[bytes] = ()
+    pieces: list[bytes] = field(default_factory=list)
 
     def __repr__(self) -> str:
         return f"Reply(status={self.status})"
@@ -133,17 +134,19 @@ async def read_large_page(
     _demand_success(operation, reply, token)
     name = operation.operation_id
     stream = ItemStream(lambda text: reader.decode_list(name, text, token))
-    items: list[T] = []
+    items: list[T] = ManyItems()
     totals: dict[str, Decimal] = {}
-    for piece in reply.pieces:
-        for some in stream.feed(piece):
+    reply.pieces.reverse()
+    while reply.pieces:  # each is let go of once it is read
+        for some in stream.feed(reply.pieces.pop()):
             totals = _added(name, totals, reader.totals(name, some, b"", token))
             items += some
             await asyncio.sleep(0)
     last, outline = stream.end()
     totals = _added(name, totals, reader.totals(name, last, outline, token))
     envelope = reader.decode(name, outline, token)
-    page = _page_of(operation, reply, envelope, items + last, token)
+    items += last
+    page = _page_of(operation, reply, envelope, items, token)
     page.totals, page.checksum = totals, stream.checksum
     return page
 
@@ -230,7 +233,8 @@ def _read_items(operation: Operation, response: Response[T], apart: list[T] | No
         raise DecodeError(f"{operation.operation_id}: the response has no items in it")
     present = items or []
     if apart is not None:
-        present = apart + present
+        apart += present
+        present = apart
     if count is not None and count != len(present):
         raise DecodeError(
             f"{operation.operation_id}: count says {count}, but {len(present)} items came"
