@@ -174,6 +174,8 @@ class Admission:
 
     def _move_up(self) -> None:
         """Let through whoever may go now; the gates take turns, one call each."""
+        if not self._lines:
+            return
         waiting = deque(self._lines.items())
         while waiting:
             gate, line = waiting.popleft()

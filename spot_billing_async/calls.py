@@ -75,7 +75,7 @@ async def call(
 
     problem: str | None = None
     try:
-        async with deadline:
+        with deadline:
             while True:
                 request = build_request(
                     operation,

@@ -39,6 +39,11 @@ class Credential:
         self._provider = token if callable(token) else None
         self._given = Secret(token)
 
+    @property
+    def given(self) -> Secret | None:
+        """The token, where it is always the same one."""
+        return self._given if self._provider is None else None
+
     def checked(self) -> "Credential":
         """This one, if what was given may be sent.
 

@@ -12,7 +12,7 @@ import msgspec
 DOCUMENTED_WINDOW_S = 60.0
 
 _CLOCK_SLACK = 1.01  # a bound this close below a whole second still means it
-_MOST_KEPT = 20_000  # requests; of a server that tells no quota no more need be known
+_MOST_KEPT = 4_000  # requests; of a server that tells no quota no more need be known
 
 
 class Ticket(msgspec.Struct, eq=False):

@@ -157,7 +157,8 @@ class Gate:
         is_asking = self._is_told and not self._mirror.under_way and self._surely_free(now_s) < 1
         self._sent_since += 1
         ticket = self._mirror.start(now_s)
-        self._grow(now_s, ticket.number)
+        if self._limit is None:
+            self._grow(now_s, ticket.number)
         ticket.is_told = self._is_told
         if is_asking:
             self._asking = ticket.number

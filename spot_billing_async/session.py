@@ -91,7 +91,8 @@ class SessionManager:
         while True:
             record.tally.demand_request()  # before it waits for its turn
             try:
-                token = await self._token(record)  # first: no place is held meanwhile
+                # First the token: no place is held meanwhile.
+                token = self._credential.given or await self._token(record)
                 ticket = await self._admit(gate, request, deadline, record, refused=refused)
                 return await self._attempt(request, token, gate, ticket, read, record)
             except SpotBillingError as error:

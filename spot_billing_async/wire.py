@@ -5,11 +5,12 @@ Down: an operation and its parameters become a `Request`. Up: status, headers an
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 
@@ -29,6 +30,8 @@ from spot_billing_async.pages import Page
 from spot_billing_async.secret import Secret
 
 T = TypeVar("T")
+
+_is_unreserved = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 
 _NO_CONTENT = 204
 _SUCCESS = {200, 201, 202, _NO_CONTENT}  # a 206 is a part, and nobody asked for one
@@ -92,12 +95,16 @@ def build_request(
         query: query parameters; those that are None are left out.
         body: plain data to send as JSON; None sends no body.
     """
-    encoded_ids = {name: quote(value, safe="") for name, value in path_ids.items()}
-    url = base_url + path.format(**encoded_ids)
-    present = {name: value for name, value in query.items() if value is not None}
-    if present:
-        url += "?" + urlencode(present, quote_via=quote, safe="")
+    if path_ids:
+        path = path.format(**{name: _encoded(value) for name, value in path_ids.items()})
+    present = [f"{name}={_encoded(value)}" for name, value in query.items() if value is not None]
+    url = f"{base_url}{path}?{'&'.join(present)}" if present else base_url + path
     return Request(operation, url, None if body is None else msgspec.json.encode(body))
+
+
+def _encoded(value: str) -> str:
+    """A value as a part of a URL; most are of characters that stand for themselves."""
+    return value if _is_unreserved(value) else quote(value, safe="")
 
 
 def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], token: Secret) -> Page[T]:
