@@ -8,19 +8,23 @@ save more requests than it costs.
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
+from itertools import islice
 from math import ceil, inf
 from typing import NamedTuple
 
 from spot_billing_async.table.due import joined
 from spot_billing_async.table.widths import Widths
-from spot_billing_async.windows import DateWindow
+from spot_billing_async.windows import DateWindow, WindowSize, cut
 
 _DAY = timedelta(days=1)
 _ANY = date.max.toordinal()
 """More days than there are."""
 
-_GROWTH = 4
+_SCOUTS_GROWTH = 4
 """How many times as many unknown accounts are asked as in the round before."""
+
+_MOST_ASKS = 5000
+"""In a round: a plan of a million windows is not laid out at once."""
 
 _TRIALS = 20
 """At most, as one has to wait for each."""
@@ -29,10 +33,10 @@ _ODDS = 1.0
 """A try is as likely to fail, for one request, as to save some."""
 
 _ODDS_OF_ONE = 4.0
-"""An account that is refused is rather one of many than one of its own."""
+"""An account that is refused is one of many in four cases of five, and one of its own in one."""
 
-_ODDS_OF_OLD = 4.0
-"""What is remembered was tried before."""
+_ODDS_OF_OLD = 20.0
+"""What is remembered was tried before: a twentieth of the requests may find out that it changed."""
 
 
 class Ask(NamedTuple):
@@ -62,126 +66,182 @@ class Gap(NamedTuple):
 
 
 class Agenda:
-    """What is still to be asked.
+    """What is still to be asked, in windows of a size.
 
     Args:
-        due: the windows of each account.
-        widths: how wide a request may be; None where the windows are asked as they are.
+        due: the days of each account.
+        size: how wide a window is.
+
+    Attributes:
+        learns: it is of use to tell it what was too wide.
     """
 
-    def __init__(self, due: Mapping[str, Iterable[DateWindow]], widths: Widths | None) -> None:
-        self._gaps = [Gap(account, window) for account, mine in due.items() for window in mine]
-        self.widths = widths
-        self._scouts = 1
-        self._trials_left = _TRIALS
+    learns = False
 
-    def left(self) -> list[Ask]:
-        """Take out all that was not asked."""
-        left = [Ask(gap.account_id, gap.window) for gap in self._gaps]
-        self._gaps = []
-        return left
+    def __init__(self, due: Mapping[str, Iterable[DateWindow]], size: WindowSize) -> None:
+        self._due = {account: list(mine) for account, mine in due.items()}
+        self._size = size
+        self._asks = self._all()
+
+    def _all(self) -> Iterator[Ask]:
+        for account_id, mine in self._due.items():
+            for gap in mine:
+                yield from (Ask(account_id, window) for window in cut(*gap, self._size))
+
+    @property
+    def days(self) -> int:
+        """Days to be asked from the beginning, counted for each account."""
+        return sum(gap.days for mine in self._due.values() for gap in mine)
+
+    @property
+    def requests(self) -> int:
+        """How many requests it takes from the beginning, by what is known now."""
+        return sum(1 for _ in self._all())
 
     def next_round(self) -> list[Ask]:
         """Take out what is to be asked now; empty once nothing is left."""
-        if self.widths is None:
-            return self.left()
-        if not self._gaps:
-            return []
-        return self._trials(self.widths) or self._known_and_scouts(self.widths)
+        return list(islice(self._asks, _MOST_ASKS))
+
+    def left(self) -> Iterator[Ask]:
+        """Take out all that was not asked."""
+        return self._asks
+
+    def answered(self, ask: Ask, rows_by_day: Iterable[int]) -> None:
+        """A window was answered."""
+
+    def too_wide(self, _ask: Ask) -> bool:
+        """Whether a window that failed for its size is asked again, narrower."""
+        return False
+
+    def carry_no_day(self, ask: Ask) -> None:
+        """Ask for a window again, day by day: its rows do not say which day they are of."""
+        raise NotImplementedError(ask)
+
+    def failed(self, ask: Ask, *, is_account: bool) -> list[DateWindow]:  # noqa: ARG002  for others
+        """Take out what fails with a window; `is_account` says that all of the account does."""
+        return [ask.window]
+
+
+class LearningAgenda(Agenda):
+    """What is still to be asked, in windows as wide as the server bears.
+
+    Args:
+        due: the days of each account.
+        widths: how wide a request may be.
+    """
+
+    learns = True
+
+    def __init__(self, due: Mapping[str, Iterable[DateWindow]], widths: Widths) -> None:
+        super().__init__(due, "whole")
+        self._gaps = [
+            Gap(account, window) for account, mine in self._due.items() for window in mine
+        ]
+        self._widths = widths
+        self._scouts = 1
+        self._trials_left = _TRIALS
+
+    @property
+    def requests(self) -> int:
+        """How many requests it takes, by what is known now."""
+        return sum(self._widths.split(gap.account_id, gap.days).windows for gap in self._gaps)
+
+    def next_round(self) -> list[Ask]:
+        """Take out what is to be asked now; empty once nothing is left."""
+        return (self._trials() or self._known_and_scouts()) if self._gaps else []
+
+    def left(self) -> Iterator[Ask]:
+        """Take out all that was not asked."""
+        left, self._gaps = self._gaps, []
+        return (Ask(gap.account_id, gap.window) for gap in left)
+
+    def answered(self, ask: Ask, rows_by_day: Iterable[int]) -> None:
+        """A window was answered."""
+        self._widths.answered(ask.account_id, rows_by_day)
 
     def too_wide(self, ask: Ask) -> bool:
         """Put a window that failed for its size back, to be asked in halves, if it has any."""
-        if ask.window.days == 1 or self.widths is None:
+        if ask.window.days == 1:
             return False
-        self.widths.refused(ask.account_id, ask.window.days)
+        self._widths.refused(ask.account_id, ask.window.days)
         self._gaps.insert(0, Gap(ask.account_id, ask.window, (ask.window.days + 1) // 2))
         return True
 
-    def carry_no_day(self, ask: Ask, widths: Widths) -> None:
-        """Put a window whose rows do not say their day back, to be asked day by day."""
-        widths.carry_no_day()
+    def carry_no_day(self, ask: Ask) -> None:
+        """Ask for a window again, day by day: its rows do not say which day they are of."""
+        self._widths.carry_no_day(ask.account_id)
         self._gaps.insert(0, Gap(ask.account_id, ask.window))
 
-    def failed(self, ask: Ask) -> list[DateWindow]:
-        """Take out what fails with a window: all of an account of which nothing was answered."""
-        if self.widths is None or self.widths.knows(ask.account_id):
+    def failed(self, ask: Ask, *, is_account: bool) -> list[DateWindow]:
+        """Take out what fails with a window: all of an account that nothing was answered of."""
+        if not is_account or self._widths.knows(ask.account_id):
             return [ask.window]
-        self.widths.bears_nothing(ask.account_id)
+        self._widths.bears_nothing(ask.account_id)
         mine = [gap.window for gap in self._gaps if gap.account_id == ask.account_id]
         self._gaps = [gap for gap in self._gaps if gap.account_id != ask.account_id]
         return joined([ask.window, *mine])
 
-    @property
-    def days(self) -> int:
-        """Days that are still to be asked, counted for each account."""
-        return sum(gap.days for gap in self._gaps)
-
-    @property
-    def requests(self) -> int:
-        """How many requests it takes by what is known now."""
-        if self.widths is None:
-            return len(self._gaps)
-        return sum(self.widths.split(gap.account_id, gap.days).windows for gap in self._gaps)
-
-    def _trials(self, widths: Widths) -> list[Ask]:
+    def _trials(self) -> list[Ask]:
         """Windows that are asked to learn how wide they may be; none where that is known."""
-        if not widths.is_limited or widths.is_by_day:
+        if not self._widths.is_limited:
             return []
         halves = [
-            gap for gap in self._gaps if gap.widest_days < _ANY and not widths.knows(gap.account_id)
+            gap
+            for gap in self._gaps
+            if gap.widest_days < _ANY and not self._widths.knows(gap.account_id)
         ]
-        if widths.is_blind:
+        if self._widths.is_blind:
             gap = halves[0] if halves else self._gaps[0]
-            return [self._first(gap, self._width(widths, gap))]
-        trial = self._bolder(widths) if self._trials_left else None
+            return [self._first(gap, self._width(gap))]
+        trial = self._bolder() if self._trials_left else None
         if trial is None:
             return []
         self._trials_left -= 1
         if halves:  # first: how many rows those have that were too wide
-            return [self._first(gap, self._width(widths, gap)) for gap in halves]
+            return [self._first(gap, self._width(gap)) for gap in halves]
         return [self._first(*trial)]
 
-    def _bolder(self, widths: Widths) -> tuple[Gap, int] | None:
+    def _bolder(self) -> tuple[Gap, int] | None:
         """A window wider than what is known to be borne, where it is worth a try."""
-        alone = widths.refused_account
+        alone = self._widths.refused_account
         if alone is not None:
             others = [gap for gap in self._gaps if gap.account_id != alone]
-            saved = sum(widths.split(gap.account_id, gap.days).requests - 1 for gap in others)
+            saved = sum(self._widths.split(gap.account_id, gap.days).requests - 1 for gap in others)
             if saved > _ODDS_OF_ONE:
-                return self._boldest(widths, {gap: gap.days for gap in others})
+                return self._boldest({gap: gap.days for gap in others})
         saved = sum(
-            widths.split(gap.account_id, gap.days).requests
-            - widths.bold_split(gap.account_id, gap.days).requests
+            self._widths.split(gap.account_id, gap.days).requests
+            - self._widths.bold_split(gap.account_id, gap.days).requests
             for gap in self._gaps
         )
-        if saved > (_ODDS_OF_OLD if widths.is_old else _ODDS):
-            days = {
-                gap: min(widths.trial_days(gap.account_id), gap.widest_days) for gap in self._gaps
-            }
-            return self._boldest(widths, {gap: n for gap, n in days.items() if n <= gap.days})
+        if saved > (_ODDS_OF_OLD if self._widths.is_old else _ODDS):
+            days = {gap: self._widths.trial_days(gap.account_id) for gap in self._gaps}
+            return self._boldest({gap: min(n, gap.days) for gap, n in days.items()})
         return None
 
-    def _boldest(self, widths: Widths, days: Mapping[Gap, int]) -> tuple[Gap, int] | None:
+    def _boldest(self, days: Mapping[Gap, int]) -> tuple[Gap, int] | None:
         """The widest of some windows, where it is wider than what is asked anyway."""
         if not days:
             return None
-        gap = max(days, key=lambda gap: (widths.knows(gap.account_id), days[gap]))
-        return (gap, days[gap]) if days[gap] > self._width(widths, gap) else None
+        gap = max(days, key=lambda gap: (self._widths.knows(gap.account_id), days[gap]))
+        return (gap, days[gap]) if days[gap] > self._width(gap) else None
 
-    def _width(self, widths: Widths, gap: Gap) -> int:
+    def _width(self, gap: Gap) -> int:
         """How many days of a gap are asked at once."""
-        windows = widths.split(gap.account_id, gap.days).windows
+        windows = self._widths.split(gap.account_id, gap.days).windows
         return min(ceil(gap.days / windows), gap.widest_days)
 
-    def _known_and_scouts(self, widths: Widths) -> list[Ask]:
+    def _known_and_scouts(self) -> list[Ask]:
         """All of the accounts whose rows a day are known, and a first window of others."""
         asks: list[Ask] = []
         later: list[Gap] = []
         scouts: set[str] = set()
-        most = inf if widths.is_limited else self._scouts
+        most = inf if self._widths.is_limited else self._scouts
         for gap in self._gaps:
-            first, *others = evenly(gap.window, self._width(widths, gap))
-            if widths.knows(gap.account_id):
+            first, *others = evenly(gap.window, self._width(gap))
+            if len(asks) >= _MOST_ASKS:
+                later.append(gap)
+            elif self._widths.knows(gap.account_id):
                 asks += [Ask(gap.account_id, window) for window in (first, *others)]
             elif gap.account_id in scouts or len(scouts) >= most:
                 later.append(gap)
@@ -192,7 +252,7 @@ class Agenda:
                     rest = DateWindow(others[0].from_date, gap.window.to_date)
                     later.append(Gap(gap.account_id, rest))
         self._gaps = later
-        self._scouts = max(self._scouts, _GROWTH * len(scouts))
+        self._scouts = max(self._scouts, _SCOUTS_GROWTH * len(scouts))
         return asks
 
     def _first(self, gap: Gap, days: int) -> Ask:
@@ -211,4 +271,5 @@ def evenly(window: DateWindow, widest_days: int) -> Iterator[DateWindow]:
     for left in range(count, 0, -1):
         last = first + (ceil(((window.to_date - first).days + 1) / left) - 1) * _DAY
         yield DateWindow(first, last)
-        first = last + _DAY
+        if left > 1:
+            first = last + _DAY

@@ -1,10 +1,10 @@
 """What is committed together: slices of some answers, as Arrow rows. Used from worker threads."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
-import pyarrow as pa
 
 from spot_billing_async.bulk.outcome import Fetched
 from spot_billing_async.models import CostItem
@@ -13,8 +13,8 @@ from spot_billing_async.table.books import Books
 from spot_billing_async.table.compare import Known, changes_of, is_unchanged, runs_to_write
 from spot_billing_async.table.report import Change
 from spot_billing_async.table.scope import Scope
-from spot_billing_async.table.slices import Entry, Key, Slice, slices_of
-from spot_billing_async.table.store import COSTS, TableStore, costs_rows
+from spot_billing_async.table.slices import Cut, Entry, Slice, slices_of
+from spot_billing_async.table.store import Part, TableStore, costs_rows
 from spot_billing_async.table.widths import Limits
 
 _BATCH_ROWS = 65_536
@@ -56,51 +56,49 @@ class Batch:
     def _clear(self) -> None:
         self._answers = 0
         self._runs = 0
-        self._rows: list[pa.Table] = []
-        self._changed: list[Key] = []
+        self._closed = Part([], [])
+        self._mutable = Part([], [])
         self._entries: list[Entry] = []
 
     @property
     def is_full(self) -> bool:
         """Whether it is time to commit."""
-        rows = sum(table.num_rows for table in self._rows)
+        rows = sum(table.num_rows for part in (self._closed, self._mutable) for table in part.rows)
         is_large = rows >= _BATCH_ROWS or self._runs >= _BATCH_RUNS
         return is_large or self._answers >= self._max_answers
 
-    def add(self, answer: Fetched[CostItem], limits: Limits, fetched_at: datetime) -> list[int]:
-        """Take the slices of an answer in: all of them, or none.
+    def add(self, answer: Fetched[CostItem], fetched_at: datetime) -> Cut:
+        """Take the slices of an answer in.
 
         Args:
             answer: what came.
-            limits: what is known of the widths that the server bears.
             fetched_at: when it came.
 
         Returns:
-            The rows of each day; of days that cannot be told apart, the first one has them all.
+            How it was cut: the slices that were taken in, and days that are spoilt.
 
         Raises:
-            DecodeError, ExportError: what came does not fit into the table.
+            DecodeError, ExportError: nothing of it fits into the table.
         """
-        slices = slices_of(
-            answer,
-            self._known.of,
-            fetched_at=fetched_at,
-            as_of=self._scope.today,
-            limits=limits,
-        )
-        judged = [self._judge(each) for each in slices]
+        cut = slices_of(answer, self._known.of, fetched_at=fetched_at, as_of=self._scope.today)
+        judged = [self._judge(each) for each in cut.slices]
         runs = runs_to_write([each.is_unchanged for each in judged], _RUNS_AN_ANSWER)
-        written = [slices[index] for run in runs for index in run]
-        items = [item for each in written for item in each.answer.items]
-        self._rows.append(costs_rows(msgspec.structs.replace(answer, items=items), fetched_at))
+        written = [cut.slices[index] for run in runs for index in run]
+        closed_before = self._scope.mutable_from
+        for part, mine in (
+            (self._closed, [each for each in written if each.entry.to_date < closed_before]),
+            (self._mutable, [each for each in written if each.entry.to_date >= closed_before]),
+        ):
+            items = [item for each in mine for item in each.answer.items]
+            part.rows.append(costs_rows(msgspec.structs.replace(answer, items=items), fetched_at))
+            part.keys.extend(each.entry.key for each in mine)
         self._answers += 1
         self._runs += len(runs)
-        self._changed += [each.entry.key for each in written]
-        self._entries += [each.entry for each in slices]
-        self._books.rows_written += len(items)
+        self._entries += [each.entry for each in cut.slices]
+        self._books.rows_written += sum(len(each.answer.items) for each in written)
         for each in judged:
             self._book(each)
-        return [rows for each in slices for rows in each.entry.rows_by_day]
+        return cut
 
     def _judge(self, each: Slice) -> _Judged:
         replaced = self._known.replaced_by(each.entry)
@@ -119,20 +117,21 @@ class Batch:
             self._books.changed_days += days
         self._books.changes += judged.changes
 
-    def commit(self, rate_limit: RateLimit | None) -> None:
-        """Commit what was taken in, if anything was, and note what the server's rate limit is.
+    def commit(self, limits: Callable[[str], Limits], rate_limit: RateLimit | None) -> None:
+        """Commit what was taken in, if anything was.
+
+        Args:
+            limits: what is to be remembered of the widths that an account may be asked for.
+            rate_limit: what is to be remembered of the server's rate limit.
 
         Raises:
             TableConflictError, TableError: as `TableStore.commit`.
         """
         if self._entries:
-            rows = pa.concat_tables([COSTS.empty_table(), *self._rows])
-            self._store.commit(
-                self._scope.group_by,
-                self._changed,
-                rows,
-                self._entries,
-                self._scope.mutable_from,
-                rate_limit,
-            )
+            entries = [
+                msgspec.structs.replace(entry, **limits(entry.account_id)._asdict())
+                for entry in self._entries
+            ]
+            parts = (self._closed, self._mutable)
+            self._store.commit(self._scope.group_by, parts, entries, rate_limit)
         self._clear()

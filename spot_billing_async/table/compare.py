@@ -6,6 +6,7 @@ from functools import reduce
 from itertools import groupby
 
 from spot_billing_async.models.money import merged_totals
+from spot_billing_async.table.doubt import NO_CONTENT
 from spot_billing_async.table.report import Change
 from spot_billing_async.table.slices import Entry, Key
 
@@ -60,11 +61,13 @@ def changes_of(entry: Entry, replaced: Iterable[Entry]) -> list[Change]:
 
     Currencies whose total stays are left out, unless all of them do.
     """
+    replaced = list(replaced)
     before = [old.totals for old in replaced]
     if not before:
         return []
     old = reduce(merged_totals, before, dict[str, Decimal]())
     currencies = sorted({*old, *entry.totals})
+    has_lost_rows = any(old.digest == NO_CONTENT for old in replaced)
     moved = [code for code in currencies if _of(old, code) != _of(entry.totals, code)]
     return [
         Change(
@@ -75,7 +78,7 @@ def changes_of(entry: Entry, replaced: Iterable[Entry]) -> list[Change]:
             old_total=_of(old, code),
             new_total=_of(entry.totals, code),
         )
-        for code in moved or currencies
+        for code in moved or (() if has_lost_rows else currencies)
     ]
 
 

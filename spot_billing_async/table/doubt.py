@@ -10,7 +10,7 @@ import msgspec
 from spot_billing_async.table.slices import Entry
 from spot_billing_async.windows import DateWindow
 
-_NO_CONTENT = ""
+NO_CONTENT = ""
 """The digest of a slice whose rows are not those that were answered; no content has it."""
 
 
@@ -29,7 +29,7 @@ def doubted(
     """The entries, those of some days so that they are asked again.
 
     Such a day is as if it had been answered when it was not over. Where its rows do not come to
-    what was answered either, the table has lost some: then it has what they come to, and no known
+    what was answered either, or where that cannot be told as rows carry no day, it has no known
     content, so that whatever is answered next takes their place.
     """
     table: dict[date | None, dict[str, Decimal]] = {}
@@ -39,11 +39,15 @@ def doubted(
         if not any(_overlap(entry, day) for day in days):
             yield entry
             continue
-        changed = msgspec.structs.replace(entry, as_of=min(entry.as_of, entry.to_date))
         totals = table.get(entry.to_date, {})
-        if entry.from_date == entry.to_date and _amounts(totals) != _amounts(entry.totals):
-            changed = msgspec.structs.replace(changed, totals=totals, digest=_NO_CONTENT)
-        yield changed
+        if None in table or entry.days > 1:
+            totals = dict(entry.totals)  # nobody can tell what of the rows is this slice's
+        elif _amounts(totals) == _amounts(entry.totals):
+            yield msgspec.structs.replace(entry, as_of=min(entry.as_of, entry.to_date))
+            continue
+        yield msgspec.structs.replace(
+            entry, as_of=min(entry.as_of, entry.to_date), totals=totals, digest=NO_CONTENT
+        )
 
 
 def _overlap(entry: Entry, days: DateWindow) -> bool:

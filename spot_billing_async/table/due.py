@@ -1,4 +1,4 @@
-"""Which days are due, and what a failure says of the window that was asked for. Pure.
+"""Which days are due. Pure.
 
 A day may be restated until it is `mutable_days` old. It is settled, and never asked again, once it
 was answered at that age: an answer from before says nothing of what was restated since.
@@ -8,23 +8,15 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Literal
 
-from spot_billing_async.errors import (
-    ApiError,
-    DeadlineExceededError,
-    ResponseTooLargeError,
-    ServerError,
-    SpotBillingError,
-)
 from spot_billing_async.windows import DateWindow, WindowSize
 
 TableWindow = WindowSize | Literal["auto"]
 """How wide a request is: as for a pull, or as wide as the server bears."""
 
 _DAY = timedelta(days=1)
-_TOO_LARGE = 413
 
 
-def due_windows(wanted: DateWindow, settled: Iterable[DateWindow]) -> list[DateWindow]:
+def due_windows(wanted: DateWindow, settled: Iterable[DateWindow]) -> Iterator[DateWindow]:
     """The windows to ask, as wide as can be, so that each wanted day that is not settled is in one.
 
     No settled day is in any, so days that may still change drag no closed ones along.
@@ -33,7 +25,17 @@ def due_windows(wanted: DateWindow, settled: Iterable[DateWindow]) -> list[DateW
         wanted: the range that the table is to hold.
         settled: windows that are not asked again; in any order, and they may overlap.
     """
-    return list(_gaps(wanted, settled))
+    first = wanted.from_date
+    for window in sorted(settled):
+        if window.from_date > wanted.to_date:
+            break
+        if window.from_date > first:
+            yield DateWindow(first, window.from_date - _DAY)
+        if window.to_date >= first:
+            if window.to_date >= wanted.to_date:
+                return
+            first = window.to_date + _DAY
+    yield DateWindow(first, wanted.to_date)
 
 
 def joined(windows: Iterable[DateWindow]) -> list[DateWindow]:
@@ -45,37 +47,3 @@ def joined(windows: Iterable[DateWindow]) -> list[DateWindow]:
         else:
             joined.append(window)
     return joined
-
-
-def too_wide(error: SpotBillingError) -> bool:
-    """Whether a window may have failed because it asks for too much at once."""
-    match error:
-        case ResponseTooLargeError():
-            return True
-        case DeadlineExceededError():
-            # Not where it was the quota that it waited for.
-            return not any(met.startswith("RateLimitedError") for met in error.met)
-        case ApiError(status=status):
-            return status == _TOO_LARGE
-        case _:
-            return False
-
-
-def may_be_too_wide(error: SpotBillingError) -> bool:
-    """Whether it depends on others: a 5xx on this window alone, or on everything."""
-    return isinstance(error, ServerError)
-
-
-def _gaps(wanted: DateWindow, taken: Iterable[DateWindow]) -> Iterator[DateWindow]:
-    """What is left of a range without the windows that are taken."""
-    first = wanted.from_date
-    for window in sorted(taken):
-        if window.from_date > wanted.to_date:
-            break
-        if window.from_date > first:
-            yield DateWindow(first, window.from_date - _DAY)
-        if window.to_date >= first:
-            if window.to_date >= wanted.to_date:
-                return
-            first = window.to_date + _DAY
-    yield DateWindow(first, wanted.to_date)

@@ -1,27 +1,28 @@
 """Whether the table's rows add up to what the API says in one wide request an account."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
 
 from anyio.to_thread import run_sync
 
-from spot_billing_async.bulk.outcome import Failed
-from spot_billing_async.bulk.plan import CostPlan
+from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport
 from spot_billing_async.client import TenantClient
 from spot_billing_async.errors import RequestLimitReachedError
-from spot_billing_async.models import CostItem, GroupBy
+from spot_billing_async.models import CostItem, CostQuery, GroupBy
 from spot_billing_async.models.money import exact_sum, totals_by_currency
+from spot_billing_async.table.agenda import Ask, LearningAgenda
 from spot_billing_async.table.doubt import DaySum
 from spot_billing_async.table.report import Difference
+from spot_billing_async.table.rounds import Rounds
 from spot_billing_async.table.scope import Scope
-from spot_billing_async.table.slices import account_of
 from spot_billing_async.table.store import TableStore
+from spot_billing_async.table.widths import Widths
 from spot_billing_async.windows import DateWindow
 
 _ZERO = Decimal(0)
-_SPENT = "not reconciled: max_requests are spent"
+_SPENT = "max_requests are spent"
 
 Sums = dict[tuple[date | None, str], Decimal]
 """Sums by day and currency; the day is None where rows carry none."""
@@ -42,36 +43,78 @@ async def reconciled(
     """Ask for each account's whole range at once, without a breakdown, and compare it by day.
 
     Another request than the table came from, so that what went wrong there is not repeated here:
-    a table that has no breakdown is compared with one by account. Days that differ are no longer
-    settled: the next sync asks for them again, however old they are.
+    a table that has no breakdown is compared with one by account. A window that is too wide for the
+    server is asked in parts. Days that differ are no longer settled: the next sync asks for them
+    again, however old they are. Days that the table does not have are not compared.
 
     Raises:
         TableConflictError, TableError: as `TableStore.commit`.
     """
-    differences: list[Difference] = []
-    failed: list[Failed] = []
     breakdown: GroupBy | None = "account" if scope.group_by is None else None
-    plan = CostPlan.build(scope.accounts, *scope.days, "whole", breakdown)
-    if max_requests == 0:
-        spent = RequestLimitReachedError(_SPENT)
-        return Reconciliation(unreconciled=tuple(Failed(query, spent, 0, 0.0) for query in plan))
-    async with client.costs.pull(plan, max_requests=max_requests) as run:
-        async for outcome in run:
-            if isinstance(outcome, Failed):
-                failed.append(outcome)
-                continue
-            account_id = account_of(outcome.query)
-            sums = await run_sync(
-                lambda name: list(store.day_sums(name, scope.group_by, scope.days)), account_id
-            )
-            differ = list(differences_of(account_id, scope.days, sums, outcome.items))
-            if differ:
-                days = [DateWindow(each.from_date, each.to_date) for each in differ]
-                await run_sync(store.doubt, account_id, scope.group_by, days, sums)
-            differences += differ
-    differences.sort(key=lambda found: (found.account_id, found.from_date, found.currency))
-    report = run.report
-    return Reconciliation(tuple(differences), tuple(failed), report.requests, report.retries)
+    comparing = Comparing(store, scope)
+    agenda = LearningAgenda(await run_sync(_there, store, scope), Widths())
+    await Rounds(client, breakdown, agenda, comparing, max_requests).run()
+    return comparing.found()
+
+
+def _there(store: TableStore, scope: Scope) -> dict[str, list[DateWindow]]:
+    """The days that the table has, of each account."""
+    there: dict[str, list[DateWindow]] = {account_id: [] for account_id in scope.accounts}
+    for key in store.there(scope.group_by, scope.days):
+        if key.account_id in there:
+            there[key.account_id].append(DateWindow(key.from_date, key.to_date))
+    return there
+
+
+class Comparing:
+    """Takes what the API says, and compares it with the table."""
+
+    def __init__(self, store: TableStore, scope: Scope) -> None:
+        self._store = store
+        self._scope = scope
+        self._differences: list[Difference] = []
+        self._failed: list[Failed] = []
+        self._requests = 0
+        self._retries = 0
+
+    async def take(self, ask: Ask, answer: Fetched[CostItem]) -> Sequence[int]:
+        """Compare an answer."""
+        differences = await run_sync(self._compared, ask, answer.items)
+        self._differences += differences
+        return [len(answer.items)] + [0] * (ask.window.days - 1)
+
+    def _compared(self, ask: Ask, items: list[CostItem]) -> list[Difference]:
+        account_id, group_by = ask.account_id, self._scope.group_by
+        sums = list(self._store.day_sums(account_id, group_by, ask.window))
+        found = list(differences_of(account_id, ask.window, sums, items))
+        if found:
+            days = [DateWindow(each.from_date, each.to_date) for each in found]
+            self._store.doubt(account_id, group_by, days, sums)
+        return found
+
+    def fail(self, failure: Failed, _days: int) -> None:
+        """Take note of days that could not be compared."""
+        self._failed.append(failure)
+
+    def leave(self, ask: Ask) -> None:
+        """Take note of days that were not compared."""
+        query = CostQuery(
+            account_id=ask.account_id, from_date=ask.window.from_date, to_date=ask.window.to_date
+        )
+        self._failed.append(Failed(query, RequestLimitReachedError(_SPENT), 0, 0.0))
+
+    async def end_round(self, report: PullReport) -> None:
+        """Count what was sent."""
+        self._requests += report.requests
+        self._retries += report.retries
+
+    def found(self) -> Reconciliation:
+        """What was found."""
+        differences = sorted(
+            self._differences, key=lambda each: (each.account_id, each.from_date, each.currency)
+        )
+        failed = tuple(self._failed)
+        return Reconciliation(tuple(differences), failed, self._requests, self._retries)
 
 
 def differences_of(

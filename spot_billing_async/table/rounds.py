@@ -1,138 +1,136 @@
 """Asks round by round what the agenda says, and tells it how each window ended."""
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from typing import Protocol
 
 from anyio.to_thread import run_sync
 
-from spot_billing_async.bulk.outcome import Failed, Fetched
+from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport
 from spot_billing_async.client import TenantClient
-from spot_billing_async.errors import DecodeError, RequestLimitReachedError
+from spot_billing_async.errors import (
+    ApiError,
+    DeadlineExceededError,
+    DecodeError,
+    RequestLimitReachedError,
+    ResponseTooLargeError,
+    ServerError,
+    SpotBillingError,
+)
 from spot_billing_async.export import ExportError
-from spot_billing_async.models import CostItem, CostQuery
+from spot_billing_async.models import CostItem, GroupBy
 from spot_billing_async.table.agenda import Agenda, Ask
-from spot_billing_async.table.batch import Batch
-from spot_billing_async.table.books import Books
-from spot_billing_async.table.compare import Known
-from spot_billing_async.table.due import may_be_too_wide, too_wide
-from spot_billing_async.table.scope import Scope
-from spot_billing_async.table.slices import carries_no_day
-from spot_billing_async.table.store import TableStore
-from spot_billing_async.table.widths import Limits
+from spot_billing_async.table.slices import query_of
 
-Progress = Callable[[int, int], None]
-"""Is told, on the event loop, how many days are done and how many there are."""
+_TOO_LARGE = 413
+
+
+class Taker(Protocol):
+    """Takes what the rounds bring."""
+
+    async def take(self, ask: Ask, answer: Fetched[CostItem]) -> Sequence[int] | None:
+        """Take an answer; the rows of each day. None asks for each day alone.
+
+        Raises:
+            DecodeError, ExportError: it is of no use; the window has failed.
+        """
+
+    def fail(self, failure: Failed, days: int) -> None:
+        """Take note of a window of so many days that failed."""
+
+    def leave(self, ask: Ask) -> None:
+        """Take note of a window that was not asked."""
+
+    async def end_round(self, report: PullReport) -> None:
+        """All that was asked in this round has been taken."""
 
 
 class Rounds:
-    """Asks, and hands what comes to the batch.
+    """Asks, and hands on what comes.
 
-    A 5xx may mean that a window is too wide, or that the server is in trouble. It is the window
-    where others are answered meanwhile. Where nothing is, one window is halved until it is a day;
-    if that fails as well it is the server's trouble, and the others are asked as they are.
+    A 5xx, or no answer in time, may mean that a window is too wide, or that the server is in
+    trouble. It is the window where others are answered meanwhile. Where nothing is, one window is
+    halved until it is a day; if that fails as well it is the server's trouble, and the others are
+    asked as they are.
 
     Args:
         client: asks.
-        store: takes the batches.
-        scope: what the table is to hold.
+        group_by: the breakdown.
         agenda: what is to be asked.
-        known: what the ledger knows of what is asked again.
-        books: what becomes of each day.
-        batch_requests: answers of a commit at most.
-        progress: is told how far it is.
+        taker: takes what comes.
+        max_requests: requests sent at most; None for any number.
 
     Attributes:
         requests_left: requests that may still be sent; None for any number.
     """
 
-    requests_left: int | None
-
     def __init__(
         self,
         client: TenantClient,
-        store: TableStore,
-        scope: Scope,
+        group_by: GroupBy | None,
         agenda: Agenda,
-        known: Known,
-        books: Books,
-        batch_requests: int,
-        progress: Progress | None,
+        taker: Taker,
+        max_requests: int | None,
     ) -> None:
+        self.requests_left = max_requests
         self._client = client
-        self._batch = Batch(store, scope, known, books, batch_requests)
-        self._scope = scope
+        self._group_by = group_by
         self._agenda = agenda
-        self._books = books
-        self._progress = progress
+        self._taker = taker
         self._suspects: list[tuple[Ask, Failed]] = []
-        self._got_any = False
+        self._got_any = False  # in this round
+        self._got_ever = False
         self._is_dead = False
 
-    async def run(self, max_requests: int | None) -> None:
-        """Ask for everything, and commit all that comes."""
-        self.requests_left = max_requests
+    async def run(self) -> None:
+        """Ask for everything."""
         while self.requests_left != 0 and (asks := await run_sync(self._agenda.next_round)):
             await self._round(asks)
             self._judge_suspects()
-        self._books.not_started_days += sum(ask.window.days for ask in self._agenda.left())
+        self._settle(len(self._suspects), is_width=False)
+        for ask in self._agenda.left():
+            self._taker.leave(ask)
 
     async def _round(self, asks: Sequence[Ask]) -> None:
         """Ask for some windows."""
         self._got_any = False
-        by_query = {self._query(ask): ask for ask in asks}
+        by_query = {query_of(ask.account_id, ask.window, self._group_by): ask for ask in asks}
         pull = self._client.costs.pull(list(by_query), max_requests=self.requests_left)
         async with pull as run:
             async for outcome in run:
-                await self._take(by_query[outcome.query], outcome)
-                if self._progress is not None:
-                    self._progress(self._books.done_days, self._books.due_days)
-            await run_sync(self._batch.commit, self._client.costs.rate_limit)
-        self._books.add_pull(run.report)
+                ask = by_query[outcome.query]
+                if isinstance(outcome, Failed):
+                    self._judge(ask, outcome)
+                else:
+                    await self._take(ask, outcome)
+            await self._taker.end_round(run.report)
         if self.requests_left is not None:
             self.requests_left -= run.report.requests
 
-    def _query(self, ask: Ask) -> CostQuery:
-        return CostQuery(
-            account_id=ask.account_id,
-            from_date=ask.window.from_date,
-            to_date=ask.window.to_date,
-            group_by=self._scope.group_by,
-        )
-
-    async def _take(self, ask: Ask, outcome: Fetched[CostItem] | Failed) -> None:
-        """Take an outcome."""
-        widths = self._agenda.widths
-        if isinstance(outcome, Failed):
-            self._judge(ask, outcome)
-            return
-        self._got_any = True
-        if widths is not None and ask.window.days > 1 and carries_no_day(outcome.items):
-            self._agenda.carry_no_day(ask, widths)
-            return
-        limits = Limits() if widths is None else widths.limits(ask.account_id)
+    async def _take(self, ask: Ask, answer: Fetched[CostItem]) -> None:
+        self._got_any = self._got_ever = True
+        self._is_dead = False
         try:
-            rows_by_day = await run_sync(self._batch.add, outcome, limits, datetime.now(UTC))
+            rows_by_day = await self._taker.take(ask, answer)
         except (DecodeError, ExportError) as error:
-            failure = Failed(outcome.query, error, outcome.attempts, outcome.elapsed_s)
-            self._fail(ask, failure)
+            self._fail(ask, Failed(answer.query, error, answer.attempts, answer.elapsed_s))
             return
-        if widths is not None:
-            widths.answered(ask.account_id, rows_by_day)
-        if self._batch.is_full:
-            await run_sync(self._batch.commit, self._client.costs.rate_limit)
+        if rows_by_day is None:
+            self._agenda.carry_no_day(ask)
+        else:
+            self._agenda.answered(ask, rows_by_day)
 
     def _judge(self, ask: Ask, failure: Failed) -> None:
         if isinstance(failure.error, RequestLimitReachedError) and not failure.attempts:
-            self._books.not_started_days += ask.window.days
-        elif self._agenda.widths is not None and may_be_too_wide(failure.error):
+            self._taker.leave(ask)
+        elif self._agenda.learns and may_be_too_wide(failure.error):
             self._suspects.append((ask, failure))
-        elif not (too_wide(failure.error) and self._agenda.too_wide(ask)):
+        elif self._is_dead or not (too_wide(failure.error) and self._agenda.too_wide(ask)):
+            self._is_dead = self._is_dead or (too_wide(failure.error) and not self._got_ever)
             self._fail(ask, failure)
 
     def _judge_suspects(self) -> None:
         """Decide whether windows that met a 5xx were too wide for a server that works."""
         if self._got_any:
-            self._is_dead = False
             self._settle(len(self._suspects), is_width=True)
         elif self._is_dead:
             self._settle(len(self._suspects), is_width=False)
@@ -150,10 +148,32 @@ class Rounds:
                 self._fail(ask, failure)
 
     def _fail(self, ask: Ask, failure: Failed) -> None:
-        """Book a failure, and what fails with it."""
-        for window in self._agenda.failed(ask):
-            query = self._query(ask._replace(window=window))
-            self._books.failures.append(
-                Failed(query, failure.error, failure.attempts, failure.elapsed_s)
-            )
-            self._books.failed_days += window.days
+        """Hand a failure on, and what fails with it."""
+        for window in self._agenda.failed(ask, is_account=is_of_account(failure.error)):
+            query = query_of(ask.account_id, window, self._group_by)
+            failed = Failed(query, failure.error, failure.attempts, failure.elapsed_s)
+            self._taker.fail(failed, window.days)
+
+
+def too_wide(error: SpotBillingError) -> bool:
+    """Whether a window failed because it asks for too much at once."""
+    match error:
+        case ResponseTooLargeError():
+            return True
+        case ApiError(status=status):
+            return status == _TOO_LARGE
+        case _:
+            return False
+
+
+def may_be_too_wide(error: SpotBillingError) -> bool:
+    """Whether it depends on others: a 5xx or no answer on this window alone, or on everything."""
+    if isinstance(error, DeadlineExceededError):
+        # Not where it was the quota that it waited for.
+        return not any(met.startswith("RateLimitedError") for met in error.met)
+    return isinstance(error, ServerError)
+
+
+def is_of_account(error: SpotBillingError) -> bool:
+    """Whether the account's other days would fail as well: it is refused, whatever is asked."""
+    return isinstance(error, ApiError) or too_wide(error)

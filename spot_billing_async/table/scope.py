@@ -34,7 +34,8 @@ class Scope(NamedTuple):
     @property
     def mutable_from(self) -> date:
         """The first day that may be restated after today."""
-        return self.today - timedelta(days=self.mutable_days - 1)
+        days = min(self.mutable_days - 1, (self.today - date.min).days)
+        return self.today - timedelta(days=days)
 
 
 def checked_scope(

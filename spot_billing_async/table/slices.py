@@ -14,15 +14,16 @@ from typing import NamedTuple
 import msgspec
 
 from spot_billing_async.bulk.outcome import Fetched
-from spot_billing_async.errors import DecodeError
+from spot_billing_async.errors import DecodeError, SpotBillingError
 from spot_billing_async.export import ExportError
 from spot_billing_async.models import CostItem, CostQuery, GroupBy
 from spot_billing_async.models.money import totals_by_currency
-from spot_billing_async.table.widths import Limits
 from spot_billing_async.windows import DateWindow
 
 _DAY = timedelta(days=1)
 _WIDE = Context(prec=200)
+_DIGITS, _DECIMALS = 20, 18
+"""Of an amount, before and after the point: those of decimal128(38, 18)."""
 
 
 class Key(NamedTuple):
@@ -50,7 +51,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         incomplete: the slice's last day was not over then.
         widest_days: days that a request about the account may ask for; None for any.
         borne_rows: rows that an answer had when more were too many; None where none were.
-        refused_rows: rows that were about too many; None where that is not known.
     """
 
     account_id: str
@@ -64,9 +64,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     fetched_at: datetime
     as_of: date
     incomplete: bool
-    widest_days: int | None
-    borne_rows: int | None
-    refused_rows: int | None
+    widest_days: int | None = None
+    borne_rows: int | None = None
 
     @property
     def days(self) -> int:
@@ -91,6 +90,18 @@ class Slice(NamedTuple):
     answer: Fetched[CostItem]
 
 
+class Cut(NamedTuple):
+    """An answer, cut.
+
+    Attributes:
+        slices: those that can be kept.
+        spoilt: days that cannot, and why.
+    """
+
+    slices: list[Slice]
+    spoilt: list[tuple[DateWindow, SpotBillingError]]
+
+
 def carries_no_day(items: Iterable[CostItem]) -> bool:
     """Whether some row does not say which day it belongs to."""
     return any(item.date is None for item in items)
@@ -102,8 +113,7 @@ def slices_of(
     *,
     fetched_at: datetime,
     as_of: date,
-    limits: Limits,
-) -> list[Slice]:
+) -> Cut:
     """Cut an answer into slices.
 
     Args:
@@ -111,41 +121,52 @@ def slices_of(
         known: the entries of an account that may be replaced.
         fetched_at: when the answer came, UTC.
         as_of: the day that is 'today'.
-        limits: what is known of the widths that the server bears.
 
     Raises:
-        DecodeError: a row is of a day that was not asked for, or there twice.
+        DecodeError: a row is of a day that was not asked for.
         ExportError: a slice would lie across one that the table has, which cannot be cut.
     """
     window = window_of(answer.query)
-    _check_rows(answer, window)
+    _check_days(answer.items, window)
     account_id = account_of(answer.query)
     entries = known(account_id)
     if carries_no_day(answer.items) or _is_one_empty_slice(answer, window, entries):
-        cut = {window: answer.items}
+        parts = {window: answer.items}
     else:
-        cut = _by_day(answer.items, window)
-    _check_overlap(cut, window, entries)
-    return [
-        Slice(
-            Entry(
-                account_id=account_id,
-                from_date=days.from_date,
-                to_date=days.to_date,
-                group_by=answer.query.group_by,
-                request_id=answer.request_id,
-                rows=len(items),
-                totals=_totals(items),
-                digest=digest_of(items),
-                fetched_at=fetched_at,
-                as_of=as_of,
-                incomplete=days.to_date >= as_of,
-                **limits._asdict(),
-            ),
-            msgspec.structs.replace(answer, items=items),
+        parts = _by_day(answer.items, window)
+    _check_overlap(window, entries)
+    cut = Cut([], [])
+    for days, items in parts.items():
+        try:
+            totals = _checked_totals(items)
+        except (DecodeError, ExportError) as error:
+            cut.spoilt.append((days, error))
+            continue
+        entry = Entry(
+            account_id=account_id,
+            from_date=days.from_date,
+            to_date=days.to_date,
+            group_by=answer.query.group_by,
+            request_id=answer.request_id,
+            rows=len(items),
+            totals=totals,
+            digest=digest_of(items),
+            fetched_at=fetched_at,
+            as_of=as_of,
+            incomplete=days.to_date >= as_of,
         )
-        for days, items in cut.items()
-    ]
+        cut.slices.append(Slice(entry, msgspec.structs.replace(answer, items=items)))
+    return cut
+
+
+def query_of(account_id: str, window: DateWindow, group_by: GroupBy | None) -> CostQuery:
+    """What asks for a window of an account."""
+    return CostQuery(
+        account_id=account_id,
+        from_date=window.from_date,
+        to_date=window.to_date,
+        group_by=group_by,
+    )
 
 
 def account_of(query: CostQuery) -> str:
@@ -185,21 +206,15 @@ def _plain(cost: Decimal | None) -> str | None:
     return None if cost is None else format(cost.normalize(_WIDE) if cost else Decimal(0), "f")
 
 
-def _totals(items: Sequence[CostItem]) -> dict[str, Decimal]:
-    costs = [item.cost for item in items if item.cost is not None]
-    if not costs:
-        return {}
-    try:
-        return totals_by_currency(costs, [item.currency for item in items])
-    except DecimalException as error:
-        raise ExportError("the amounts of a day cannot be added without rounding") from error
+def _checked_totals(items: Sequence[CostItem]) -> dict[str, Decimal]:
+    """What the rows of a slice come to.
 
-
-def _check_rows(answer: Fetched[CostItem], window: DateWindow) -> None:
+    Raises:
+        DecodeError: a row is there twice.
+        ExportError: the table cannot hold an amount, or their sum, exactly.
+    """
     met: set[tuple[object, ...]] = set()
-    for item in answer.items:
-        if item.date is not None and not window.from_date <= item.date <= window.to_date:
-            raise DecodeError(f"a row is of {item.date}, which was not asked for", lasting=True)
+    for item in items:
         group = _group(item)
         if group in met:
             raise DecodeError(
@@ -207,6 +222,31 @@ def _check_rows(answer: Fetched[CostItem], window: DateWindow) -> None:
                 lasting=True,
             )
         met.add(group)
+    priced = [item for item in items if item.cost is not None]
+    costs = [item.cost for item in priced if item.cost is not None]
+    try:
+        totals = totals_by_currency(costs, [item.currency for item in priced]) if costs else {}
+    except DecimalException as error:
+        raise ExportError("the amounts of a day cannot be added without rounding") from error
+    for amount in (*costs, *totals.values()):
+        if not _fits(amount):
+            raise ExportError(
+                f"amount: {amount:.40} does not fit; allowed: {_DIGITS} digits before the point "
+                f"and {_DECIMALS} after it"
+            )
+    return totals
+
+
+def _fits(amount: Decimal) -> bool:
+    """Whether the table holds an amount exactly; zeros at its end say nothing."""
+    exponent = amount.normalize(_WIDE).as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= -_DECIMALS and amount.adjusted() < _DIGITS
+
+
+def _check_days(items: Iterable[CostItem], window: DateWindow) -> None:
+    for item in items:
+        if item.date is not None and not window.from_date <= item.date <= window.to_date:
+            raise DecodeError(f"a row is of {item.date}, which was not asked for", lasting=True)
 
 
 def _is_one_empty_slice(
@@ -226,16 +266,14 @@ def _by_day(items: Iterable[CostItem], window: DateWindow) -> dict[DateWindow, l
     return cut
 
 
-def _check_overlap(cut: Iterable[DateWindow], window: DateWindow, entries: Iterable[Entry]) -> None:
+def _check_overlap(window: DateWindow, entries: Iterable[Entry]) -> None:
     """Refuse what would replace a part of a slice: its rows without a day cannot be told apart."""
     for entry in entries:
         if entry.from_date == entry.to_date:
             continue  # a day is in one window or in none
         if entry.to_date < window.from_date or entry.from_date > window.to_date:
             continue
-        if not any(
-            days.from_date <= entry.from_date and entry.to_date <= days.to_date for days in cut
-        ):
+        if not (window.from_date <= entry.from_date and entry.to_date <= window.to_date):
             raise ExportError(
                 f"the table has {entry.from_date} to {entry.to_date} of {entry.account_id} as one "
                 f"slice of rows without a day; allowed: windows that hold it whole"

@@ -12,11 +12,10 @@ can read it, and nothing that is done to the one (VACUUM, a glob over its files)
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from spot_billing_async.bulk.outcome import Fetched
 from spot_billing_async.export import ExportError
@@ -52,9 +51,15 @@ LEDGER = pa.schema(
         "incomplete": pa.bool_(),
         "widest_days": pa.int32(),
         "borne_rows": pa.int64(),
-        "refused_rows": pa.int64(),
     }
 )
+
+
+class Part(NamedTuple):
+    """Slices that are committed together, and all their rows."""
+
+    keys: list[Key]
+    rows: list[pa.Table]
 
 
 class TableStore:
@@ -99,6 +104,16 @@ class TableStore:
         sql = (
             f"SELECT account_id, from_date, to_date FROM t WHERE {where} "  # noqa: S608  dates, numbers, a checked name
             "ORDER BY 1, 2, 3"
+        )
+        rows = _rows(self._ledger, sql)
+        yield from joined(Key(row["account_id"], row["from_date"], row["to_date"]) for row in rows)
+
+    def there(self, group_by: GroupBy | None, window: DateWindow) -> Iterator[Key]:
+        """What of a range was answered at all: ranges without a gap, cut to it."""
+        sql = (
+            f"SELECT account_id, greatest(from_date, {_day(window.from_date)}) AS from_date, "  # noqa: S608  as above
+            f"least(to_date, {_day(window.to_date)}) AS to_date "
+            f"FROM t WHERE {_overlaps(group_by, window)} ORDER BY 1, 2, 3"
         )
         rows = _rows(self._ledger, sql)
         yield from joined(Key(row["account_id"], row["from_date"], row["to_date"]) for row in rows)
@@ -175,16 +190,14 @@ class TableStore:
     def commit(
         self,
         group_by: GroupBy | None,
-        changed: Sequence[Key],
-        rows: pa.Table,
+        parts: Iterable[Part],
         entries: list[Entry],
-        mutable_from: date,
         rate_limit: RateLimit | None,
     ) -> None:
         """Replace the rows of slices, then tell the ledger.
 
-        A file is rewritten whole where a row of it is replaced. So slices that may change again,
-        from `mutable_from` on, are committed apart: the files of closed days then stay.
+        A file is rewritten whole where a row of it is replaced. So slices that may change again are
+        a part of their own: the files of closed days then stay.
 
         Killed in between, the rows are there and nobody knows of them: they are asked again, and
         replaced. Where another sync told the ledger of the same slices meanwhile, what it says is
@@ -196,13 +209,10 @@ class TableStore:
         """
         assert self._costs is not None  # noqa: S101  made before
         assert self._ledger is not None  # noqa: S101  as above
-        is_closed = pc.less(pc.coalesce(rows["date"], rows["query_to"]), mutable_from)
-        closed = [key for key in changed if key.to_date < mutable_from]
-        mutable = [key for key in changed if key.to_date >= mutable_from]
-        for keys, mine in ((closed, is_closed), (mutable, pc.invert(is_closed))):
-            if keys:
-                where = f"{_grouped(group_by)} AND {_of_any(keys, _costs_within)}"
-                self._costs.replace(_sorted(rows.filter(mine)), where)
+        for part in parts:
+            if part.keys:
+                where = f"{_grouped(group_by)} AND {_of_any(part.keys, _costs_touching)}"
+                self._costs.replace(_sorted(pa.concat_tables(part.rows)), where)
         where = f"{_grouped(group_by)} AND {_of_any((e.key for e in entries), _ledger_within)}"
         try:
             self._ledger.replace(_ledger_rows(entries), where, _noted(rate_limit))
@@ -341,6 +351,15 @@ def _costs_within(accounts: Sequence[str], days: DateWindow) -> str:
     return (
         f"({_one_of('query_account_id', accounts)} AND ((date >= {first} AND date <= {last}) OR "
         f"(date IS NULL AND query_from >= {first} AND query_to <= {last})))"
+    )
+
+
+def _costs_touching(accounts: Sequence[str], days: DateWindow) -> str:
+    """Rows without a day too that may be of these days: what is not replaced of them is due."""
+    first, last = _day(days.from_date), _day(days.to_date)
+    return (
+        f"({_one_of('query_account_id', accounts)} AND ((date >= {first} AND date <= {last}) OR "
+        f"(date IS NULL AND query_from <= {last} AND query_to >= {first})))"
     )
 
 

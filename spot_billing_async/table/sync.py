@@ -12,17 +12,20 @@ from spot_billing_async.client import TenantClient
 from spot_billing_async.config import check_count
 from spot_billing_async.models import GroupBy
 from spot_billing_async.models.money import merged_totals
-from spot_billing_async.table.agenda import Agenda
+from spot_billing_async.table.agenda import Agenda, LearningAgenda
+from spot_billing_async.table.batch import Batch
 from spot_billing_async.table.books import Books
 from spot_billing_async.table.compare import Known
 from spot_billing_async.table.due import TableWindow, due_windows
 from spot_billing_async.table.reconcile import Reconciliation, reconciled
 from spot_billing_async.table.report import SyncPlan, SyncReport
-from spot_billing_async.table.rounds import Progress, Rounds
+from spot_billing_async.table.rounds import Rounds
 from spot_billing_async.table.scope import AUTO, Scope, checked_scope
 from spot_billing_async.table.slices import Entry
 from spot_billing_async.table.store import TableStore
-from spot_billing_async.windows import DateWindow, cut
+from spot_billing_async.table.widths import Widths
+from spot_billing_async.table.writing import Progress, Writing
+from spot_billing_async.windows import DateWindow
 
 MUTABLE_DAYS = 45
 
@@ -59,10 +62,11 @@ async def plan(
         today=today,
     )
     store = await run_sync(TableStore.opened, scope.table)
-    agenda = await run_sync(_agenda, store, scope)
+    widths = await run_sync(store.widths, scope.group_by)
+    agenda = _agenda(await run_sync(_due, store, scope), scope, widths)
     rate_limit = None if client is None else client.costs.rate_limit
     return SyncPlan(
-        requests=agenda.requests,
+        requests=await run_sync(lambda: agenda.requests),
         due_days=agenda.days,
         skipped_days=scope.planned_days - agenda.days,
         rate_limit=rate_limit or await run_sync(store.rate_limit),
@@ -134,11 +138,14 @@ async def sync(
     if max_requests is not None:
         check_count("max_requests", max_requests)
     store = await run_sync(TableStore.made, scope.table)
-    agenda = await run_sync(_agenda, store, scope)
+    widths = await run_sync(store.widths, scope.group_by)
+    agenda = _agenda(await run_sync(_due, store, scope), scope, widths)
     known = Known(await run_sync(_unsettled, store, scope))
     books = Books(scope.planned_days, agenda.days)
-    rounds = Rounds(client, store, scope, agenda, known, books, batch_requests, progress)
-    await rounds.run(max_requests)
+    batch = Batch(store, scope, known, books, batch_requests)
+    writing = Writing(client, scope, widths, batch, books, progress)
+    rounds = Rounds(client, scope.group_by, agenda, writing, max_requests)
+    await rounds.run()
     found = Reconciliation()
     if reconcile:
         found = await reconciled(client, store, scope, rounds.requests_left)
@@ -146,20 +153,20 @@ async def sync(
     return books.report(found, totals, time.monotonic() - started_s)
 
 
-def _agenda(store: TableStore, scope: Scope) -> Agenda:
-    """What is to be asked."""
+def _due(store: TableStore, scope: Scope) -> dict[str, list[DateWindow]]:
+    """The days of each account that are to be asked."""
     settled: dict[str, list[DateWindow]] = {}
     for key in store.settled(scope.group_by, scope.days, scope.mutable_days):
         settled.setdefault(key.account_id, []).append(DateWindow(key.from_date, key.to_date))
-    due = {
-        account_id: due_windows(scope.days, settled.get(account_id, ()))
+    return {
+        account_id: list(due_windows(scope.days, settled.get(account_id, ())))
         for account_id in scope.accounts
     }
-    if scope.window == AUTO:
-        return Agenda(due, store.widths(scope.group_by))
-    size = scope.window
-    cuts = {name: [part for gap in gaps for part in cut(*gap, size)] for name, gaps in due.items()}
-    return Agenda(cuts, None)
+
+
+def _agenda(due: dict[str, list[DateWindow]], scope: Scope, widths: Widths) -> Agenda:
+    """In which windows they are asked."""
+    return LearningAgenda(due, widths) if scope.window == AUTO else Agenda(due, scope.window)
 
 
 def _unsettled(store: TableStore, scope: Scope) -> list[Entry]:

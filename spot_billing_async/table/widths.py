@@ -18,9 +18,6 @@ from typing import NamedTuple
 _ROUGH = 1.5
 """Rows of a window that failed are an estimate; so much larger they may have been."""
 
-_GROWTH = 1.25
-"""How many times what was refused another time may be borne by now."""
-
 _FAILURE_COSTS = 2.0
 """Requests more: the one that failed, and a second half."""
 
@@ -65,7 +62,7 @@ class Density(NamedTuple):
         """
         variance = max(self.squares / self.days - self.mean**2, self.mean / self.days**2)
         deviation = sqrt(variance * (days + days**2 / self.days))
-        over = self.mean * days - rows
+        over = self.mean * days - rows - 0.5  # rows are whole
         return erfc(-over / deviation / sqrt(2)) / 2 if deviation else float(over > 0)
 
 
@@ -75,29 +72,27 @@ class Limits(NamedTuple):
     Attributes:
         widest_days: days that a request about the account may ask for; None for any.
         borne_rows: rows that an answer had, whosever they were; None where all were borne.
-        refused_rows: rows that were about too many; None where that is not known.
     """
 
     widest_days: int | None = None
     borne_rows: int | None = None
-    refused_rows: int | None = None
 
 
 class Bracket:
     """Between the most that was borne and the least that was refused, in some unit.
 
+    Say, an account has ten rows a day, and the server bears 300 rows. Of 90 days it refuses all and
+    45, and answers 22: then it has borne 220 rows and refused 450. The middle between them, by
+    their ratio, is 315, so 31 days are tried, which it refuses; then 26, which it answers.
+
     Args:
         rough: by how much what was refused may be an underestimate.
         remembered: what was borne at another time, when more was refused; None for nothing.
-        refused: what was refused then; infinite where that is not known.
     """
 
-    def __init__(
-        self, rough: float = 1.0, remembered: float | None = None, refused: float = inf
-    ) -> None:
+    def __init__(self, rough: float = 1.0, remembered: float | None = None) -> None:
         self.borne = remembered or 0.0
-        self.refused = refused * _GROWTH
-        self._was_refused = refused
+        self.refused = inf
         self._rough = rough
         self._remembered = remembered
 
@@ -126,21 +121,18 @@ class Bracket:
         """What may be borne or refused, and tells much either way."""
         if not self.borne:
             return self.safe
-        return max(self.borne, self._between(self.refused))
+        if not isfinite(self.refused):
+            return 2 * self.borne
+        return max(self.borne, sqrt(self.borne * self.refused))
 
     @property
     def likely(self) -> float:
         """What is rather borne than not: nearer to what was borne than to what was refused."""
-        if not self.borne or not isfinite(self.refused):
-            return self.safe
-        return max(self.borne, sqrt(self.borne * self._between(self._was_refused)))
+        return sqrt(self.safe * self.bold) if isfinite(self.refused) else self.safe
 
     def asks(self, size: float) -> bool:
         """Whether it is not known if so much is borne."""
         return self.holds and self.borne < size < self.refused
-
-    def _between(self, refused: float) -> float:
-        return sqrt(self.borne * refused) if isfinite(refused) else 2 * self.borne
 
     def bear(self, size: float) -> None:
         """So much was answered."""
@@ -149,7 +141,6 @@ class Bracket:
     def refuse(self, size: float) -> None:
         """So much was too much."""
         self.refused = min(self.refused, size)
-        self._was_refused = min(self._was_refused, size)
 
 
 class Split(NamedTuple):
@@ -167,9 +158,6 @@ class Split(NamedTuple):
 class Widths:
     """What is known of the widths that may be asked for.
 
-    Attributes:
-        is_by_day: each day is asked alone, as rows do not say which day they are of.
-
     Args:
         densities: what is remembered of each account's rows a day.
         limits: what is remembered with each account's latest answer; the latest first.
@@ -184,7 +172,7 @@ class Widths:
         latest = next(iter(limits.values()), Limits())
         self._densities = dict(densities or {})
         self._all = reduce(Density.plus, self._densities.values(), Density())
-        self._rows = Bracket(_ROUGH, latest.borne_rows, latest.refused_rows or inf)
+        self._rows = Bracket(_ROUGH, latest.borne_rows or None)
         self._days = Bracket()
         self._own = {
             account_id: Bracket(remembered=mine.widest_days)
@@ -192,7 +180,7 @@ class Widths:
             if mine.widest_days is not None
         }
         self._refused_days: dict[str, int] = {}
-        self.is_by_day = False
+        self._by_day: set[str] = set()  # their rows do not say which day they are of
 
     def answered(self, account_id: str, rows_by_day: Iterable[int]) -> None:
         """A window was answered."""
@@ -201,8 +189,16 @@ class Widths:
         self._all = self._all.plus(met)
         self._rows.bear(met.rows)
         self._days.bear(met.days)
-        self._own.setdefault(account_id, Bracket()).bear(met.days)
+        self._bear(account_id, met.days)
         self._weigh_refused(account_id)
+
+    def _bear(self, account_id: str, days: int) -> None:
+        """An account's own limit is at least so many days; more than was remembered lifts all."""
+        own = self._own.setdefault(account_id, Bracket())
+        was_old = own.is_old
+        own.bear(days)
+        if was_old and not own.is_old:
+            self._own = {name: each for name, each in self._own.items() if not each.is_old}
 
     def refused(self, account_id: str, days: int) -> None:
         """A window was too wide."""
@@ -224,9 +220,13 @@ class Widths:
         if self.is_blind:
             self._days = Bracket()
 
-    def carry_no_day(self) -> None:
-        """Rows do not say which day they are of, so each day is asked alone."""
-        self.is_by_day = True
+    def carry_no_day(self, account_id: str) -> None:
+        """The account's rows do not say which day they are of, so each day is asked alone.
+
+        So it is with all that were asked so another time: one was enough to see that it still is.
+        """
+        self._by_day.add(account_id)
+        self._by_day |= {name for name, own in self._own.items() if own.is_old and own.borne == 1}
 
     def knows(self, account_id: str) -> bool:
         """Whether it is known how many rows a day an account has."""
@@ -235,7 +235,11 @@ class Widths:
     @property
     def is_limited(self) -> bool:
         """Whether anything was too wide so far."""
-        return self.is_by_day or self._rows.is_known or self._days.is_known
+        return (
+            self._rows.is_known
+            or self._days.is_known
+            or any(own.is_known for own in self._own.values())
+        )
 
     @property
     def is_blind(self) -> bool:
@@ -244,8 +248,8 @@ class Widths:
 
     @property
     def is_old(self) -> bool:
-        """Whether all is as it was remembered."""
-        return self._rows.is_old
+        """Whether all that is known was remembered."""
+        return self._rows.is_old or not (self._rows.is_known or self._days.is_known)
 
     @property
     def refused_account(self) -> str | None:
@@ -254,32 +258,39 @@ class Widths:
 
     def split(self, account_id: str, days: int) -> Split:
         """How so many days of an account are best asked."""
-        widest = min((size.safe for size in self._in_days(account_id)), default=inf)
-        return self._split(
-            account_id, days, widest, self._rows.likely if self._counts_rows else inf
-        )
+        limit = self._in_days(account_id)
+        rows = self._rows.likely if self._rows.holds else inf
+        return self._split(account_id, days, inf if limit is None else limit.safe, rows)
 
     def bold_split(self, account_id: str, days: int) -> Split:
         """How they might be asked, if the server bears more than is known."""
-        widest = max((size.bold for size in self._in_days(account_id)), default=inf)
-        by_days = self._split(account_id, days, widest, inf)
-        if not self._counts_rows:
-            return by_days
-        by_rows = self._split(account_id, days, inf, self._rows.bold)
-        return by_rows if not isfinite(widest) else min(by_days, by_rows)
+        if account_id in self._by_day:
+            return Split(days, days)
+        limit = self._in_days(account_id)
+        splits = [] if limit is None else [self._split(account_id, days, limit.bold, inf)]
+        if self._rows.holds:
+            splits.append(self._split(account_id, days, inf, self._rows.bold))
+        return min(splits, default=Split(1, 1))
 
     def trial_days(self, account_id: str) -> int:
         """The widest window that tells, however it ends, what more is borne; 0 where none does."""
+        if account_id in self._by_day:
+            return 0
+        tried = [0]
+        limit = self._in_days(account_id)
+        if limit is not None and limit.asks(int(limit.bold)):
+            tried.append(int(limit.bold))
         density = self._densities.get(account_id, self._all)
-        tried = [int(size.bold) for size in self._in_days(account_id) if size.asks(int(size.bold))]
-        if self._counts_rows and density.rows:
+        if self._rows.holds and density.rows:
             days = int(self._rows.bold / density.mean)
             if days and self._rows.asks(density.rows_of(days)):
                 tried.append(days)
-        return max(tried, default=0)
+        return max(tried)
 
     def _split(self, account_id: str, days: int, widest_days: float, most_rows: float) -> Split:
         """The split that is likely to take the fewest requests."""
+        if account_id in self._by_day:
+            return Split(days, days)
         known = self._densities.get(account_id)
         mean = (known or self._all).mean
         windows = max(1, ceil(days / max(1.0, widest_days)), ceil(days * mean / most_rows))
@@ -294,26 +305,18 @@ class Widths:
             windows += 1
         return best
 
-    @property
-    def _counts_rows(self) -> bool:
-        """Whether it is believed that there is a limit in rows."""
-        return self._rows.holds and not self.is_by_day
-
-    def _in_days(self, account_id: str) -> list[Bracket]:
-        """The limits in days that are believed."""
-        if self.is_by_day:
-            return [Bracket(remembered=1)]
+    def _in_days(self, account_id: str) -> Bracket | None:
+        """The limit in days that is believed, of all or else of the account's own."""
         if self._days.holds:
-            return [self._days]
+            return self._days
         own = self._own.get(account_id)
-        return [own] if own is not None and own.is_known and not self._rows.holds else []
+        return own if own is not None and own.is_known and not self._rows.holds else None
 
     def limits(self, account_id: str) -> Limits:
         """What is to be remembered with an answer about an account."""
-        if self.is_by_day:
+        if account_id in self._by_day:
             return Limits(1)
-        if self._rows.holds:
-            refused = int(self._rows.refused) if isfinite(self._rows.refused) else None
-            return Limits(None, int(self._rows.safe), refused)
-        own = self._days if self._days.holds else self._own.get(account_id)
-        return Limits(int(own.safe) if own is not None and own.is_known else None)
+        if self._rows.holds and self._rows.borne:
+            return Limits(None, int(self._rows.borne))
+        limit = self._in_days(account_id)
+        return Limits(None if limit is None else max(1, int(limit.safe)))

@@ -264,24 +264,25 @@ async def test_a_damaged_table_is_an_error(run: Sync, tmp_path: Any) -> None:
 
 
 async def test_amounts_are_exact_or_refused(api: Api, run: Sync, table: str) -> None:
-    """18 decimals are kept; one more fails its window, named, and the others come."""
+    """18 decimals are kept; one more fails its day, named, and the others come."""
     account, other = api.accounts
     api.costs[account, FIRST]["s3"] = Decimal("0.000000000000000001")
     api.costs[other, FIRST]["s3"] = Decimal("0.0000000000000000001")
     report = await run()
-    assert (report.new_days, report.failed_days) == (DAYS, DAYS)
+    assert (report.new_days, report.failed_days) == (2 * DAYS - 1, 1)
     (failure,) = report.failures
-    assert failure.query.account_id == other
-    assert "18 decimals" in str(failure.error)
+    assert (failure.query.account_id, failure.query.to_date) == (other, FIRST)
+    assert "18 after it" in str(failure.error)
     assert Decimal("0.000000000000000001") in {row["cost"] for row in rows_of(table)}
 
 
 async def test_a_day_that_cannot_be_added_up_fails(api: Api, run: Sync) -> None:
     """An amount of more digits than the column has is named, and nothing is rounded."""
-    api.costs[api.accounts[0], FIRST]["s3"] = Decimal("1e25")
-    report = await run()
-    assert (report.new_days, report.failed_days) == (DAYS, DAYS)
-    assert "does not fit" in str(report.failures[0].error)
+    for costs in ({"s3": Decimal("1e25")}, {"s3": Decimal("9e19"), "ec2": Decimal("9e19")}):
+        api.costs[api.accounts[0], FIRST] = costs
+        report = await run(mutable_days=1000)
+        assert report.failed_days == 1
+        assert "does not fit" in str(report.failures[0].error)
 
 
 async def test_progress_is_told(run: Sync) -> None:
