@@ -4,8 +4,9 @@ An amount is a decimal128 of 38 digits, 18 of them decimals, unless one needs mo
 all get the scale that it needs, so that none is rounded. What fits no such type is an error.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
-from decimal import Context, Decimal, Inexact
+from decimal import Context, Decimal, Inexact, Rounded
 from itertools import chain, repeat
 
 from spot_billing_async.bulk.outcome import Fetched
@@ -24,6 +25,7 @@ except ImportError as error:
 DEFAULT_SCALE = 18
 _PRECISION = 38
 _WIDE = Context(prec=200, traps=[Inexact])
+_ARROWS = Context(prec=_PRECISION, traps=[Rounded])
 _DATES = {"query_from", "query_to", "date"}
 
 
@@ -50,8 +52,10 @@ def batch_table(batch: Batch, scale: int) -> pa.Table:
     """
     costs = [item.cost for outcome in batch for item in outcome.items]
     try:
+        # Arrow takes some amounts of more digits for 0 rather than refuse them.
+        deque(map(_ARROWS.plus, filter(None, costs)), maxlen=0)
         amounts = pa.array(costs, schema(scale).field("cost").type)
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, Rounded):
         shortest = [None if cost is None else _shortest(cost) for cost in costs]
         scale = _fitting_scale(shortest, scale)
         amounts = pa.array(shortest, schema(scale).field("cost").type)

@@ -138,6 +138,14 @@ def test_every_amount_comes_back_exactly(ending: str, amounts: list[Decimal]) ->
         assert costs_in(path) == amounts
 
 
+@pytest.mark.parametrize("zeros", range(30, 130))
+def test_many_zeros_at_the_end_change_no_amount(zeros: int, fetched: MakeFetched) -> None:
+    """However an amount is spelled, the column has it: Arrow itself takes some for 0."""
+    amount = Decimal("7.25" + "0" * zeros)
+    table = to_arrow([fetched(str(amount))])
+    assert table["cost"].to_pylist() == [Decimal("7.25")]
+
+
 def test_zeros_at_the_end_of_an_amount_need_no_room() -> None:
     """An amount that fits without them is exact, however it is spelled."""
     spelled = [Decimal("123456789012345." + "0" * 30), Decimal("0E+40"), Decimal("0.10")]
