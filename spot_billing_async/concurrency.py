@@ -31,6 +31,7 @@ _DRAINING_GAIN = 0.8
 _ROUNDS = 12  # from one that drains the queue to the next
 _BASES = 3  # rounds without a queue
 _LEAST_ANSWERS = 20  # a round
+_OWN_S = 0.01  # whatever takes less says more of this process than of the server
 _EVEN_SHARE = 0.75  # of the mean time: if the fastest fifth took less, the rest had queued
 
 
@@ -73,7 +74,7 @@ class ConcurrencyLimit:
         """A request that was sent at `sent_s` was answered, and not refused."""
         if sent_s < self._round_began_s:
             return
-        self._times_s.append(elapsed_s)
+        self._times_s.append(max(elapsed_s, _OWN_S))
         is_start = self._round == 0 and self._halved_s == -inf
         if len(self._times_s) >= (self.limit if is_start else max(self.limit, _LEAST_ANSWERS)):
             self._end_round(now_s)
