@@ -9,7 +9,16 @@ from cyclopts import Parameter
 from spot_billing_async import ConfigError, SpotBillingClient
 from spot_billing_async.cli.api import Dimension, Members, dimension
 from spot_billing_async.cli.interruption import Interrupted, interruptible
-from spot_billing_async.cli.output import as_table, console, progress_bar, say
+from spot_billing_async.cli.output import (
+    Format,
+    as_table,
+    chosen,
+    console,
+    progress_bar,
+    say,
+    show_records,
+)
+from spot_billing_async.cli.shown import SHOWN, reading_line
 from spot_billing_async.cli.sparkline import ranking
 from spot_billing_async.cli.synced import (
     CHANGES,
@@ -127,16 +136,31 @@ def _told(report: "SyncReport") -> int:
     return 0 if report.complete else _INCOMPLETE
 
 
-async def show(*, table: str, by: By | None = None, since: date | None = None) -> None:
+async def show(
+    *, table: str, by: By | None = None, since: date | None = None, form: Format = None
+) -> None:
     """Show what a table comes to, from the table alone: totals, and how they went day by day.
+
+    A last line says what was added up: breakdown, days and number of accounts. It goes to standard
+    error where a program may be reading the rest.
 
     Args:
         table: Folder of the table, or its URI.
-        by: What to add up by; left out: the breakdown that the table has.
+        by: What to add up by; left out: the breakdown that the table has. By account, the
+            breakdown is taken that was answered for most days of accounts.
         since: First day, included (YYYY-MM-DD); left out: all days.
+        form: How to print.
     """
     # Late: deltalake belongs to an extra.
-    from spot_billing_async.table import day_sums  # noqa: PLC0415  see above
+    from spot_billing_async.table.reading import read  # noqa: PLC0415  see above
 
-    records = ranking(await day_sums(table, by, since))
-    console().print(as_table(("name", "cost", "currency", "days", "by day"), records))
+    reading = await read(table, by, since)
+    records = list(ranking(reading.sums))
+    line = reading_line(reading, since)
+    if chosen(form) != "table":
+        show_records(SHOWN, records, form)
+        say(line)
+        return
+    if records:
+        console().print(as_table((*SHOWN, "by day"), records))
+    console().print(line)

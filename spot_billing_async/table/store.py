@@ -12,7 +12,7 @@ can read it, and nothing that is done to the one (VACUUM, a glob over its files)
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import pyarrow as pa
@@ -55,6 +55,20 @@ LEDGER = pa.schema(
         "refused_rows": pa.int64(),
     }
 )
+
+
+class Coverage(NamedTuple):
+    """What the ledger has of a breakdown.
+
+    Attributes:
+        accounts: how many were answered.
+        days: from the first day that was answered to the last.
+        covered_days: days that were answered, counted for each account.
+    """
+
+    accounts: int
+    days: DateWindow
+    covered_days: int
 
 
 class TableStore:
@@ -112,7 +126,7 @@ class TableStore:
 
     def widths(self, group_by: GroupBy | None) -> Widths:
         """What the ledger tells of how much the server bears at once."""
-        days = "(arrow_cast(to_date, 'Int64') - arrow_cast(from_date, 'Int64') + 1)"
+        days = _days_from("from_date")
         limits = ", ".join(
             f"first_value({name} ORDER BY fetched_at DESC) AS {name}" for name in Limits._fields
         )
@@ -169,8 +183,23 @@ class TableStore:
             yield DaySum(row["name"], row["date"], row["currency"] or NO_CURRENCY, row["total"])
 
     def breakdowns(self) -> set[GroupBy | None]:
-        """The values of `group_by` that the table has costs of."""
-        return {row["group_by"] for row in _rows(self._costs, "SELECT DISTINCT group_by FROM t")}
+        """The values of `group_by` that were answered, be it with no costs."""
+        return {row["group_by"] for row in _rows(self._ledger, "SELECT DISTINCT group_by FROM t")}
+
+    def coverage(self, since: date | None) -> dict[GroupBy | None, Coverage]:
+        """What the ledger has of each breakdown, of days from `since` on."""
+        recent = "" if since is None else f" WHERE to_date >= {_day(since)}"
+        first = "from_date" if since is None else f"greatest(from_date, {_day(since)})"
+        sql = (
+            f"SELECT group_by, count(DISTINCT account_id) AS accounts, min({first}) AS first, "  # noqa: S608  a date
+            f"max(to_date) AS last, sum({_days_from(first)}) AS days FROM t{recent} GROUP BY 1"
+        )
+        return {
+            row["group_by"]: Coverage(
+                row["accounts"], DateWindow(row["first"], row["last"]), row["days"]
+            )
+            for row in _rows(self._ledger, sql)
+        }
 
     def commit(
         self,
@@ -350,6 +379,11 @@ def _one_of(column: str, values: Sequence[str]) -> str:
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
+
+
+def _days_from(first: str) -> str:
+    """How many days a slice has from a day on."""
+    return f"(arrow_cast(to_date, 'Int64') - arrow_cast({first}, 'Int64') + 1)"
 
 
 def _day(value: date) -> str:

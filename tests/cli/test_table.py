@@ -167,7 +167,7 @@ async def test_ctrl_c_keeps_what_is_committed(environment: dict[str, str], tmp_p
 def test_a_table_is_shown(call: Call, tmp_path: Path) -> None:
     """What costs most first, exact, with a line of bars; by another column, and of recent days."""
     call(*WORDS, *ACCOUNT)
-    code, out, _ = call("costs", "show", "--table", "t")
+    code, out, _ = call("costs", "show", "--table", "t", "--format", "table")
     lines = [[cell.strip() for cell in row.split("│")[1:-1]] for row in out.splitlines()]
     names, costs, *_ = zip(*[line for line in lines if line], strict=True)
     met = rows(tmp_path / "t")
@@ -194,14 +194,67 @@ def test_a_table_that_is_not_there_is_not_shown(call: Call) -> None:
 
 
 def test_one_breakdown_is_added_up() -> None:
-    """Each has all the money, so two of them never are; accounts can be told from any."""
-    assert chosen_breakdown(None, {"service"}) == "service"
-    assert chosen_breakdown("region", {"service", "region"}) == "region"
-    assert chosen_breakdown("account", {"service", "region"}) == "region"
-    assert chosen_breakdown(None, {None}) is None
-    for by, there in ((None, {"service", None}), ("family", {"service"})):
+    """Each has all the money, so two of them never are; which one has to be said."""
+    assert chosen_breakdown(None, {"service": 1}) == "service"
+    assert chosen_breakdown("region", {"service": 2, "region": 1}) == "region"
+    assert chosen_breakdown(None, {None: 1}) is None
+    assert chosen_breakdown("account", {}) == "account"
+    for by, there in ((None, {"service": 1, None: 1}), ("family", {"service": 1})):
         with pytest.raises(ConfigError, match="allowed: account"):
             chosen_breakdown(by, there)  # type: ignore[arg-type]  # of literals
+
+
+def test_accounts_are_told_from_what_covers_most() -> None:
+    """Any breakdown tells them; of those with as many days the plainer one, else by name."""
+    assert chosen_breakdown("account", {"region": 7, "service": 61}) == "service"
+    assert chosen_breakdown("account", {"service": 61, "region": 61}) == "region"
+    assert chosen_breakdown("account", {"region": 61, "account": 61}) == "account"
+    assert chosen_breakdown("account", {"account": 61, None: 61}) is None
+    assert chosen_breakdown("account", {"account": 60, "service": 61}) == "service"
+
+
+def test_a_breakdown_of_a_few_days_hides_no_costs(call: Call, tmp_path: Path) -> None:
+    """All that was synced is added up by account; what that is, is told."""
+    call(*WORDS, *ACCOUNT)
+    week = ("--from", "2024-02-01", "--to", "2024-02-07", "--group-by", "region")
+    call("costs", "sync", "--table", "t", *ACCOUNT, *week)
+    whole = sum((r["cost"] for r in rows(tmp_path / "t") if r["group_by"] == "service"), Decimal(0))
+    code, out, err = call("costs", "show", "--table", "t", "--by", "account")
+    assert (code, Decimal(json.loads(out)[0]["cost"])) == (0, whole)
+    assert err == (
+        f"total USD {format(whole.normalize(), 'f')}; rows by service, of 1 account, "
+        "2024-01-01 to 2025-12-31\n"
+    )
+    code, out, _ = call("costs", "show", "--table", "t", "--by", "region", "--format", "table")
+    last = out.splitlines()[-1]
+    assert (code, last.split("; ")[1]) == (
+        0,
+        "rows by region, of 1 account, 2024-02-01 to 2024-02-07",
+    )
+    code, out, err = call("costs", "show", "--table", "t")
+    assert (code, out, "by: needed, as this table has several breakdowns" in err) == (2, "", True)
+
+
+def test_days_that_are_not_there_are_told(call: Call) -> None:
+    """A range with a gap is no whole one; days before `since` do not count."""
+    for day in ("2024-01-01", "2024-01-03"):
+        call("costs", "sync", "--table", "t", *ACCOUNT, "--from", day, "--to", day)
+    _, _, err = call("costs", "show", "--table", "t")
+    assert "2024-01-01 to 2024-01-03 (2 of 3 days of accounts are there)" in err
+    _, _, err = call("costs", "show", "--table", "t", "--since", "2024-01-02")
+    assert "2024-01-03 to 2024-01-03\n" in err
+
+
+def test_no_rows_are_told_as_such(call: Call) -> None:
+    """Rather than an empty grid; as JSON, an empty list is one."""
+    none = ("--account", "011254002932", "--from", "2031-01-01", "--to", "2031-01-02")
+    call("costs", "sync", "--table", "t", *none)
+    words = ("costs", "show", "--table", "t", "--format")
+    told = "no rows; rows by service, of 1 account, 2031-01-01 to 2031-01-02\n"
+    assert call(*words, "table") == (0, told, "")
+    assert call(*words, "json") == (0, "[]\n", told)
+    assert call(*words, "csv")[1] == "name,cost,currency,days\r\n"
+    assert call(*words, "table", "--since", "2032-01-01") == (0, "no rows since 2032-01-01\n", "")
 
 
 def test_bars_have_the_costs_heights() -> None:
