@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from anyio.to_thread import run_sync
 from cyclopts import Parameter
 
 from spot_billing_async import ConfigError, SpotBillingClient
@@ -88,13 +90,15 @@ async def sync(
     # What is wrong is refused before anything is opened or sent.
     if bool(account) == all_accounts:
         raise ConfigError("accounts: exactly one of --account and --all-accounts is needed")
-    checked_scope(table, accounts=account or ["all"], today=None, **options)
+    scope = checked_scope(table, accounts=account or ["all"], today=None, **options)
     if max_requests is not None:
         check_count("max_requests", max_requests)
     with interruptible() as interruption:
         with interruption.scope:
             async with SpotBillingClient() as client:
-                options["accounts"] = account or await _listed(client)
+                options["accounts"] = account or await _listed(
+                    client, scope.table, to_write=not dry_run
+                )
                 if dry_run:
                     console().print(plan_line(await tables.plan(table, **options, client=client)))
                     return 0
@@ -104,7 +108,12 @@ async def sync(
         raise Interrupted(interruption.exit_code or 1)
 
 
-async def _listed(client: SpotBillingClient) -> Sequence[str | None]:
+async def _listed(client: SpotBillingClient, table: str, *, to_write: bool) -> Sequence[str | None]:
+    """All accounts; not asked for where the table cannot be used anyway."""
+    # Late: deltalake belongs to an extra.
+    from spot_billing_async.table.store import TableStore  # noqa: PLC0415  see above
+
+    await run_sync(partial(TableStore.opened, table, to_write=to_write))
     return [account.account_id for account in await client.accounts.list()]
 
 

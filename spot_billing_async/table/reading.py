@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date
+from os import PathLike
 from typing import NamedTuple
 
 from anyio.to_thread import run_sync
@@ -10,6 +11,7 @@ from spot_billing_async.checks import checked_date
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models import GROUP_BY, GroupBy
 from spot_billing_async.table.doubt import DaySum
+from spot_billing_async.table.place import checked_place
 from spot_billing_async.table.store import Coverage, TableStore
 
 _COLUMNS: dict[GroupBy | None, str] = {
@@ -36,7 +38,7 @@ class Reading(NamedTuple):
 
 
 async def day_sums(
-    table: str, by: GroupBy | None = None, since: date | None = None
+    table: str | PathLike[str], by: GroupBy | None = None, since: date | None = None
 ) -> list[DaySum]:
     """The costs of a table by name, day and currency, in that order; nothing is sent.
 
@@ -56,13 +58,13 @@ async def day_sums(
     return (await read(table, by, since)).sums
 
 
-async def read(table: str, by: GroupBy | None, since: date | None) -> Reading:
+async def read(table: str | PathLike[str], by: GroupBy | None, since: date | None) -> Reading:
     """As `day_sums`, with what it is that was added up."""
     if by is not None and by not in GROUP_BY:
         raise ConfigError(f"by: {by!r} is unknown; allowed: {', '.join(GROUP_BY)} or None")
     if since is not None:
         checked_date("since", since)
-    return await run_sync(_read, table, by, since)
+    return await run_sync(_read, checked_place(table), by, since)
 
 
 def _read(table: str, by: GroupBy | None, since: date | None) -> Reading:

@@ -24,7 +24,7 @@ from spot_billing_async.export.arrow import DEFAULT_SCALE, batch_table, schema
 from spot_billing_async.models import CostItem, GroupBy
 from spot_billing_async.models.money import NO_CURRENCY
 from spot_billing_async.quota import RateLimit
-from spot_billing_async.table.delta import DeltaTable, TableConflictError
+from spot_billing_async.table.delta import DeltaTable, TableConflictError, TableError, check_place
 from spot_billing_async.table.doubt import DaySum, doubted
 from spot_billing_async.table.slices import Entry, Key
 from spot_billing_async.table.widths import Density, Limits, Widths
@@ -84,14 +84,37 @@ class TableStore:
         self._ledger = ledger
 
     @classmethod
-    def opened(cls, table: str) -> Self:
-        """What is there, and nothing is made."""
-        costs, ledger = _places(table)
-        return cls(DeltaTable.opened(costs, COSTS), DeltaTable.opened(ledger, LEDGER))
+    def opened(cls, table: str, *, to_write: bool = False) -> Self:
+        """What is there, and nothing is made.
+
+        Args:
+            table: the place, checked.
+            to_write: whether it is to be made or written later.
+
+        Raises:
+            ConfigError: something else is at the place.
+            TableError: it cannot be read (or written), or one of the two tables is gone.
+        """
+        places = _places(table)
+        for place in places:
+            check_place(place, to_write=to_write)
+        costs, ledger = map(DeltaTable.opened, places, (COSTS, LEDGER))
+        if (costs is None) == (ledger is None):
+            return cls(costs, ledger)
+        # One of them: another sync is just making both, or was killed while it did; or one is gone.
+        if any(each is not None and each.has_rows() for each in (costs, ledger)):
+            costs, ledger = map(DeltaTable.opened, places, (COSTS, LEDGER))
+            _demand_both(places, costs, ledger)
+        return cls(costs, ledger)
 
     @classmethod
     def made(cls, table: str) -> Self:
-        """Both tables, made where they are not there."""
+        """Both tables, made where they are not there.
+
+        Raises:
+            ConfigError, TableError: as `opened`.
+        """
+        cls.opened(table, to_write=True)
         costs, ledger = _places(table)
         return cls(
             DeltaTable.made(costs, COSTS, _PARTITIONS), DeltaTable.made(ledger, LEDGER, _PARTITIONS)
@@ -309,8 +332,21 @@ def _noted(rate_limit: RateLimit | None) -> dict[str, str]:
 
 
 def _places(table: str) -> tuple[str, str]:
-    place = table.rstrip("/")
+    place = table.rstrip("/") or "/"
     return place, f"{place}_ledger"
+
+
+def _demand_both(
+    places: tuple[str, str], costs: DeltaTable | None, ledger: DeltaTable | None
+) -> None:
+    """Costs of which nothing is known, or a ledger of costs that are gone, are no table."""
+    if costs is not None and ledger is not None:
+        return
+    there, gone = places if ledger is None else reversed(places)
+    raise TableError(
+        f"{there} is there, and {gone} is gone, without which it says nothing; restore {gone}, "
+        f"or delete (or move) {there} as well to begin anew"
+    )
 
 
 def _rows(table: DeltaTable | None, sql: str) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 from functools import reduce
+from os import PathLike
 
 from anyio.to_thread import run_sync
 
@@ -28,7 +29,7 @@ MUTABLE_DAYS = 45
 
 
 async def plan(
-    table: str,
+    table: str | PathLike[str],
     *,
     accounts: Iterable[str | None],
     from_date: date,
@@ -46,7 +47,7 @@ async def plan(
 
     Raises:
         ConfigError: an argument is not usable; names it, its value and what is allowed.
-        TableError: the ledger could not be read.
+        TableError: the ledger could not be read, or one of the two tables is gone.
     """
     scope = checked_scope(
         table,
@@ -71,7 +72,7 @@ async def plan(
 
 async def sync(
     client: TenantClient,
-    table: str,
+    table: str | PathLike[str],
     *,
     accounts: Iterable[str | None],
     from_date: date,
@@ -93,8 +94,8 @@ async def sync(
 
     Args:
         client: an entered client, or a view of one.
-        table: a folder, or the URI of an object store that deltalake knows; made where it is not
-            there. The ledger is at `<table>_ledger`.
+        table: a folder, which is new or empty at first, or the URI of an object store that
+            deltalake knows; made where it is not there. The ledger is at `<table>_ledger`.
         accounts: account ids.
         from_date: first day, included.
         to_date: last day, included.
@@ -115,9 +116,9 @@ async def sync(
         The books. Failed windows are in them, not raised: `complete` says whether there are any.
 
     Raises:
-        ConfigError: an argument is not usable; nothing was read or sent.
+        ConfigError: an argument is not usable; nothing was made or sent.
         TableConflictError: another sync changed the same slices meanwhile.
-        TableError: the table could not be read or written.
+        TableError: the table could not be read or written, or one of the two is gone.
     """
     started_s = time.monotonic()
     scope = checked_scope(

@@ -56,6 +56,20 @@ def test_a_dry_run_makes_and_asks_nothing(call: Call, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
+def test_a_place_is_looked_at_before_anything_is_asked(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even before the list of accounts: the server is not there, and the folder is what is told."""
+    monkeypatch.setenv("SPOTINST_BASE_URL", "http://127.0.0.1:9")
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "notes").touch()
+    for words in (("--all-accounts",), ACCOUNT, ("--all-accounts", "--dry-run")):
+        code, out, err = call(*WORDS, *words)
+        assert (code, out, "holds something else than a table" in err) == (2, "", True)
+    code, out, err = call(*WORDS, "--all-accounts", "--table", "p/br[1]")
+    assert (code, out, err.count("\n"), "'[' ']' in its path" in err) == (2, "", 1, True)
+
+
 def test_what_is_not_started_is_code_3(call: Call) -> None:
     """After so many requests the rest is left for the next run."""
     cap = ("--window", "month", "--max-requests", "3")
