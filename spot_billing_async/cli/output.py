@@ -116,13 +116,13 @@ def console() -> Console:
     )
 
 
-def progress_bar() -> Progress:
-    """Progress on standard error; only where that is a terminal, and gone at the end."""
+def progress_bar(unit: str) -> Progress:
+    """Progress on standard error, told in a unit; only on a terminal, and gone at the end."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("slices"),
+        TextColumn(unit),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,

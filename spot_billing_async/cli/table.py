@@ -1,9 +1,9 @@
 """`spot-billing costs sync` and `costs show`: a Delta table of costs, and what it comes to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from anyio.to_thread import run_sync
 from cyclopts import Parameter
@@ -13,6 +13,7 @@ from spot_billing_async.cli.api import Dimension, Members, dimension
 from spot_billing_async.cli.interruption import Interrupted, interruptible
 from spot_billing_async.cli.output import (
     Format,
+    Record,
     as_table,
     chosen,
     console,
@@ -27,14 +28,18 @@ from spot_billing_async.cli.synced import (
     DIFFERENCES,
     change_records,
     difference_records,
+    first_records,
     missing_lines,
     plan_line,
+    reconciled_lines,
     report_lines,
 )
 from spot_billing_async.config import check_count
 
 if TYPE_CHECKING:
     from spot_billing_async.table import SyncReport
+
+T = TypeVar("T")
 
 _INCOMPLETE = 3
 _MUTABLE_DAYS = 45
@@ -103,7 +108,8 @@ async def sync(
                     console().print(plan_line(await tables.plan(table, **options, client=client)))
                     return 0
                 options |= {"max_requests": max_requests, "reconcile": reconcile}
-                return _told(await _synced(client, table, options))
+                report = await _synced(client, table, options)
+                return _told(report, len(set(options["accounts"])) if reconcile else 0)
         say("interrupted: what was committed stays; run it again to go on")
         raise Interrupted(interruption.exit_code or 1)
 
@@ -121,7 +127,7 @@ async def _synced(client: SpotBillingClient, table: str, options: dict[str, Any]
     # Late: deltalake belongs to an extra.
     from spot_billing_async.table import sync as sync_table  # noqa: PLC0415  see above
 
-    with progress_bar() as progress:
+    with progress_bar("days of accounts") as progress:
         task = progress.add_task("Syncing", total=None)
         return await sync_table(
             client,
@@ -131,18 +137,29 @@ async def _synced(client: SpotBillingClient, table: str, options: dict[str, Any]
         )
 
 
-def _told(report: "SyncReport") -> int:
+def _told(report: "SyncReport", reconciled_accounts: int) -> int:
     """Print what became of a sync; the exit code."""
-    if report.changes:
-        console().print(as_table(CHANGES, change_records(report.changes), title="Restated"))
-    if report.differences:
-        found = difference_records(report.differences)
-        console().print(as_table(DIFFERENCES, found, title="Different from the API"))
-    for line in report_lines(report):
+    _print_first("Restated", CHANGES, report.changes, change_records)
+    _print_first("Different from the API", DIFFERENCES, report.differences, difference_records)
+    for line in (*report_lines(report), *reconciled_lines(report, reconciled_accounts)):
         console().print(line)
     for line in missing_lines(report):
         say(line)
     return 0 if report.complete else _INCOMPLETE
+
+
+def _print_first(
+    title: str,
+    columns: Sequence[str],
+    found: Sequence[T],
+    records: Callable[[Iterable[T]], Iterable[Record]],
+) -> None:
+    """Print the first of what was found, if anything was."""
+    if found:
+        lines, more = first_records(found, records)
+        console().print(as_table(columns, lines, title=title))
+        if more is not None:
+            console().print(more)
 
 
 async def show(

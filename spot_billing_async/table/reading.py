@@ -12,7 +12,8 @@ from spot_billing_async.errors import ConfigError
 from spot_billing_async.models import GROUP_BY, GroupBy
 from spot_billing_async.table.doubt import DaySum
 from spot_billing_async.table.place import checked_place
-from spot_billing_async.table.store import Coverage, TableStore
+from spot_billing_async.table.slices import Coverage
+from spot_billing_async.table.store import TableStore
 
 _COLUMNS: dict[GroupBy | None, str] = {
     None: "query_account_id",

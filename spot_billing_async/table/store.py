@@ -12,7 +12,7 @@ can read it, and nothing that is done to the one (VACUUM, a glob over its files)
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import msgspec
 import pyarrow as pa
@@ -24,9 +24,10 @@ from spot_billing_async.export.arrow import DEFAULT_SCALE, batch_table, schema
 from spot_billing_async.models import CostItem, GroupBy
 from spot_billing_async.models.money import NO_CURRENCY
 from spot_billing_async.quota import RateLimit
-from spot_billing_async.table.delta import DeltaTable, TableConflictError, TableError, check_place
+from spot_billing_async.table.delta import DeltaTable, TableConflictError
 from spot_billing_async.table.doubt import DaySum, doubted
-from spot_billing_async.table.slices import Entry, Key
+from spot_billing_async.table.pair import opened_pair
+from spot_billing_async.table.slices import Coverage, Entry, Key
 from spot_billing_async.table.widths import Density, Limits, Widths
 from spot_billing_async.windows import DateWindow
 
@@ -57,20 +58,6 @@ LEDGER = pa.schema(
 )
 
 
-class Coverage(NamedTuple):
-    """What the ledger has of a breakdown.
-
-    Attributes:
-        accounts: how many were answered.
-        days: from the first day that was answered to the last.
-        covered_days: days that were answered, counted for each account.
-    """
-
-    accounts: int
-    days: DateWindow
-    covered_days: int
-
-
 class TableStore:
     """The costs and their ledger, at `<table>` and `<table>_ledger`.
 
@@ -95,17 +82,7 @@ class TableStore:
             ConfigError: something else is at the place.
             TableError: it cannot be read (or written), or one of the two tables is gone.
         """
-        places = _places(table)
-        for place in places:
-            check_place(place, to_write=to_write)
-        costs, ledger = map(DeltaTable.opened, places, (COSTS, LEDGER))
-        if (costs is None) == (ledger is None):
-            return cls(costs, ledger)
-        # One of them: another sync is just making both, or was killed while it did; or one is gone.
-        if any(each is not None and each.has_rows() for each in (costs, ledger)):
-            costs, ledger = map(DeltaTable.opened, places, (COSTS, LEDGER))
-            _demand_both(places, costs, ledger)
-        return cls(costs, ledger)
+        return cls(*opened_pair(_places(table), (COSTS, LEDGER), to_write=to_write))
 
     @classmethod
     def made(cls, table: str) -> Self:
@@ -334,19 +311,6 @@ def _noted(rate_limit: RateLimit | None) -> dict[str, str]:
 def _places(table: str) -> tuple[str, str]:
     place = table.rstrip("/") or "/"
     return place, f"{place}_ledger"
-
-
-def _demand_both(
-    places: tuple[str, str], costs: DeltaTable | None, ledger: DeltaTable | None
-) -> None:
-    """Costs of which nothing is known, or a ledger of costs that are gone, are no table."""
-    if costs is not None and ledger is not None:
-        return
-    there, gone = places if ledger is None else reversed(places)
-    raise TableError(
-        f"{there} is there, and {gone} is gone, without which it says nothing; restore {gone}, "
-        f"or delete (or move) {there} as well to begin anew"
-    )
 
 
 def _rows(table: DeltaTable | None, sql: str) -> Iterator[dict[str, Any]]:

@@ -62,11 +62,13 @@ async def plan(
     store = await run_sync(TableStore.opened, scope.table)
     agenda = await run_sync(_agenda, store, scope)
     rate_limit = None if client is None else client.costs.rate_limit
+    answered = await run_sync(store.breakdowns)
     return SyncPlan(
         requests=agenda.requests,
         due_days=agenda.days,
         skipped_days=scope.planned_days - agenda.days,
         rate_limit=rate_limit or await run_sync(store.rate_limit),
+        is_least=scope.window == AUTO and agenda.days > 0 and scope.group_by not in answered,
     )
 
 
