@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 
 from spot_billing_async.emulator import Emulator
@@ -87,6 +88,30 @@ def test_the_command_lines_run(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.count("error")) == (0, 0), done.stderr
     assert {"costs.parquet", "report.json"} <= {path.name for path in tmp_path.iterdir()}
     assert '"planned": 288' in (tmp_path / "report.json").read_text()
+
+
+async def test_what_a_table_prints_is_printed(tmp_path: Path) -> None:
+    """The console session on tables, against the sample: every line but for the seconds it took."""
+    session = next(code for kind, code in FENCE.findall(README) if kind == "console")
+    told = [block.split("\n", 1) for block in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]]
+    async with Emulator(token="t") as server:
+        environment = {
+            "HOME": str(tmp_path),
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "SPOTINST_BASE_URL": server.base_url,
+            "SPOTINST_TOKEN": "t",
+        }
+        for command, printed in told:
+            words = shlex.split(command.removeprefix("spot-billing "))
+            done = await anyio.run_process(
+                [sys.executable, "-m", "spot_billing_async.cli", *words],
+                cwd=tmp_path,
+                env=environment,
+            )
+            seconds = re.compile(r"in [\d.]+ s$", re.MULTILINE)
+            met = seconds.sub("", done.stdout.decode())
+            assert not printed or met == seconds.sub("", printed)
 
 
 def test_every_python_block_is_python() -> None:

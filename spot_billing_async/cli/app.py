@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -22,6 +23,13 @@ from spot_billing_async.cli.table import show, sync
 
 _FAILED = 1
 _USAGE = 2
+
+_OPTIONS = {"accounts": "account", "from_date": "from", "to_date": "to"}
+_FIELD = re.compile(r"^(accounts|by|report|since|table|window)(?:\[\d+\])?(?=:)")
+_NAMES = re.compile(
+    r"(?<![\w/'\"-])(from_date|to_date|group_by|mutable_days|max_requests)(?![\w'\"])"
+)
+"""Plain words stand for an option where a message begins with them, others wherever they are."""
 
 app = App(
     name="spot-billing",
@@ -95,8 +103,15 @@ def exit_code(error: Exception) -> int:
 
 def _message(error: Exception) -> str:
     """What an error says; errors that nobody foresaw are named as well."""
+    if isinstance(error, ConfigError):
+        return _FIELD.sub(_option, _NAMES.sub(_option, str(error)))
     foreseen = isinstance(error, CycloptsError | SpotBillingError | ImportError | OSError)
     return str(error) if foreseen else f"{type(error).__name__}: {error}"
+
+
+def _option(name: re.Match[str]) -> str:
+    """What an argument of the library is called on the command line."""
+    return "--" + _OPTIONS.get(name[1], name[1].replace("_", "-"))
 
 
 def _is_broken_pipe(error: Exception) -> bool:

@@ -93,7 +93,7 @@ async def _pull(client: TenantClient) -> PullReport:
         f"{len(accounts):,} accounts, {min(days)} to {max(days)}: {len(plan):,} slices to pull"
     )
     services, by_account = _Ranking(), _Ranking()
-    with progress_bar() as progress:
+    with progress_bar("slices") as progress:
         task = progress.add_task("Pulling", total=len(plan))
         async with client.costs.pull(plan) as run:
             async for outcome in run:

@@ -36,6 +36,11 @@ def totals_text(totals: Mapping[str, Decimal]) -> str:
     return ", ".join(f"{code} {plain(totals[code])}" for code in sorted(totals)) or "no costs"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of something: '1 day', '1,000 days'."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def one_line(text: str) -> str:
     """A text as one line that cannot steer a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -76,9 +81,12 @@ def as_table(columns: Sequence[str], records: Iterable[Record], title: str | Non
 
 def show(item_type: type[msgspec.Struct], items: Sequence[msgspec.Struct], form: Format) -> None:
     """Print a list of items."""
-    records = [record(item) for item in items]
-    columns = item_type.__struct_fields__
-    match _chosen(form):
+    show_records(item_type.__struct_fields__, [record(item) for item in items], form)
+
+
+def show_records(columns: Sequence[str], records: Sequence[Record], form: Format) -> None:
+    """Print a list of records."""
+    match chosen(form):
         case "json":
             write_out(as_json(records))
         case "csv":
@@ -89,7 +97,7 @@ def show(item_type: type[msgspec.Struct], items: Sequence[msgspec.Struct], form:
 
 def show_one(columns: Sequence[str], item: Record | None, form: Format) -> None:
     """Print an object; None is an answer without one."""
-    match _chosen(form):
+    match chosen(form):
         case "json":
             write_out(as_json(item))
         case "csv":
@@ -108,13 +116,13 @@ def console() -> Console:
     )
 
 
-def progress_bar() -> Progress:
-    """Progress on standard error; only where that is a terminal, and gone at the end."""
+def progress_bar(unit: str) -> Progress:
+    """Progress on standard error, told in a unit; only on a terminal, and gone at the end."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("slices"),
+        TextColumn(unit),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,
@@ -135,7 +143,8 @@ def say(text: str) -> None:
     print(one_line(text), file=sys.stderr)  # noqa: T201  what it is for
 
 
-def _chosen(form: Format) -> Literal["table", "json", "csv"]:
+def chosen(form: Format) -> Literal["table", "json", "csv"]:
+    """The form that is asked for; by default a table on a terminal, else JSON."""
     return form or ("table" if sys.stdout.isatty() else "json")
 
 

@@ -121,7 +121,7 @@ async def _drain(
     """Pull into the writer; `books` shows how far it came, also where this is cancelled."""
     plan = plan_of(accounts or [account.account_id for account in await client.accounts.list()])
     books.run = client.costs.pull(plan)
-    with progress_bar() as progress:
+    with progress_bar("slices") as progress:
         task = progress.add_task("Pulling", total=len(plan))
         async with books.run as run:
             async for outcome in run:

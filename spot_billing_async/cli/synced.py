@@ -1,15 +1,20 @@
 """How a sync is told: its plan, its books, what was restated, what differs. Pure."""
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
-from spot_billing_async import Failed
-from spot_billing_async.cli.output import Record, plain, totals_text
+from spot_billing_async import Failed, NotFoundError
+from spot_billing_async.cli.output import Record, counted, plain, totals_text
+from spot_billing_async.errors import RequestLimitReachedError
 
 if TYPE_CHECKING:
     from spot_billing_async.table import Change, Difference, SyncPlan, SyncReport
 
+T = TypeVar("T")
+
 _FAILURES_SHOWN = 5
+_RECORDS_SHOWN = 20
+_NEXT_STEP = " (spot-billing accounts list tells which accounts there are)"
 
 CHANGES = ("account", "days", "currency", "old", "new", "difference")
 DIFFERENCES = ("account", "days", "currency", "table", "api")
@@ -17,14 +22,19 @@ DIFFERENCES = ("account", "days", "currency", "table", "api")
 
 def plan_line(plan: "SyncPlan") -> str:
     """What a sync would take."""
+    least = "at least " if plan.is_least else ""
+    are = "is" if plan.skipped_days == 1 else "are"
     line = (
-        f"{plan.requests:,} requests for {plan.due_days:,} days of accounts; "
-        f"{plan.skipped_days:,} days are there"
+        f"{least}{counted(plan.requests, 'request')} for {_days_of_accounts(plan.due_days)}; "
+        f"{counted(plan.skipped_days, 'day')} {are} there"
     )
     if plan.rate_limit is None or plan.least_s is None:
         return f"{line}; the server's rate limit is not known yet"
     limit, window_s = plan.rate_limit
-    return f"{line}; at {limit:,} requests in {window_s:g} s that takes {plan.least_s:g} s or more"
+    return (
+        f"{line}; at {counted(limit, 'request')} in {window_s:g} s "
+        f"that takes {plan.least_s:g} s or more"
+    )
 
 
 def report_lines(report: "SyncReport") -> Iterator[str]:
@@ -38,17 +48,43 @@ def report_lines(report: "SyncReport") -> Iterator[str]:
         "not started": report.not_started_days,
     }
     told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    so_far = "so far " if report.failed_days or report.not_started_days else ""
     yield (
-        f"{report.planned_days:,} days of accounts: {told}; {report.requests:,} requests, "
-        f"{report.rows_written:,} rows written; total {totals_text(report.totals)} "
-        f"in {report.elapsed_s:.1f} s"
+        f"{_days_of_accounts(report.planned_days)}: {told}; {counted(report.requests, 'request')}, "
+        f"{counted(report.rows_written, 'row')} written; total {so_far}"
+        f"{totals_text(report.totals)} in {report.elapsed_s:.1f} s"
     )
 
 
+def reconciled_lines(report: "SyncReport", accounts: int) -> Iterator[str]:
+    """What reconciling some accounts came to; of those that were not, `missing_lines` tells."""
+    compared = accounts - len(report.unreconciled)
+    differ = len({found.account_id for found in report.differences})
+    told = {0: "none differs", 1: "1 differs"}.get(differ, f"{differ:,} differ")
+    if compared:
+        yield f"{counted(compared, 'account')} reconciled, {told}"
+
+
 def missing_lines(report: "SyncReport") -> Iterator[str]:
-    """What failed, the first few of each kind."""
+    """What is missing, the first few failures of each kind."""
     yield from _failure_lines("missing", report.failures)
-    yield from _failure_lines("not reconciled", report.unreconciled)
+    if report.not_started_days:
+        yield f"not started: {_days_of_accounts(report.not_started_days)}; run it again to go on"
+    spent = [isinstance(each.error, RequestLimitReachedError) for each in report.unreconciled]
+    others = [
+        each for each, is_spent in zip(report.unreconciled, spent, strict=True) if not is_spent
+    ]
+    yield from _failure_lines("not reconciled", others)
+    if any(spent):
+        yield f"not reconciled: {counted(sum(spent), 'account')}, as --max-requests are spent"
+
+
+def first_records(
+    found: Sequence[T], records: Callable[[Iterable[T]], Iterable[Record]]
+) -> tuple[list[Record], str | None]:
+    """The first lines of a table, and a line on how many more there are."""
+    more = len(found) - _RECORDS_SHOWN
+    return list(records(found[:_RECORDS_SHOWN])), f"… and {more:,} more" if more > 0 else None
 
 
 def change_records(changes: Iterable["Change"]) -> Iterator[Record]:
@@ -76,15 +112,20 @@ def difference_records(differences: Iterable["Difference"]) -> Iterator[Record]:
         }
 
 
-def _failure_lines(what: str, failures: tuple[Failed, ...]) -> Iterator[str]:
+def _failure_lines(what: str, failures: Sequence[Failed]) -> Iterator[str]:
     for failure in failures[:_FAILURES_SHOWN]:
         query, error = failure.query, failure.error
+        hint = _NEXT_STEP if isinstance(error, NotFoundError) else ""
         yield (
             f"{what}: {query.account_id} {query.from_date} to {query.to_date}: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {error}{hint}"
         )
     if len(failures) > _FAILURES_SHOWN:
         yield f"{what}: {len(failures) - _FAILURES_SHOWN:,} more"
+
+
+def _days_of_accounts(days: int) -> str:
+    return f"{counted(days, 'day')} of accounts"
 
 
 def _days(found: "Change | Difference") -> str:

@@ -1,29 +1,45 @@
 """`spot-billing costs sync` and `costs show`: a Delta table of costs, and what it comes to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
+from anyio.to_thread import run_sync
 from cyclopts import Parameter
 
 from spot_billing_async import ConfigError, SpotBillingClient
 from spot_billing_async.cli.api import Dimension, Members, dimension
 from spot_billing_async.cli.interruption import Interrupted, interruptible
-from spot_billing_async.cli.output import as_table, console, progress_bar, say
+from spot_billing_async.cli.output import (
+    Format,
+    Record,
+    as_table,
+    chosen,
+    console,
+    progress_bar,
+    say,
+    show_records,
+)
+from spot_billing_async.cli.shown import SHOWN, reading_line
 from spot_billing_async.cli.sparkline import ranking
 from spot_billing_async.cli.synced import (
     CHANGES,
     DIFFERENCES,
     change_records,
     difference_records,
+    first_records,
     missing_lines,
     plan_line,
+    reconciled_lines,
     report_lines,
 )
 from spot_billing_async.config import check_count
 
 if TYPE_CHECKING:
     from spot_billing_async.table import SyncReport
+
+T = TypeVar("T")
 
 _INCOMPLETE = 3
 _MUTABLE_DAYS = 45
@@ -79,23 +95,31 @@ async def sync(
     # What is wrong is refused before anything is opened or sent.
     if bool(account) == all_accounts:
         raise ConfigError("accounts: exactly one of --account and --all-accounts is needed")
-    checked_scope(table, accounts=account or ["all"], today=None, **options)
+    scope = checked_scope(table, accounts=account or ["all"], today=None, **options)
     if max_requests is not None:
         check_count("max_requests", max_requests)
     with interruptible() as interruption:
         with interruption.scope:
             async with SpotBillingClient() as client:
-                options["accounts"] = account or await _listed(client)
+                options["accounts"] = account or await _listed(
+                    client, scope.table, to_write=not dry_run
+                )
                 if dry_run:
                     console().print(plan_line(await tables.plan(table, **options, client=client)))
                     return 0
                 options |= {"max_requests": max_requests, "reconcile": reconcile}
-                return _told(await _synced(client, table, options))
+                report = await _synced(client, table, options)
+                return _told(report, len(set(options["accounts"])) if reconcile else 0)
         say("interrupted: what was committed stays; run it again to go on")
         raise Interrupted(interruption.exit_code or 1)
 
 
-async def _listed(client: SpotBillingClient) -> Sequence[str | None]:
+async def _listed(client: SpotBillingClient, table: str, *, to_write: bool) -> Sequence[str | None]:
+    """All accounts; not asked for where the table cannot be used anyway."""
+    # Late: deltalake belongs to an extra.
+    from spot_billing_async.table.store import TableStore  # noqa: PLC0415  see above
+
+    await run_sync(partial(TableStore.opened, table, to_write=to_write))
     return [account.account_id for account in await client.accounts.list()]
 
 
@@ -103,7 +127,7 @@ async def _synced(client: SpotBillingClient, table: str, options: dict[str, Any]
     # Late: deltalake belongs to an extra.
     from spot_billing_async.table import sync as sync_table  # noqa: PLC0415  see above
 
-    with progress_bar() as progress:
+    with progress_bar("days of accounts") as progress:
         task = progress.add_task("Syncing", total=None)
         return await sync_table(
             client,
@@ -113,30 +137,56 @@ async def _synced(client: SpotBillingClient, table: str, options: dict[str, Any]
         )
 
 
-def _told(report: "SyncReport") -> int:
+def _told(report: "SyncReport", reconciled_accounts: int) -> int:
     """Print what became of a sync; the exit code."""
-    if report.changes:
-        console().print(as_table(CHANGES, change_records(report.changes), title="Restated"))
-    if report.differences:
-        found = difference_records(report.differences)
-        console().print(as_table(DIFFERENCES, found, title="Different from the API"))
-    for line in report_lines(report):
+    _print_first("Restated", CHANGES, report.changes, change_records)
+    _print_first("Different from the API", DIFFERENCES, report.differences, difference_records)
+    for line in (*report_lines(report), *reconciled_lines(report, reconciled_accounts)):
         console().print(line)
     for line in missing_lines(report):
         say(line)
     return 0 if report.complete else _INCOMPLETE
 
 
-async def show(*, table: str, by: By | None = None, since: date | None = None) -> None:
+def _print_first(
+    title: str,
+    columns: Sequence[str],
+    found: Sequence[T],
+    records: Callable[[Iterable[T]], Iterable[Record]],
+) -> None:
+    """Print the first of what was found, if anything was."""
+    if found:
+        lines, more = first_records(found, records)
+        console().print(as_table(columns, lines, title=title))
+        if more is not None:
+            console().print(more)
+
+
+async def show(
+    *, table: str, by: By | None = None, since: date | None = None, form: Format = None
+) -> None:
     """Show what a table comes to, from the table alone: totals, and how they went day by day.
+
+    A last line says what was added up: breakdown, days and number of accounts. It goes to standard
+    error where a program may be reading the rest.
 
     Args:
         table: Folder of the table, or its URI.
-        by: What to add up by; left out: the breakdown that the table has.
+        by: What to add up by; left out: the breakdown that the table has. By account, the
+            breakdown is taken that was answered for most days of accounts.
         since: First day, included (YYYY-MM-DD); left out: all days.
+        form: How to print.
     """
     # Late: deltalake belongs to an extra.
-    from spot_billing_async.table import day_sums  # noqa: PLC0415  see above
+    from spot_billing_async.table.reading import read  # noqa: PLC0415  see above
 
-    records = ranking(await day_sums(table, by, since))
-    console().print(as_table(("name", "cost", "currency", "days", "by day"), records))
+    reading = await read(table, by, since)
+    records = list(ranking(reading.sums))
+    line = reading_line(reading, since)
+    if chosen(form) != "table":
+        show_records(SHOWN, records, form)
+        say(line)
+        return
+    if records:
+        console().print(as_table((*SHOWN, "by day"), records))
+    console().print(line)

@@ -5,12 +5,14 @@ commit of somebody else's that touches the same rows is then found by Delta's ow
 conflicts, however long ago it was made, and not only where two commits meet by chance.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Self
 
 from spot_billing_async.errors import ConfigError, MissingExtraError, SpotBillingError
 from spot_billing_async.export import ExportError
+from spot_billing_async.table.place import is_taken, local_folder, problem_of
 
 try:
     import deltalake
@@ -24,6 +26,10 @@ except ImportError as error:
 
 _LATEST_COMMITS = 10
 """Those of others, such as OPTIMIZE, note nothing of ours."""
+
+
+_DECORATION = re.compile(r"\x1b\[[0-9;]*m|↳")
+"""What deltalake draws a chain of causes with."""
 
 
 class TableError(ExportError):
@@ -87,6 +93,14 @@ class DeltaTable:
             raise TableError(f"{uri}: the table was made, and is not there")
         return made
 
+    def has_rows(self) -> bool:
+        """Whether there is any row.
+
+        Raises:
+            TableError: it could not be read.
+        """
+        return any(batch.num_rows for batch in self.query("SELECT 1 FROM t LIMIT 1"))
+
     def replace(
         self, rows: pa.Table, predicate: str, notes: Mapping[str, str] | None = None
     ) -> None:
@@ -128,6 +142,27 @@ class DeltaTable:
             yield from pa.RecordBatchReader.from_stream(found)
 
 
+def check_place(uri: str, *, to_write: bool) -> None:
+    """See that a folder is a table or can become one; of object stores nothing is known before.
+
+    Raises:
+        ConfigError: it holds something else.
+        TableError: it may not be read (or written), or is no folder.
+    """
+    folder = local_folder(uri)
+    if folder is None:
+        return
+    with _translated(uri):
+        problem = problem_of(folder, to_write=to_write)
+        if problem is not None:
+            raise TableError(f"{uri}: {problem}")
+        if is_taken(folder):
+            raise ConfigError(
+                f"table: {str(folder)!r} holds something else than a table; allowed: a new or "
+                "empty folder, or a table that sync made"
+            )
+
+
 def _shape(schema: pa.Schema) -> list[tuple[str, str]]:
     return [(field.name, str(field.type)) for field in schema]
 
@@ -146,8 +181,13 @@ def _translated(uri: str) -> Iterator[None]:
     except Exception as error:
         # Any: the Rust side raises what it has, ValueError and plain Exception among it.
         raise TableError(f"{uri}: {_told(error)}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of the Rust side; no module exports it
+            raise
+        raise TableError(f"{uri}: deltalake cannot cope with it: {_told(error)}") from error
 
 
-def _told(error: Exception) -> str:
-    """The first line of what an error says, or its name."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+def _told(error: BaseException) -> str:
+    """What an error says, its causes included, in a line; or its name."""
+    lines = (line.strip() for line in _DECORATION.sub("", str(error)).splitlines())
+    return ": ".join(filter(None, lines)) or type(error).__name__

@@ -67,12 +67,15 @@ class SyncPlan(msgspec.Struct, frozen=True, kw_only=True):
         due_days: days to ask for, counted for each account; each is a slice, where rows carry days.
         skipped_days: days that the table has, and that are old enough to stay.
         rate_limit: of cost queries, as far as it is known.
+        is_least: whether `requests` is no more than the least, as nothing of this breakdown was
+            ever answered: how many days the server bears at once is not known yet.
     """
 
     requests: int
     due_days: int
     skipped_days: int
     rate_limit: RateLimit | None = None
+    is_least: bool = False
 
     @property
     def least_s(self) -> float | None:

@@ -5,11 +5,12 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final, NamedTuple
 
 from spot_billing_async.bulk.plan import CostPlan
-from spot_billing_async.checks import checked_date, checked_text
+from spot_billing_async.checks import checked_date
 from spot_billing_async.config import check_count
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models import GroupBy
 from spot_billing_async.table.due import TableWindow
+from spot_billing_async.table.place import checked_place
 from spot_billing_async.windows import DateWindow
 
 AUTO: Final = "auto"
@@ -61,7 +62,7 @@ def checked_scope(
         raise ConfigError(str(error).replace("allowed: day,", "allowed: auto, day,")) from None
     check_count("mutable_days", mutable_days)
     return Scope(
-        checked_text("table", table),
+        checked_place(table),
         plan.accounts,
         DateWindow(from_date, to_date),
         plan.group_by,

@@ -34,6 +34,20 @@ class Key(NamedTuple):
     to_date: date
 
 
+class Coverage(NamedTuple):
+    """What the ledger has of a breakdown.
+
+    Attributes:
+        accounts: how many were answered.
+        days: from the first day that was answered to the last.
+        covered_days: days that were answered, counted for each account.
+    """
+
+    accounts: int
+    days: DateWindow
+    covered_days: int
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the ledger: what is known of a slice.
 

@@ -25,7 +25,8 @@ from spot_billing_async.models.money import NO_CURRENCY
 from spot_billing_async.quota import RateLimit
 from spot_billing_async.table.delta import DeltaTable, TableConflictError
 from spot_billing_async.table.doubt import DaySum, doubted
-from spot_billing_async.table.slices import Entry, Key
+from spot_billing_async.table.pair import opened_pair
+from spot_billing_async.table.slices import Coverage, Entry, Key
 from spot_billing_async.table.widths import Density, Limits, Widths
 from spot_billing_async.windows import DateWindow
 
@@ -75,14 +76,27 @@ class TableStore:
         self._ledger = ledger
 
     @classmethod
-    def opened(cls, table: str) -> Self:
-        """What is there, and nothing is made."""
-        costs, ledger = _places(table)
-        return cls(DeltaTable.opened(costs, COSTS), DeltaTable.opened(ledger, LEDGER))
+    def opened(cls, table: str, *, to_write: bool = False) -> Self:
+        """What is there, and nothing is made.
+
+        Args:
+            table: the place, checked.
+            to_write: whether it is to be made or written later.
+
+        Raises:
+            ConfigError: something else is at the place.
+            TableError: it cannot be read (or written), or one of the two tables is gone.
+        """
+        return cls(*opened_pair(_places(table), (COSTS, LEDGER), to_write=to_write))
 
     @classmethod
     def made(cls, table: str) -> Self:
-        """Both tables, made where they are not there."""
+        """Both tables, made where they are not there.
+
+        Raises:
+            ConfigError, TableError: as `opened`.
+        """
+        cls.opened(table, to_write=True)
         costs, ledger = _places(table)
         return cls(
             DeltaTable.made(costs, COSTS, _PARTITIONS), DeltaTable.made(ledger, LEDGER, _PARTITIONS)
@@ -127,7 +141,7 @@ class TableStore:
 
     def widths(self, group_by: GroupBy | None) -> Widths:
         """What the ledger tells of how much the server bears at once."""
-        days = "(arrow_cast(to_date, 'Int64') - arrow_cast(from_date, 'Int64') + 1)"
+        days = _days_from("from_date")
         limits = ", ".join(
             f"first_value({name} ORDER BY fetched_at DESC) AS {name}" for name in Limits._fields
         )
@@ -184,8 +198,23 @@ class TableStore:
             yield DaySum(row["name"], row["date"], row["currency"] or NO_CURRENCY, row["total"])
 
     def breakdowns(self) -> set[GroupBy | None]:
-        """The values of `group_by` that the table has costs of."""
-        return {row["group_by"] for row in _rows(self._costs, "SELECT DISTINCT group_by FROM t")}
+        """The values of `group_by` that were answered, be it with no costs."""
+        return {row["group_by"] for row in _rows(self._ledger, "SELECT DISTINCT group_by FROM t")}
+
+    def coverage(self, since: date | None) -> dict[GroupBy | None, Coverage]:
+        """What the ledger has of each breakdown, of days from `since` on."""
+        recent = "" if since is None else f" WHERE to_date >= {_day(since)}"
+        first = "from_date" if since is None else f"greatest(from_date, {_day(since)})"
+        sql = (
+            f"SELECT group_by, count(DISTINCT account_id) AS accounts, min({first}) AS first, "  # noqa: S608  a date
+            f"max(to_date) AS last, sum({_days_from(first)}) AS days FROM t{recent} GROUP BY 1"
+        )
+        return {
+            row["group_by"]: Coverage(
+                row["accounts"], DateWindow(row["first"], row["last"]), row["days"]
+            )
+            for row in _rows(self._ledger, sql)
+        }
 
     def commit(
         self,
@@ -290,7 +319,7 @@ def _noted(rate_limit: RateLimit | None) -> dict[str, str]:
 
 
 def _places(table: str) -> tuple[str, str]:
-    place = table.rstrip("/")
+    place = table.rstrip("/") or "/"
     return place, f"{place}_ledger"
 
 
@@ -369,6 +398,11 @@ def _one_of(column: str, values: Sequence[str]) -> str:
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
+
+
+def _days_from(first: str) -> str:
+    """How many days a slice has from a day on."""
+    return f"(arrow_cast(to_date, 'Int64') - arrow_cast({first}, 'Int64') + 1)"
 
 
 def _day(value: date) -> str:

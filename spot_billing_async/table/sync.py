@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 from functools import reduce
+from os import PathLike
 
 from anyio.to_thread import run_sync
 
@@ -31,7 +32,7 @@ MUTABLE_DAYS = 45
 
 
 async def plan(
-    table: str,
+    table: str | PathLike[str],
     *,
     accounts: Iterable[str | None],
     from_date: date,
@@ -49,7 +50,7 @@ async def plan(
 
     Raises:
         ConfigError: an argument is not usable; names it, its value and what is allowed.
-        TableError: the ledger could not be read.
+        TableError: the ledger could not be read, or one of the two tables is gone.
     """
     scope = checked_scope(
         table,
@@ -65,17 +66,19 @@ async def plan(
     widths = await run_sync(store.widths, scope.group_by)
     agenda = _agenda(await run_sync(_due, store, scope), scope, widths)
     rate_limit = None if client is None else client.costs.rate_limit
+    answered = await run_sync(store.breakdowns)
     return SyncPlan(
         requests=await run_sync(lambda: agenda.requests),
         due_days=agenda.days,
         skipped_days=scope.planned_days - agenda.days,
         rate_limit=rate_limit or await run_sync(store.rate_limit),
+        is_least=scope.window == AUTO and agenda.days > 0 and scope.group_by not in answered,
     )
 
 
 async def sync(
     client: TenantClient,
-    table: str,
+    table: str | PathLike[str],
     *,
     accounts: Iterable[str | None],
     from_date: date,
@@ -97,8 +100,8 @@ async def sync(
 
     Args:
         client: an entered client, or a view of one.
-        table: a folder, or the URI of an object store that deltalake knows; made where it is not
-            there. The ledger is at `<table>_ledger`.
+        table: a folder, which is new or empty at first, or the URI of an object store that
+            deltalake knows; made where it is not there. The ledger is at `<table>_ledger`.
         accounts: account ids.
         from_date: first day, included.
         to_date: last day, included.
@@ -119,9 +122,9 @@ async def sync(
         The books. Failed windows are in them, not raised: `complete` says whether there are any.
 
     Raises:
-        ConfigError: an argument is not usable; nothing was read or sent.
+        ConfigError: an argument is not usable; nothing was made or sent.
         TableConflictError: another sync changed the same slices meanwhile.
-        TableError: the table could not be read or written.
+        TableError: the table could not be read or written, or one of the two is gone.
     """
     started_s = time.monotonic()
     scope = checked_scope(

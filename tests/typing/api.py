@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import assert_type
 
 import msgspec
@@ -85,3 +86,8 @@ async def tables(client: SpotBillingClient) -> None:
     planned = await plan("t", accounts=["a"], from_date=first, to_date=last, window=7)
     assert_type(planned, SyncPlan)
     assert_type(await day_sums("t", "service"), list[DaySum])
+    assert_type(await day_sums(Path("t")), list[DaySum])
+    assert_type(
+        await sync(client, Path("t"), accounts=[], from_date=first, to_date=last), SyncReport
+    )
+    assert_type(await plan(Path("t"), accounts=[], from_date=first, to_date=last), SyncPlan)
