@@ -58,7 +58,7 @@ def report_lines(report: "SyncReport") -> Iterator[str]:
 
 def reconciled_lines(report: "SyncReport", accounts: int) -> Iterator[str]:
     """What reconciling some accounts came to; of those that were not, `missing_lines` tells."""
-    compared = accounts - len(report.unreconciled)
+    compared = accounts - len({failure.query.account_id for failure in report.unreconciled})
     differ = len({found.account_id for found in report.differences})
     told = {0: "none differs", 1: "1 differs"}.get(differ, f"{differ:,} differ")
     if compared:
@@ -70,13 +70,15 @@ def missing_lines(report: "SyncReport") -> Iterator[str]:
     yield from _failure_lines("missing", report.failures)
     if report.not_started_days:
         yield f"not started: {_days_of_accounts(report.not_started_days)}; run it again to go on"
-    spent = [isinstance(each.error, RequestLimitReachedError) for each in report.unreconciled]
-    others = [
-        each for each, is_spent in zip(report.unreconciled, spent, strict=True) if not is_spent
-    ]
+    spent, others = set(), []
+    for failure in report.unreconciled:
+        if isinstance(failure.error, RequestLimitReachedError):
+            spent.add(failure.query.account_id)
+        else:
+            others.append(failure)
     yield from _failure_lines("not reconciled", others)
-    if any(spent):
-        yield f"not reconciled: {counted(sum(spent), 'account')}, as --max-requests are spent"
+    if spent:
+        yield f"not reconciled: {counted(len(spent), 'account')}, as --max-requests are spent"
 
 
 def first_records(

@@ -9,7 +9,7 @@ The ledger is a table of its own beside the costs, at `<table>_ledger`: anything
 can read it, and nothing that is done to the one (VACUUM, a glob over its files) meets the other.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple, Self
@@ -27,6 +27,18 @@ from spot_billing_async.table.delta import DeltaTable, TableConflictError
 from spot_billing_async.table.doubt import DaySum, doubted
 from spot_billing_async.table.pair import opened_pair
 from spot_billing_async.table.slices import Coverage, Entry, Key
+from spot_billing_async.table.where import (
+    costs_touching,
+    costs_within,
+    day,
+    days_from,
+    grouped,
+    joined,
+    ledger_within,
+    of_any,
+    overlaps,
+    text,
+)
 from spot_billing_async.table.widths import Density, Limits, Widths
 from spot_billing_async.windows import DateWindow
 
@@ -114,7 +126,7 @@ class TableStore:
 
         They are put together while they are read, so years of days take little memory.
         """
-        where = f"{_overlaps(group_by, window)} AND {_AGE_DAYS} >= {mutable_days}"
+        where = f"{overlaps(group_by, window)} AND {_AGE_DAYS} >= {mutable_days}"
         sql = (
             f"SELECT account_id, from_date, to_date FROM t WHERE {where} "  # noqa: S608  dates, numbers, a checked name
             "ORDER BY 1, 2, 3"
@@ -125,9 +137,9 @@ class TableStore:
     def there(self, group_by: GroupBy | None, window: DateWindow) -> Iterator[Key]:
         """What of a range was answered at all: ranges without a gap, cut to it."""
         sql = (
-            f"SELECT account_id, greatest(from_date, {_day(window.from_date)}) AS from_date, "  # noqa: S608  as above
-            f"least(to_date, {_day(window.to_date)}) AS to_date "
-            f"FROM t WHERE {_overlaps(group_by, window)} ORDER BY 1, 2, 3"
+            f"SELECT account_id, greatest(from_date, {day(window.from_date)}) AS from_date, "  # noqa: S608  as above
+            f"least(to_date, {day(window.to_date)}) AS to_date "
+            f"FROM t WHERE {overlaps(group_by, window)} ORDER BY 1, 2, 3"
         )
         rows = _rows(self._ledger, sql)
         yield from joined(Key(row["account_id"], row["from_date"], row["to_date"]) for row in rows)
@@ -136,19 +148,19 @@ class TableStore:
         self, group_by: GroupBy | None, window: DateWindow, mutable_days: int
     ) -> Iterator[Entry]:
         """The entries of a range that were answered at a younger age than `mutable_days`."""
-        where = f"{_overlaps(group_by, window)} AND {_AGE_DAYS} < {mutable_days}"
+        where = f"{overlaps(group_by, window)} AND {_AGE_DAYS} < {mutable_days}"
         yield from self._entries(where)
 
     def widths(self, group_by: GroupBy | None) -> Widths:
         """What the ledger tells of how much the server bears at once."""
-        days = _days_from("from_date")
+        days = days_from("from_date")
         limits = ", ".join(
             f"first_value({name} ORDER BY fetched_at DESC) AS {name}" for name in Limits._fields
         )
         sql = (
             f"SELECT account_id, sum({days}) AS days, sum(rows) AS rows, "  # noqa: S608  as above
             f"sum(rows * rows / {days}) AS squares, {limits}, max(fetched_at) AS latest "
-            f"FROM t WHERE {_grouped(group_by)} GROUP BY account_id ORDER BY latest DESC"
+            f"FROM t WHERE {grouped(group_by)} GROUP BY account_id ORDER BY latest DESC"
         )
         densities: dict[str, Density] = {}
         remembered: dict[str, Limits] = {}
@@ -170,7 +182,7 @@ class TableStore:
     ) -> Iterator[Mapping[str, Decimal]]:
         """The totals of each entry of a range, of some accounts."""
         wanted = set(accounts)
-        sql = f"SELECT account_id, totals FROM t WHERE {_overlaps(group_by, window)}"  # noqa: S608  as above
+        sql = f"SELECT account_id, totals FROM t WHERE {overlaps(group_by, window)}"  # noqa: S608  as above
         for row in _rows(self._ledger, sql):
             if row["account_id"] in wanted:
                 yield dict(row["totals"])
@@ -179,15 +191,15 @@ class TableStore:
         self, account_id: str, group_by: GroupBy | None, window: DateWindow
     ) -> Iterator[DaySum]:
         """What the rows of an account come to, by day and currency."""
-        where = f"{_grouped(group_by)} AND {_costs_within([account_id], window)}"
+        where = f"{grouped(group_by)} AND {costs_within([account_id], window)}"
         yield from self._sums("query_account_id", where)
 
     def sums_by(
         self, column: str, group_by: GroupBy | None, since: date | None
     ) -> Iterator[DaySum]:
         """What the rows of a breakdown come to, by a column, day and currency."""
-        recent = "" if since is None else f" AND coalesce(date, query_to) >= {_day(since)}"
-        yield from self._sums(column, _grouped(group_by) + recent)
+        recent = "" if since is None else f" AND coalesce(date, query_to) >= {day(since)}"
+        yield from self._sums(column, grouped(group_by) + recent)
 
     def _sums(self, column: str, where: str) -> Iterator[DaySum]:
         sql = (
@@ -203,11 +215,11 @@ class TableStore:
 
     def coverage(self, since: date | None) -> dict[GroupBy | None, Coverage]:
         """What the ledger has of each breakdown, of days from `since` on."""
-        recent = "" if since is None else f" WHERE to_date >= {_day(since)}"
-        first = "from_date" if since is None else f"greatest(from_date, {_day(since)})"
+        recent = "" if since is None else f" WHERE to_date >= {day(since)}"
+        first = "from_date" if since is None else f"greatest(from_date, {day(since)})"
         sql = (
             f"SELECT group_by, count(DISTINCT account_id) AS accounts, min({first}) AS first, "  # noqa: S608  a date
-            f"max(to_date) AS last, sum({_days_from(first)}) AS days FROM t{recent} GROUP BY 1"
+            f"max(to_date) AS last, sum({days_from(first)}) AS days FROM t{recent} GROUP BY 1"
         )
         return {
             row["group_by"]: Coverage(
@@ -240,9 +252,9 @@ class TableStore:
         assert self._ledger is not None  # noqa: S101  as above
         for part in parts:
             if part.keys:
-                where = f"{_grouped(group_by)} AND {_of_any(part.keys, _costs_touching)}"
+                where = f"{grouped(group_by)} AND {of_any(part.keys, costs_touching)}"
                 self._costs.replace(_sorted(pa.concat_tables(part.rows)), where)
-        where = f"{_grouped(group_by)} AND {_of_any((e.key for e in entries), _ledger_within)}"
+        where = f"{grouped(group_by)} AND {of_any((e.key for e in entries), ledger_within)}"
         try:
             self._ledger.replace(_ledger_rows(entries), where, _noted(rate_limit))
         except TableConflictError:
@@ -272,7 +284,7 @@ class TableStore:
         """
         assert self._ledger is not None  # noqa: S101  made before
         span = DateWindow(min(day.from_date for day in days), max(day.to_date for day in days))
-        where = f"{_overlaps(group_by, span)} AND account_id = {_text(account_id)}"
+        where = f"{overlaps(group_by, span)} AND account_id = {text(account_id)}"
         entries = list(self._entries(where))
         if entries:
             self._ledger.replace(_ledger_rows(doubted(entries, days, sums)), where)
@@ -296,20 +308,6 @@ def costs_rows(answer: Fetched[CostItem], fetched_at: datetime) -> pa.Table:
     return table.append_column(
         COSTS.field("fetched_at"), pa.array([fetched_at] * table.num_rows, _MOMENT)
     )
-
-
-def joined(keys: Iterable[Key]) -> Iterator[Key]:
-    """The same days in as few ranges as possible: of sorted keys, those that touch become one."""
-    last: Key | None = None
-    for key in keys:
-        if last and last.account_id == key.account_id and (key.from_date - last.to_date).days <= 1:
-            last = last._replace(to_date=max(last.to_date, key.to_date))
-            continue
-        if last:
-            yield last
-        last = key
-    if last:
-        yield last
 
 
 def _noted(rate_limit: RateLimit | None) -> dict[str, str]:
@@ -343,67 +341,3 @@ def _ledger_rows(entries: Iterable[Entry]) -> pa.Table:
         return pa.Table.from_pylist(rows, schema=LEDGER)
     except pa.ArrowInvalid as error:
         raise ExportError(f"a total does not fit the ledger's {_AMOUNT}: {error}") from error
-
-
-def _grouped(group_by: GroupBy | None) -> str:
-    return "group_by IS NULL" if group_by is None else f"group_by = {_text(group_by)}"
-
-
-def _overlaps(group_by: GroupBy | None, window: DateWindow) -> str:
-    return (
-        f"{_grouped(group_by)} AND from_date <= {_day(window.to_date)} "
-        f"AND to_date >= {_day(window.from_date)}"
-    )
-
-
-def _of_any(keys: Iterable[Key], spelled: Callable[[Sequence[str], DateWindow], str]) -> str:
-    """What selects the rows of slices.
-
-    A clause takes deltalake time, so days that touch are one range, and accounts of which the same
-    range is meant are one list.
-    """
-    accounts: dict[DateWindow, list[str]] = {}
-    for account_id, *days in joined(sorted(keys)):
-        accounts.setdefault(DateWindow(*days), []).append(account_id)
-    return "(" + " OR ".join(spelled(mine, days) for days, mine in accounts.items()) + ")"
-
-
-def _ledger_within(accounts: Sequence[str], days: DateWindow) -> str:
-    return (
-        f"({_one_of('account_id', accounts)} AND from_date >= {_day(days.from_date)} "
-        f"AND to_date <= {_day(days.to_date)})"
-    )
-
-
-def _costs_within(accounts: Sequence[str], days: DateWindow) -> str:
-    first, last = _day(days.from_date), _day(days.to_date)
-    return (
-        f"({_one_of('query_account_id', accounts)} AND ((date >= {first} AND date <= {last}) OR "
-        f"(date IS NULL AND query_from >= {first} AND query_to <= {last})))"
-    )
-
-
-def _costs_touching(accounts: Sequence[str], days: DateWindow) -> str:
-    """Rows without a day too that may be of these days: what is not replaced of them is due."""
-    first, last = _day(days.from_date), _day(days.to_date)
-    return (
-        f"({_one_of('query_account_id', accounts)} AND ((date >= {first} AND date <= {last}) OR "
-        f"(date IS NULL AND query_from <= {last} AND query_to >= {first})))"
-    )
-
-
-def _one_of(column: str, values: Sequence[str]) -> str:
-    return f"{column} IN ({', '.join(map(_text, values))})"
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _days_from(first: str) -> str:
-    """How many days a slice has from a day on."""
-    return f"(arrow_cast(to_date, 'Int64') - arrow_cast({first}, 'Int64') + 1)"
-
-
-def _day(value: date) -> str:
-    return f"DATE '{value.isoformat()}'"
