@@ -68,7 +68,9 @@ def problem_of(folder: Path, *, to_write: bool) -> str | None:
 
 def is_taken(folder: Path) -> bool:
     """Whether something else than a Delta table is in a folder that may be read."""
-    return folder.is_dir() and not (folder / _LOG).is_dir() and any(folder.iterdir())
+    # One look, as somebody may be making the table at this moment: its log comes first.
+    there = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
+    return bool(there) and _LOG not in there
 
 
 def _mode(*, to_write: bool) -> int:
