@@ -5,9 +5,10 @@ all get the scale that it needs, so that none is rounded. What fits no such type
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from decimal import Context, Decimal, Inexact, Rounded
 from itertools import chain, repeat
+from operator import attrgetter
 
 from spot_billing_async.bulk.outcome import Fetched
 from spot_billing_async.errors import MissingExtraError
@@ -26,6 +27,15 @@ DEFAULT_SCALE = 18
 _PRECISION = 38
 _WIDE = Context(prec=200, traps=[Inexact])
 _ARROWS = Context(prec=_PRECISION, traps=[Rounded])
+_OF_OUTCOME: dict[str, Callable[[Fetched[CostItem]], object]] = {
+    "query_account_id": lambda outcome: outcome.query.account_id,
+    "query_from": lambda outcome: outcome.query.from_date,
+    "query_to": lambda outcome: outcome.query.to_date,
+    "group_by": lambda outcome: outcome.query.group_by,
+    "request_id": lambda outcome: outcome.request_id,
+}
+"""Columns that all rows of an outcome have in common."""
+
 _DATES = {"query_from", "query_to", "date"}
 
 
@@ -50,7 +60,8 @@ def batch_table(batch: Batch, scale: int) -> pa.Table:
     Raises:
         ExportError: an amount cannot be held exactly; names it.
     """
-    costs = [item.cost for outcome in batch for item in outcome.items]
+    items = list(chain.from_iterable(outcome.items for outcome in batch))
+    costs = [item.cost for item in items]
     try:
         # Arrow takes some amounts of more digits for 0 rather than refuse them.
         deque(map(_ARROWS.plus, filter(None, costs)), maxlen=0)
@@ -59,10 +70,18 @@ def batch_table(batch: Batch, scale: int) -> pa.Table:
         shortest = [None if cost is None else _shortest(cost) for cost in costs]
         scale = _fitting_scale(shortest, scale)
         amounts = pa.array(shortest, schema(scale).field("cost").type)
-    arrays = [
-        amounts if name == "cost" else pa.array(_column(batch, name), schema().field(name).type)
-        for name in COLUMNS
-    ]
+    places = chain.from_iterable(repeat(n, len(each.items)) for n, each in enumerate(batch))
+    outcome_of_row = pa.array(list(places), pa.int32())
+    arrays = []
+    for name in COLUMNS:
+        kind = schema().field(name).type
+        if name == "cost":
+            arrays.append(amounts)
+        elif name in _OF_OUTCOME:
+            values = pa.array([_OF_OUTCOME[name](outcome) for outcome in batch], kind)
+            arrays.append(values.take(outcome_of_row))
+        else:
+            arrays.append(pa.array(list(map(attrgetter(name), items)), kind))
     return pa.table(arrays, schema=schema(scale))
 
 
@@ -79,26 +98,6 @@ def widened(table: pa.Table, scale: int) -> pa.Table:
             f"an amount of {scale} decimals and an earlier one do not fit the same "
             f"decimal128({_PRECISION}, {scale}): {error}"
         ) from error
-
-
-def _column(batch: Batch, name: str) -> Iterable[object]:
-    """The values of a column: of the question and the answer, or of each item."""
-    asked = {"query_account_id": "account_id", "query_from": "from_date", "query_to": "to_date"}
-    if name == "request_id":
-        return _spread(batch, [outcome.request_id for outcome in batch])
-    if name in asked or name == "group_by":
-        field = asked.get(name, name)
-        return _spread(batch, [getattr(outcome.query, field) for outcome in batch])
-    return [getattr(item, name) for outcome in batch for item in outcome.items]
-
-
-def _spread(batch: Batch, values: Sequence[object]) -> list[object]:
-    """Each outcome's value once for each of its items."""
-    return list(
-        chain.from_iterable(
-            repeat(value, len(outcome.items)) for value, outcome in zip(values, batch, strict=True)
-        )
-    )
 
 
 def _fitting_scale(costs: Iterable[Decimal | None], least: int) -> int:
