@@ -1,12 +1,13 @@
 """One call of the API, from its name to all of its items: requests, pages, deadline."""
 
 from collections.abc import Mapping
+from functools import partial
 from math import inf
 from typing import TypeVar
 
 from spot_billing_async.deadline import Deadline
 from spot_billing_async.errors import DecodeError, SpotBillingError
-from spot_billing_async.items import reader_for
+from spot_billing_async.items import ItemReader, reader_for
 from spot_billing_async.models.results import Answer
 from spot_billing_async.operations import Operation
 from spot_billing_async.pages import Page, Pages
@@ -60,19 +61,7 @@ async def call(
     )
     parameters = dict(query or {})
 
-    async def read(reply: Reply, token: Secret) -> Page[T]:
-        try:
-            if reply.pieces:
-                return await read_large_page(operation, reply, reader, token)
-            return read_page(operation, reply, reader, token)
-        except SpotBillingError:
-            raise
-        except Exception as error:  # noqa: BLE001  a caller's type may run code of its own
-            problem = type(error).__name__
-        raise DecodeError(
-            f"{operation.operation_id}: reading the items failed with {problem}", lasting=True
-        )
-
+    read = partial(_read, operation, reader)
     problem: str | None = None
     try:
         with deadline:
@@ -94,15 +83,28 @@ async def call(
                 _demand_list(operation)
                 parameters["paginationKey"] = pages.next_key
     except BaseException as error:
-        problem = type(error).__name__
-        if isinstance(error, SpotBillingError):
-            error.attempts = record.tally.requests
-            own = f"{problem}: {error}"
-            error.met = tuple(record.met if record.met[-1:] == [own] else [*record.met, own])
+        problem = record.failed(error)
         raise
     finally:
         record.lap("queued_s")
         tell(session.hook, record.ended(operation.operation_id, problem))
+
+
+async def _read(
+    operation: Operation, reader: ItemReader[T], reply: Reply, token: Secret
+) -> Page[T]:
+    """What an answer means; nothing but a `SpotBillingError` gets out."""
+    try:
+        if reply.pieces:
+            return await read_large_page(operation, reply, reader, token)
+        return read_page(operation, reply, reader, token)
+    except SpotBillingError:
+        raise
+    except Exception as error:  # noqa: BLE001  a caller's type may run code of its own
+        problem = type(error).__name__
+    raise DecodeError(
+        f"{operation.operation_id}: reading the items failed with {problem}", lasting=True
+    )
 
 
 def _demand_list(operation: Operation) -> None:

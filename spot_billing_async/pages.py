@@ -79,14 +79,7 @@ class Pages(Generic[T]):
             raise self._error("has no body")
         if page.items and (self._keys or page.next_key is not None):
             self._demand_new(page)
-        if self._items:
-            self._items += page.items
-        else:
-            self._items = page.items
-        try:
-            self._totals = merged_totals(self._totals, page.totals)
-        except ArithmeticError:
-            raise self._error("cannot be added to the others without rounding") from None
+        self._add(page)
         self._count(page)
         key = self.next_key = page.next_key
         if key is None:
@@ -95,6 +88,19 @@ class Pages(Generic[T]):
             raise self._error("has a key that leads back to a page that was read")
         self._keys.add(key)
         return None
+
+    def _add(self, page: Page[T]) -> None:
+        if not self._items:
+            self._items, self._totals = page.items, page.totals
+            return
+        self._items += page.items
+        try:
+            self._totals = merged_totals(self._totals, page.totals)
+        except ArithmeticError:
+            problem = self._error("cannot be added to the others without rounding")
+        else:
+            return
+        raise problem
 
     def _demand_new(self, page: Page[T]) -> None:
         """Refuse items that came before, to the byte: a page in the place of another one.

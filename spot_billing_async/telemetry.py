@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from spot_billing_async.errors import RequestLimitReachedError
+from spot_billing_async.errors import RequestLimitReachedError, SpotBillingError
 
 _log = logging.getLogger("spot_billing_async")
 
@@ -177,6 +177,15 @@ class CallRecord:
         setattr(self.phases, phase, getattr(self.phases, phase) + elapsed_s)
         self._marked_s = now_s
         return elapsed_s
+
+    def failed(self, error: BaseException) -> str:
+        """Tell an error what the call met before it; the name of its class."""
+        name = type(error).__name__
+        if isinstance(error, SpotBillingError):
+            error.attempts = self.tally.requests
+            own = f"{name}: {error}"
+            error.met = tuple(self.met if self.met[-1:] == [own] else [*self.met, own])
+        return name
 
     def ended(self, operation_id: str, error: str | None) -> "CallEnded":
         """The event of this call's end, which is at the last lap."""
