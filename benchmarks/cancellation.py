@@ -24,6 +24,7 @@ import aiohttp
 import anyio
 
 from benchmarks.opponent import TOKEN, opponent
+from benchmarks.quick import is_quick
 from spot_billing_async import (
     ClientConfig,
     CostPlan,
@@ -318,7 +319,7 @@ async def many(base_url: str, seeds: range) -> Findings:
 
 def main() -> None:
     """Print what was found, kind by kind, beside the bar of none; exit 1 if anything was."""
-    runs = QUICK_RUNS if "--quick" in sys.argv else RUNS
+    runs = QUICK_RUNS if is_quick(__doc__) else RUNS
     began_s = time.monotonic()
     with server() as base_url:
         found = asyncio.run(many(base_url, range(runs)))

@@ -9,7 +9,6 @@ meets a server of which nothing is known, the others do not.
 
 import asyncio
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -18,6 +17,7 @@ from math import inf
 import aiohttp
 
 from benchmarks.opponent import TOKEN, opponent
+from benchmarks.quick import is_quick
 from spot_billing_async import ClientConfig, CostPlan, SpotBillingClient
 from spot_billing_async.concurrency import ConcurrencyLimit
 
@@ -122,7 +122,7 @@ def show(capacity: int, name: str, what: str, shares: list[float], refused: floa
 
 def main() -> None:
     """Print a table: throughput as a share of the best fixed concurrency's, and refusals."""
-    quick = "--quick" in sys.argv
+    quick = is_quick(__doc__)
     print("throughput as a share of the best fixed concurrency's (bar 0.9), refused (bar 1 %)")
     print(f"{'capacity':>8} {'limit':>9} {'pull':>22} {'median':>8} {'worst':>6} {'refused':>8}")
     for capacity in CAPACITIES[1:2] if quick else CAPACITIES:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from benchmarks.bill import ACCOUNTS, TOTAL, real_bill
 from benchmarks.opponent import TOKEN, opponent
+from benchmarks.quick import is_quick
 from spot_billing_async import ClientConfig, CostPlan, PullReport, SpotBillingClient
 from spot_billing_async.emulator.chance import Chance, Fault, FaultPlan, Latency
 from spot_billing_async.models import CostQuery
@@ -121,7 +122,7 @@ def show(name: str, values: list[float], bar: float) -> bool:
 
 def main() -> None:
     """Print a table: figure, median and worst over the seeds, and the bar; exit 1 if one fails."""
-    seeds = QUICK_SEEDS if "--quick" in sys.argv else SEEDS
+    seeds = QUICK_SEEDS if is_quick(__doc__) else SEEDS
     print(f"{len(ACCOUNTS) * DAYS} slices, seeds {seeds[0]} to {seeds[-1]}")
     print(f"{'figure':40} {'median':>10} {'worst':>10} {'bar':>8}")
     few, many = pulls(0.05, seeds), pulls(1.0, seeds)

@@ -18,6 +18,7 @@ from random import Random
 
 from benchmarks.cancellation import DAY, server
 from benchmarks.opponent import TOKEN
+from benchmarks.quick import is_quick
 
 RUNS, QUICK_RUNS = 60, 8
 LONGEST_S = 1.5
@@ -82,7 +83,7 @@ def left_wrong(folder: Path) -> list[str]:
 
 def main() -> None:
     """Print how the commands ended and what was wrong, beside the bar of none; exit 1 if any."""
-    runs = QUICK_RUNS if "--quick" in sys.argv else RUNS
+    runs = QUICK_RUNS if is_quick(__doc__) else RUNS
     codes: Counter[int] = Counter()
     reports, wrong = 0, []
     with server() as base_url:

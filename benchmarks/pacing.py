@@ -9,11 +9,11 @@ which is 0.7 of the server's where another consumer has the rest.
 
 import asyncio
 import statistics
-import sys
 from datetime import date, timedelta
 from typing import NamedTuple
 
 from benchmarks.opponent import TOKEN, opponent
+from benchmarks.quick import is_quick
 from spot_billing_async import ClientConfig, CostPlan, SpotBillingClient
 
 WINDOW_S = 2.0
@@ -74,7 +74,7 @@ def measure(way: Way, limit: int, seeds: int) -> str:
 
 def main() -> None:
     """Print a table: makespan as a share of the ideal, and refusals; median, worst and bar."""
-    quick = "--quick" in sys.argv
+    quick = is_quick(__doc__)
     print(
         f"{'':>16} {'limit':>6} {'of ideal':>9} {'worst':>7} {'bar':>6} {'refused':>9} {'worst':>7}"
     )

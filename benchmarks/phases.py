@@ -25,6 +25,7 @@ import msgspec
 
 from benchmarks.cancellation import DAY, PATIENT, server
 from benchmarks.opponent import TOKEN
+from benchmarks.quick import is_quick
 from spot_billing_async import ClientConfig, CostItem, SpotBillingClient, SpotBillingError
 from spot_billing_async.calls import call
 from spot_billing_async.operations import GET_COSTS
@@ -157,7 +158,7 @@ def rounds(seeds: range, watch: type[WallWatch]) -> list[list[Gap]]:
 
 def main() -> None:
     """Print a table: gap, median and worst over the seeds, and the bar; exit 1 if it is missed."""
-    seeds = QUICK_SEEDS if "--quick" in sys.argv else SEEDS
+    seeds = QUICK_SEEDS if is_quick(__doc__) else SEEDS
     gc.disable()  # it may run anywhere, also between two clocks
     by_wall, by_processor = rounds(seeds, WallWatch), rounds(seeds, ProcessorWatch)
     every = [gap for met in by_wall for gap in met]

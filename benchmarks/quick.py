@@ -1,4 +1,4 @@
-"""The one option that benchmarks of a table take."""
+"""The one option that benchmarks take."""
 
 import argparse
 

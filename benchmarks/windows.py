@@ -20,6 +20,7 @@ from random import Random
 from typing import NamedTuple
 
 from benchmarks.opponent import TOKEN, opponent
+from benchmarks.quick import is_quick
 from spot_billing_async import SpotBillingClient
 from spot_billing_async.table import SyncReport, sync
 from spot_billing_async.table.due import TableWindow
@@ -141,7 +142,7 @@ def total(rows: Rows) -> Decimal:
 
 def main() -> None:
     """Print each world's figures beside the bar; exit 1 where one misses it."""
-    limits = QUICK_LIMITS if "--quick" in sys.argv else LIMITS
+    limits = QUICK_LIMITS if is_quick(__doc__) else LIMITS
     missed = False
     print(f"{ACCOUNTS} accounts of {DAYS} days; requests of the fewest there can be (bar {BAR})")
     print("accounts    limit  fewest   auto  ratio  again  ratio")

@@ -1,4 +1,4 @@
-"""A table's sync, killed at random moments: `python -m benchmarks.table`.
+"""A table's sync, killed at random moments: `python -m benchmarks.kills`.
 
 The real bill is synced by day and service, by a process of its own, from an emulator in another. It
 is killed (kill -9) at a random moment, and again, and then left to finish. Its table has to hold
@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from benchmarks.bill import ACCOUNTS, FIRST_DAY, LAST_DAY, TOTAL, real_bill
 from benchmarks.opponent import TOKEN
+from benchmarks.quick import is_quick
 from spot_billing_async import ClientConfig, SpotBillingClient
 from spot_billing_async.emulator import Emulator
 
@@ -64,7 +65,7 @@ class Server:
 
 def command(*words: str) -> list[str]:
     """How this module is run as a process of its own."""
-    return [sys.executable, "-W", "error", "-m", "benchmarks.table", *words]
+    return [sys.executable, "-W", "error", "-m", "benchmarks.kills", *words]
 
 
 @contextmanager
@@ -138,7 +139,7 @@ def kill_times(seed: int) -> list[float]:
 
 def main() -> None:
     """Print what came of the kills, beside the bars; exit 1 where something is wrong."""
-    wanted = QUICK_KILLS if "--quick" in sys.argv else KILLS
+    wanted = QUICK_KILLS if is_quick(__doc__) else KILLS
     wrong: list[str] = []
     met: list[Outcome] = []
     with server(real_bill()) as served, tempfile.TemporaryDirectory() as folder:
