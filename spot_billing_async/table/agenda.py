@@ -23,7 +23,7 @@ _ANY = date.max.toordinal()
 _SCOUTS_GROWTH = 4
 """How many times as many unknown accounts are asked as in the round before."""
 
-_MOST_ASKS = 5000
+_MOST_ASKS = 1000
 """In a round: a plan of a million windows is not laid out at once."""
 
 _TRIALS = 20

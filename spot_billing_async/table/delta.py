@@ -32,6 +32,12 @@ _DECORATION = re.compile(r"\x1b\[[0-9;]*m|↳")
 """What deltalake draws a chain of causes with."""
 
 
+_LONG_LOG = 100
+"""Commits; fewer are read one by one as fast."""
+
+_NO_CHECKPOINT = deltalake.PostCommitHookProperties(create_checkpoint=False)
+
+
 class TableError(ExportError):
     """The table could not be read or written; the message names it and why."""
 
@@ -80,6 +86,7 @@ class DeltaTable:
         """
         opened = cls.opened(uri, schema)
         if opened is not None:
+            opened._shorten_log()
             return opened
         try:
             with _translated(uri):
@@ -92,6 +99,12 @@ class DeltaTable:
         if made is None:
             raise TableError(f"{uri}: the table was made, and is not there")
         return made
+
+    def _shorten_log(self) -> None:
+        """Sum a long log up, before there is much else in memory; commits themselves do not."""
+        if self._table.version() >= _LONG_LOG:
+            with _translated(self.uri):
+                self._table.create_checkpoint()
 
     def has_rows(self) -> bool:
         """Whether there is any row.
@@ -119,6 +132,7 @@ class DeltaTable:
                 mode="overwrite",
                 predicate=predicate,
                 commit_properties=deltalake.CommitProperties(custom_metadata=dict(notes or {})),
+                post_commithook_properties=_NO_CHECKPOINT,
             )
 
     def note(self, name: str) -> str | None:

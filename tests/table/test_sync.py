@@ -4,6 +4,7 @@ import json
 import threading
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -383,3 +384,14 @@ async def test_nothing_blocks_the_loop(run: Sync, monkeypatch: pytest.MonkeyPatc
     await run(reconcile=True)
     assert threads
     assert threading.get_ident() not in threads
+
+
+async def test_a_long_log_is_summed_up(api: Api, run: Sync, table: str) -> None:
+    """A sync begins with that, so that opening a table takes no longer from year to year."""
+    await run(window="day", batch_requests=1, today=LAST)
+    log = Path(table) / "_delta_log"
+    assert version_of(table) >= 100
+    assert not list(log.glob("*.checkpoint.parquet"))
+    await run(today=LAST)
+    assert list(log.glob("*.checkpoint.parquet"))
+    assert sum_of(table) == api.total
