@@ -86,7 +86,7 @@ class DeltaTable:
         """
         opened = cls.opened(uri, schema)
         if opened is not None:
-            opened._shorten_log()
+            opened.shorten_log()
             return opened
         try:
             with _translated(uri):
@@ -100,7 +100,7 @@ class DeltaTable:
             raise TableError(f"{uri}: the table was made, and is not there")
         return made
 
-    def _shorten_log(self) -> None:
+    def shorten_log(self) -> None:
         """Sum a long log up, before there is much else in memory; commits themselves do not."""
         if self._table.version() >= _LONG_LOG:
             with _translated(self.uri):
