@@ -27,6 +27,7 @@ from spot_billing_async.models import CostQuery
 from spot_billing_async.models.money import merged_totals
 from spot_billing_async.models.results import Answer
 from spot_billing_async.telemetry import Allowance, Tally
+from spot_billing_async.waiting import until_done
 
 T = TypeVar("T")
 
@@ -105,7 +106,8 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
     ) -> None:
         assert self._crew is not None  # noqa: S101  entered before it is left
         try:
-            await _end(self._crew)
+            self._crew.cancel()
+            await until_done(self._crew)
         finally:
             self._ended_s = self._clock()
             self._handover.close()  # for who else still reads: the crew may not even have begun
@@ -206,17 +208,3 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         self._states[index] = SliceState.OK if answer.items else SliceState.EMPTY
         self._rows += len(answer.items)
         return outcome
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait until it has ended, even where the one who waits is cancelled too."""
-    task.cancel()
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:
-                cancelled = error
-    if cancelled is not None:
-        raise cancelled

@@ -6,6 +6,8 @@ from typing import TypeVar, TypeVarTuple
 
 from anyio.to_thread import run_sync
 
+from spot_billing_async.waiting import until_done
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -16,12 +18,9 @@ async def finished(work: Callable[[*Ts], T], *args: *Ts) -> T:
     A commit that went on behind the back of who cancelled it would meet the next one.
     """
     doing = asyncio.ensure_future(run_sync(work, *args))
-    cancelled: asyncio.CancelledError | None = None
-    while not doing.done():
-        try:
-            await asyncio.wait([doing])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
+    try:
+        await until_done(doing)
+    except asyncio.CancelledError:
+        doing.exception()  # nobody else is going to look at it
+        raise
     return doing.result()
