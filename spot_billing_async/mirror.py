@@ -15,7 +15,7 @@ _CLOCK_SLACK = 1.01  # a bound this close below a whole second still means it
 _MOST_KEPT = 4_000  # requests; of a server that tells no quota no more need be known
 
 
-class Ticket(msgspec.Struct, eq=False):
+class Ticket(msgspec.Struct, eq=False, gc=False):
     """A request that was admitted, from then until its place at the server is free again.
 
     Attributes:

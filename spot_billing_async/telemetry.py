@@ -22,7 +22,7 @@ Phase = Literal[
 ]
 
 
-class Phases(msgspec.Struct):
+class Phases(msgspec.Struct, gc=False):
     """Where the time of a call went, in seconds; all pages and tries together.
 
     Attributes:
