@@ -56,6 +56,7 @@ class Admission:
         self._clock = clock
         self._lines: dict[Gate, deque[_Waiter]] = {}
         self._timers: dict[Gate, _Timer] = {}
+        self._is_short = False  # a gate was open, and there was no place for its first call
 
     def is_open(self, gate: Gate) -> bool:
         """Whether a call that comes now is let through at once."""
@@ -91,7 +92,7 @@ class Admission:
             line.appendleft(waiter)
         else:
             line.append(waiter)
-        self._move_up()
+        self._move_up(gate)
         try:
             return await waiter.admitted
         except BaseException:
@@ -107,13 +108,13 @@ class Admission:
         if admitted.done() and not admitted.cancelled() and admitted.exception() is None:
             self.dropped(gate, admitted.result(), sent=False)
         else:
-            self._move_up()
+            self._move_up(gate)
 
     def dropped(self, gate: Gate, ticket: Ticket, *, sent: bool) -> None:
         """The request came to nothing."""
         self.limit.end(told=ticket.is_told)
         gate.dropped(ticket, self._clock(), sent=sent)
-        self._move_up()
+        self._move_up(gate)
 
     def answered(
         self,
@@ -136,7 +137,7 @@ class Admission:
         elif waited_s is not None and not ticket.is_told:
             self.limit.answered(waited_s, ticket.sent_s, now_s)
         gate.answered(ticket, now_s, quota)
-        self._move_up()
+        self._move_up(gate)
 
     def refused(
         self, gate: Gate, ticket: Ticket, quota: Quota, *, retry_after_s: float | None
@@ -148,7 +149,7 @@ class Admission:
             late = self._lateness(gate, waiter)
             if late is not None:
                 self._fail(gate, waiter, late)
-        self._move_up()
+        self._move_up(gate)
 
     def close(self) -> None:
         """Send those away who still wait: the client is left."""
@@ -172,11 +173,18 @@ class Admission:
         if not waiter.admitted.done():
             waiter.admitted.set_exception(error)
 
-    def _move_up(self) -> None:
-        """Let through whoever may go now; the gates take turns, one call each."""
-        if not self._lines:
-            return
-        waiting = deque(self._lines.items())
+    def _move_up(self, changed: Gate | None = None) -> None:
+        """Let through whoever may go now; the gates take turns, one call each.
+
+        Where only one gate has changed, and places were not short, the others wait for their
+        timers: with thousands of them, to look at all is not for every answer.
+        """
+        if changed is None or self._is_short:
+            waiting = deque(self._lines.items())
+        else:
+            line = self._lines.get(changed)
+            waiting = deque([(changed, line)] if line is not None else [])
+        self._is_short = False
         while waiting:
             gate, line = waiting.popleft()
             # Cancelled or out of time: it is about to notice, and nothing is to be sent for it.
@@ -194,7 +202,9 @@ class Admission:
         """Whether the head of a line may go; where only the clock is in its way, a timer is set."""
         wait_s = gate.wait_s(self._clock())
         if wait_s == 0:
-            return self.limit.has_room(told=gate.is_told)
+            has_room = self.limit.has_room(told=gate.is_told)
+            self._is_short = self._is_short or not has_room
+            return has_room
         if wait_s < inf:
             self._look_again(gate, wait_s)
         return False
@@ -211,7 +221,7 @@ class Admission:
 
     def _time_has_come(self, gate: Gate) -> None:
         del self._timers[gate]  # first: it is none that is still to come
-        self._move_up()
+        self._move_up(gate)
 
     def _forget(self, gate: Gate) -> None:
         self._lines.pop(gate, None)

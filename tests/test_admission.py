@@ -12,6 +12,7 @@ from spot_billing_async import ClientConfig, RetryPolicy, ServerError, SpotBilli
 from spot_billing_async.admission import Admission
 from spot_billing_async.concurrency import ConcurrencyLimit
 from spot_billing_async.pacing import Gate
+from spot_billing_async.quota import Quota
 from spot_billing_async.telemetry import CallEnded, Event
 from tests.support import serve
 
@@ -68,3 +69,46 @@ async def test_a_call_cancelled_as_it_is_let_through_gives_its_place_back() -> N
     assert waiting[0].cancelled()
     admission.dropped(gate, ticket, sent=False)
     assert (limit.under_way, admission.is_open(gate)) == (0, True)
+
+
+@pytest.mark.parametrize("places", [1, 64])
+async def test_an_answer_does_not_look_at_all_who_wait(
+    places: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of tenants that wait for their quota cost the calls of another one nothing."""
+    admission = Admission(ConcurrencyLimit(places), time.monotonic)
+    waiting = []
+    for _ in range(300):
+        gate = Gate()
+        gate.refused(gate.start(0.0), time.monotonic(), Quota(), 600.0)
+        waiting.append(asyncio.create_task(admission.wait(gate, inf, again=False)))
+    await asyncio.sleep(0)
+    looks: list[Gate] = []
+    wait_s = Gate.wait_s
+
+    def noting(self: Gate, now_s: float) -> float:
+        looks.append(self)
+        return wait_s(self, now_s)
+
+    monkeypatch.setattr(Gate, "wait_s", noting)
+    mine = Gate()
+    for _ in range(10):
+        ticket = admission.start(mine)
+        admission.answered(mine, ticket, Quota(), waited_s=0.01)
+    assert len(looks) < 300
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+
+
+async def test_a_place_that_was_short_goes_to_whoever_waits_for_it() -> None:
+    """Whatever gate the call was of that gives it back."""
+    limit, one, other = ConcurrencyLimit(1), Gate(), Gate()
+    admission = Admission(limit, time.monotonic)
+    held = admission.start(one)
+    waiting = asyncio.create_task(admission.wait(other, inf, again=False))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    admission.answered(one, held, Quota(), waited_s=0.01)
+    admission.dropped(other, await waiting, sent=False)
+    assert limit.under_way == 0
