@@ -23,6 +23,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from benchmarks.bill import ACCOUNTS, FIRST_DAY, LAST_DAY, TOTAL, real_bill
+from benchmarks.child import serving_child
 from benchmarks.opponent import TOKEN
 from benchmarks.quick import is_quick
 from spot_billing_async import ClientConfig, SpotBillingClient
@@ -71,16 +72,8 @@ def command(*words: str) -> list[str]:
 @contextmanager
 def server(bills: Sequence[Path]) -> Iterator[Server]:
     """An emulator of some bills in a process of its own."""
-    with subprocess.Popen(  # noqa: S603  this checkout's own code
-        command("serve", *map(str, bills)),
-        cwd=Path(__file__).resolve().parents[1],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        yield Server(process, process.stdout.readline().strip())
-        process.communicate()
+    with serving_child(command("serve", *map(str, bills))) as child:
+        yield Server(child.process, child.said)
 
 
 def synced(server: Server, table: str, kill_after_s: float | None) -> bool:

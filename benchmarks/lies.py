@@ -29,7 +29,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from random import Random
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from benchmarks.opponent import TOKEN
 from benchmarks.quick import is_quick
@@ -70,15 +70,7 @@ Verdict = Literal[
     "escaped",
     "stays wrong",
 ]
-VERDICTS: tuple[Verdict, ...] = (
-    "asked again",
-    "window failed",
-    "day named",
-    "not reconciled",
-    "no sum wrong",
-    "escaped",
-    "stays wrong",
-)
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 CAUGHT = VERDICTS[:4]
 
 

@@ -19,6 +19,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.child import serving_child
 from benchmarks.opponent import TOKEN
 from benchmarks.quick import is_quick
 from benchmarks.server import Canned
@@ -101,16 +102,8 @@ def command(*words: str) -> list[str]:
 @contextmanager
 def server() -> Iterator[str]:
     """The server in a process of its own; yields its base URL."""
-    with subprocess.Popen(  # noqa: S603  this checkout's own code
-        command("serve"),
-        cwd=Path(__file__).resolve().parents[1],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-        process.communicate()
+    with serving_child(command("serve")) as child:
+        yield f"http://127.0.0.1:{child.said}"
 
 
 def synced(base_url: str, table: str, rows: int) -> Figures:

@@ -8,7 +8,7 @@ save more requests than it costs.
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
-from itertools import islice
+from itertools import chain, islice
 from math import ceil, inf
 from typing import NamedTuple
 
@@ -115,7 +115,8 @@ class Agenda:
 
     def carry_no_day(self, ask: Ask) -> None:
         """Ask for a window again, day by day: its rows do not say which day they are of."""
-        raise NotImplementedError(ask)
+        days = (Ask(ask.account_id, day) for day in cut(*ask.window, "day"))
+        self._asks = chain(days, self._asks)
 
     def failed(self, ask: Ask, *, is_account: bool) -> list[DateWindow]:  # noqa: ARG002  for others
         """Take out what fails with a window; `is_account` says that all of the account does."""
@@ -238,10 +239,11 @@ class LearningAgenda(Agenda):
         scouts: set[str] = set()
         most = inf if self._widths.is_limited else self._scouts
         for gap in self._gaps:
-            first, *others = evenly(gap.window, self._width(gap))
             if len(asks) >= _MOST_ASKS:
                 later.append(gap)
-            elif self._widths.knows(gap.account_id):
+                continue
+            first, *others = evenly(gap.window, self._width(gap))
+            if self._widths.knows(gap.account_id):
                 asks += [Ask(gap.account_id, window) for window in (first, *others)]
             elif gap.account_id in scouts or len(scouts) >= most:
                 later.append(gap)

@@ -56,18 +56,16 @@ def runs_to_write(unchanged: Sequence[bool], most_runs: int) -> list[range]:
     return runs if len(runs) <= most_runs else [range(runs[0].start, runs[-1].stop)]
 
 
-def changes_of(entry: Entry, replaced: Iterable[Entry]) -> list[Change]:
+def changes_of(entry: Entry, replaced: Sequence[Entry]) -> list[Change]:
     """What a slice with another content changes, by currency; nothing where there was none.
 
     Currencies whose total stays are left out, unless all of them do.
     """
-    replaced = list(replaced)
-    before = [old.totals for old in replaced]
-    if not before:
+    if not replaced:
         return []
-    old = reduce(merged_totals, before, dict[str, Decimal]())
+    old = reduce(merged_totals, (each.totals for each in replaced), dict[str, Decimal]())
     currencies = sorted({*old, *entry.totals})
-    has_lost_rows = any(old.digest == NO_CONTENT for old in replaced)
+    has_lost_rows = any(each.digest == NO_CONTENT for each in replaced)
     moved = [code for code in currencies if _of(old, code) != _of(entry.totals, code)]
     return [
         Change(

@@ -39,15 +39,13 @@ def doubted(
         if not any(_overlap(entry, day) for day in days):
             yield entry
             continue
+        changed = msgspec.structs.replace(entry, as_of=min(entry.as_of, entry.to_date))
         totals = table.get(entry.to_date, {})
-        if None in table or entry.days > 1:
-            totals = dict(entry.totals)  # nobody can tell what of the rows is this slice's
-        elif _amounts(totals) == _amounts(entry.totals):
-            yield msgspec.structs.replace(entry, as_of=min(entry.as_of, entry.to_date))
-            continue
-        yield msgspec.structs.replace(
-            entry, as_of=min(entry.as_of, entry.to_date), totals=totals, digest=NO_CONTENT
-        )
+        if None in table or entry.days > 1:  # nobody can tell what of the rows is this slice's
+            changed = msgspec.structs.replace(changed, digest=NO_CONTENT)
+        elif _amounts(totals) != _amounts(entry.totals):
+            changed = msgspec.structs.replace(changed, totals=totals, digest=NO_CONTENT)
+        yield changed
 
 
 def _overlap(entry: Entry, days: DateWindow) -> bool:

@@ -10,14 +10,16 @@ from anyio.to_thread import run_sync
 from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport
 from spot_billing_async.client import TenantClient
 from spot_billing_async.errors import RequestLimitReachedError
-from spot_billing_async.models import CostItem, CostQuery, GroupBy
+from spot_billing_async.models import CostItem, GroupBy
 from spot_billing_async.models.money import exact_sum, totals_by_currency
 from spot_billing_async.table.agenda import Ask, LearningAgenda
 from spot_billing_async.table.doubt import DaySum
 from spot_billing_async.table.report import Difference
 from spot_billing_async.table.rounds import Rounds
 from spot_billing_async.table.scope import Scope
+from spot_billing_async.table.slices import by_account, query_of
 from spot_billing_async.table.store import TableStore
+from spot_billing_async.table.threads import finished
 from spot_billing_async.table.widths import Widths
 from spot_billing_async.windows import DateWindow
 
@@ -59,11 +61,7 @@ async def reconciled(
 
 def _there(store: TableStore, scope: Scope) -> dict[str, list[DateWindow]]:
     """The days that the table has, of each account."""
-    there: dict[str, list[DateWindow]] = {account_id: [] for account_id in scope.accounts}
-    for key in store.there(scope.group_by, scope.days):
-        if key.account_id in there:
-            there[key.account_id].append(DateWindow(key.from_date, key.to_date))
-    return there
+    return by_account(store.there(scope.group_by, scope.days), scope.accounts)
 
 
 class Comparing:
@@ -79,8 +77,7 @@ class Comparing:
 
     async def take(self, ask: Ask, answer: Fetched[CostItem]) -> Sequence[int]:
         """Compare an answer."""
-        differences = await run_sync(self._compared, ask, answer.items)
-        self._differences += differences
+        self._differences += await finished(self._compared, ask, answer.items)
         return [len(answer.items)] + [0] * (ask.window.days - 1)
 
     def _compared(self, ask: Ask, items: list[CostItem]) -> list[Difference]:
@@ -98,9 +95,7 @@ class Comparing:
 
     def leave(self, ask: Ask) -> None:
         """Take note of days that were not compared."""
-        query = CostQuery(
-            account_id=ask.account_id, from_date=ask.window.from_date, to_date=ask.window.to_date
-        )
+        query = query_of(ask.account_id, ask.window, None)
         self._failed.append(Failed(query, RequestLimitReachedError(_SPENT), 0, 0.0))
 
     async def end_round(self, report: PullReport) -> None:

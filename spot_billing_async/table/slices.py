@@ -33,6 +33,20 @@ class Key(NamedTuple):
     from_date: date
     to_date: date
 
+    @property
+    def window(self) -> DateWindow:
+        """Its days."""
+        return DateWindow(self.from_date, self.to_date)
+
+
+def by_account(keys: Iterable[Key], accounts: Iterable[str]) -> dict[str, list[DateWindow]]:
+    """The windows of some accounts, of each in the order of the keys; none is an empty list."""
+    windows: dict[str, list[DateWindow]] = {account_id: [] for account_id in accounts}
+    for key in keys:
+        if key.account_id in windows:
+            windows[key.account_id].append(key.window)
+    return windows
+
 
 class Coverage(NamedTuple):
     """What the ledger has of a breakdown.

@@ -33,7 +33,7 @@ from spot_billing_async.table.where import (
     day,
     days_from,
     grouped,
-    joined,
+    joined_keys,
     ledger_within,
     of_any,
     overlaps,
@@ -131,8 +131,7 @@ class TableStore:
             f"SELECT account_id, from_date, to_date FROM t WHERE {where} "  # noqa: S608  dates, numbers, a checked name
             "ORDER BY 1, 2, 3"
         )
-        rows = _rows(self._ledger, sql)
-        yield from joined(Key(row["account_id"], row["from_date"], row["to_date"]) for row in rows)
+        yield from self._joined(sql)
 
     def there(self, group_by: GroupBy | None, window: DateWindow) -> Iterator[Key]:
         """What of a range was answered at all: ranges without a gap, cut to it."""
@@ -141,8 +140,12 @@ class TableStore:
             f"least(to_date, {day(window.to_date)}) AS to_date "
             f"FROM t WHERE {overlaps(group_by, window)} ORDER BY 1, 2, 3"
         )
+        yield from self._joined(sql)
+
+    def _joined(self, sql: str) -> Iterator[Key]:
         rows = _rows(self._ledger, sql)
-        yield from joined(Key(row["account_id"], row["from_date"], row["to_date"]) for row in rows)
+        keys = (Key(row["account_id"], row["from_date"], row["to_date"]) for row in rows)
+        return joined_keys(keys)
 
     def unsettled(
         self, group_by: GroupBy | None, window: DateWindow, mutable_days: int
@@ -283,7 +286,7 @@ class TableStore:
             TableError: it could not be read or written.
         """
         assert self._ledger is not None  # noqa: S101  made before
-        span = DateWindow(min(day.from_date for day in days), max(day.to_date for day in days))
+        span = DateWindow(min(each.from_date for each in days), max(each.to_date for each in days))
         where = f"{overlaps(group_by, span)} AND account_id = {text(account_id)}"
         entries = list(self._entries(where))
         if entries:

@@ -22,7 +22,7 @@ from spot_billing_async.table.reconcile import Reconciliation, reconciled
 from spot_billing_async.table.report import SyncPlan, SyncReport
 from spot_billing_async.table.rounds import Rounds
 from spot_billing_async.table.scope import AUTO, Scope, checked_scope
-from spot_billing_async.table.slices import Entry
+from spot_billing_async.table.slices import Entry, by_account
 from spot_billing_async.table.store import TableStore
 from spot_billing_async.table.widths import Widths
 from spot_billing_async.table.writing import Progress, Writing
@@ -158,12 +158,10 @@ async def sync(
 
 def _due(store: TableStore, scope: Scope) -> dict[str, list[DateWindow]]:
     """The days of each account that are to be asked."""
-    settled: dict[str, list[DateWindow]] = {}
-    for key in store.settled(scope.group_by, scope.days, scope.mutable_days):
-        settled.setdefault(key.account_id, []).append(DateWindow(key.from_date, key.to_date))
+    keys = store.settled(scope.group_by, scope.days, scope.mutable_days)
     return {
-        account_id: list(due_windows(scope.days, settled.get(account_id, ())))
-        for account_id in scope.accounts
+        account_id: list(due_windows(scope.days, settled))
+        for account_id, settled in by_account(keys, scope.accounts).items()
     }
 
 

@@ -2,24 +2,19 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
+from itertools import groupby
+from operator import attrgetter
 
 from spot_billing_async.models import GroupBy
+from spot_billing_async.table.due import joined
 from spot_billing_async.table.slices import Key
 from spot_billing_async.windows import DateWindow
 
 
-def joined(keys: Iterable[Key]) -> Iterator[Key]:
-    """The same days in as few ranges as possible: of sorted keys, those that touch become one."""
-    last: Key | None = None
-    for key in keys:
-        if last and last.account_id == key.account_id and (key.from_date - last.to_date).days <= 1:
-            last = last._replace(to_date=max(last.to_date, key.to_date))
-            continue
-        if last:
-            yield last
-        last = key
-    if last:
-        yield last
+def joined_keys(keys: Iterable[Key]) -> Iterator[Key]:
+    """The same days in as few ranges as possible, of keys that are sorted by account."""
+    for account_id, mine in groupby(keys, attrgetter("account_id")):
+        yield from (Key(account_id, *window) for window in joined(key.window for key in mine))
 
 
 def grouped(group_by: GroupBy | None) -> str:
@@ -42,7 +37,7 @@ def of_any(keys: Iterable[Key], spelled: Callable[[Sequence[str], DateWindow], s
     range is meant are one list.
     """
     accounts: dict[DateWindow, list[str]] = {}
-    for account_id, *days in joined(sorted(keys)):
+    for account_id, *days in joined_keys(sorted(keys)):
         accounts.setdefault(DateWindow(*days), []).append(account_id)
     return "(" + " OR ".join(spelled(mine, days) for days, mine in accounts.items()) + ")"
 
@@ -57,19 +52,20 @@ def ledger_within(accounts: Sequence[str], days: DateWindow) -> str:
 
 def costs_within(accounts: Sequence[str], days: DateWindow) -> str:
     """What selects the rows of days; rows without one belong to all days of their window."""
-    first, last = day(days.from_date), day(days.to_date)
-    return (
-        f"({_one_of('query_account_id', accounts)} AND ((date >= {first} AND date <= {last}) OR "
-        f"(date IS NULL AND query_from >= {first} AND query_to <= {last})))"
-    )
+    return _costs(accounts, days, first="query_from", last="query_to")
 
 
 def costs_touching(accounts: Sequence[str], days: DateWindow) -> str:
     """Rows without a day too that may be of these days: what is not replaced of them is due."""
-    first, last = day(days.from_date), day(days.to_date)
+    return _costs(accounts, days, first="query_to", last="query_from")
+
+
+def _costs(accounts: Sequence[str], days: DateWindow, *, first: str, last: str) -> str:
+    """The rows of days, and of those without a day the ones with two columns within the days."""
+    begin, end = day(days.from_date), day(days.to_date)
     return (
-        f"({_one_of('query_account_id', accounts)} AND ((date >= {first} AND date <= {last}) OR "
-        f"(date IS NULL AND query_from <= {last} AND query_to >= {first})))"
+        f"({_one_of('query_account_id', accounts)} AND ((date >= {begin} AND date <= {end}) OR "
+        f"(date IS NULL AND {first} >= {begin} AND {last} <= {end})))"
     )
 
 
