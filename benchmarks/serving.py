@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.child import serving_child
 from benchmarks.server import body_of
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -95,13 +96,8 @@ def serving(rows: int, *, latency_s: float = 0, kind: str = "nginx") -> Iterator
 @contextmanager
 def _canned(rows: int, latency_s: float) -> Iterator[Served]:
     command = [sys.executable, "-m", "benchmarks.server", str(rows), str(latency_s)]
-    with subprocess.Popen(  # noqa: S603  this checkout's own code
-        command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        port = process.stdout.readline().strip()
-        yield Served("canned", f"http://127.0.0.1:{port}", process.pid)
-        process.communicate()
+    with serving_child(command) as child:
+        yield Served("canned", f"http://127.0.0.1:{child.said}", child.process.pid)
 
 
 @contextmanager
