@@ -19,6 +19,7 @@ from spot_billing_async.admission import Admission
 from spot_billing_async.concurrency import ConcurrencyLimit
 from spot_billing_async.config import ClientConfig
 from spot_billing_async.credentials import is_being_cancelled
+from spot_billing_async.deadline import Watch
 from spot_billing_async.errors import (
     ConfigError,
     ResponseTooLargeError,
@@ -57,6 +58,7 @@ class Connections:
 
     Attributes:
         admission: where calls wait for their turn.
+        watch: over their deadlines.
         budget: of retries.
     """
 
@@ -73,6 +75,7 @@ class Connections:
         _check_proxy(config, base_url)
         self.clock = clock
         self.admission = Admission(ConcurrencyLimit(config.max_concurrency), clock)
+        self.watch = Watch(clock)
         self.budget = RetryBudget(config.retry)
         self._config = config
         self._base_url = base_url
@@ -97,6 +100,7 @@ class Connections:
             raise ConfigError("client: it is entered already; allowed: one 'async with' at a time")
         self._loop = asyncio.get_running_loop()
         self.admission = Admission(ConcurrencyLimit(self._config.max_concurrency), self.clock)
+        self.watch = Watch(self.clock)
         self._session = self._callers_session or self._own_session(network)
 
     def _load_network(self) -> Network:
@@ -122,6 +126,7 @@ class Connections:
         """Close the connections, unless they are the caller's."""
         session, self._session = self._session, None
         self.admission.close()
+        self.watch.close()
         if session is not None and session is not self._callers_session:
             await session.close()
 
@@ -141,6 +146,7 @@ class Connections:
             TransportError: no complete answer came.
             ResponseTooLargeError: the body has more than `max_response_bytes`.
         """
+        sent_s = self.clock()
         try:
             response = await self._opened().request(
                 request.operation.method,
@@ -153,9 +159,10 @@ class Connections:
                 timeout=self._timeout,
                 trace_request_ctx=record,
             )
+            waited_s = self.clock() - sent_s
             record.lap("first_byte_s")
             try:
-                return await _read(response, self._config.max_response_bytes)
+                return await _read(response, waited_s, self._config.max_response_bytes)
             finally:
                 response.release()  # its connection is closed, unless all of it came
                 record.lap("body_s")
@@ -226,7 +233,7 @@ def _headers(request: Request, token: Secret) -> dict[str, str]:
     return headers
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> Reply:
+async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: int) -> Reply:
     """What came; a body that is too large to be joined and decoded at once stays in pieces.
 
     Raises:
@@ -240,11 +247,11 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> Reply:
         pieces = []  # an error's status says enough
     status, headers = response.status, response.headers
     if len(pieces) == 1:
-        return Reply(status, headers, pieces[0])
+        return Reply(status, headers, pieces[0], waited_s=waited_s)
     if sum(map(len, pieces)) > LARGE_BYTES:
-        return Reply(status, headers, pieces[0], pieces=pieces)
+        return Reply(status, headers, pieces[0], pieces=pieces, waited_s=waited_s)
     is_marked = bool(pieces) or _is_marked(response)
-    return Reply(status, headers, b"".join(pieces), is_marked)
+    return Reply(status, headers, b"".join(pieces), is_marked, waited_s=waited_s)
 
 
 async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> list[bytes]:

@@ -75,8 +75,10 @@ def _reset_s(headers: Mapping[str, str]) -> float | None:
 
 
 def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
     try:
-        value = float(text or "")
+        value = float(text)
     except ValueError:
         return None
     return value if isfinite(value) and value >= 0 else None

@@ -11,7 +11,7 @@ from typing import TypeVar
 from spot_billing_async.config import ClientConfig
 from spot_billing_async.connections import Connections
 from spot_billing_async.credentials import Credential
-from spot_billing_async.deadline import Deadline
+from spot_billing_async.deadline import Deadline, Watch
 from spot_billing_async.errors import (
     DeadlineExceededError,
     RateLimitedError,
@@ -59,6 +59,11 @@ class SessionManager:
         self._connections = connections
         self._credential = credential
         self._gates: dict[str, Gate] = {}
+
+    @property
+    def watch(self) -> Watch:
+        """Over the deadlines of the client's calls."""
+        return self._connections.watch
 
     def with_credential(self, credential: Credential) -> "SessionManager":
         """Another credential over the same connections; it has gates of its own."""
@@ -175,8 +180,6 @@ class SessionManager:
     ) -> T:
         """Send a request that was admitted, once; gate and limit learn how it ended."""
         admission = self._connections.admission
-        started_s = self.clock()
-        waited_before_s = record.phases.first_byte_s
         is_counted = False
         try:
             record.tally.count_request()
@@ -187,12 +190,10 @@ class SessionManager:
             admission.dropped(gate, ticket, sent=is_counted and not is_unsent)
             record.lap("first_byte_s")
             if is_counted:
-                self._tell(request, record, self.clock() - started_s, None, error)
+                self._tell(request, record, self.clock() - ticket.sent_s, None, error)
             without_frames(error)  # they hold the request's headers
             raise
-        elapsed_s = self.clock() - started_s
-        # A body that trickles in says nothing of how much the server has to do.
-        waited_s = record.phases.first_byte_s - waited_before_s
+        elapsed_s = self.clock() - ticket.sent_s
         failure: SpotBillingError | None = None
         try:
             value = await read(reply, token)
@@ -212,7 +213,8 @@ class SessionManager:
                 gate,
                 ticket,
                 quota,
-                waited_s=waited_s if failure is None else None,
+                # A body that trickles in says nothing of how much the server has to do.
+                waited_s=reply.waited_s if failure is None else None,
                 is_overloaded=reply.status == _OVERLOADED,
             )
         self._tell(request, record, elapsed_s, reply.status, failure)
@@ -228,6 +230,9 @@ class SessionManager:
         status: int | None,
         error: BaseException | None,
     ) -> None:
+        """Tell the hook, if there is one, of a request that is over."""
+        if self.hook is None:
+            return
         event = RequestEnded(
             operation_id=request.operation.operation_id,
             number=record.tally.requests,
