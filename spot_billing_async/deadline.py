@@ -79,6 +79,7 @@ class Deadline:
         DeadlineExceededError: on leaving it, where it was what ended the call.
 
     Attributes:
+        loop: the event loop that the call is made in.
         ends_at_s: reading of the clock by which the call has to be done, as far as it is known.
         due_s: reading of the clock at which it is ended; later than that while it is held back.
     """
@@ -104,6 +105,7 @@ class Deadline:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  a coroutine that awaits is in one
         self._task = task
+        self.loop = task.get_loop()  # asked for itself it takes a system call, on Python 3.11
         self._cancels_before = task.cancelling()
         self._watch.add(self)
         return self

@@ -152,7 +152,7 @@ class SessionManager:
         self, gate: Gate, request: Request, deadline: Deadline, record: CallRecord, *, refused: bool
     ) -> Ticket:
         """Wait for the gate and for a place on the wire."""
-        self._connections.demand_open()
+        self._connections.demand_open(deadline.loop)
         admission = self._connections.admission
         if admission.is_open(gate):
             return admission.start(gate)

@@ -40,8 +40,7 @@ def exact_sum(amounts: Iterable[Decimal], start: Decimal = _ZERO) -> Decimal:
     """
     with localcontext(_EXACT):
         total = sum(amounts, start)
-    if not total.is_finite():
-        raise InvalidOperation("an amount is not a finite number")
+    demand_amounts((total,))
     return total
 
 
@@ -82,7 +81,8 @@ def merged_totals(totals: Mapping[str, Decimal], more: Mapping[str, Decimal]) ->
     Raises:
         ArithmeticError: as `exact_sum`.
     """
-    sums = {code: exact_sum((amount,), totals.get(code, _ZERO)) for code, amount in more.items()}
+    sums = {code: _EXACT.add(totals.get(code, _ZERO), amount) for code, amount in more.items()}
+    demand_amounts(sums.values())
     return {**totals, **sums}
 
 
