@@ -51,7 +51,9 @@ class TenantClient:
     ) -> "TenantClient":
         """A view for another tenant over the same connections and limits.
 
-        It works while the client that it was made from is entered, and needs no closing.
+        It works while the client that it was made from is entered, and needs no closing. It costs
+        little: make one for each request if need be. Views with the same token share what is known
+        of its quota. A view whose token is provided keeps the token: hold on to it.
 
         Args:
             token: the tenant's token, or an async function that provides it.

@@ -153,7 +153,7 @@ def reader_for(item_type: type[T], *, totalled: bool = False) -> ItemReader[T]:
 
 
 @lru_cache(maxsize=64)
-def _cached_reader(item_type: type, totalled: bool) -> ItemReader[Any]:  # noqa: FBT001  a cache's key
+def _cached_reader(item_type: type, totalled: bool) -> ItemReader[Any]:
     return ItemReader(item_type, totalled=totalled)
 
 

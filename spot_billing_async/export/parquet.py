@@ -12,7 +12,6 @@ from spot_billing_async.export.rows import Batch
 import pyarrow as pa
 import pyarrow.parquet as pq  # after export.arrow, which says what to install where it is missing
 
-
 _GROUP_ROWS = 32_768
 """Rows of a row group; fewer make files larger and slower to read."""
 

@@ -147,9 +147,7 @@ class CostsResource:
         reader_for(item_type)
 
         def fetch(query: CostQuery, tally: Tally, ends_at_s: float) -> Awaitable[Answer[Any]]:
-            return self._ask(
-                query, item_type, tally=tally, pull_ends_at_s=ends_at_s, totalled=True
-            )
+            return self._ask(query, item_type, tally=tally, pull_ends_at_s=ends_at_s, totalled=True)
 
         return PullRun(
             plan,
