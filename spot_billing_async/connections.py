@@ -176,7 +176,8 @@ class Connections:
             try:
                 return await _read(response, waited_s, self._config.max_response_bytes)
             finally:
-                response.release()  # its connection is closed, unless all of it came
+                if response.connection is not None:  # else all of it came, and it is free again
+                    response.release()  # which closes it
                 record.lap("body_s")
         except asyncio.CancelledError:
             if is_being_cancelled():
