@@ -78,8 +78,9 @@ class SpotBillingClient(TenantClient):
     """Client of the Spot Billing Engine API. Use it as an async context manager.
 
     Args:
-        token: the bearer token, or an async function that provides it before each request. None
-            looks into the environment (`SPOTINST_TOKEN`), then into `~/.spotinst/credentials`.
+        token: the bearer token, or an async function that provides it: it is called before the
+            first request, and when the server has refused its token. None looks into the
+            environment (`SPOTINST_TOKEN`), then into `~/.spotinst/credentials`.
         base_url: where the API is; None takes `SPOTINST_BASE_URL`, else the contract's server.
             Plain http is for loopback hosts alone, but for `ClientConfig(allow_insecure=True)`.
         account_id: the account that `costs.get` asks for where it is given none. None looks into
