@@ -6,6 +6,7 @@ from typing import Self
 
 import aiohttp
 
+from spot_billing_async.cache import CostCache
 from spot_billing_async.checks import checked_id
 from spot_billing_async.config import ClientConfig
 from spot_billing_async.connections import Connections
@@ -32,13 +33,16 @@ class TenantClient:
         cost_intelligence: Cost Intelligence of an account.
     """
 
-    def __init__(self, session: SessionManager, account_id: str | None) -> None:
+    def __init__(
+        self, session: SessionManager, account_id: str | None, cache: CostCache | None = None
+    ) -> None:
         self._session = session
+        self._cache = cache
         self.account_id = account_id
         self.accounts = AccountsResource(session)
         self.billing_engine = BillingEngineResource(session)
         self.families = FamiliesResource(session)
-        self.costs = CostsResource(session, account_id)
+        self.costs = CostsResource(session, account_id, cache)
         self.cost_intelligence = CostIntelligenceResource(session)
 
     @property
@@ -65,7 +69,9 @@ class TenantClient:
         credential = Credential(token)
         del token  # no frame that raises holds it
         return TenantClient(
-            self._session.with_credential(credential.checked()), _checked_account(account_id)
+            self._session.with_credential(credential.checked()),
+            _checked_account(account_id),
+            self._cache,
         )
 
     def __repr__(self) -> str:
@@ -90,7 +96,10 @@ class SpotBillingClient(TenantClient):
             holds beside `max_concurrency`. Its TLS, proxy, cookies and traces are the caller's:
             `tls`, `proxy` and `trust_env` of the config are refused beside it.
         hook: a plain function that is told of every request and call as they end: it is given a
-            `telemetry.RequestEnded` or `telemetry.CallEnded`, on the event loop.
+            `telemetry.RequestEnded` or `telemetry.CallEnded`, on the event loop; with a cache, also
+            a `telemetry.CacheRead`.
+        cache: keeps costs, and shares fetches of them; None for none. It is entered and left with
+            the client, and its views for other tenants use it too, each in a space of its own.
 
     Raises:
         ConfigError: there is no token, or a value is not usable; names it and what is allowed.
@@ -105,12 +114,15 @@ class SpotBillingClient(TenantClient):
         config: ClientConfig = ClientConfig(),  # noqa: B008  frozen: one value serves all
         session: aiohttp.ClientSession | None = None,
         hook: Hook | None = None,
+        cache: CostCache | None = None,
     ) -> None:
         credential = None if token is None else Credential(token)
         del token  # no frame that raises holds it
         if not isinstance(config, ClientConfig):
             raise ConfigError(f"config: {config!r} is not allowed; allowed: a ClientConfig")
         _check_hook(hook)
+        if cache is not None and not isinstance(cache, CostCache):
+            raise ConfigError(f"cache: {cache!r} is not allowed; allowed: a CostCache, or None")
         settings = resolve(credential, account_id, base_url, allow_insecure=config.allow_insecure)
         self._connections = Connections(
             config, settings.base_url, session, times_connecting=hook is not None
@@ -118,10 +130,17 @@ class SpotBillingClient(TenantClient):
         super().__init__(
             SessionManager(self._connections, settings.credential, settings.base_url, config, hook),
             _checked_account(settings.account_id),
+            cache,
         )
 
     async def __aenter__(self) -> Self:
         await self._connections.open()
+        if self._cache is not None:
+            try:
+                await self._cache.__aenter__()
+            except BaseException:
+                await self._connections.close()
+                raise
         return self
 
     async def __aexit__(
@@ -130,7 +149,11 @@ class SpotBillingClient(TenantClient):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._connections.close()
+        try:
+            if self._cache is not None:
+                await self._cache.__aexit__(kind, error, trace)
+        finally:
+            await self._connections.close()
 
 
 def _checked_account(account_id: str | None) -> str | None:

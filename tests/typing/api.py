@@ -22,6 +22,8 @@ from spot_billing_async import (
     SpotBillingError,
     TenantClient,
 )
+from spot_billing_async.cache import CachePolicy, CostCache, MemoryStore, Store
+from spot_billing_async.redis import RedisStore
 from spot_billing_async.table import Change, DaySum, SyncPlan, SyncReport, day_sums, plan, sync
 
 
@@ -48,6 +50,14 @@ async def single_calls(client: SpotBillingClient) -> None:
     assert_type(await client.costs.get("a", date(2018, 1, 1)), list[CostItem])
     assert_type(await client.costs.get("a", item_type=Row), list[Row])
     assert_type(client.with_token(provider), TenantClient)
+
+
+async def caches() -> None:
+    """A cache takes any store, and past it there is all that is with it."""
+    stores: list[Store] = [MemoryStore(1024), RedisStore("redis://localhost")]
+    cache = CostCache(stores[0], CachePolicy(mutable_ttl_s=60.0))
+    async with SpotBillingClient(cache=cache) as client:
+        assert_type(await client.costs.uncached.get("a", date(2018, 1, 1)), list[CostItem])
 
 
 async def pulls(client: SpotBillingClient) -> None:
