@@ -1,0 +1,68 @@
+"""A Redis of a test's own: a real server on a free loopback port, which keeps nothing on disk."""
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+_PATIENCE_S = 20.0
+
+
+class RedisServer:
+    """A server that can be stopped and started again at the same place.
+
+    Attributes:
+        url: where it is.
+        process: the server; None while it is stopped.
+    """
+
+    def __init__(self, folder: str) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            self.port: int = taken.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._folder = folder
+
+    def start(self) -> None:
+        """Start it, empty; it answers when this returns."""
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--save", "", "--appendonly", "no", "--dir", self._folder]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  the machine's Redis
+        ends_s = time.monotonic() + _PATIENCE_S
+        while not self._answers():
+            assert self.process.poll() is None, "redis-server ended"
+            assert time.monotonic() < ends_s, "redis-server does not answer"
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Kill it, as a machine that goes down would."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as stream:
+            stream.sendall(b"PING\r\n")
+            return stream.recv(16).startswith(b"+PONG")
+        return False
+
+
+@contextmanager
+def redis_server() -> Iterator[RedisServer]:
+    """A server that runs while the block lasts; the test is skipped where there is none."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    with tempfile.TemporaryDirectory() as folder:
+        server = RedisServer(folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
