@@ -121,4 +121,4 @@ if __name__ == "__main__":
     if is_quick(__doc__):
         asyncio.run(main(requests=1000, rounds=3))
     else:
-        asyncio.run(main(requests=5000, rounds=7))
+        asyncio.run(main(requests=3000, rounds=5))
