@@ -118,7 +118,11 @@ class Filler:
             landed.uncut = run, Found(answer.items, answer.request_id)
             return
         values = {key: by_day[day] for key, day in keys.items()}
+        group_by = ask.series.group_by
         await self.store.write(
-            {key: Value(values[key], self.policy.ttl_s(day, now)) for key, day in keys.items()}
+            {
+                key: Value(values[key], self.policy.ttl_s(day, group_by, now))
+                for key, day in keys.items()
+            }
         )
         landed.values.update(values)

@@ -6,6 +6,7 @@ import msgspec
 
 from spot_billing_async.config import check_seconds
 from spot_billing_async.errors import ConfigError
+from spot_billing_async.models import GroupBy
 from spot_billing_async.windows import DateWindow, cut
 
 
@@ -19,7 +20,8 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         closed_ttl_s: seconds that days of closed months are kept.
-        mutable_ttl_s: seconds that all other days are kept, today and days to come included.
+        mutable_ttl_s: seconds that all other days are kept, today and days to come included; and
+            all days by family, as accounts may move to another family at any time.
         closes_after_days: a month is closed when more days than these have passed since its last
             one, by the UTC calendar. Until then its costs may still be restated.
 
@@ -40,8 +42,10 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
                 "allowed: a whole number from 0"
             )
 
-    def ttl_s(self, day: date, now: datetime) -> float:
+    def ttl_s(self, day: date, group_by: GroupBy | None, now: datetime) -> float:
         """Seconds that the costs of a day are kept which were asked for at a moment."""
+        if group_by == "family":
+            return self.mutable_ttl_s
         month: DateWindow = next(cut(day, date.max, "month"))
         passed = now.astimezone(UTC).date() - month.to_date
         is_closed = passed > timedelta(days=self.closes_after_days)
