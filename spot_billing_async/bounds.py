@@ -17,11 +17,14 @@ _ends_at_s: ContextVar[float] = ContextVar("ends_at_s", default=inf)
 
 @contextmanager
 def within(deadline_s: float) -> Iterator[None]:
-    """Have every call and pull that is begun in a block end by then, as in `with within(2.5): …`.
+    """Have every call and pull that is begun in a block end by then.
 
     The client's own `deadline_s`, and an outer block, go on to hold. Waiting for the server's quota
     counts. What is not done in time fails as by any deadline: a call with a
     `DeadlineExceededError`, a slice of a pull as `Failed`. Nothing is sent after it.
+
+        with within(2.5):
+            items = await client.costs.get(account_id, day, day)
 
     Args:
         deadline_s: seconds from now.

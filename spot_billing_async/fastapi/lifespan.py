@@ -92,4 +92,4 @@ else:
     _given = Depends(_client)
 
 SpotBilling: TypeAlias = Annotated[SpotBillingClient, _given]
-"""The type of an endpoint's parameter that FastAPI gives the app's client: `client: SpotBilling`."""
+"""The type of a parameter that FastAPI gives the app's client: `client: SpotBilling`."""
