@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -86,7 +87,7 @@ def open_sockets() -> int:
 
 @contextmanager
 def uvicorn(
-    application: str, environment: Mapping[str, str], *options: str, **process: str
+    application: str, environment: Mapping[str, str], *options: str, cwd: Path | None = None
 ) -> Iterator[str]:
     """Serve an app by uvicorn, `module:name`, in a process of its own; yields its base URL.
 
@@ -98,7 +99,7 @@ def uvicorn(
     base_url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "uvicorn", application, "--port", str(port)]
     command += ["--log-level", "warning", *options]
-    with subprocess.Popen(command, env=environment, **process) as server:  # noqa: S603  our own code
+    with subprocess.Popen(command, env=environment, cwd=cwd) as server:  # noqa: S603  our own code
         try:
             _until_it_listens(server, port)
             yield base_url

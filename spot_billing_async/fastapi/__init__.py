@@ -23,12 +23,13 @@ except ImportError as error:
 from spot_billing_async.fastapi.deadline import RequestDeadline
 from spot_billing_async.fastapi.lifespan import SpotBilling, client_of, spot_billing_lifespan
 from spot_billing_async.fastapi.problems import add_error_handlers
-from spot_billing_async.fastapi.stream import CostStream, stream_costs
+from spot_billing_async.fastapi.stream import CostStream, StreamFormat, stream_costs
 
 __all__ = [
     "CostStream",
     "RequestDeadline",
     "SpotBilling",
+    "StreamFormat",
     "add_error_handlers",
     "client_of",
     "spot_billing_lifespan",
