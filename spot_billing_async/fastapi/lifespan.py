@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Annotated, Any, NoReturn, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
@@ -27,9 +27,6 @@ class _Factory:
     def __call__(self) -> SpotBillingClient:
         """A new client."""
         return SpotBillingClient(**self._arguments)
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a client's arguments are not pickled: it would write the token out")
 
 
 def spot_billing_lifespan(

@@ -34,7 +34,7 @@ _log = logging.getLogger("spot_billing_async.fastapi")
 
 _INTERNAL_ERROR = 1011  # a WebSocket's close code, RFC 6455
 
-_OF_THE_BACKEND = ("client", "run", "token", "the token provider")
+_OF_THE_BACKEND = ("client:", "run:", "token", "the token provider")
 """How messages of a `ConfigError` begin that no argument of a request can be the cause of."""
 
 _STATUSES = (  # the first that fits
