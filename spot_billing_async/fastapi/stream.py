@@ -18,6 +18,9 @@ from spot_billing_async.models import CostItem
 from spot_billing_async.records import Record, query_record, report_record, row_records
 
 _CHUNK_ROWS = 200  # some 60 KB: they take well under a millisecond to spell
+_IDLE_S = 15.0
+"""Seconds of silence at most: proxies cut off what is silent for a minute, and who writes nothing
+never learns that a caller's network is gone."""
 
 StreamFormat = Literal["ndjson", "sse"]
 
@@ -33,6 +36,7 @@ def stream_costs(
 
     - "row": the columns of an export; the cost is text, exact;
     - "failed": a slice that is missing: what was asked, requests sent, and the `problem`;
+    - "waiting": nothing else came for 15 seconds, while the pull waits for the API or its quota;
     - "report": the last one: the books of the pull, and whether it is `complete`. A stream without
       it was cut off. A browser's `EventSource` opens a stream anew that ends: close it here.
 
@@ -95,18 +99,35 @@ class CostStream(StreamingResponse):
 async def _chunks(
     run: PullRun[CostItem], spelled: Callable[[Record], bytes]
 ) -> AsyncGenerator[bytes, None]:
-    async with run:
-        async for outcome in run:
+    async with run, aclosing(_outcomes(run)) as outcomes:
+        async for outcome in outcomes:
             for chunk in _chunks_of(outcome, spelled):
                 yield chunk
                 await asyncio.sleep(0)  # a server that has room for it does not pause by itself
     yield spelled(_report(run.report))
 
 
+async def _outcomes(
+    run: PullRun[CostItem],
+) -> AsyncGenerator[Fetched[CostItem] | Failed | None, None]:
+    """The outcomes of a run; None each time that there was none for a while."""
+    while True:
+        outcome = None
+        with anyio.move_on_after(_IDLE_S):
+            try:
+                outcome = await anext(run)
+            except StopAsyncIteration:
+                return
+        yield outcome
+
+
 def _chunks_of(
-    outcome: Fetched[CostItem] | Failed, spelled: Callable[[Record], bytes]
+    outcome: Fetched[CostItem] | Failed | None, spelled: Callable[[Record], bytes]
 ) -> Iterator[bytes]:
     """An outcome in pieces of bounded size, each made when it is its turn."""
+    if outcome is None:
+        yield spelled({"type": "waiting"})
+        return
     if isinstance(outcome, Failed):
         yield spelled(_failure(outcome))
         return

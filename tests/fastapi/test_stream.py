@@ -36,6 +36,7 @@ from spot_billing_async.fastapi import (
     CostStream,
     SpotBilling,
     spot_billing_lifespan,
+    stream,
     stream_costs,
 )
 from spot_billing_async.fastapi.stream import _CHUNK_ROWS, _chunks_of, _line
@@ -170,6 +171,23 @@ async def test_a_failed_slice_says_so(client: SpotBillingClient) -> None:
     assert (report["ok"], report["failed"], report["complete"]) == (3, 3, False)
 
 
+async def test_a_stream_that_waits_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time that nothing came for a while; what comes then is all there."""
+    monkeypatch.setattr(stream, "_IDLE_S", 0.001)
+    caller = Caller()
+    async with (
+        Emulator(token=TOKEN, latency="50ms±30ms") as slow,
+        SpotBillingClient(TOKEN, base_url=slow.base_url) as client,
+    ):
+        run = client.costs.pull(plan_of([ACCOUNT, "spot-sample-01"]))
+        await stream_costs(run)(caller.scope, caller.receive, caller.send)
+    types = [line["type"] for line in caller.lines()]
+    assert types.count("waiting") > 1
+    report = caller.lines()[-1]
+    assert report["complete"]
+    assert types.count("row") == report["rows"] > 0
+
+
 async def test_another_format_is_refused(client: SpotBillingClient) -> None:
     """The error names those that there are; the run is as it was."""
     run = client.costs.pull(plan_of([ACCOUNT]))
@@ -212,10 +230,10 @@ async def test_a_caller_that_leaves_while_nothing_comes_ends_the_pull(spec: str)
     ):
         caller = Caller(spec)
         response = stream_costs(client.costs.pull(plan_of([ACCOUNT])))
-        stream = asyncio.create_task(response(caller.scope, caller.receive, caller.send))
+        streaming = asyncio.create_task(response(caller.scope, caller.receive, caller.send))
         await until(lambda: server.under_way == 3)
         caller.left.set()
-        await stream
+        await streaming
         assert [message["type"] for message in caller.sent] == ["http.response.start"]
         assert in_use(client) == 0
         await until(lambda: server.under_way == 0)
@@ -247,7 +265,9 @@ async def test_a_slow_caller_slows_the_pull_down(arguments: ClientArguments, roo
         caller = Caller(room=room)
         plan = CostPlan.build([ACCOUNT], date(2024, 1, 1), date(2024, 12, 31), "day", "service")
         run = client.costs.pull(plan)
-        stream = asyncio.create_task(stream_costs(run)(caller.scope, caller.receive, caller.send))
+        streaming = asyncio.create_task(
+            stream_costs(run)(caller.scope, caller.receive, caller.send)
+        )
         await caller.full.wait()
         requests = -1
         while requests != run.report.requests:  # until it stands still
@@ -256,7 +276,7 @@ async def test_a_slow_caller_slows_the_pull_down(arguments: ClientArguments, roo
         # Those that were sent, those that wait to be, and those of the crew.
         assert requests <= room - 1 + 2 * 2 + 2
         caller.left.set()
-        await stream
+        await streaming
         assert in_use(client) == 0
 
 
