@@ -5,7 +5,9 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
+import aiohttp
 import uvicorn
 from aiohttp import web
 from starlette.types import ASGIApp
@@ -42,6 +44,20 @@ async def serve_app(app: ASGIApp) -> AsyncIterator[str]:
         finally:
             server.should_exit = True
             await serving
+
+
+class Fetched(NamedTuple):
+    """An answer, read to its end."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+async def fetched(url: str, **headers: str) -> Fetched:
+    """What a GET request is answered."""
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
+        return Fetched(answer.status, dict(answer.headers), await answer.read())
 
 
 @asynccontextmanager
