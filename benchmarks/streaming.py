@@ -1,11 +1,12 @@
 """Streaming callers that leave at random moments: `python -m benchmarks.streaming [--quick]`.
 
 A backend of FastAPI under uvicorn, the API that it asks, and its callers are processes of their
-own. Of a thousand callers at once, each of whom streams half a year of an account, half leave after
-a time that their seed makes, some with a reset. Those who stay have to get all of it. When the last
-is gone, the backend's process has to be as it was, but for its pool of idle connections, and every
-request that it broke off has to have ended at the API. Memory is compared from the second round on:
-in the first, allocators and pools grow to what such a crowd needs.
+own. Of a thousand callers at once, each of whom streams half a year of an account, half leave: as
+their seeds have it after some time, or after some bytes, and some with a reset. Those who stay have
+to get all of it. When the last is gone, the backend's process has to be as it was, but for its pool
+of idle connections, and every request that it broke off has to have ended at the API. Memory is
+compared from the second round on: in the first, allocators and pools grow to what such a crowd
+needs.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 from random import Random
 from typing import NamedTuple
 from urllib.parse import quote
@@ -34,6 +36,9 @@ ROUNDS, QUICK_ROUNDS = 5, 3
 ACCOUNTS = [f"{number * 11254002932 % 10**12:012d}" for number in range(1, 11)]
 SETTLES_WITHIN_S = 10
 LONGEST_STAY_S = 0.008  # for each caller that is there: half as long as it takes to serve them all
+LONGEST_STAY_BYTES = 150_000  # less than all there is for any account
+PIECE_BYTES = 4096
+HALF = 0.5
 GROWTH_MIB = 4.0
 RESET = struct.pack("ii", 1, 0)
 
@@ -75,20 +80,37 @@ def place() -> Iterator[Place]:
             yield Place(base_url, api)
 
 
-async def caller(port: int, seed: int, longest_stay_s: float | None) -> str:
+class Stay(NamedTuple):
+    """How long a caller stays: for some time, or until it got so much."""
+
+    seconds: float | None = None
+    size_bytes: float = inf
+
+
+def stay_of(chance: Random, callers: int) -> Stay:
+    """Until a random moment: while it waits for its turn, or in the midst of being served."""
+    if chance.random() < HALF:
+        return Stay(seconds=chance.uniform(0, callers * LONGEST_STAY_S))
+    return Stay(size_bytes=chance.uniform(0, LONGEST_STAY_BYTES))
+
+
+async def caller(port: int, chance: Random, stay: Stay) -> str:
     """Stream an account's costs, and say how that ended; it may be done before it leaves."""
-    chance = Random(seed)  # noqa: S311  a seeded trace, no secret
-    stays_s = None if longest_stay_s is None else chance.uniform(0, longest_stay_s)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     path = f"/costs?account_id={quote(chance.choice(ACCOUNTS))}"
     writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    answer = b""
     try:
-        async with asyncio.timeout(stays_s):
-            return ended(await reader.read())
+        async with asyncio.timeout(stay.seconds):
+            while piece := await reader.read(PIECE_BYTES):
+                answer += piece
+                if len(answer) > stay.size_bytes:
+                    return "left"
+            return ended(answer)
     except TimeoutError:
         return "left"
     finally:
-        if chance.random() < 0.5:  # noqa: PLR2004  half of them
+        if chance.random() < HALF:
             sock = writer.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         writer.transport.abort()
@@ -101,17 +123,20 @@ def ended(answer: bytes) -> str:
     head, _, body = answer.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200") or not body.endswith(b"0\r\n\r\n"):
         return f"cut off: {head[:40]!r}"
-    lines = [line for line in body.split(b"\n") if line.startswith(b"{")]
-    report = msgspec.json.decode(lines[-1])
-    whole = report["type"] == "report" and report["complete"] and report["rows"] == len(lines) - 1
-    return "complete" if whole else f"incomplete: {lines[-1]!r}"
+    objects = [msgspec.json.decode(line) for line in body.split(b"\n") if line.startswith(b"{")]
+    rows = sum(each["type"] == "row" for each in objects)
+    report = objects[-1]
+    whole = report["type"] == "report" and report["complete"] and report["rows"] == rows
+    return "complete" if whole else f"incomplete: {report['type']}"
 
 
 async def crowd(base_url: str, callers: int, seed: int) -> Counter[str]:
     """All callers at once, every other of whom leaves; how they ended."""
     port = int(base_url.rpartition(":")[2])
-    stays_s = (None, callers * LONGEST_STAY_S)
-    every = (caller(port, seed * callers + i, stays_s[i % 2]) for i in range(callers))
+    every = []
+    for i in range(callers):
+        chance = Random(seed * callers + i)  # noqa: S311  a seeded trace, no secret
+        every.append(caller(port, chance, stay_of(chance, callers) if i % 2 else Stay()))
     return Counter(await asyncio.gather(*every))
 
 
