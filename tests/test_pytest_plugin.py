@@ -115,7 +115,8 @@ def test_the_installed_package_registers_it() -> None:
     (mine,) = entry_points(group="pytest11", name="spot_billing")
     assert mine.value == "spot_billing_pytest"
     source = Path(spot_billing_async.__file__).with_name("pytest_plugin.py")
-    assert Path(mine.load().__file__).read_bytes() == source.read_bytes()
+    installed = Path(mine.load().__file__)
+    assert installed.read_bytes() == source.read_bytes(), "changed: pip install -e . copies it"
 
 
 async def test_in_this_process(spot_billing_emulator: RunningEmulator) -> None:
