@@ -1,5 +1,6 @@
 """Asyncio client of the Spot Billing Engine API: exact, bounded, paced pulls of cost analysis."""
 
+from spot_billing_async.bounds import within
 from spot_billing_async.bulk.engine import PullRun
 from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport, Unfinished
 from spot_billing_async.bulk.plan import CostPlan
@@ -85,4 +86,5 @@ __all__ = [
     "Unfinished",
     "WindowSize",
     "__version__",
+    "within",
 ]

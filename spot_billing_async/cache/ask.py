@@ -68,6 +68,8 @@ class Ask(Generic[T]):
         fetch: asks the API for days, on the caller's account.
         clock: seconds that only grow.
         ends_at_s: reading of the clock after which the caller waits no more.
+        grace_s: seconds more that the caller waits for a fetch of its own, which has the same limit
+            and tells more when it meets it.
         late: what is said then.
         hook: is told how the cache was of use.
     """
@@ -79,6 +81,7 @@ class Ask(Generic[T]):
     fetch: Callable[[DateWindow], Awaitable[Answer[T]]]
     clock: Callable[[], float]
     ends_at_s: float
+    grace_s: float
     late: str
     hook: Hook | None
 

@@ -11,6 +11,7 @@ from datetime import date
 from types import TracebackType
 from typing import Any, Self
 
+from spot_billing_async.bounds import unbounded
 from spot_billing_async.cache.fetching import Landed
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.waiting import until_done
@@ -34,7 +35,7 @@ class Flight:
         self.days = days
         self.landed = Landed()
         self.waiting = 0
-        self.task = asyncio.create_task(work(self.landed))
+        self.task = asyncio.create_task(work(self.landed), context=unbounded())
 
     async def arrival(self) -> BaseException | None:
         """Wait for its end; what it failed with, if it did.

@@ -24,8 +24,6 @@ from spot_billing_async.telemetry import CacheRead
 T = TypeVar("T")
 R = TypeVar("R")
 
-_GRACE_S = 1.0
-
 
 class Reading(Generic[T]):
     """Gets the days of a query that are not at hand.
@@ -66,7 +64,7 @@ class Reading(Generic[T]):
         while missing := self.missing:
             begun, joined = self._board(missing)
             # What it begins itself has the caller's limits, and tells more when they end it.
-            grace_s = 0.0 if joined or is_late else _GRACE_S
+            grace_s = 0.0 if joined or is_late else self._ask.grace_s
             uncut = await self._in_time(self._wait(begun, joined), grace_s=grace_s)
             if uncut:
                 return await self.ask_directly() if isinstance(uncut, bool) else uncut

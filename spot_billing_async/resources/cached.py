@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
+from spot_billing_async.bounds import hard_end_s
 from spot_billing_async.cache import CostCache
 from spot_billing_async.cache.ask import Ask, Series
 from spot_billing_async.cache.rows import codec_for
@@ -19,6 +20,7 @@ from spot_billing_async.windows import DateWindow
 T = TypeVar("T")
 
 _OPERATION_ID = GET_COSTS.operation_id
+_GRACE_S = 1.0
 
 
 def ask_of(
@@ -45,12 +47,14 @@ def ask_of(
     if codec is None or account_id is None or first is None or last is None:
         return None
     path = session.config.path_overrides.get(_OPERATION_ID, GET_COSTS.path)
-    if pull_ends_at_s is None:
-        ends_at_s = session.clock() + session.config.deadline_s
+    own_ends_at_s = pull_ends_at_s
+    late = f"{_OPERATION_ID} did not end before its pull's deadline, or its caller's"
+    if own_ends_at_s is None:
+        own_ends_at_s = session.clock() + session.config.deadline_s
         late = f"{_OPERATION_ID} did not end within {session.config.deadline_s:g} s"
-    else:
-        ends_at_s = pull_ends_at_s
-        late = f"{_OPERATION_ID} did not end before the pull's deadline"
+    ends_at_s = min(own_ends_at_s, hard_end_s(pull_ends_at_s, session.clock))
+    if ends_at_s < own_ends_at_s:
+        late = f"{_OPERATION_ID} did not end before its caller's deadline"
     return Ask(
         operation_id=_OPERATION_ID,
         series=Series(
@@ -63,6 +67,7 @@ def ask_of(
         ),
         clock=session.clock,
         ends_at_s=ends_at_s,
+        grace_s=_GRACE_S if ends_at_s == own_ends_at_s else 0.0,
         late=late,
         hook=session.hook,
     )

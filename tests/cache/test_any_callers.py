@@ -94,6 +94,7 @@ async def ask(cache: CostCache, api: Api, caller: Caller, bad: set[int]) -> None
         fetch=lambda days: api.fetch(account, days),
         clock=clock,
         ends_at_s=began_s + caller.limit_s,
+        grace_s=1.0,
         late="late",
         hook=None,
     )

@@ -100,6 +100,7 @@ class Bench:
             fetch=fetch or self.api,
             clock=clock,
             ends_at_s=clock() + limit_s,
+            grace_s=1.0,
             late="late",
             hook=self.events.append,
         )

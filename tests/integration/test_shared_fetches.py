@@ -1,5 +1,6 @@
 """Many callers of the same days: the server is asked for each of them once."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
@@ -8,8 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from spot_billing_async import CostPlan, SpotBillingClient
+from spot_billing_async import CostPlan, DeadlineExceededError, SpotBillingClient, within
 from spot_billing_async.cache import CostCache
+from spot_billing_async.emulator import Emulator
 from tests.integration.callers import TOKEN, ask_all, ranges
 from tests.support_bill import (
     ACCOUNTS,
@@ -85,3 +87,27 @@ async def test_a_pull_and_calls_share(server: LoggedEmulator) -> None:
     assert report.rows == len(ACCOUNTS) * DAYS
     assert again.report.totals == report.totals == await server.ledger_totals()
     assert (again.report.requests, again.report.rows) == (0, report.rows)
+
+
+async def test_who_has_less_time_does_not_shorten_what_others_wait_for() -> None:
+    """Whoever began a fetch leaves when their time is over; it goes on for those who joined."""
+    async with (
+        Emulator(latency="300ms") as server,
+        SpotBillingClient(server.token, base_url=server.base_url, cache=CostCache()) as client,
+    ):
+        account = (await client.accounts.list())[0].account_id
+        before = server.requests
+        begun, day = asyncio.Event(), date(2024, 5, 1)
+
+        async def hurried() -> None:
+            begun.set()
+            with within(0.1), pytest.raises(DeadlineExceededError, match="caller's deadline"):
+                await client.costs.get(account, day, day)
+
+        async def patient() -> int:
+            await begun.wait()
+            return len(await client.costs.get(account, day, day))
+
+        _, rows = await asyncio.gather(hurried(), patient())
+        assert rows > 0
+        assert server.requests == before + 1
