@@ -35,7 +35,7 @@ from spot_billing_async.models import (
 )
 from spot_billing_async.network import TlsConfig
 from spot_billing_async.quota import RateLimit
-from spot_billing_async.telemetry import CallEnded, Event, Hook, Phases, RequestEnded
+from spot_billing_async.telemetry import CacheRead, CallEnded, Event, Hook, Phases, RequestEnded
 from spot_billing_async.version import __version__
 from spot_billing_async.windows import DateWindow, WindowSize
 
@@ -45,6 +45,7 @@ __all__ = [
     "ApiError",
     "AuthenticationError",
     "BillingAccount",
+    "CacheRead",
     "CallEnded",
     "ClientConfig",
     "ConfigError",
