@@ -50,7 +50,7 @@ class OpenTelemetryHook:
 
     Metrics: `http.client.request.duration` in seconds and `http.client.response.body.size` in bytes
     (as they cross the wire), by the conventions. `spot_billing.call.duration` in seconds, and
-    `spot_billing.phase.duration`, by `spot_billing.phase`, of calls that spent time in it. Counters:
+    `spot_billing.phase.duration`, by `spot_billing.phase`, where a call spent time in it. Counters:
     `spot_billing.rows`, `spot_billing.retries`, `spot_billing.refusals`, and
     `spot_billing.cache.days` by `spot_billing.cache.result`: hit, joined or missed. No metric
     identifies an account.
