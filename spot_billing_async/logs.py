@@ -27,11 +27,11 @@ _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING)
 class StructuredLogger(Protocol):
     """What `StructlogHook` asks of a logger; structlog's have it."""
 
-    def debug(self, event: str, /, **fields: object) -> object: ...  # noqa: D102  as structlog's
+    def debug(self, event: str, **fields: object) -> object: ...  # noqa: D102  as structlog's
 
-    def info(self, event: str, /, **fields: object) -> object: ...  # noqa: D102
+    def info(self, event: str, **fields: object) -> object: ...  # noqa: D102
 
-    def warning(self, event: str, /, **fields: object) -> object: ...  # noqa: D102
+    def warning(self, event: str, **fields: object) -> object: ...  # noqa: D102
 
 
 class LoggingHook:

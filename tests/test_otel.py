@@ -98,6 +98,8 @@ async def test_metrics_say_what_the_spans_say() -> None:
     assert body_bytes == sum(attribute(r, "http.response.body.size") for r in exported.requests)
     call_s = exported.total("spot_billing.call.duration")
     assert exported.total("spot_billing.phase.duration") == pytest.approx(call_s)
+    (point, *_) = exported.points(HTTP_CLIENT_REQUEST_DURATION)
+    assert point.explicit_bounds[:3] == (0.005, 0.01, 0.025)
     for phase in ("connect", "first_byte", "decode"):
         assert exported.total("spot_billing.phase.duration", {"spot_billing.phase": phase}) > 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import assert_type
 
 import msgspec
+import structlog
 
 from spot_billing_async import (
     AccountFamily,
@@ -22,7 +23,10 @@ from spot_billing_async import (
     SpotBillingError,
     TenantClient,
 )
+from spot_billing_async.logs import LoggingHook, StructlogHook
+from spot_billing_async.otel import OpenTelemetryHook
 from spot_billing_async.table import Change, DaySum, SyncPlan, SyncReport, day_sums, plan, sync
+from spot_billing_async.telemetry import Hook, fan_out
 
 
 class Row(msgspec.Struct):
@@ -91,3 +95,12 @@ async def tables(client: SpotBillingClient) -> None:
         await sync(client, Path("t"), accounts=[], from_date=first, to_date=last), SyncReport
     )
     assert_type(await plan(Path("t"), accounts=[], from_date=first, to_date=last), SyncPlan)
+
+
+def telemetry(
+    log: structlog.stdlib.BoundLogger, quick: structlog.typing.FilteringBoundLogger
+) -> None:
+    """Each hook is one, and several are one."""
+    hook = fan_out(LoggingHook(), StructlogHook(log), StructlogHook(quick), OpenTelemetryHook())
+    assert_type(hook, Hook)
+    SpotBillingClient(hook=LoggingHook())
