@@ -25,6 +25,7 @@ from spot_billing_async.version import __version__
 
 try:
     from opentelemetry import metrics, trace
+    from opentelemetry.context import Context
 except ImportError as error:
     raise MissingExtraError(
         "OpenTelemetry needs an extra: pip install 'spot-billing-async[otel]'"
@@ -102,7 +103,14 @@ class OpenTelemetryHook:
             attributes=_call_attributes(call, identify_accounts=self._identifies),
             start_time=started_ns,
         )
-        inside = trace.set_span_in_context(span)
+        if span.is_recording():  # else it was not sampled, nor is what is below it
+            self._trace_requests(call, requests, trace.set_span_in_context(span), started_ns)
+        _end(span, call.error, ended_ns)
+
+    def _trace_requests(
+        self, call: CallEnded, requests: list[RequestEnded], inside: Context, started_ns: int
+    ) -> None:
+        """Make the spans of a call's requests, inside of the call's own."""
         resends = 0
         for request in requests:
             sent_ns = started_ns + _ns(request.started_s - call.started_s)
@@ -116,7 +124,6 @@ class OpenTelemetryHook:
             _end(child, request.error, sent_ns + _ns(request.elapsed_s))
             # After a failed one, the next is the same again; after a good one it is another page.
             resends = 0 if request.error is None else resends + 1
-        _end(span, call.error, ended_ns)
 
 
 class _Instruments:

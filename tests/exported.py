@@ -20,7 +20,8 @@ class Exported:
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
         self.tracers = TracerProvider(shutdown_on_exit=False)
-        self.tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.processor = SimpleSpanProcessor(self._exporter)
+        self.tracers.add_span_processor(self.processor)
         self._reader = InMemoryMetricReader()
         self.meters = MeterProvider([self._reader], shutdown_on_exit=False)
 

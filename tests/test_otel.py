@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.semconv.attributes import (
     error_attributes,
     http_attributes,
@@ -309,6 +310,19 @@ async def test_without_an_sdk_nothing_happens() -> None:
     ):
         assert await client.accounts.list()
     assert not hook._running
+
+
+def test_a_call_that_is_not_sampled_is_still_measured() -> None:
+    """Neither it nor its requests are exported as spans; metrics count all the same."""
+    exported = Exported()
+    unsampled = TracerProvider(ALWAYS_OFF, shutdown_on_exit=False)
+    unsampled.add_span_processor(exported.processor)
+    hook = OpenTelemetryHook(unsampled, exported.meters)
+    hook(request_ended())
+    hook(call_ended(requests=1, rows=7))
+    assert exported.spans == []
+    assert exported.counted(HTTP_CLIENT_REQUEST_DURATION) == 1
+    assert exported.total("spot_billing.rows") == 7
 
 
 def test_what_makes_no_spans_is_refused() -> None:
