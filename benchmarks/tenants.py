@@ -6,7 +6,7 @@ is taken alone, and then again and again while the greedy one pulls. Jain's inde
 that each of them gets while both want some: 1 is an even share, 1/2 is all for one of them.
 
 The places come free in bursts, one each 50 ms. Alone, 20 slices take two of them; by half of each
-burst they take three, and up to one more to wait for the first: 1.5 to 2 times as long. So the small
+burst they take three, and up to one more to wait for the first: 1.5 to 2 times as long. The small
 tenant starts at random moments.
 """
 

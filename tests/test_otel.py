@@ -135,6 +135,31 @@ async def test_a_request_that_is_sent_again_says_so() -> None:
     assert exported.counted(HTTP_CLIENT_REQUEST_DURATION, {"error.type": "ServerError"}) == 1
 
 
+async def test_a_token_that_is_renewed_leads_to_one_more_request() -> None:
+    """The refused one is an error of its own span; neither token is in what is exported."""
+    exported = Exported()
+    tokens = iter([f"expired-{TOKEN}", TOKEN])
+
+    async def provider() -> str:
+        return next(tokens)
+
+    async with (
+        Emulator(token=TOKEN) as server,
+        SpotBillingClient(provider, base_url=server.base_url, hook=exported.hook()) as client,
+    ):
+        assert await client.accounts.list()
+    assert_tree(exported)
+    assert [
+        (
+            attribute(span, http_attributes.HTTP_RESPONSE_STATUS_CODE),
+            attribute(span, http_attributes.HTTP_REQUEST_RESEND_COUNT),
+        )
+        for span in exported.requests
+    ] == [(401, None), (200, 1)]
+    assert exported.calls[0].status.status_code is StatusCode.UNSET
+    assert "not-a-real-token" not in "".join(exported.texts())
+
+
 @pytest.mark.parametrize("identify_accounts", [False, True])
 async def test_accounts_are_named_where_that_is_asked_for(identify_accounts: bool) -> None:
     """By default no id is in anything exported; the token never is."""
