@@ -70,6 +70,7 @@ async def call(
 
     read = partial(_read, operation, reader)
     problem: str | None = None
+    rows = 0
     try:
         with deadline:
             while True:
@@ -86,6 +87,7 @@ async def call(
                 )
                 record.lap("decode_s")
                 if answer is not None:
+                    rows = len(answer.items)
                     return answer
                 _demand_list(operation)
                 parameters["paginationKey"] = pages.next_key
@@ -95,7 +97,9 @@ async def call(
     finally:
         if hook is not None:
             record.lap("queued_s")
-            tell(hook, record.ended(operation.operation_id, problem))
+            asked = {**(path_ids or {}), **(query or {})}
+            ended = record.ended(operation.operation_id, problem, parameters=asked, rows=rows)
+            tell(hook, ended)
 
 
 async def _read(

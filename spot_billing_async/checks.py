@@ -23,6 +23,16 @@ def checked_id(field: str, value: object) -> str:
     return value
 
 
+def check_flag(field: str, value: object) -> None:
+    """Refuse what is neither True nor False.
+
+    Raises:
+        ConfigError: names the field and the value.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{field}: {value!r} is not allowed; allowed: True or False")
+
+
 def checked_path_id(field: str, value: object) -> str:
     """An id that is to stand in a path, where `.` and `..` would lead to another resource.
 

@@ -1,6 +1,5 @@
 """SpotBillingClient: puts the parts together."""
 
-from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +17,7 @@ from spot_billing_async.resources.cost_intelligence import CostIntelligenceResou
 from spot_billing_async.resources.costs import CostsResource
 from spot_billing_async.resources.families import FamiliesResource
 from spot_billing_async.session import SessionManager
-from spot_billing_async.telemetry import Hook
+from spot_billing_async.telemetry import Hook, check_hook
 
 
 class TenantClient:
@@ -96,8 +95,7 @@ class SpotBillingClient(TenantClient):
             holds beside `max_concurrency`. Its TLS, proxy, cookies and traces are the caller's:
             `tls`, `proxy` and `trust_env` of the config are refused beside it.
         hook: a plain function that is told of every request and call as they end: it is given a
-            `telemetry.RequestEnded` or `telemetry.CallEnded`, on the event loop; with a cache, also
-            a `telemetry.CacheRead`.
+            `telemetry.Event`, on the event loop. `telemetry.fan_out` makes one hook of several.
         cache: keeps costs, and shares fetches of them; None for none. It is entered and left with
             the client, and its views for other tenants use it too, each in a space of its own.
 
@@ -120,7 +118,8 @@ class SpotBillingClient(TenantClient):
         del token  # no frame that raises holds it
         if not isinstance(config, ClientConfig):
             raise ConfigError(f"config: {config!r} is not allowed; allowed: a ClientConfig")
-        _check_hook(hook)
+        if hook is not None:
+            check_hook("hook", hook)
         if cache is not None and not isinstance(cache, CostCache):
             raise ConfigError(f"cache: {cache!r} is not allowed; allowed: a CostCache, or None")
         settings = resolve(credential, account_id, base_url, allow_insecure=config.allow_insecure)
@@ -158,11 +157,3 @@ class SpotBillingClient(TenantClient):
 
 def _checked_account(account_id: str | None) -> str | None:
     return None if account_id is None else checked_id("account_id", account_id)
-
-
-def _check_hook(hook: object) -> None:
-    """Refuse what could not be told: nobody would await an async function."""
-    call = getattr(type(hook), "__call__", None)  # noqa: B004  its kind, not whether there is one
-    is_async = iscoroutinefunction(hook) or iscoroutinefunction(call)
-    if hook is not None and (is_async or not callable(hook)):
-        raise ConfigError(f"hook: {hook!r} is not allowed; allowed: a plain function of an event")

@@ -176,6 +176,7 @@ class Connections:
             try:
                 return await _read(response, waited_s, self._config.max_response_bytes)
             finally:
+                record.received_bytes += response.content.total_bytes
                 if response.connection is not None:  # else all of it came, and it is free again
                     response.release()  # which closes it
                 record.lap("body_s")

@@ -7,6 +7,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from spot_billing_async.config import ClientConfig
 from spot_billing_async.connections import Connections
@@ -27,7 +28,7 @@ from spot_billing_async.pacing import Gate
 from spot_billing_async.quota import RateLimit, read_quota
 from spot_billing_async.retry import GiveUp, decide, may_pass
 from spot_billing_async.secret import Secret
-from spot_billing_async.telemetry import CallRecord, Hook, RequestEnded, tell
+from spot_billing_async.telemetry import CallRecord, Hook, tell
 from spot_billing_async.wire import Reply, Request
 
 T = TypeVar("T")
@@ -215,7 +216,8 @@ class SessionManager:
             admission.dropped(gate, ticket, sent=is_counted and not is_unsent)
             record.lap("first_byte_s")
             if is_counted:
-                self._tell(request, record, self.clock() - ticket.sent_s, None, error)
+                elapsed_s = self.clock() - ticket.sent_s
+                self._tell(request, record, ticket.sent_s, elapsed_s, None, error)
             without_frames(error)  # they hold the request's headers
             raise
         elapsed_s = self.clock() - ticket.sent_s
@@ -226,7 +228,7 @@ class SessionManager:
             failure = without_frames(error)
         except BaseException as error:  # cancelled while it read a large one
             admission.dropped(gate, ticket, sent=True)
-            self._tell(request, record, elapsed_s, reply.status, error)
+            self._tell(request, record, ticket.sent_s, elapsed_s, reply.status, error)
             raise
         finally:
             record.lap("decode_s")
@@ -242,7 +244,7 @@ class SessionManager:
                 waited_s=reply.waited_s if failure is None else None,
                 is_overloaded=reply.status == _OVERLOADED,
             )
-        self._tell(request, record, elapsed_s, reply.status, failure)
+        self._tell(request, record, ticket.sent_s, elapsed_s, reply.status, failure)
         if failure is not None:
             raise failure
         return value
@@ -251,6 +253,7 @@ class SessionManager:
         self,
         request: Request,
         record: CallRecord,
+        started_s: float,
         elapsed_s: float,
         status: int | None,
         error: BaseException | None,
@@ -258,11 +261,16 @@ class SessionManager:
         """Tell the hook, if there is one, of a request that is over."""
         if self.hook is None:
             return
-        event = RequestEnded(
-            operation_id=request.operation.operation_id,
-            number=record.tally.requests,
+        operation = request.operation
+        path = self.config.path_overrides.get(operation.operation_id, operation.path)
+        event = record.request_ended(
+            operation.operation_id,
+            method=operation.method,
+            url=request.url,
+            url_template=urlsplit(self.base_url).path + path,
+            started_s=started_s,
             elapsed_s=elapsed_s,
             status=status,
-            error=None if error is None else type(error).__name__,
+            error=error,
         )
         tell(self.hook, event)

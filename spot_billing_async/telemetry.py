@@ -4,17 +4,29 @@ A call is at every moment in exactly one phase. Its stopwatch books the time sin
 the phase that has just ended, so the phases add up to the call's wall time by construction.
 
 Events are frozen and hold names, numbers and ids alone: no token, no body, no message of a server.
+Which accounts were asked about stands in `RequestEnded.url` and `CallEnded.parameters` alone; both
+have a twin that does not tell. Nothing is built of an event where no hook is there to be told.
 """
 
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from inspect import iscoroutinefunction
+from itertools import count
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
-from spot_billing_async.errors import RequestLimitReachedError, SpotBillingError
+from spot_billing_async.errors import ConfigError, RequestLimitReachedError, SpotBillingError
+
+REDACTED = "REDACTED"
+"""Stands in the place of what may identify an account, as the conventions of OpenTelemetry say."""
 
 _log = logging.getLogger("spot_billing_async")
+_call_ids = count(1)
+_path_ids = re.compile(r"\{\w+\}")
+_OPEN_PARAMETERS = frozenset({"fromDate", "toDate", "groupBy"})  # no account is known by them
 
 Phase = Literal[
     "queued_s", "paced_s", "connect_s", "first_byte_s", "body_s", "decode_s", "backoff_s"
@@ -116,39 +128,78 @@ class RequestEnded(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         operation_id: what it asked for.
+        call_id: of the call that it was sent for; the same as in its `CallEnded`.
         number: which request of its call it was, from 1.
+        method: HTTP method.
+        url: where it was sent. Its values may identify accounts; those of `redacted_url` do not.
+        url_template: path of the URL, with `{name}` where an id stands.
+        started_s: when it was sent, on the client's clock, which is `time.monotonic`.
         elapsed_s: seconds from being sent to the last byte.
         status: HTTP status; None where no answer came.
+        received_bytes: size of the body as it crossed the wire, as far as it came.
         error: name of the error class that it ended with; None where it is good.
     """
 
     operation_id: str
+    call_id: int
     number: int
+    method: str
+    url: str
+    url_template: str
+    started_s: float
     elapsed_s: float
     status: int | None
+    received_bytes: int
     error: str | None
+
+    @property
+    def redacted_url(self) -> str:
+        """The URL with `REDACTED` for ids in its path, and for all values but days and grouping."""
+        parts = urlsplit(self.url)
+        named = (pair.partition("=") for pair in parts.query.split("&") if pair)
+        query = "&".join(
+            f"{name}={value if name in _OPEN_PARAMETERS else REDACTED}" for name, _, value in named
+        )
+        path = _path_ids.sub(REDACTED, self.url_template)
+        return f"{parts.scheme}://{parts.netloc}{path}{'?' if query else ''}{query}"
 
 
 class CallEnded(msgspec.Struct, frozen=True, kw_only=True):
-    """A call ended, in whatever way; in a pull each slice is a call.
+    """A call ended, in whatever way; in a pull each slice is a call. Its requests were told before.
 
     Attributes:
         operation_id: what it asked for.
+        call_id: the same as in its `RequestEnded`s; unique in this process.
+        parameters: values in path and query, by the contract's names, such as `accountId`. They may
+            identify accounts; those of `open_parameters` do not.
+        started_s: when it started, on the client's clock, which is `time.monotonic`.
         elapsed_s: seconds from its start to its end.
         phases: where they went; they add up to `elapsed_s`.
         requests: requests sent, retries and pages included.
         retries: tries made after a failed one.
         refusals: requests that were refused for their rate.
+        received_bytes: size of all bodies as they crossed the wire.
+        rows: items that it came to, of all pages; 0 where it failed.
         error: name of the class of what it raised, "CancelledError" too; None where it is good.
     """
 
     operation_id: str
+    call_id: int
+    parameters: Mapping[str, str]
+    started_s: float
     elapsed_s: float
     phases: Phases
     requests: int
     retries: int
     refusals: int
+    received_bytes: int
+    rows: int
     error: str | None
+
+    @property
+    def open_parameters(self) -> dict[str, str]:
+        """The parameters that identify no account: days and grouping."""
+        return {k: v for k, v in self.parameters.items() if k in _OPEN_PARAMETERS}
 
 
 class CacheRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,18 +229,32 @@ class CallRecord:
         clock: None where nobody is to be told: then its time is not kept.
 
     Attributes:
+        call_id: its number in this process.
         tally: what it sent.
         met: what went wrong, in order, as `SpotBillingError.met` has it.
         phases: where its time went so far.
+        received_bytes: what came of bodies so far, as it crossed the wire.
     """
 
-    __slots__ = ("_clock", "_marked_s", "met", "phases", "started_s", "tally")
+    __slots__ = (
+        "_clock",
+        "_marked_s",
+        "_told_bytes",
+        "call_id",
+        "met",
+        "phases",
+        "received_bytes",
+        "started_s",
+        "tally",
+    )
 
     def __init__(self, tally: Tally, clock: Callable[[], float] | None = None) -> None:
         self.tally = tally
         self.met: list[str] = []
+        self.received_bytes = self._told_bytes = 0
         self._clock = clock
         if clock is not None:
+            self.call_id = next(_call_ids)
             self.phases = Phases()
             self.started_s = self._marked_s = clock()
 
@@ -210,15 +275,56 @@ class CallRecord:
             error.met = tuple(self.met if self.met[-1:] == [own] else [*self.met, own])
         return name
 
-    def ended(self, operation_id: str, error: str | None) -> "CallEnded":
+    def request_ended(
+        self,
+        operation_id: str,
+        *,
+        method: str,
+        url: str,
+        url_template: str,
+        started_s: float,
+        elapsed_s: float,
+        status: int | None,
+        error: BaseException | None,
+    ) -> RequestEnded:
+        """The event of the end of this call's last request; of each request once."""
+        received_bytes = self.received_bytes - self._told_bytes
+        self._told_bytes = self.received_bytes
+        return RequestEnded(
+            operation_id=operation_id,
+            call_id=self.call_id,
+            number=self.tally.requests,
+            method=method,
+            url=url,
+            url_template=url_template,
+            started_s=started_s,
+            elapsed_s=elapsed_s,
+            status=status,
+            received_bytes=received_bytes,
+            error=None if error is None else type(error).__name__,
+        )
+
+    def ended(
+        self,
+        operation_id: str,
+        error: str | None,
+        *,
+        parameters: Mapping[str, str | None],
+        rows: int,
+    ) -> CallEnded:
         """The event of this call's end, which is at the last lap."""
         return CallEnded(
             operation_id=operation_id,
+            call_id=self.call_id,
+            parameters={k: v for k, v in parameters.items() if v is not None},
+            started_s=self.started_s,
             elapsed_s=self._marked_s - self.started_s,
             phases=self.phases,
             requests=self.tally.requests,
             retries=self.tally.retries,
             refusals=self.tally.refusals,
+            received_bytes=self.received_bytes,
+            rows=rows,
             error=error,
         )
 
@@ -242,3 +348,35 @@ def tell(hook: Hook, event: Event) -> None:
         hook(event)
     except Exception:  # noqa: BLE001  a broken hook must not cost its host the answer
         _log.exception("a telemetry hook failed on %s", type(event).__name__)
+
+
+def fan_out(*hooks: Hook) -> Hook:
+    """One hook of several: each is told of every event, in this order.
+
+    One that fails is logged, and does not keep the others from being told.
+
+    Raises:
+        ConfigError: one of them is no plain function of an event.
+    """
+    for place, hook in enumerate(hooks):
+        check_hook(f"hooks[{place}]", hook)
+
+    def tell_all(event: Event, /) -> None:
+        for hook in hooks:
+            tell(hook, event)
+
+    return tell_all
+
+
+def check_hook(field: str, hook: object) -> None:
+    """Refuse what could not be told: nobody would await an async function.
+
+    Raises:
+        ConfigError: names the field and the value.
+    """
+    call = getattr(type(hook), "__call__", None)  # noqa: B004  its kind, not whether there is one
+    is_async = iscoroutinefunction(hook) or iscoroutinefunction(call)
+    if is_async or not callable(hook):
+        raise ConfigError(
+            f"{field}: {hook!r} is not allowed; allowed: a plain function of an event"
+        )

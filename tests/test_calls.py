@@ -41,7 +41,7 @@ class Watched:
         """Take note."""
         if isinstance(event, RequestEnded):
             self.request_ended.set()
-        if isinstance(event, CallEnded):
+        elif isinstance(event, CallEnded):
             self.calls.append(event)
 
     def client(self, base_url: str, token: str | TokenProvider = "") -> SpotBillingClient:

@@ -1,4 +1,4 @@
-"""All that a host could keep: logs, warnings, output, errors with their variables."""
+"""All that a host could keep: logs, warnings, output, errors with their variables, telemetry."""
 
 import copyreg
 import io
@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import rich
+import structlog
 from rich.console import Console
 from rich.traceback import Traceback
 
-from spot_billing_async.telemetry import Event
+from spot_billing_async.logs import LoggingHook, StructlogHook
+from spot_billing_async.telemetry import Event, fan_out
+from tests.exported import Exported
 
 
 class Everything(logging.Handler):
@@ -29,6 +32,14 @@ class Everything(logging.Handler):
         super().__init__(logging.DEBUG)
         self.texts: list[str] = []
         self.errors: list[BaseException] = []
+        self.exported = Exported()
+        log = structlog.wrap_logger(_Texts(self.texts), [structlog.processors.JSONRenderer()])
+        self._tell = fan_out(
+            self.keep,
+            LoggingHook(identify_accounts=True),
+            StructlogHook(log, identify_accounts=True),
+            self.exported.hook(identify_accounts=True),
+        )
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a log record: its message, all of its fields, and the variables of its traceback."""
@@ -37,8 +48,8 @@ class Everything(logging.Handler):
             self.keep_error(record.exc_info[1])
 
     def __call__(self, event: Event) -> None:
-        """Keep a telemetry event."""
-        self.keep(event)
+        """Keep a telemetry event, and what logs and exporters make of it."""
+        self._tell(event)
 
     def keep(self, *values: object) -> None:
         """Keep how values show themselves, to print, to rich, and to pickle where they let it."""
@@ -85,10 +96,17 @@ class Everything(logging.Handler):
     def assert_without(self, secret: str) -> None:
         """Nothing kept holds the secret, nor either half of it, however it was wrapped."""
         middle = len(secret) // 2
-        for text in self.texts:
+        for text in self.texts + self.exported.texts():
             joined = re.sub(r"[\s│╎┊|]", "", text)
             assert secret[:middle] not in joined, text
             assert secret[middle:] not in joined, text
+
+
+class _Texts:
+    """What structlog's lines are printed to."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.debug = self.info = self.warning = texts.append
 
 
 @contextmanager

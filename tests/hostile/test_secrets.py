@@ -128,6 +128,7 @@ async def test_no_answer_brings_the_token_out(name: str) -> None:
             kept.keep(client, client._session, client._session._credential, client._connections)
     assert all(isinstance(error, SpotBillingError) for error in kept.errors)
     assert (not kept.errors) == (name in {"200", "200 that is blank"})
+    assert len(kept.exported.calls) == len(kept.exported.requests) == 4
     kept.assert_without(TOKEN)
 
 
@@ -344,6 +345,18 @@ async def test_the_search_finds_what_is_there() -> None:
     ):
         with capturing() as kept:
             await attempt(kept, do)
+        with pytest.raises(AssertionError):
+            kept.assert_without(TOKEN)
+
+
+def test_the_search_finds_what_is_exported() -> None:
+    """A token in a span's name, or in an attribute of a metric, would be found."""
+    spans, metrics = Everything(), Everything()
+    for kept in (spans, metrics):
+        kept.assert_without(TOKEN)
+    spans.exported.tracers.get_tracer("x").start_span(TOKEN).end()
+    metrics.exported.meters.get_meter("x").create_counter("x").add(1, {"x": TOKEN})
+    for kept in (spans, metrics):
         with pytest.raises(AssertionError):
             kept.assert_without(TOKEN)
 

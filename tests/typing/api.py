@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import assert_type
 
 import msgspec
+import structlog
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -37,8 +38,11 @@ from spot_billing_async.fastapi import (
     spot_billing_lifespan,
     stream_costs,
 )
+from spot_billing_async.logs import LoggingHook, StructlogHook
+from spot_billing_async.otel import OpenTelemetryHook
 from spot_billing_async.redis import RedisStore
 from spot_billing_async.table import Change, DaySum, SyncPlan, SyncReport, day_sums, plan, sync
+from spot_billing_async.telemetry import Hook, fan_out
 from spot_billing_async.testing import running_emulator
 
 
@@ -133,3 +137,12 @@ async def apps(request: Request, socket: WebSocket, given: SpotBilling) -> CostS
     with within(1.5), running_emulator() as server:
         assert_type(SpotBillingClient(**server.client_arguments), SpotBillingClient)
     return stream_costs(given.costs.pull([CostQuery(account_id="a")]), format="sse")
+
+
+def telemetry(
+    log: structlog.stdlib.BoundLogger, quick: structlog.typing.FilteringBoundLogger
+) -> None:
+    """Each hook is one, and several are one."""
+    hook = fan_out(LoggingHook(), StructlogHook(log), StructlogHook(quick), OpenTelemetryHook())
+    assert_type(hook, Hook)
+    SpotBillingClient(hook=LoggingHook())

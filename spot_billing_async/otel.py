@@ -1,0 +1,272 @@
+"""Telemetry events as spans and metrics of OpenTelemetry (extra: otel).
+
+```python
+client = SpotBillingClient(hook=OpenTelemetryHook())
+```
+
+A call is a span of kind INTERNAL, and each of its requests a child of kind CLIENT, named and
+described by the semantic conventions for HTTP. These ask for one CLIENT span a request, and for
+none around the requests of one call, so that a backend counts no request twice.
+
+Events are told at their end. So the requests of a call are kept until it ends, and all its spans
+are made then, with the times at which things happened. The call's parent is the span that is
+current in the code that called, and for a pull's slices where its block was entered. The trace's
+context is not sent to the server.
+"""
+
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from spot_billing_async.checks import check_flag
+from spot_billing_async.errors import ConfigError, MissingExtraError
+from spot_billing_async.telemetry import CacheRead, CallEnded, Event, Phases, RequestEnded
+from spot_billing_async.version import __version__
+
+try:
+    from opentelemetry import metrics, trace
+    from opentelemetry.context import Context
+except ImportError as error:
+    raise MissingExtraError(
+        "OpenTelemetry needs an extra: pip install 'spot-billing-async[otel]'"
+    ) from error
+
+_NAME = "spot_billing_async"
+_SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_REQUEST_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+"""The conventions' own."""
+_CALL_BOUNDS_S = (*_REQUEST_BOUNDS_S, 30, 60, 120, 300)
+"""A call may wait for the server's quota."""
+_SIZE_BOUNDS_BYTES = tuple(4**power for power in range(4, 15))  # 256 bytes to 256 MiB
+
+Attributes = dict[str, str | int | float]
+
+
+class OpenTelemetryHook:
+    """A hook that makes spans and metrics of what a client tells.
+
+    One may serve several clients. Spans: one a call, named by its operationId, with one a request
+    below it, named like "GET /billingEngine/cost". `error.type` is the name of the error's class.
+
+    Metrics: `http.client.request.duration` in seconds and `http.client.response.body.size` in bytes
+    (as they cross the wire), by the conventions. `spot_billing.call.duration` in seconds, and
+    `spot_billing.phase.duration`, by `spot_billing.phase`, where a call spent time in it. Counters:
+    `spot_billing.rows`, `spot_billing.retries`, `spot_billing.refusals`, and
+    `spot_billing.cache.days` by `spot_billing.cache.result`: hit, joined or missed. No metric
+    identifies an account.
+
+    Args:
+        tracer_provider: makes the spans; None for the one that is set globally.
+        meter_provider: makes the metrics; None for the one that is set globally.
+        identify_accounts: have spans show values that may identify accounts (ids in `url.full`, and
+            what a call asked for); else `REDACTED` stands for them.
+
+    Raises:
+        ConfigError: an argument is not usable.
+    """
+
+    def __init__(
+        self,
+        tracer_provider: trace.TracerProvider | None = None,
+        meter_provider: metrics.MeterProvider | None = None,
+        *,
+        identify_accounts: bool = False,
+    ) -> None:
+        _check_provider("tracer_provider", tracer_provider, trace.TracerProvider)
+        _check_provider("meter_provider", meter_provider, metrics.MeterProvider)
+        check_flag("identify_accounts", identify_accounts)
+        self._tracer = trace.get_tracer(_NAME, __version__, tracer_provider, _SCHEMA_URL)
+        meter = metrics.get_meter(_NAME, __version__, meter_provider, _SCHEMA_URL)
+        self._instruments = _Instruments(meter)
+        self._identifies = identify_accounts
+        self._running: dict[int, list[RequestEnded]] = {}
+
+    def __call__(self, event: Event, /) -> None:
+        """Take note of an event; a call's end makes its spans."""
+        match event:
+            case RequestEnded():
+                self._running.setdefault(event.call_id, []).append(event)
+                self._instruments.count_request(event)
+            case CallEnded():
+                self._trace(event, self._running.pop(event.call_id, []))
+                self._instruments.count_call(event)
+            case CacheRead():
+                self._instruments.count_days(event)
+
+    def _trace(self, call: CallEnded, requests: list[RequestEnded]) -> None:
+        """Make the spans of a call that has ended just now."""
+        ended_ns = time.time_ns()
+        started_ns = ended_ns - _ns(call.elapsed_s)
+        span = self._tracer.start_span(
+            call.operation_id,
+            attributes=_call_attributes(call, identify_accounts=self._identifies),
+            start_time=started_ns,
+        )
+        if span.is_recording():  # else it was not sampled, nor is what is below it
+            self._trace_requests(call, requests, trace.set_span_in_context(span), started_ns)
+        _end(span, call.error, ended_ns)
+
+    def _trace_requests(
+        self, call: CallEnded, requests: list[RequestEnded], inside: Context, started_ns: int
+    ) -> None:
+        """Make the spans of a call's requests, inside of the call's own."""
+        resends = 0
+        for request in requests:
+            sent_ns = started_ns + _ns(request.started_s - call.started_s)
+            child = self._tracer.start_span(
+                f"{request.method} {request.url_template}",
+                inside,
+                trace.SpanKind.CLIENT,
+                _request_attributes(request, resends, identify_accounts=self._identifies),
+                start_time=sent_ns,
+            )
+            _end(child, request.error, sent_ns + _ns(request.elapsed_s))
+            # After a failed one, the next is the same again; after a good one it is another page.
+            resends = 0 if request.error is None else resends + 1
+
+
+class _Instruments:
+    """The metrics; what each counts."""
+
+    def __init__(self, meter: metrics.Meter) -> None:
+        self._request_s = meter.create_histogram(
+            "http.client.request.duration",
+            "s",
+            "Duration of HTTP client requests.",
+            explicit_bucket_boundaries_advisory=_REQUEST_BOUNDS_S,
+        )
+        self._body_bytes = meter.create_histogram(
+            "http.client.response.body.size",
+            "By",
+            "Size of HTTP client response bodies.",
+            explicit_bucket_boundaries_advisory=_SIZE_BOUNDS_BYTES,
+        )
+        self._call_s = meter.create_histogram(
+            "spot_billing.call.duration",
+            "s",
+            "Duration of calls, with all their waits, retries and pages.",
+            explicit_bucket_boundaries_advisory=_CALL_BOUNDS_S,
+        )
+        self._phase_s = meter.create_histogram(
+            "spot_billing.phase.duration",
+            "s",
+            "Where the time of calls went.",
+            explicit_bucket_boundaries_advisory=_CALL_BOUNDS_S,
+        )
+        self._rows = meter.create_counter("spot_billing.rows", "{row}", "Items that calls came to.")
+        self._retries = meter.create_counter(
+            "spot_billing.retries", "{request}", "Requests sent again after a failed one."
+        )
+        self._refusals = meter.create_counter(
+            "spot_billing.refusals", "{request}", "Requests refused for their rate."
+        )
+        self._days = meter.create_counter(
+            "spot_billing.cache.days", "{day}", "Days looked up in the cost cache."
+        )
+
+    def count_request(self, request: RequestEnded) -> None:
+        attributes = _http_attributes(request)
+        self._request_s.record(request.elapsed_s, attributes)
+        if request.status is not None or request.received_bytes:
+            self._body_bytes.record(request.received_bytes, attributes)
+
+    def count_call(self, call: CallEnded) -> None:
+        operation: Attributes = {"spot_billing.operation_id": call.operation_id}
+        self._call_s.record(call.elapsed_s, operation | _error(call.error))
+        for phase, spent_s in _spent(call.phases):
+            self._phase_s.record(spent_s, operation | {"spot_billing.phase": phase})
+        self._rows.add(call.rows, operation)
+        self._retries.add(call.retries, operation)
+        self._refusals.add(call.refusals, operation)
+
+    def count_days(self, read: CacheRead) -> None:
+        for result, days in (
+            ("hit", read.days_hit),
+            ("joined", read.days_joined),
+            ("missed", read.days_missed),
+        ):
+            self._days.add(
+                days,
+                {
+                    "spot_billing.operation_id": read.operation_id,
+                    "spot_billing.cache.result": result,
+                },
+            )
+
+
+def _http_attributes(request: RequestEnded) -> Attributes:
+    """What metrics and spans tell of a request alike."""
+    address, port = _server(request.url)
+    attributes: Attributes = {
+        "http.request.method": request.method,
+        "server.address": address,
+        "server.port": port,
+        "url.template": request.url_template,
+    }
+    if request.status is not None:
+        attributes["http.response.status_code"] = request.status
+    return attributes | _error(request.error)
+
+
+def _request_attributes(
+    request: RequestEnded, resends: int, *, identify_accounts: bool
+) -> Attributes:
+    attributes = _http_attributes(request)
+    attributes["url.full"] = request.url if identify_accounts else request.redacted_url
+    attributes["http.response.body.size"] = request.received_bytes
+    if resends:
+        attributes["http.request.resend_count"] = resends
+    return attributes
+
+
+def _call_attributes(call: CallEnded, *, identify_accounts: bool) -> Attributes:
+    attributes: Attributes = {
+        "spot_billing.operation_id": call.operation_id,
+        "spot_billing.requests": call.requests,
+        "spot_billing.retries": call.retries,
+        "spot_billing.refusals": call.refusals,
+        "spot_billing.received_bytes": call.received_bytes,
+        "spot_billing.rows": call.rows,
+    }
+    for phase, spent_s in _spent(call.phases):
+        attributes[f"spot_billing.phase.{phase}_s"] = spent_s
+    asked = call.parameters if identify_accounts else call.open_parameters
+    for name, value in asked.items():
+        attributes[f"spot_billing.parameter.{name}"] = value
+    return attributes | _error(call.error)
+
+
+def _spent(phases: Phases) -> Iterator[tuple[str, float]]:
+    """The phases in which time went, without their unit, and how many seconds."""
+    for name in phases.__struct_fields__:
+        spent_s: float = getattr(phases, name)
+        if spent_s > 0:
+            yield name.removesuffix("_s"), spent_s
+
+
+def _error(error: str | None) -> Attributes:
+    return {} if error is None else {"error.type": error}
+
+
+def _end(span: trace.Span, error: str | None, ended_ns: int) -> None:
+    if error is not None:
+        span.set_status(trace.StatusCode.ERROR)
+    span.end(ended_ns)
+
+
+def _server(url: str) -> tuple[str, int]:
+    """Host and port of a URL."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+def _check_provider(field: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise ConfigError(
+            f"{field}: {value!r} is not allowed; allowed: an OpenTelemetry {kind.__name__}, or None"
+        )

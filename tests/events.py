@@ -1,0 +1,54 @@
+"""Events that no client told, for those who are told of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from spot_billing_async.operations import GET_COSTS, Operation
+from spot_billing_async.telemetry import CallEnded, Phases, RequestEnded
+from spot_billing_async.wire import build_request
+
+BASE = "https://api.example.com:8443/prefix"
+
+
+def request_ended(
+    operation: Operation = GET_COSTS,
+    family_id: str = "f",
+    query: Mapping[str, str] | None = None,
+    **told: Any,
+) -> RequestEnded:
+    """The event of a good request for these values, but for what is told."""
+    path_ids = {"familyId": family_id} if "{familyId}" in operation.path else {}
+    request = build_request(operation, BASE, operation.path, path_ids=path_ids, query=query or {})
+    values: dict[str, Any] = {
+        "operation_id": operation.operation_id,
+        "call_id": 1,
+        "number": 1,
+        "method": operation.method,
+        "url": request.url,
+        "url_template": f"/prefix{operation.path}",
+        "started_s": 0.0,
+        "elapsed_s": 0.0,
+        "status": 200,
+        "received_bytes": 0,
+        "error": None,
+    }
+    return RequestEnded(**values | told)
+
+
+def call_ended(**told: Any) -> CallEnded:
+    """The event of a call that did nothing, but for what is told."""
+    values: dict[str, Any] = {
+        "operation_id": GET_COSTS.operation_id,
+        "call_id": 1,
+        "parameters": {},
+        "started_s": 0.0,
+        "elapsed_s": 0.0,
+        "phases": Phases(),
+        "requests": 0,
+        "retries": 0,
+        "refusals": 0,
+        "received_bytes": 0,
+        "rows": 0,
+        "error": None,
+    }
+    return CallEnded(**values | told)

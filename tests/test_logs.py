@@ -1,0 +1,151 @@
+"""Events as lines of a log: which level, which words, which fields, and whom they do not name."""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import CapturingLogger
+
+from spot_billing_async import ClientConfig, ConfigError, RetryPolicy, SpotBillingClient
+from spot_billing_async.errors import SpotBillingError
+from spot_billing_async.logs import LoggingHook, StructlogHook
+from spot_billing_async.telemetry import CacheRead, Event, fan_out
+from tests.events import call_ended, request_ended
+from tests.support import http, serve_raw
+
+GOOD = b'{"response":{"items":[{"cost":1,"currency":"USD"}],"count":1}}'
+ACCOUNT = "act-011254"
+READ = CacheRead(operation_id="getCostAnalysis", days_hit=3, days_joined=2, days_missed=1)
+
+
+async def told(*answers: bytes, hook: Any) -> None:
+    """Ask for costs, of a server that answers so, once more where that fails."""
+    config = ClientConfig(retry=RetryPolicy(max_attempts=2, backoff_base_s=0.001))
+    async with (
+        serve_raw(*answers) as (base_url, _),
+        SpotBillingClient("t", base_url=base_url, config=config, hook=hook) as client,
+    ):
+        with suppress(SpotBillingError):
+            await client.costs.get(ACCOUNT)
+
+
+async def test_each_event_is_one_record(caplog: pytest.LogCaptureFixture) -> None:
+    """Requests at DEBUG, failed ones and calls that end well at INFO; all fields are attributes."""
+    caplog.set_level(logging.DEBUG, "spot_billing_async.telemetry")
+    await told(b"", http(GOOD), hook=LoggingHook())
+    failed, good, call = (record for record in caplog.records if record.name.endswith("telemetry"))
+    assert [r.levelno for r in (failed, good, call)] == [logging.INFO, logging.DEBUG, logging.INFO]
+    assert "request 1: no answer, 0 bytes" in failed.getMessage()
+    assert failed.getMessage().endswith("TransportError")
+    assert f"request 2: 200, {len(GOOD)} bytes" in good.getMessage()
+    assert "1 rows, 2 requests, 1 retries" in call.getMessage()
+    fields = vars(call)
+    assert (fields["operation_id"], fields["rows"], fields["retries"]) == ("getCostAnalysis", 1, 1)
+    assert fields["phases"]["first_byte_s"] > 0
+    assert vars(good)["call_id"] == vars(failed)["call_id"] == fields["call_id"]
+
+
+async def test_a_call_that_fails_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """It is what someone on call has to see."""
+    await told(http(b"", status="500 x"), hook=LoggingHook())
+    (record,) = [record for record in caplog.records if record.name.endswith("telemetry")]
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().endswith("ServerError")
+
+
+async def test_a_call_that_was_cancelled_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Its caller left, which is no fault."""
+    caplog.set_level(logging.INFO)
+    LoggingHook(logging.getLogger("any"))(call_ended(error="CancelledError"))
+    assert [record.levelno for record in caplog.records] == [logging.INFO]
+
+
+@pytest.mark.parametrize("identify_accounts", [False, True])
+async def test_accounts_are_named_where_that_is_asked_for(
+    identify_accounts: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By default neither message nor field identifies one, in both kinds of log."""
+    caplog.set_level(logging.DEBUG)
+    output = CapturingLogger()
+    structured = structlog.wrap_logger(output, [structlog.processors.JSONRenderer()])
+    hook = fan_out(
+        LoggingHook(identify_accounts=identify_accounts),
+        StructlogHook(structured, identify_accounts=identify_accounts),
+    )
+    await told(http(b"", status="500 x"), hook=hook)
+    records = [record for record in caplog.records if record.name.endswith("telemetry")]
+    assert len(records) == len(output.calls) == 3
+    assert any(ACCOUNT in repr(vars(record)) for record in records) == identify_accounts
+    assert (ACCOUNT in repr(output.calls)) == identify_accounts
+
+
+async def test_structlog_gets_a_name_and_fields() -> None:
+    """By the level's method; the host's processors see the same fields as the standard library."""
+    output = CapturingLogger()
+    logger = structlog.wrap_logger(output, [structlog.processors.add_log_level, _as_fields])
+    await told(b"", http(GOOD), hook=StructlogHook(logger, logging.DEBUG))
+    StructlogHook(logger)(READ)
+    failed, good, call, read = (called.kwargs for called in output.calls)
+    assert [line["event"] for line in (failed, good, call, read)] == [
+        "request_ended",
+        "request_ended",
+        "call_ended",
+        "cache_read",
+    ]
+    assert [line["level"] for line in (failed, good, call)] == ["info", "debug", "debug"]
+    assert (good["status"], good["received_bytes"]) == (200, len(GOOD))
+    assert (call["rows"], call["error"], call["parameters"]) == (1, None, {})
+    assert (read["days_hit"], read["days_joined"], read["days_missed"]) == (3, 2, 1)
+
+
+def _as_fields(_: object, __: str, line: Any) -> tuple[tuple[()], dict[str, Any]]:
+    return (), dict(line)
+
+
+async def test_structlog_warns_of_a_failed_call() -> None:
+    """As the standard library does."""
+    output = CapturingLogger()
+    StructlogHook(structlog.wrap_logger(output, [_as_fields]))(call_ended(error="ServerError"))
+    assert [called.method_name for called in output.calls] == ["warning"]
+
+
+def test_no_field_takes_the_name_of_a_records_own() -> None:
+    """The standard library refuses those, and structlog's `event` is the name."""
+    own = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "event", "level", "logger"}
+    events: list[Event] = [READ, call_ended(), request_ended()]
+    for event in events:
+        assert not own & set(event.__struct_fields__)
+
+
+def test_what_is_not_shown_is_not_put_into_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A level that the logger leaves out costs next to nothing."""
+    monkeypatch.setattr("spot_billing_async.logs.line_of", None)
+    quiet = logging.getLogger("quiet")
+    quiet.setLevel(logging.WARNING)
+    LoggingHook(quiet)(READ)
+
+
+def test_what_is_no_logger_is_refused() -> None:
+    """The field, the value, and what is allowed."""
+
+    class Async:
+        async def debug(self, event: str) -> None: ...
+        async def info(self, event: str) -> None: ...
+        async def warning(self, event: str) -> None: ...
+
+    ready: Any = LoggingHook
+    structured: Any = StructlogHook
+    refused: list[tuple[Callable[[], object], str]] = [
+        (lambda: ready("name"), "logger: 'name'"),
+        (lambda: ready(level="INFO"), "level: 'INFO'"),
+        (lambda: ready(identify_accounts="no"), "identify_accounts: 'no'"),
+        (lambda: structured(None), "logger: None"),
+        (lambda: structured(Async()), "logger: .*Async object"),
+        (lambda: structured(structlog.get_logger(), identify_accounts=1), "identify_accounts: 1"),
+    ]
+    for make, field in refused:
+        with pytest.raises(ConfigError, match=f"^{field}.*allowed: "):
+            make()
