@@ -17,6 +17,7 @@ from spot_billing_async.resources.cost_intelligence import CostIntelligenceResou
 from spot_billing_async.resources.costs import CostsResource
 from spot_billing_async.resources.families import FamiliesResource
 from spot_billing_async.session import SessionManager
+from spot_billing_async.sharing import SharedQuota
 from spot_billing_async.telemetry import Hook
 
 
@@ -102,23 +103,35 @@ class SpotBillingClient(TenantClient):
         config: ClientConfig = ClientConfig(),  # noqa: B008  frozen: one value serves all
         session: aiohttp.ClientSession | None = None,
         hook: Hook | None = None,
+        quota: SharedQuota | None = None,
     ) -> None:
         credential = None if token is None else Credential(token)
         del token  # no frame that raises holds it
         if not isinstance(config, ClientConfig):
             raise ConfigError(f"config: {config!r} is not allowed; allowed: a ClientConfig")
         _check_hook(hook)
+        if quota is not None and not isinstance(quota, SharedQuota):
+            raise ConfigError(f"quota: {quota!r} is not allowed; allowed: a SharedQuota, or None")
         settings = resolve(credential, account_id, base_url, allow_insecure=config.allow_insecure)
         self._connections = Connections(
             config, settings.base_url, session, times_connecting=hook is not None
         )
+        self._quota = quota
         super().__init__(
-            SessionManager(self._connections, settings.credential, settings.base_url, config, hook),
+            SessionManager(
+                self._connections, settings.credential, settings.base_url, config, hook, quota
+            ),
             _checked_account(settings.account_id),
         )
 
     async def __aenter__(self) -> Self:
         await self._connections.open()
+        if self._quota is not None:
+            try:
+                await self._quota.open(self._connections.admission, self._connections.clock)
+            except BaseException:
+                await self._connections.close()
+                raise
         return self
 
     async def __aexit__(
@@ -127,7 +140,11 @@ class SpotBillingClient(TenantClient):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._connections.close()
+        try:
+            await self._connections.close()
+        finally:
+            if self._quota is not None:
+                await self._quota.close()
 
 
 def _checked_account(account_id: str | None) -> str | None:

@@ -6,8 +6,10 @@ name beats the environment. Names and file format are those of the vendor's own 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 from inspect import isawaitable
 from ipaddress import ip_address
+from secrets import token_hex
 from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
@@ -33,11 +35,23 @@ class Credential:
     Making one refuses nothing: the frame that it would be refused in holds the token.
     """
 
-    __slots__ = ("_given", "_provider")
+    __slots__ = ("_given", "_provider", "_random")
 
     def __init__(self, token: str | TokenProvider) -> None:
         self._provider = token if callable(token) else None
         self._given = Secret(token)
+        self._random = token_hex(16)
+
+    @property
+    def space(self) -> str:
+        """What stands for it where something is shared: equal for equal tokens, and no way back.
+
+        Of what a provider provides nothing is known beforehand: that is a space of its own.
+        """
+        if self._provider is not None:
+            return self._random
+        digest = blake2b(self._given.reveal().encode(), digest_size=16, person=b"spot-billing")
+        return digest.hexdigest()
 
     @property
     def given(self) -> Secret | None:

@@ -25,6 +25,7 @@ from spot_billing_async.pacing import Gate
 from spot_billing_async.quota import RateLimit, read_quota
 from spot_billing_async.retry import GiveUp, decide, may_pass
 from spot_billing_async.secret import Secret
+from spot_billing_async.sharing import Pacer, SharedQuota
 from spot_billing_async.telemetry import CallRecord, Hook, RequestEnded, tell
 from spot_billing_async.wire import Reply, Request
 
@@ -42,6 +43,7 @@ class SessionManager:
         base_url: where to; the token goes nowhere else.
         config: limits.
         hook: is told of what happens.
+        quota: what other processes share of the server's rate limit; None for nothing.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class SessionManager:
         base_url: str,
         config: ClientConfig,
         hook: Hook | None = None,
+        quota: SharedQuota | None = None,
     ) -> None:
         self.base_url = base_url
         self.config = config
@@ -58,11 +61,19 @@ class SessionManager:
         self.clock = connections.clock
         self._connections = connections
         self._credential = credential
-        self._gates: dict[str, Gate] = {}
+        self._quota = quota
+        self._gates: dict[str, Pacer] = {}
+
+    @property
+    def space(self) -> str:
+        """What stands for its credential where something is shared."""
+        return self._credential.space
 
     def with_credential(self, credential: Credential) -> "SessionManager":
         """Another credential over the same connections; it has gates of its own."""
-        return SessionManager(self._connections, credential, self.base_url, self.config, self.hook)
+        return SessionManager(
+            self._connections, credential, self.base_url, self.config, self.hook, self._quota
+        )
 
     async def send(
         self,
@@ -128,11 +139,17 @@ class SessionManager:
         gate = self._gates.get(operation.operation_id)
         return None if gate is None else gate.rate_limit
 
-    def _gate_of(self, operation_id: str) -> Gate:
+    def _gate_of(self, operation_id: str) -> Pacer:
         gate = self._gates.get(operation_id)
         if gate is None:
-            gate = self._gates[operation_id] = Gate(self.config.retry.backoff_base_s)
+            gate = self._gates[operation_id] = self._new_gate(operation_id)
         return gate
+
+    def _new_gate(self, operation_id: str) -> Pacer:
+        if self._quota is None:
+            return Gate(self.config.retry.backoff_base_s)
+        name = f"{self.space} {self.base_url} {operation_id}"
+        return self._quota.gate(name, lease_s=self.config.deadline_s)
 
     async def _token(self, record: CallRecord) -> Secret:
         try:
@@ -144,7 +161,13 @@ class SessionManager:
             record.lap("queued_s")
 
     async def _admit(
-        self, gate: Gate, request: Request, deadline: Deadline, record: CallRecord, *, refused: bool
+        self,
+        gate: Pacer,
+        request: Request,
+        deadline: Deadline,
+        record: CallRecord,
+        *,
+        refused: bool,
     ) -> Ticket:
         """Wait for the gate and for a place on the wire."""
         self._connections.demand_open()
@@ -168,7 +191,7 @@ class SessionManager:
         self,
         request: Request,
         token: Secret,
-        gate: Gate,
+        gate: Pacer,
         ticket: Ticket,
         read: Callable[[Reply, Secret], Awaitable[T]],
         record: CallRecord,

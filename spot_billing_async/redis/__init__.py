@@ -1,0 +1,17 @@
+"""What the processes of an organization share through Redis (extra: redis).
+
+`RedisQuota`: they pace as one.
+"""
+
+from spot_billing_async.errors import MissingExtraError
+
+try:
+    import redis as _redis  # noqa: F401 - asked for here, before any module uses it
+except ImportError as error:
+    raise MissingExtraError(
+        "spot_billing_async.redis needs redis: pip install 'spot-billing-async[redis]'"
+    ) from error
+
+from spot_billing_async.redis.quota import RedisQuota
+
+__all__ = ["RedisQuota"]
