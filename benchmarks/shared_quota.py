@@ -166,7 +166,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 2:  # noqa: PLR2004  one of the processes
-        base_url, slices, *redis_url = sys.argv[1:]
-        print(json.dumps(asyncio.run(pull(base_url, int(slices), *(redis_url or [None])))))
+        base_url, slices, redis_url = (*sys.argv[1:], None)[:3]
+        print(json.dumps(asyncio.run(pull(str(base_url), int(slices or 0), redis_url))))
     else:
         main()

@@ -6,8 +6,8 @@ from spot_billing_async.errors import ConfigError
 from spot_billing_async.secret import Secret
 
 
-def checked_url(url: Secret) -> Secret:
-    """The URL of a Redis server, hidden but for where it is.
+def place_of(url: Secret) -> str:
+    """The URL of a Redis server with its credentials masked.
 
     Raises:
         ConfigError: it is none. The value is not named: it may hold a password.
@@ -18,11 +18,11 @@ def checked_url(url: Secret) -> Secret:
             "url: the Redis URL is not usable; allowed: redis://[user:password@]host[:port][/number"
             " of the database], or rediss:// for TLS"
         )
-    return Secret(url.reveal(), place)
+    return place
 
 
 def _place(redis: Secret) -> str | None:
-    """The URL with its credentials masked, None for no such URL. It raises nothing."""
+    """The place, None for no such URL. It raises nothing."""
     url = redis.reveal()
     try:
         parts = urlsplit(url)

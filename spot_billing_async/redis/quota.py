@@ -21,8 +21,9 @@ import anyio
 from spot_billing_async.checks import checked_id
 from spot_billing_async.config import check_seconds
 from spot_billing_async.errors import ConfigError
+from spot_billing_async.network import hidden
 from spot_billing_async.redis.gate import SharedGate
-from spot_billing_async.redis.place import checked_url
+from spot_billing_async.redis.place import place_of
 from spot_billing_async.redis.replica import (
     FIRST_ID,
     Entry,
@@ -81,9 +82,9 @@ class RedisQuota:
         prefix: str = "spot-billing",
         timeout_s: float = 0.5,
     ) -> None:
-        hidden = url if isinstance(url, Secret) else Secret(url)
+        self._url = hidden(url)
         del url  # no frame that raises holds it
-        self._url = checked_url(hidden)
+        self._place = place_of(self._url)
         check_seconds("timeout_s", timeout_s)
         self._prefix = checked_id("prefix", prefix)
         self._timeout_s = timeout_s
@@ -98,7 +99,9 @@ class RedisQuota:
         self._is_up: bool | None = None  # None until it was tried
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._url!r})"
+        if "_place" not in vars(self):  # it is refused, and its traceback is shown
+            return f"{type(self).__name__}()"
+        return f"{type(self).__name__}({self._place!r})"
 
     def gate(self, name: str, lease_s: float) -> SharedGate:
         """The gate that is shared under a name: the same one for the same name."""
