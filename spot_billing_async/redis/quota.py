@@ -205,7 +205,7 @@ class RedisQuota:
         if self._is_up is not False:
             # Nothing else of it: some servers quote what they were sent.
             name = type(error).__name__
-            _log.warning("%r is gone or slow (%s): pacing by itself until it is back", self, name)
+            _log.warning("%r is gone or slow (%s): pacing by itself meanwhile", self, name)
         self._is_up = False
         self._telling.clear()
         for gate in tuple(self._active):

@@ -107,11 +107,12 @@ class Process:
         if self.gate._untold:
             self.world.write(self.gate.take())
 
-    def read(self, most: int = 1_000_000) -> None:
+    def read(self) -> None:
         """Read on in the log."""
-        new = [row for row in self.world.log if is_after(row[0], self.gate.replica.last)]
-        log = [(entry_id, read_entry(data)) for entry_id, data in new[:most]]
-        if self.gate.is_joined:
+        if self.gate.is_joined and self.is_read < len(self.world.log):
+            new = self.world.log[self.is_read :]
+            self.is_read = len(self.world.log)
+            log = [(entry_id, read_entry(data)) for entry_id, data in new]
             assert self.gate.advance(log, self.now_s)
 
     def join(self) -> None:
@@ -122,6 +123,7 @@ class Process:
         for entry_id, entry in log:
             if is_after(entry_id, state.at):
                 replica.read(entry_id, entry)
+        self.is_read = len(self.world.log)
         self.gate.join(replica, self.now_s)
 
     def go_apart(self) -> None:
