@@ -210,6 +210,7 @@ class RedisQuota:
         self._telling.clear()
         for gate in tuple(self._active):
             gate.go_apart(self._clock())
+        self._came.set()  # nothing more does
 
     async def _read(self, streams: Streams) -> None:
         """Keep the replicas of all gates that take part in step with their streams."""

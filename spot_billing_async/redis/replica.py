@@ -192,8 +192,11 @@ class Replica(msgspec.Struct, array_like=True):
                 self._start(now_s, entry, number)
 
     def _grant(self, now_s: float, entry: Entry, numbers: range) -> list[int]:
-        granted = []
+        granted: list[int] = []
+        held = self.held.get(entry.owner, {})
         for number in numbers:
+            if number in held:
+                continue  # asked for twice: it was given up for lost, and decided without the log
             if self.gate.wait_s(now_s) > 0:
                 break
             self._start(now_s, entry, number)
