@@ -96,7 +96,7 @@ class RedisQuota:
         self._active: set[SharedGate] = set()
         self._telling: set[SharedGate] = set()
         self._task: asyncio.Task[None] | None = None
-        self._is_up: bool | None = None  # None until it was tried
+        self._is_up: bool | None = None  # None until something was written, or was not
 
     def __repr__(self) -> str:
         if "_place" not in vars(self):  # it is refused, and its traceback is shown
@@ -195,6 +195,8 @@ class RedisQuota:
         if abs(self.server_clock.told(time_s, self._clock())) > _CLOCK_JUMP_S:
             for gate in self._gates.values():
                 gate.replica = Replica()
+
+    def _find(self) -> None:
         if self._is_up is False:
             _log.warning("%r is back: all processes pace as one again", self)
         self._is_up = True
@@ -278,12 +280,14 @@ class RedisQuota:
         while True:
             await self._news.wait()
             self._news.clear()
-            gates, self._telling = self._telling, set()
+            gates = [gate for gate in self._telling if gate.is_behind]
+            self._telling.clear()
             with anyio.fail_after(self._timeout_s):
                 await streams.write([_addition(gate) for gate in gates])
                 while any(gate.is_flying for gate in gates):
                     self._came.clear()
                     await self._came.wait()
+            self._find()
 
     def _let_idle_go(self) -> None:
         now_s = self._clock()

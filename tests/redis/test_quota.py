@@ -15,6 +15,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from spot_billing_async import (
+    ClientConfig,
     ConfigError,
     CostPlan,
     PullReport,
@@ -135,6 +136,7 @@ async def test_a_redis_that_answers_no_more_holds_up_nobody(
             report = await pull(client, 20)
             redis.go_on()
             await until(lambda: gate_of(quota).is_joined)
+            await pull(client, 1)
     assert report.complete
     lost, back = caplog.messages
     assert "TimeoutError" in lost
@@ -196,6 +198,21 @@ async def test_each_credential_has_a_quota_of_its_own() -> None:
                 await client.with_token(token).costs.get(ACCOUNT)
             await client.costs.get(ACCOUNT)
             assert len(quota._gates) == 2
+
+
+async def test_calls_of_two_gates_share_the_places_on_the_wire() -> None:
+    """A gate whose calls had no place is looked at when one of another gate's is free."""
+    config = ClientConfig(max_concurrency=1)
+    with redis_server() as redis:
+        async with (
+            serve(empty) as base_url,
+            SpotBillingClient(
+                TOKEN, base_url=base_url, config=config, quota=RedisQuota(redis.url)
+            ) as client,
+        ):
+            views = client, client.with_token("another-token")
+            async with asyncio.timeout(30):
+                await asyncio.gather(*(view.costs.get(ACCOUNT) for view in views * 20))
 
 
 async def test_a_gate_that_is_not_used_leaves_and_comes_back(

@@ -72,6 +72,7 @@ class Process:
         self.admitted: deque[Ticket] = deque()
         self.under_way: deque[tuple[Ticket, bool, Quota]] = deque()
         self.is_dead = False
+        self.read_to = 0
         self.join()
 
     @property
@@ -109,9 +110,9 @@ class Process:
 
     def read(self) -> None:
         """Read on in the log."""
-        if self.gate.is_joined and self.is_read < len(self.world.log):
-            new = self.world.log[self.is_read :]
-            self.is_read = len(self.world.log)
+        if self.gate.is_joined and self.read_to < len(self.world.log):
+            new = self.world.log[self.read_to :]
+            self.read_to = len(self.world.log)
             log = [(entry_id, read_entry(data)) for entry_id, data in new]
             assert self.gate.advance(log, self.now_s)
 
@@ -123,7 +124,7 @@ class Process:
         for entry_id, entry in log:
             if is_after(entry_id, state.at):
                 replica.read(entry_id, entry)
-        self.is_read = len(self.world.log)
+        self.read_to = len(self.world.log)
         self.gate.join(replica, self.now_s)
 
     def go_apart(self) -> None:
