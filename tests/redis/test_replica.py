@@ -74,13 +74,15 @@ STEPS = st.lists(
     ),
     max_size=150,
 )
+AT_ONCE = 6
 
 
 def step(world: World, process: Process, what: str) -> None:
     if what == "wait":
         world.now_s += 0.05
-    else:
-        getattr(process, what)()
+    for _ in range(AT_ONCE if what == "want" else 1):
+        if what != "wait":
+            getattr(process, what)()
 
 
 @given(st.integers(FIRST_REQUESTS, 25), STEPS)
