@@ -283,7 +283,7 @@ def what_is_left(client: SpotBillingClient, before: set[asyncio.Task[Any]]) -> I
     admission = connections.admission
     if admission.limit.under_way or admission._lines or admission._timers:
         yield f"places: {admission.limit.under_way}, {admission._lines}, {admission._timers}"
-    for gate in client._session._gates.values():
+    for gate in [kept.gate for kept in client._session._gates._kept.values()]:
         assert isinstance(gate, Gate)
         if gate._mirror.under_way:
             yield f"gate: {gate._mirror.under_way} under way"

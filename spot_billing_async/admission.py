@@ -191,6 +191,8 @@ class Admission:
         Where only one gate has changed, and places were not short, the others wait for their
         timers: with thousands of them, to look at all is not for every answer.
         """
+        if not self._lines:
+            return
         if changed is None or self._is_short:
             waiting = deque(self._lines.items())
         else:

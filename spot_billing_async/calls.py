@@ -29,6 +29,7 @@ async def call(
     body: Mapping[str, object] | None = None,
     tally: Tally | None = None,
     pull_ends_at_s: float | None = None,
+    totalled: bool = False,
 ) -> Answer[T]:
     """Call an operation and follow its pages to the end, within one deadline.
 
@@ -43,17 +44,23 @@ async def call(
         pull_ends_at_s: None for a call of its own. For a slice of a pull, the reading of the
             session's clock at which the pull ends; being held back by the server's quota is then
             the pull's affair, and does not count against the call's deadline.
+        totalled: add the items' costs up.
 
     Raises:
         SpotBillingError: the call failed; `attempts` says how many requests it sent.
     """
-    record = CallRecord(tally if tally is not None else Tally(), session.clock)
-    reader = reader_for(item_type)  # the first of its type takes milliseconds to make
+    hook = session.hook
+    record = CallRecord(
+        Tally() if tally is None else tally, None if hook is None else session.clock
+    )
+    reader = reader_for(
+        item_type, totalled=totalled
+    )  # the first of its type takes milliseconds to make
     record.lap("decode_s")
     path = session.config.path_overrides.get(operation.operation_id, operation.path)
     pages: Pages[T] = Pages(operation)
     deadline = Deadline(
-        session.clock,
+        session.watch,
         operation.operation_id,
         session.config.deadline_s,
         paced_freely=pull_ends_at_s is not None,
@@ -86,8 +93,9 @@ async def call(
         problem = record.failed(error)
         raise
     finally:
-        record.lap("queued_s")
-        tell(session.hook, record.ended(operation.operation_id, problem))
+        if hook is not None:
+            record.lap("queued_s")
+            tell(hook, record.ended(operation.operation_id, problem))
 
 
 async def _read(

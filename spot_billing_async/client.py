@@ -52,7 +52,9 @@ class TenantClient:
     ) -> "TenantClient":
         """A view for another tenant over the same connections and limits.
 
-        It works while the client that it was made from is entered, and needs no closing.
+        It works while the client that it was made from is entered, and needs no closing. It costs
+        little: make one for each request if need be. Views with the same token share what is known
+        of its quota. A view whose token is provided keeps the token: hold on to it.
 
         Args:
             token: the tenant's token, or an async function that provides it.
@@ -77,8 +79,9 @@ class SpotBillingClient(TenantClient):
     """Client of the Spot Billing Engine API. Use it as an async context manager.
 
     Args:
-        token: the bearer token, or an async function that provides it before each request. None
-            looks into the environment (`SPOTINST_TOKEN`), then into `~/.spotinst/credentials`.
+        token: the bearer token, or an async function that provides it: it is called before the
+            first request, and when the server has refused its token. None looks into the
+            environment (`SPOTINST_TOKEN`), then into `~/.spotinst/credentials`.
         base_url: where the API is; None takes `SPOTINST_BASE_URL`, else the contract's server.
             Plain http is for loopback hosts alone, but for `ClientConfig(allow_insecure=True)`.
         account_id: the account that `costs.get` asks for where it is given none. None looks into
@@ -119,7 +122,12 @@ class SpotBillingClient(TenantClient):
         self._quota = quota
         super().__init__(
             SessionManager(
-                self._connections, settings.credential, settings.base_url, config, hook, quota
+                self._connections,
+                settings.credential,
+                settings.base_url,
+                config,
+                hook,
+                quota=quota,
             ),
             _checked_account(settings.account_id),
         )

@@ -6,6 +6,7 @@ name beats the environment. Names and file format are those of the vendor's own 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from copy import copy
 from hashlib import blake2b
 from inspect import isawaitable
 from ipaddress import ip_address
@@ -13,7 +14,7 @@ from secrets import token_hex
 from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
-from spot_billing_async.errors import ConfigError, TransportError
+from spot_billing_async.errors import ConfigError, SpotBillingError, TransportError
 from spot_billing_async.profiles import (
     Profile,
     credentials_path,
@@ -26,37 +27,44 @@ from spot_billing_async.secret import Secret
 DEFAULT_BASE_URL = "https://api.spotinst.io"
 
 TokenProvider = Callable[[], Awaitable[str]]
-"""Called before every request; answers the token to send. Caching is the provider's business."""
+"""Answers the token to send. It is called once for all who wait for a token: before the first
+request, and when the server has refused (401) the token that it answered last."""
+
+_SPACE_BYTES = 16
+
+
+class _Asking:
+    """A provider that is being asked.
+
+    Attributes:
+        done: it has answered, failed, or is asked no longer.
+        failure: what it failed with.
+    """
+
+    def __init__(self) -> None:
+        self.done = asyncio.Event()
+        self.failure: SpotBillingError | None = None
 
 
 class Credential:
     """A bearer token, given or provided, that does not show itself.
 
     Making one refuses nothing: the frame that it would be refused in holds the token.
+
+    Attributes:
+        present: the token to send, as long as none has to be asked for.
+        space: what stands for it where something is shared or kept: equal for equal tokens, and no
+            way back to them. What is provided changes, so that this very object has a space.
     """
 
-    __slots__ = ("_given", "_provider", "_random")
+    __slots__ = ("_asking", "_provider", "present", "space")
 
     def __init__(self, token: str | TokenProvider) -> None:
         self._provider = token if callable(token) else None
-        self._given = Secret(token)
-        self._random = token_hex(16)
-
-    @property
-    def space(self) -> str:
-        """What stands for it where something is shared: equal for equal tokens, and no way back.
-
-        Of what a provider provides nothing is known beforehand: that is a space of its own.
-        """
-        if self._provider is not None:
-            return self._random
-        digest = blake2b(self._given.reveal().encode(), digest_size=16, person=b"spot-billing")
-        return digest.hexdigest()
-
-    @property
-    def given(self) -> Secret | None:
-        """The token, where it is always the same one."""
-        return self._given if self._provider is None else None
+        self._asking: _Asking | None = None
+        given = None if self._provider is not None else Secret(token)
+        self.present = given
+        self.space = token_hex(_SPACE_BYTES) if given is None else _digest(given)
 
     def checked(self) -> "Credential":
         """This one, if what was given may be sent.
@@ -64,36 +72,78 @@ class Credential:
         Raises:
             ConfigError: it is neither a token nor a provider.
         """
-        if self._provider is None:
-            self._given = _checked_token("token", self._given)
+        if self.present is not None:
+            self.present = _checked_token("token", self.present)
+            self.space = _digest(self.present)
         return self
 
     async def token(self) -> Secret:
-        """The token to send now.
+        """The token to send now. All who wait for it wait for one call of the provider.
 
         Raises:
             ConfigError: the provider answered something that cannot be a token.
             TransportError: the provider failed; its own exception is the cause.
         """
-        if self._provider is None:
-            return self._given
+        while self.present is None:
+            asking = self._asking
+            if asking is None:
+                return await self._renewed()
+            await asking.done.wait()
+            if asking.failure is not None:
+                raise copy(asking.failure) from asking.failure.__cause__
+        return self.present
+
+    def refused(self, token: Secret) -> bool:
+        """The server has refused a token; whether there is, or will be, another one to send.
+
+        Only the first of those who sent it has the provider asked anew.
+        """
+        if self._provider is not None and self.present is token:
+            self.present = None
+        return self.present is not token
+
+    async def _renewed(self) -> Secret:
+        asking = self._asking = _Asking()
         try:
-            token = await _ask(self._provider)
-        except asyncio.CancelledError as error:
-            if is_being_cancelled():
-                raise
-            message = "the token provider waits for what somebody else cancelled"
-            raise TransportError(message, sent=False) from error
-        except Exception as error:
-            message = f"the token provider failed with {type(error).__name__}"
-            raise TransportError(message, sent=False) from error
-        return _checked_token("the token provider's answer", token)
+            self.present = await _provided(self._provider)
+        except SpotBillingError as error:
+            asking.failure = error
+            raise
+        finally:
+            self._asking = None
+            asking.done.set()
+        return self.present
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'***' if self._provider is None else 'provider'})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a credential is not pickled: it would write the token out")
+
+
+def _digest(token: Secret) -> str:
+    text = token.reveal().encode("utf-8", "surrogatepass")
+    return blake2b(text, digest_size=_SPACE_BYTES, person=b"spot-billing").hexdigest()
+
+
+async def _provided(provider: TokenProvider | None) -> Secret:
+    """A provider's answer, checked.
+
+    Raises:
+        ConfigError, TransportError: as `Credential.token`.
+    """
+    assert provider is not None  # noqa: S101  nobody else is asked
+    try:
+        token = await _ask(provider)
+    except asyncio.CancelledError as error:
+        if is_being_cancelled():
+            raise
+        message = "the token provider waits for what somebody else cancelled"
+        raise TransportError(message, sent=False) from error
+    except Exception as error:
+        message = f"the token provider failed with {type(error).__name__}"
+        raise TransportError(message, sent=False) from error
+    return _checked_token("the token provider's answer", token)
 
 
 async def _ask(provider: TokenProvider) -> Secret:

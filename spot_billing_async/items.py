@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from operator import attrgetter, itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -16,7 +15,7 @@ from msgspec import inspect
 
 from spot_billing_async.errors import ConfigError, DecodeError
 from spot_billing_async.models.envelope import Envelope
-from spot_billing_async.models.money import exact_sum, totals_by_currency
+from spot_billing_async.models.money import demand_amounts, totals_by_currency
 from spot_billing_async.secret import Secret
 
 T = TypeVar("T")
@@ -32,14 +31,20 @@ _plain_encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class ItemReader(Generic[T]):
-    """Reads bodies whose items are of one type. Made once a type: see `reader_for`."""
+    """Reads bodies whose items are of one type. Made once a type: see `reader_for`.
 
-    def __init__(self, item_type: type[T]) -> None:
+    Args:
+        item_type: what items are decoded to.
+        totalled: their costs are added up, and not just looked at.
+    """
+
+    def __init__(self, item_type: type[T], *, totalled: bool) -> None:
         envelope_type = cast(type[Envelope[T]], Envelope[item_type])  # type: ignore[valid-type]  # a type made at run time
         list_type = cast(type[list[T]], list[item_type])  # type: ignore[valid-type]  # as above
         self._decoder = msgspec.json.Decoder(envelope_type, float_hook=Decimal)
         self._list_decoder = msgspec.json.Decoder(list_type, float_hook=Decimal)
         self._shape = _shape_of(item_type)
+        self._totalled = totalled and self._shape.currencies is not None
 
     def decode(self, operation_id: str, body: bytes, token: Secret) -> Envelope[T]:
         """Decode a body; the token is cut out of the error, should the body hold it.
@@ -80,6 +85,7 @@ class ItemReader(Generic[T]):
         is_json = True
         try:
             plain = _plain_decoder.decode(text)
+            _mend_request(plain)
             for item in _plain_items(plain):
                 self._mend(item)
             return decoder.decode(_plain_encoder.encode(plain))
@@ -99,9 +105,10 @@ class ItemReader(Generic[T]):
     def totals(
         self, operation_id: str, items: list[T], body: bytes, token: Secret
     ) -> dict[str, Decimal]:
-        """Exact sum of the items' costs by currency.
+        """Exact sum of the items' costs by currency, all of which are amounts.
 
-        {} for a type that has no `cost: Decimal`, or no `currency` to tell the sums apart by.
+        {} for a type that has no `cost: Decimal`, or no `currency` to tell the sums apart by, and
+        where nobody asked for totals.
 
         Args:
             operation_id: what was asked for.
@@ -113,14 +120,14 @@ class ItemReader(Generic[T]):
             DecodeError: an item has no amount, or one that is no finite number. The message lists
                 the keys that the items have: the amount may stand under another one.
         """
-        cost, currency = self._shape.cost, self._shape.currency
-        if cost is None or not items:
+        shape = self._shape
+        if shape.costs is None or not items:
             return {}
         try:
-            costs = list(map(cost, items))
-            if currency is not None:
-                return totals_by_currency(costs, list(map(currency, items)))
-            exact_sum(costs)
+            costs = shape.costs(items)
+            if self._totalled and shape.currencies is not None:
+                return totals_by_currency(costs, shape.currencies(items))
+            demand_amounts(costs)
         except (ArithmeticError, TypeError, KeyError, AttributeError):
             shown = token.removed_from(_keys_seen(body))
         else:
@@ -131,23 +138,23 @@ class ItemReader(Generic[T]):
         )
 
 
-def reader_for(item_type: type[T]) -> ItemReader[T]:
-    """The reader of an item type.
+def reader_for(item_type: type[T], *, totalled: bool = False) -> ItemReader[T]:
+    """The reader of an item type, which adds the items' costs up where they are to be `totalled`.
 
     Raises:
         ConfigError: msgspec cannot decode the type.
     """
     key: object = item_type  # a type is hashable, but its declaration does not say so
     try:
-        return cast(ItemReader[T], _cached_reader(key))
+        return _cached_reader(key, totalled)
     except (TypeError, NameError) as error:
         problem = str(error)
     raise ConfigError(f"item_type: {item_type!r} cannot be decoded: {problem}")
 
 
 @lru_cache(maxsize=64)
-def _cached_reader(item_type: type) -> ItemReader[Any]:
-    return ItemReader(item_type)
+def _cached_reader(item_type: type, totalled: bool) -> ItemReader[Any]:
+    return ItemReader(item_type, totalled=totalled)
 
 
 def _plain_items(text: object) -> list[dict[str, Any]]:
@@ -155,6 +162,16 @@ def _plain_items(text: object) -> list[dict[str, Any]]:
     response = text.get("response") if isinstance(text, dict) else None
     items = response.get("items") if isinstance(response, dict) else text
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def _mend_request(envelope: object) -> None:
+    """Leave nothing of `request` that names no id: a bare string, as in the contract's example."""
+    if not isinstance(envelope, dict) or "request" not in envelope:
+        return
+    request = envelope["request"]
+    request_id = request.get("id") if isinstance(request, dict) else None
+    is_id = isinstance(request_id, str | int) and not isinstance(request_id, bool)
+    envelope["request"] = {"id": request_id} if is_id else None
 
 
 def _keys_seen(body: bytes) -> str:
@@ -166,8 +183,24 @@ def _keys_seen(body: bytes) -> str:
     return ", ".join(sorted({key for item in items for key in item})[:_KEYS_SHOWN])
 
 
-Getter = Callable[[Any], Any]
-"""Any: it is made at run time for a field of a caller's type."""
+Column = Callable[[list[Any]], list[Any]]
+"""One field of all items. Any: they are of a caller's type."""
+
+
+def _costs(items: list[Any]) -> list[Any]:
+    return [item.cost for item in items]  # half of what a getter takes that is made at run time
+
+
+def _currencies(items: list[Any]) -> list[Any]:
+    return [item.currency for item in items]
+
+
+def _costs_of_mappings(items: list[Any]) -> list[Any]:
+    return [item["cost"] for item in items]
+
+
+def _currencies_of_mappings(items: list[Any]) -> list[Any]:
+    return [item["currency"] for item in items]
 
 
 class _Shape(NamedTuple):
@@ -175,8 +208,8 @@ class _Shape(NamedTuple):
 
     text_keys: frozenset[str]
     day_keys: frozenset[str]
-    cost: Getter | None
-    currency: Getter | None
+    costs: Column | None
+    currencies: Column | None
 
 
 def _shape_of(item_type: type) -> _Shape:
@@ -188,14 +221,16 @@ def _shape_of(item_type: type) -> _Shape:
     info = _object_type(inspect.type_info(item_type))
     fields: dict[str, inspect.Field] = {f.name: f for f in getattr(info, "fields", ())}
     kinds = {f.encode_name: _kinds(f.type) for f in fields.values()}
-    getter = itemgetter if isinstance(info, inspect.TypedDictType) else attrgetter
+    is_mapping = isinstance(info, inspect.TypedDictType)
     return _Shape(
         frozenset(
             k for k, met in kinds.items() if inspect.StrType in met and inspect.IntType not in met
         ),
         frozenset(k for k, met in kinds.items() if inspect.DateType in met),
-        getter("cost") if _is_amount(fields.get("cost")) else None,
-        getter("currency") if _is_currency(fields.get("currency")) else None,
+        (_costs_of_mappings if is_mapping else _costs) if _is_amount(fields.get("cost")) else None,
+        (_currencies_of_mappings if is_mapping else _currencies)
+        if _is_currency(fields.get("currency"))
+        else None,
     )
 
 

@@ -38,6 +38,9 @@ class Quota(NamedTuple):
     reset_s: float | None = None
 
 
+_NOTHING = Quota()
+
+
 def retry_after_s(headers: Mapping[str, str], *, limited: bool) -> float | None:
     """Seconds that the server asks to wait; None where it does not say, or nothing sensible.
 
@@ -59,7 +62,7 @@ def read_quota(headers: Mapping[str, str]) -> Quota:
     """Read X-RateLimit-Limit, -Remaining and -Reset as far as they make sense."""
     remaining = _seconds(headers.get("X-RateLimit-Remaining"))
     if remaining is None:
-        return Quota()
+        return _NOTHING
     limit = _seconds(headers.get("X-RateLimit-Limit"))
     return Quota(
         int(limit) if limit is not None and limit >= 1 else None,
@@ -75,8 +78,10 @@ def _reset_s(headers: Mapping[str, str]) -> float | None:
 
 
 def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
     try:
-        value = float(text or "")
+        value = float(text)
     except ValueError:
         return None
     return value if isfinite(value) and value >= 0 else None

@@ -11,14 +11,16 @@ from typing import TypeVar
 from spot_billing_async.config import ClientConfig
 from spot_billing_async.connections import Connections
 from spot_billing_async.credentials import Credential
-from spot_billing_async.deadline import Deadline
+from spot_billing_async.deadline import Deadline, Watch
 from spot_billing_async.errors import (
+    AuthenticationError,
     DeadlineExceededError,
     RateLimitedError,
     SpotBillingError,
     TransportError,
     without_frames,
 )
+from spot_billing_async.gates import Gates
 from spot_billing_async.mirror import Ticket
 from spot_billing_async.operations import Operation
 from spot_billing_async.pacing import Gate
@@ -43,7 +45,8 @@ class SessionManager:
         base_url: where to; the token goes nowhere else.
         config: limits.
         hook: is told of what happens.
-        quota: what other processes share of the server's rate limit; None for nothing.
+        gates: of all credentials over these connections; None for new ones.
+        quota: new gates are those that other processes share; None for such of this one alone.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class SessionManager:
         base_url: str,
         config: ClientConfig,
         hook: Hook | None = None,
+        gates: Gates | None = None,
         quota: SharedQuota | None = None,
     ) -> None:
         self.base_url = base_url
@@ -62,17 +66,22 @@ class SessionManager:
         self._connections = connections
         self._credential = credential
         self._quota = quota
-        self._gates: dict[str, Pacer] = {}
+        self._gates = gates or Gates(self._new_gate, self.clock)
 
     @property
     def space(self) -> str:
-        """What stands for its credential where something is shared."""
+        """What stands for its credential where something is shared or kept."""
         return self._credential.space
 
+    @property
+    def watch(self) -> Watch:
+        """Over the deadlines of the client's calls."""
+        return self._connections.watch
+
     def with_credential(self, credential: Credential) -> "SessionManager":
-        """Another credential over the same connections; it has gates of its own."""
+        """Another credential over the same connections; its requests have gates of their own."""
         return SessionManager(
-            self._connections, credential, self.base_url, self.config, self.hook, self._quota
+            self._connections, credential, self.base_url, self.config, self.hook, self._gates
         )
 
     async def send(
@@ -96,14 +105,14 @@ class SessionManager:
             SpotBillingError: what the last request met.
         """
         operation = request.operation
-        gate = self._gate_of(operation.operation_id)
+        gate = self._gates.of(self.space, operation.operation_id)
         self._connections.budget.ask()
-        tries, refused = 0, False
+        tries, refused, renewed = 0, False, False
         while True:
             record.tally.demand_request()  # before it waits for its turn
             try:
                 # First the token: no place is held meanwhile.
-                token = self._credential.given or await self._token(record)
+                token = self._credential.present or await self._token(record)
                 ticket = await self._admit(gate, request, deadline, record, refused=refused)
                 return await self._attempt(request, token, gate, ticket, read, record)
             except SpotBillingError as error:
@@ -111,44 +120,55 @@ class SessionManager:
             record.met.append(f"{type(failure).__name__}: {failure}")
             refused = isinstance(failure, RateLimitedError)
             record.tally.refusals += refused
+            if isinstance(failure, AuthenticationError) and not renewed:
+                renewed = self._credential.refused(token)
+                if renewed:  # nothing was done, and the next one has another token
+                    record.tally.retries += 1
+                    continue
             tries += not refused
-            now_s = self.clock()
-            decision = decide(
-                self.config.retry,
-                failure,
-                idempotent=operation.idempotent,
-                tries=tries,
-                left_s=deadline.ends_at_s - now_s,
-                gate_wait_s=gate.due_s(now_s),
-                budget=self._connections.budget,
-                random=random.random,
-            )
-            if isinstance(decision, GiveUp):
-                if may_pass(failure):
-                    failure.add_note(f"not sent again: {decision.reason}")
-                raise failure
-            if decision.after_s:
-                try:
-                    await asyncio.sleep(decision.after_s)
-                finally:
-                    record.lap("backoff_s")
+            await self._back_off(failure, tries, operation, gate, deadline, record)
             record.tally.retries += 1
+
+    async def _back_off(
+        self,
+        failure: SpotBillingError,
+        tries: int,
+        operation: Operation,
+        gate: Pacer,
+        deadline: Deadline,
+        record: CallRecord,
+    ) -> None:
+        """Wait until a request may be sent again; where it may not, raise what it failed with."""
+        now_s = self.clock()
+        decision = decide(
+            self.config.retry,
+            failure,
+            idempotent=operation.idempotent,
+            tries=tries,
+            left_s=deadline.ends_at_s - now_s,
+            gate_wait_s=gate.due_s(now_s),
+            budget=self._connections.budget,
+            random=random.random,
+        )
+        if isinstance(decision, GiveUp):
+            if may_pass(failure):
+                failure.add_note(f"not sent again: {decision.reason}")
+            raise failure
+        if decision.after_s:
+            try:
+                await asyncio.sleep(decision.after_s)
+            finally:
+                record.lap("backoff_s")
 
     def rate_limit(self, operation: Operation) -> RateLimit | None:
         """What the answers of an operation have told of its rate limit; None for nothing."""
-        gate = self._gates.get(operation.operation_id)
+        gate = self._gates.known(self.space, operation.operation_id)
         return None if gate is None else gate.rate_limit
 
-    def _gate_of(self, operation_id: str) -> Pacer:
-        gate = self._gates.get(operation_id)
-        if gate is None:
-            gate = self._gates[operation_id] = self._new_gate(operation_id)
-        return gate
-
-    def _new_gate(self, operation_id: str) -> Pacer:
+    def _new_gate(self, space: str, operation_id: str) -> Pacer:
         if self._quota is None:
             return Gate(self.config.retry.backoff_base_s)
-        name = f"{self.space} {self.base_url} {operation_id}"
+        name = f"{space} {self.base_url} {operation_id}"
         return self._quota.gate(name, lease_s=self.config.deadline_s)
 
     async def _token(self, record: CallRecord) -> Secret:
@@ -170,7 +190,7 @@ class SessionManager:
         refused: bool,
     ) -> Ticket:
         """Wait for the gate and for a place on the wire."""
-        self._connections.demand_open()
+        self._connections.demand_open(deadline.loop)
         admission = self._connections.admission
         if admission.is_open(gate):
             return admission.start(gate)
@@ -198,8 +218,6 @@ class SessionManager:
     ) -> T:
         """Send a request that was admitted, once; gate and limit learn how it ended."""
         admission = self._connections.admission
-        started_s = self.clock()
-        waited_before_s = record.phases.first_byte_s
         is_counted = False
         try:
             record.tally.count_request()
@@ -210,12 +228,10 @@ class SessionManager:
             admission.dropped(gate, ticket, sent=is_counted and not is_unsent)
             record.lap("first_byte_s")
             if is_counted:
-                self._tell(request, record, self.clock() - started_s, None, error)
+                self._tell(request, record, self.clock() - ticket.sent_s, None, error)
             without_frames(error)  # they hold the request's headers
             raise
-        elapsed_s = self.clock() - started_s
-        # A body that trickles in says nothing of how much the server has to do.
-        waited_s = record.phases.first_byte_s - waited_before_s
+        elapsed_s = self.clock() - ticket.sent_s
         failure: SpotBillingError | None = None
         try:
             value = await read(reply, token)
@@ -235,7 +251,8 @@ class SessionManager:
                 gate,
                 ticket,
                 quota,
-                waited_s=waited_s if failure is None else None,
+                # A body that trickles in says nothing of how much the server has to do.
+                waited_s=reply.waited_s if failure is None else None,
                 is_overloaded=reply.status == _OVERLOADED,
             )
         self._tell(request, record, elapsed_s, reply.status, failure)
@@ -251,6 +268,9 @@ class SessionManager:
         status: int | None,
         error: BaseException | None,
     ) -> None:
+        """Tell the hook, if there is one, of a request that is over."""
+        if self.hook is None:
+            return
         event = RequestEnded(
             operation_id=request.operation.operation_id,
             number=record.tally.requests,

@@ -16,7 +16,7 @@ import msgspec
 
 from spot_billing_async.errors import DecodeError
 from spot_billing_async.failures import error_code, header_request_id, read_error
-from spot_billing_async.items import UNREADABLE, ItemReader
+from spot_billing_async.items import ItemReader
 from spot_billing_async.large import ItemStream, ManyItems
 from spot_billing_async.models.envelope import (
     Envelope,
@@ -35,13 +35,6 @@ _is_unreserved = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 
 _NO_CONTENT = 204
 _SUCCESS = {200, 201, 202, _NO_CONTENT}  # a 206 is a part, and nobody asked for one
-
-
-class _RequestInfo(msgspec.Struct):
-    id: str | int | None = None
-
-
-_request_info_decoder = msgspec.json.Decoder(_RequestInfo)
 
 
 class Request(NamedTuple):
@@ -64,6 +57,7 @@ class Reply:
             connection was closed.
         pieces: all of a body that is too large to be decoded at once, until they are read; none of
             any other.
+        waited_s: seconds from the request to the head of the answer; making a connection counts.
     """
 
     status: int
@@ -71,6 +65,7 @@ class Reply:
     body: bytes
     end_is_marked: bool = True
     pieces: list[bytes] = field(default_factory=list)
+    waited_s: float = 0.0
 
     def __repr__(self) -> str:
         return f"Reply(status={self.status})"
@@ -250,10 +245,7 @@ def _read_items(operation: Operation, response: Response[T], apart: list[T] | No
 
 
 def _request_id(envelope: Envelope[Any], headers: Mapping[str, str], token: Secret) -> str | None:
-    try:
-        request_id = _request_info_decoder.decode(envelope.request).id
-    except UNREADABLE:  # such as a bare string, as in the contract's own example
-        request_id = None
+    request_id = None if envelope.request is None else envelope.request.id
     if request_id is None:
         return header_request_id(headers, token)
     return token.removed_from(str(request_id))

@@ -186,7 +186,7 @@ def check_error(error: SpotBillingError) -> None:
 def test_any_answer_is_a_page_or_an_error(reply: Reply, item_type: Any, operation: Any) -> None:
     """Any bytes, status and headers: no other exception, also when pages are put together."""
     try:
-        page = read_page(operation, reply, reader_for(item_type), SECRET)
+        page = read_page(operation, reply, reader_for(item_type, totalled=True), SECRET)
         Pages(operation).add(page)
     except SpotBillingError as error:
         check_error(error)
@@ -223,7 +223,12 @@ def test_an_absurd_status_in_the_body_does_not_hide_that_of_http(code: str, stat
     """Thousands of digits, or of brackets: the error is the one that the HTTP status stands for."""
     body = f'{{"response":{{"status":{{"code":{code}}}}}}}'.encode()
     with pytest.raises(ApiError) as caught:
-        read_page(GET_COSTS, Reply(status, CIMultiDict(), body), reader_for(CostItem), SECRET)
+        read_page(
+            GET_COSTS,
+            Reply(status, CIMultiDict(), body),
+            reader_for(CostItem, totalled=True),
+            SECRET,
+        )
     assert caught.value.status == status
 
 
@@ -233,4 +238,7 @@ def test_a_request_id_can_be_written(status: int) -> None:
     reply = Reply(status, CIMultiDict({"X-Request-Id": "r\udcff1"}), b"")
     assert read_error(GET_COSTS, status, reply.headers, b"", SECRET).request_id == "r?1"
     if status < 400:
-        assert read_page(GET_COSTS, reply, reader_for(CostItem), SECRET).request_id == "r?1"
+        assert (
+            read_page(GET_COSTS, reply, reader_for(CostItem, totalled=True), SECRET).request_id
+            == "r?1"
+        )

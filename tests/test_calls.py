@@ -70,9 +70,9 @@ async def test_reading_an_item_type_is_part_of_the_call(monkeypatch: pytest.Monk
     """The first call for a type makes its decoder, which takes milliseconds."""
     watched = Watched()
 
-    def slow_reader_for(item_type: type) -> Any:
+    def slow_reader_for(item_type: type, *, totalled: bool) -> Any:
         watched.clock.now_s += 5
-        return reader_for(item_type)
+        return reader_for(item_type, totalled=totalled)
 
     monkeypatch.setattr("spot_billing_async.calls.reader_for", slow_reader_for)
     async with serve(answering(body=GOOD)) as base_url, watched.client(base_url) as client:

@@ -1,5 +1,6 @@
 """Where token, account and base URL come from."""
 
+import asyncio
 import os
 import pickle
 from collections.abc import Mapping
@@ -8,9 +9,16 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from aiohttp import web
 
-from spot_billing_async import ConfigError, SpotBillingClient, TransportError
+from spot_billing_async import (
+    AuthenticationError,
+    ConfigError,
+    SpotBillingClient,
+    TransportError,
+)
 from spot_billing_async.credentials import Credential, Settings, checked_base_url, resolve
+from tests.support import serve
 
 SECRET = "not-a-real-token"
 
@@ -134,8 +142,8 @@ def test_a_credential_does_not_show_or_pickle_its_token() -> None:
         pickle.dumps(credential)
 
 
-async def test_a_provider_is_asked_before_every_request() -> None:
-    """A provider's token is checked like any other; its failure is a TransportError."""
+async def test_a_provider_is_asked_when_its_token_is_refused() -> None:
+    """Its token is checked like any other, and sent until then; its failure is a TransportError."""
     answers = iter(["one", "two", "a b"])
 
     async def provider() -> str:
@@ -145,8 +153,15 @@ async def test_a_provider_is_asked_before_every_request() -> None:
             raise OSError("no more") from None
 
     credential = Credential(provider)
-    assert (await credential.token()).reveal() == "one"
-    assert (await credential.token()).reveal() == "two"
+    one = await credential.token()
+    assert (one.reveal(), await credential.token()) == ("one", one)
+    assert credential.refused(one)
+    assert credential.refused(one)  # by another who had sent it
+    two = await credential.token()
+    assert two.reveal() == "two"
+    assert credential.refused(one)
+    assert await credential.token() is two
+    assert credential.refused(two)
     with pytest.raises(ConfigError, match="provider"):
         await credential.token()
     with pytest.raises(TransportError, match="OSError") as caught:
@@ -202,3 +217,71 @@ def test_the_base_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SPOTINST_BASE_URL", "http://localhost:1")
     assert SpotBillingClient("t").base_url == "http://localhost:1"
     assert SpotBillingClient("t", base_url="http://[::1]:2").base_url == "http://[::1]:2"
+
+
+async def test_a_refused_token_is_renewed_once_for_all_who_wait() -> None:
+    """An expired token costs one call of the provider and no failed call, however many wait."""
+    valid, asked, refused = "token-2", 0, 0
+
+    async def handler(request: web.Request) -> web.Response:
+        nonlocal refused
+        if request.headers["Authorization"] != f"Bearer {valid}":
+            refused += 1
+            return web.Response(status=401)
+        return web.Response(text='{"response":{"items":[]}}')
+
+    async def provider() -> str:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        return f"token-{asked}"
+
+    async with (
+        serve(handler) as base_url,
+        SpotBillingClient(provider, base_url=base_url) as client,
+    ):
+        await asyncio.gather(*(client.costs.get("a") for _ in range(100)))
+        assert (asked, refused > 0) == (2, True)
+        valid = "token-3"
+        await asyncio.gather(*(client.costs.get("a") for _ in range(100)))
+        assert asked == 3
+        valid = "none that is ever given"
+        with pytest.raises(AuthenticationError):
+            await client.costs.get("a")
+        assert asked == 4  # not for ever
+
+
+async def test_who_waits_for_a_token_shares_a_failure_but_no_cancellation() -> None:
+    """All who wait learn of the provider's failure; one who is cancelled has another ask."""
+    asked: asyncio.Queue[asyncio.Future[str]] = asyncio.Queue()
+
+    async def provider() -> str:
+        answer = asyncio.get_running_loop().create_future()
+        asked.put_nowait(answer)
+        token: str = await answer
+        return token
+
+    credential = Credential(provider)
+    waiting = [asyncio.create_task(credential.token()) for _ in range(3)]
+    (await asked.get()).set_exception(OSError("vault is down"))
+    failures = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(failure) for failure in failures] == [TransportError] * 3
+    assert len({id(failure) for failure in failures}) == 3
+    first, second = (asyncio.create_task(credential.token()) for _ in range(2))
+    await asked.get()
+    first.cancel()
+    (await asked.get()).set_result("t")
+    assert (await second).reveal() == "t"
+    assert first.cancelled()
+
+
+def test_a_space_tells_credentials_apart_and_shows_none() -> None:
+    """Equal tokens have one space in any process; a provider has its own; no token is in it."""
+
+    async def provider() -> str:
+        return SECRET
+
+    space = Credential(SECRET).space
+    assert space == Credential(f" {SECRET} ").checked().space != Credential(SECRET + "x").space
+    assert Credential(provider).space != Credential(provider).space
+    assert SECRET not in space

@@ -137,7 +137,7 @@ class Amount(msgspec.Struct):
 @pytest.mark.parametrize("item_type", [Bill, Line, Amount])
 def test_amounts_of_every_kind_of_type_are_checked(item_type: type[Any]) -> None:
     """Whatever a caller's type is made of, a row without an amount is loud."""
-    reader = reader_for(item_type)
+    reader = reader_for(item_type, totalled=True)
     good = '{"cost":0.10,"currency":"USD"}'
     totals = reader.totals("op", items_of(item_type, good, good), b"", Secret("t"))
     assert totals == ({} if item_type is Amount else {"USD": Decimal("0.20")})
@@ -153,7 +153,7 @@ def test_amounts_of_every_kind_of_type_are_checked(item_type: type[Any]) -> None
 def test_what_is_wrapped_around_a_type_hides_nothing(item_type: Any) -> None:
     """Amounts are checked, and ids mended, as for the type itself."""
     good, bad = '{"cost":0.10,"currency":"USD","accountId":7}', '{"accountId":"7"}'
-    reader = reader_for(item_type)
+    reader = reader_for(item_type, totalled=True)
     items = items_of(item_type, good)
     assert items[0].account_id == "7"
     assert reader.totals("op", items, b"", Secret("t")) == {"USD": Decimal("0.10")}

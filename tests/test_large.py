@@ -117,7 +117,7 @@ def rows(count: int, **changed: Any) -> list[dict[str, Any]]:
 
 async def page_of(body: bytes, size: int = 100_000) -> Page[CostItem]:
     reply = Reply(200, CIMultiDict(), body[:size], True, pieces_of(body, [size]))
-    return await read_large_page(GET_COSTS, reply, reader_for(CostItem), SECRET)
+    return await read_large_page(GET_COSTS, reply, reader_for(CostItem, totalled=True), SECRET)
 
 
 async def test_a_large_page_is_as_a_small_one() -> None:
@@ -125,7 +125,9 @@ async def test_a_large_page_is_as_a_small_one() -> None:
     paging = {"paginationInfo": {"totalCount": 9000, "nextKey": "k"}}
     body = body_of(rows(7000), **paging)
     large = await page_of(body)
-    small = read_page(GET_COSTS, Reply(200, CIMultiDict(), body), reader_for(CostItem), SECRET)
+    small = read_page(
+        GET_COSTS, Reply(200, CIMultiDict(), body), reader_for(CostItem, totalled=True), SECRET
+    )
     assert large.items == small.items
     assert large.totals == small.totals == {"USD": Decimal(sum(range(7000))) / 8}
     assert (large.request_id, large.next_key, large.total_count) == ("r1", "k", 9000)

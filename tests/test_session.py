@@ -774,7 +774,8 @@ async def test_a_request_that_was_never_sent_takes_no_place_of_the_quota() -> No
     async with client_of("http://127.0.0.1:9", ONCE) as client:
         with pytest.raises(TransportError):
             await client.costs.get("a")
-        (gate,) = client._session._gates.values()
+        (kept,) = client._session._gates._kept.values()
+        gate = kept.gate
         assert isinstance(gate, Gate)
         assert gate._mirror.places(0.0) == gate._mirror.under_way == 0
 

@@ -47,7 +47,7 @@ def read(
 ) -> Page[Any]:
     raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
     reply = Reply(status, CIMultiDict(headers or {}), raw)
-    return read_page(operation, reply, reader_for(CostItem), Secret(SECRET))
+    return read_page(operation, reply, reader_for(CostItem, totalled=True), Secret(SECRET))
 
 
 def error_of(
@@ -119,7 +119,7 @@ def test_an_empty_body_that_only_the_closing_ends_is_not_trusted() -> None:
         read_page(
             GET_COSTS,
             Reply(200, {}, b"", end_is_marked=False),
-            reader_for(CostItem),
+            reader_for(CostItem, totalled=True),
             Secret(SECRET),
         )
     with pytest.raises(DecodeError, match="cut off"):
@@ -317,7 +317,7 @@ def test_a_short_token_does_not_garble_words() -> None:
     """A test's token of one letter is cut out where it stands alone."""
     reply = Reply(404, CIMultiDict(), b"Bearer t does not exist")
     with pytest.raises(NotFoundError) as caught:
-        read_page(GET_COSTS, reply, reader_for(CostItem), Secret("t"))
+        read_page(GET_COSTS, reply, reader_for(CostItem, totalled=True), Secret("t"))
     assert caught.value.body_excerpt == "Bearer [token removed] does not exist"
 
 

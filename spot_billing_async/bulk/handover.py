@@ -6,9 +6,8 @@ number in the order of arrival. The reader takes place after place. A worker who
 stays bounded even where the first slice of many is the slowest.
 """
 
+from asyncio import Event
 from typing import Generic, TypeVar
-
-from anyio import Event
 
 T = TypeVar("T")
 
@@ -61,4 +60,4 @@ class Handover(Generic[T]):
 
     def _wake(self) -> None:
         self._news.set()
-        self._news = Event()
+        self._news.clear()

@@ -1,4 +1,4 @@
-"""Costs as a Parquet file, one row group a batch (extra: export)."""
+"""Costs as a Parquet file (extra: export)."""
 
 import contextlib
 from pathlib import Path
@@ -9,7 +9,11 @@ from spot_billing_async.export.files import PendingFile
 from spot_billing_async.export.rows import Batch
 
 # isort: split
+import pyarrow as pa
 import pyarrow.parquet as pq  # after export.arrow, which says what to install where it is missing
+
+_GROUP_ROWS = 32_768
+"""Rows of a row group; fewer make files larger and slower to read."""
 
 
 class ParquetSink:
@@ -21,6 +25,7 @@ class ParquetSink:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._group: list[pa.Table] = []  # what is not in the file yet
         self._start(PendingFile(path), DEFAULT_SCALE)
 
     def _start(self, file: PendingFile, scale: int) -> None:
@@ -29,7 +34,7 @@ class ParquetSink:
         self._parquet: Any = pq.ParquetWriter(file.stream, schema(scale), compression="zstd")
 
     def write(self, batch: Batch) -> None:
-        """Append a batch as a row group.
+        """Append a batch.
 
         Raises:
             ExportError: an amount cannot be held exactly beside the others; names it.
@@ -38,10 +43,13 @@ class ParquetSink:
         scale = table.schema.field("cost").type.scale
         if scale > self._scale:
             self._widen(scale)
-        self._parquet.write_table(table, row_group_size=table.num_rows)
+        self._group.append(table)
+        if sum(each.num_rows for each in self._group) >= _GROUP_ROWS:
+            self._write_group()
 
     def commit(self) -> None:
         """Write the footer, and put the file under its name."""
+        self._write_group()
         self._parquet.close()
         self._file.commit()
 
@@ -52,7 +60,14 @@ class ParquetSink:
             self._parquet.close()
         self._file.discard()
 
+    def _write_group(self) -> None:
+        if self._group:
+            table = pa.concat_tables(self._group)
+            self._parquet.write_table(table, row_group_size=table.num_rows)
+            self._group.clear()
+
     def _widen(self, scale: int) -> None:
+        self._group = [widened(table, scale) for table in self._group]
         self._parquet.close()
         self._file.stream.flush()
         narrow = self._file

@@ -21,8 +21,9 @@ R = TypeVar("R")
 ENDINGS = (".jsonl", ".csv", ".parquet")
 STDOUT = "-"
 
-_BATCH_ROWS = 32_768
-"""Rows kept before they are written, and rows of a Parquet row group: some 20 MB as structs."""
+_BATCH_ROWS = 4_096
+"""Rows that are kept as structs before they are written: two megabytes, which caches hold, and a
+few milliseconds in which the thread that writes them may keep the event loop waiting."""
 
 
 class CostWriter:

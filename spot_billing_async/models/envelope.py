@@ -25,6 +25,12 @@ class PaginationInfo(msgspec.Struct, frozen=True, rename="camel"):
     next_key: str | int | None = None
 
 
+class RequestInfo(msgspec.Struct, frozen=True):
+    """`request` of an envelope: what the server says of the request."""
+
+    id: str | int | None = None
+
+
 class Response(msgspec.Struct, Generic[T], frozen=True, rename="camel"):
     """`response` of an envelope: the items and what is said about them."""
 
@@ -38,5 +44,5 @@ class Response(msgspec.Struct, Generic[T], frozen=True, rename="camel"):
 class Envelope(msgspec.Struct, Generic[T], frozen=True):
     """A whole answer. `response` is None where the body has none."""
 
-    request: msgspec.Raw = msgspec.Raw(b"null")
+    request: RequestInfo | None = None
     response: Response[T] | None = None

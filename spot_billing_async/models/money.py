@@ -14,8 +14,8 @@ from decimal import (
     Overflow,
     Subnormal,
     Underflow,
+    localcontext,
 )
-from functools import reduce
 
 # Wide enough for any bill (real ones carry up to 28 decimals), narrow enough that an amount like
 # 1e999999999 cannot make one addition allocate a gigabyte.
@@ -38,10 +38,21 @@ def exact_sum(amounts: Iterable[Decimal], start: Decimal = _ZERO) -> Decimal:
         ArithmeticError: an amount is not a finite number, or the sum needs over 200 digits.
         TypeError: an amount is no number at all.
     """
-    total = reduce(_EXACT.add, amounts, start)
-    if not total.is_finite():
-        raise InvalidOperation("an amount is not a finite number")
+    with localcontext(_EXACT):
+        total = sum(amounts, start)
+    demand_amounts((total,))
     return total
+
+
+def demand_amounts(amounts: Iterable[Decimal]) -> None:
+    """See that all are amounts: finite numbers.
+
+    Raises:
+        ArithmeticError: one is infinite, or not a number.
+        TypeError: one is no number at all.
+    """
+    if not all(map(Decimal.is_finite, amounts)):
+        raise InvalidOperation("an amount is not a finite number")
 
 
 def totals_by_currency(
@@ -52,9 +63,11 @@ def totals_by_currency(
     Raises:
         ArithmeticError, TypeError: as `exact_sum`.
     """
+    if not currencies:
+        return {}
+    if currencies.count(currencies[0]) == len(currencies):  # as a rule
+        return {_code(currencies[0]): exact_sum(amounts)}
     met = dict.fromkeys(currencies)
-    if len(met) == 1:
-        return {_code(currency): exact_sum(amounts) for currency in met}
     totals: dict[str, Decimal] = {}
     for currency in met:
         mine = [a for a, c in zip(amounts, currencies, strict=True) if c == currency]
@@ -68,7 +81,8 @@ def merged_totals(totals: Mapping[str, Decimal], more: Mapping[str, Decimal]) ->
     Raises:
         ArithmeticError: as `exact_sum`.
     """
-    sums = {code: exact_sum((amount,), totals.get(code, _ZERO)) for code, amount in more.items()}
+    sums = {code: _EXACT.add(totals.get(code, _ZERO), amount) for code, amount in more.items()}
+    demand_amounts(sums.values())
     return {**totals, **sums}
 
 

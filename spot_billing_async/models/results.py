@@ -34,7 +34,8 @@ class Answer(Generic[T]):
         items: every item, in the server's order.
         request_id: of the last page; None where the server gave none.
         status: what the envelope of the last page says; None where the body is empty.
-        totals: exact sum of the items' costs by currency; empty where items carry no amounts.
+        totals: exact sum of the items' costs by currency; empty where items carry no amounts, and
+            where nobody asked for it.
     """
 
     items: list[T]

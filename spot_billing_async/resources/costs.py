@@ -1,6 +1,6 @@
 """Tag 'Cost Analysis'."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import date
 from typing import Any, TypeVar, overload
 
@@ -87,7 +87,7 @@ class CostsResource:
             to_date=to_date,
             group_by=checked_group_by(group_by),
         )
-        answer: Answer[Any] = await self._fetch(query, Tally(), item_type, None)
+        answer: Answer[Any] = await self._ask(query, item_type)
         return answer.items
 
     @overload
@@ -146,8 +146,8 @@ class CostsResource:
             check_seconds("deadline_s", deadline_s)
         reader_for(item_type)
 
-        async def fetch(query: CostQuery, tally: Tally, ends_at_s: float) -> Answer[Any]:
-            return await self._fetch(query, tally, item_type, ends_at_s)
+        def fetch(query: CostQuery, tally: Tally, ends_at_s: float) -> Awaitable[Answer[Any]]:
+            return self._ask(query, item_type, tally=tally, pull_ends_at_s=ends_at_s, totalled=True)
 
         return PullRun(
             plan,
@@ -159,22 +159,29 @@ class CostsResource:
             clock=self._session.clock,
         )
 
-    async def _fetch(
-        self, query: CostQuery, tally: Tally, item_type: type[T], pull_ends_at_s: float | None
-    ) -> Answer[T]:
+    def _ask(
+        self,
+        query: CostQuery,
+        item_type: type[T],
+        *,
+        tally: Tally | None = None,
+        pull_ends_at_s: float | None = None,
+        totalled: bool = False,
+    ) -> Awaitable[Answer[T]]:
         parameters = {
             "accountId": query.account_id,
             "fromDate": None if query.from_date is None else query.from_date.isoformat(),
             "toDate": None if query.to_date is None else query.to_date.isoformat(),
             "groupBy": query.group_by,
         }
-        return await call(
+        return call(
             self._session,
             GET_COSTS,
             item_type,
             query=parameters,
             tally=tally,
             pull_ends_at_s=pull_ends_at_s,
+            totalled=totalled,
         )
 
 

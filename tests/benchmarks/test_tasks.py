@@ -42,7 +42,7 @@ async def test_each_call_is_made_once_by_a_crew_of_fixed_size() -> None:
 def test_the_canned_page_is_a_true_answer() -> None:
     """This client reads all its rows; its head tells its length."""
     body = body_of(3)
-    envelope = reader_for(CostItem).decode("getCostAnalysis", body, Secret("t"))
+    envelope = reader_for(CostItem, totalled=True).decode("getCostAnalysis", body, Secret("t"))
     assert envelope.response is not None
     assert isinstance(envelope.response.items, list)
     assert len(envelope.response.items) == envelope.response.count == 3
