@@ -46,7 +46,9 @@ from spot_billing_async.waiting import until_done
 
 _log = logging.getLogger("spot_billing_async")
 
-_BLOCK_S = 1.0  # for which a read waits where nothing happens
+_BLOCK_S = 1.0  # for which a read waits where nothing happens, ...
+_GLANCE_S = 0.001  # ... and where gates wait to take part
+_JOINS_AT_ONCE = 4  # of which so many do, before the others are read on
 _IDLE_S = 300.0  # then a gate no longer takes part, until it is used again
 _LEAST_BACK_OFF_S = 0.1
 _MOST_BACK_OFF_S = 5.0
@@ -217,7 +219,8 @@ class RedisQuota:
     async def _read(self, streams: Streams) -> None:
         """Keep the replicas of all gates that take part in step with their streams."""
         while True:
-            for gate in [gate for gate in self._active if not gate.is_joined]:
+            apart = [gate for gate in self._active if not gate.is_joined]
+            for gate in apart[:_JOINS_AT_ONCE]:
                 await self._join(streams, gate)
             self._let_idle_go()
             gates = {gate.key: gate for gate in self._active if gate.is_joined}
@@ -232,14 +235,14 @@ class RedisQuota:
         self, streams: Streams, gates: Mapping[str, SharedGate]
     ) -> list[tuple[str, list[Row]]]:
         """What comes next in the streams; [] where nothing does, or a gate wants to join."""
+        lasts = {key: gate.replica.last for key, gate in gates.items()}
+        block_s = _BLOCK_S if len(gates) == len(self._active) else _GLANCE_S
         found: list[tuple[str, list[Row]]] = []
-        if len(gates) == len(self._active):
-            lasts = {key: gate.replica.last for key, gate in gates.items()}
-            with anyio.fail_after(_BLOCK_S + self._timeout_s) as self._reading:
-                if lasts:
-                    found = await streams.next(lasts, _BLOCK_S)
-                else:
-                    await anyio.sleep(_BLOCK_S)
+        with anyio.fail_after(block_s + self._timeout_s) as self._reading:
+            if lasts:
+                found = await streams.next(lasts, block_s)
+            else:
+                await anyio.sleep(block_s)
         return found
 
     async def _join(self, streams: Streams, gate: SharedGate) -> None:

@@ -122,7 +122,7 @@ class Replica(msgspec.Struct, array_like=True):
         checkpoint: id of the last of them of which a state is written down.
         kept_from: the checkpoint before that; what is older is cut off.
         stamp_s: when an entry was last applied.
-        opens_at_s: when, on the log's clock, a request may start; inf where something has to
+        opens_at_s: when, on the log's clock, it is to be asked again; inf where something has to
             happen first.
         lease_ends_s: no lease ends before.
     """
@@ -163,7 +163,9 @@ class Replica(msgspec.Struct, array_like=True):
         self._look(now_s)
 
     def _look(self, now_s: float) -> None:
-        self.opens_at_s = now_s + self.gate.wait_s(now_s)
+        wait_s = self.gate.wait_s(now_s)
+        # Of one that died nobody tells anything: its lease ends as the next one asks.
+        self.opens_at_s = min(now_s + wait_s, self.lease_ends_s) if wait_s else now_s
 
     def _apply(self, now_s: float, event: Event, entry: Entry) -> list[int]:
         owner, gate = entry.owner, self.gate

@@ -7,7 +7,7 @@ from spot_billing_async.pacing import FIRST_REQUESTS
 from spot_billing_async.quota import Quota
 from spot_billing_async.redis.replica import Answered, read_entry
 from spot_billing_async.redis.server_clock import ServerClock
-from tests.redis.world import Process, World
+from tests.redis.world import LEASE_S, Process, World
 
 
 def world_of(*names: str) -> tuple[World, list[Process]]:
@@ -42,6 +42,24 @@ def test_places_that_nobody_takes_any_more_are_given_back() -> None:
         other.write()
     assert one.gate.replica.held.keys() == {"b"}
     assert len(other.admitted) == 1
+
+
+def test_a_lease_ends_though_nobody_tells_anything() -> None:
+    """All that may start is held by one that died: the others look again when its lease is over."""
+    world, (dies, waits) = world_of("a", "b")
+    for _ in range(FIRST_REQUESTS):
+        dies.want()
+    dies.write()
+    waits.want()
+    for _ in range(2):
+        waits.write()
+        waits.read()
+    wait_s = waits.gate.wait_s(waits.now_s)
+    assert LEASE_S - 0.1 < wait_s < LEASE_S + 0.1
+    world.now_s += wait_s
+    waits.changed(waits.gate)
+    waits.go_on()
+    assert waits.gate.replica.held.keys() == {"b"}
 
 
 def test_what_was_refused_is_known_before_the_log_says_it() -> None:

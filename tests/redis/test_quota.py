@@ -215,6 +215,24 @@ async def test_calls_of_two_gates_share_the_places_on_the_wire() -> None:
                 await asyncio.gather(*(view.costs.get(ACCOUNT) for view in views * 20))
 
 
+async def test_many_gates_come_back_together(caplog: pytest.LogCaptureFixture) -> None:
+    """Those that take part already are read on while the others join: nothing seems slow by it."""
+    with redis_server() as redis:
+        quota = RedisQuota(redis.url)
+        async with serve(empty) as base_url, clients(base_url, quota) as (client,):
+            views = [client.with_token(f"token-of-tenant-{i}") for i in range(100)]
+            await asyncio.gather(*(view.costs.get(ACCOUNT) for view in views))
+            redis.kill()
+            await asyncio.gather(*(view.costs.get(ACCOUNT) for view in views))
+            redis.start()
+            await until(lambda: all(gate.is_joined for gate in quota._active))
+            await asyncio.gather(*(view.costs.get(ACCOUNT) for view in views))
+            assert len(quota._active) == 100
+    lost, back = caplog.messages
+    assert "is gone or slow" in lost
+    assert "is back" in back
+
+
 async def test_a_gate_that_is_not_used_leaves_and_comes_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
