@@ -35,6 +35,7 @@ from spot_billing_async.models import (
 )
 from spot_billing_async.network import TlsConfig
 from spot_billing_async.quota import RateLimit
+from spot_billing_async.sharing import SharedQuota
 from spot_billing_async.telemetry import CallEnded, Event, Hook, Phases, RequestEnded
 from spot_billing_async.version import __version__
 from spot_billing_async.windows import DateWindow, WindowSize
@@ -75,6 +76,7 @@ __all__ = [
     "ResponseTooLargeError",
     "RetryPolicy",
     "ServerError",
+    "SharedQuota",
     "SpotBillingClient",
     "SpotBillingError",
     "TenantClient",

@@ -169,7 +169,7 @@ class SessionManager:
         if self._quota is None:
             return Gate(self.config.retry.backoff_base_s)
         name = f"{space} {self.base_url} {operation_id}"
-        return self._quota.gate(name, lease_s=self.config.deadline_s)
+        return self._quota.gate(name, deadline_s=self.config.deadline_s)
 
     async def _token(self, record: CallRecord) -> Secret:
         try:

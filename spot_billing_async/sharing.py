@@ -85,11 +85,11 @@ class SharedQuota(Protocol):
         """End, and give back what this process still holds."""
         ...
 
-    def gate(self, name: str, lease_s: float) -> Pacer:
+    def gate(self, name: str, deadline_s: float) -> Pacer:
         """The gate that is shared under a name: the same one for the same name.
 
         Args:
             name: stands for credential, server and operation; it reveals none of them.
-            lease_s: seconds after which a request of a process that died is given up by the others.
+            deadline_s: of its calls; to share costs them a part of that at most.
         """
         ...

@@ -15,6 +15,7 @@ from spot_billing_async.mirror import Ticket
 from spot_billing_async.pacing import LONGEST_WAIT_S
 from spot_billing_async.quota import Quota, RateLimit
 from spot_billing_async.redis.replica import (
+    RENEW_S,
     Answered,
     Asked,
     Dropped,
@@ -22,6 +23,7 @@ from spot_billing_async.redis.replica import (
     Event,
     Joined,
     Refused,
+    Renewed,
     Replica,
     State,
     state_of,
@@ -29,7 +31,6 @@ from spot_billing_async.redis.replica import (
 from spot_billing_async.redis.server_clock import ServerClock
 from spot_billing_async.sharing import Line
 
-_LEASE_SLACK_S = 5.0  # a process may be busy, and tell late of what has ended
 _SPREAD_S = 0.001  # for each process: else all would ask at once for the place that one can have
 
 
@@ -60,7 +61,6 @@ class SharedGate:
 
     Args:
         key: of its log.
-        lease_s: how long a request takes at most.
         log: where it tells what happens.
 
     Attributes:
@@ -69,11 +69,10 @@ class SharedGate:
         is_active: it takes part, or tries to.
     """
 
-    def __init__(self, key: str, lease_s: float, log: Log) -> None:
+    def __init__(self, key: str, log: Log) -> None:
         self.key = key
         self.replica = Replica()
         self.is_joined = self.is_active = False
-        self._lease_s = lease_s + _LEASE_SLACK_S
         self._log = log
         self._waits_until_s = -inf  # for being joined
         self._refused_until_s = -inf
@@ -83,7 +82,7 @@ class SharedGate:
         self._asked = 0
         self._untold: list[Event] = []
         self._flying: deque[Entry] = deque()
-        self._used_s = -inf
+        self._used_s = self._told_s = -inf
 
     @property
     def is_told(self) -> bool:
@@ -158,7 +157,7 @@ class SharedGate:
     def take(self) -> Entry:
         """What is to be written to the log now."""
         self._serial += 1
-        entry = Entry(self._log.owner, self._serial, self._lease_s, self._untold)
+        entry = Entry(self._log.owner, self._serial, self._untold)
         self._untold = []
         self._flying.append(entry)
         return entry
@@ -194,6 +193,11 @@ class SharedGate:
         self._apply(events, now_s)
         self._settle(now_s)
 
+    def renew(self, now_s: float) -> None:
+        """Let itself be heard of, where it holds something and has nothing else to tell."""
+        if self.is_joined and self._under_way and now_s - self._told_s > RENEW_S:
+            self._tell(Renewed(), now_s)
+
     def leave(self, now_s: float) -> None:
         """Give back in the log what this process still holds."""
         if self.is_joined and (self._under_way or self.is_behind):
@@ -222,6 +226,7 @@ class SharedGate:
 
     def _tell(self, event: Event, now_s: float) -> None:
         if self.is_joined:
+            self._told_s = now_s
             self._untold.append(event)
             self._log.told(self)
         else:
@@ -229,7 +234,7 @@ class SharedGate:
 
     def _apply(self, events: list[Event], now_s: float) -> None:
         """Decide here alone what would have been told."""
-        entry = Entry(self._log.owner, 0, self._lease_s, events)
+        entry = Entry(self._log.owner, 0, events)
         granted = self.replica.apply(self._log.server_clock.stamp_s(now_s), entry)
         self._asked = 0
         self._take_places(granted)

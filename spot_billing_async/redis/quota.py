@@ -105,14 +105,14 @@ class RedisQuota:
             return f"{type(self).__name__}()"
         return f"{type(self).__name__}({self._place!r})"
 
-    def gate(self, name: str, lease_s: float) -> SharedGate:
+    def gate(self, name: str, deadline_s: float) -> SharedGate:
         """The gate that is shared under a name: the same one for the same name."""
         digest = blake2b(f"{__version__} {name}".encode(), digest_size=16).hexdigest()
         key = f"{self._prefix}:quota:{digest}"
         gate = self._gates.get(key)
         if gate is None:
-            gate = self._gates[key] = SharedGate(key, lease_s, self)
-        self._timeout_s = min(self._timeout_s, lease_s / 4)
+            gate = self._gates[key] = SharedGate(key, self)
+        self._timeout_s = min(self._timeout_s, deadline_s / 4)
         return gate
 
     async def open(self, line: Line, clock: Callable[[], float]) -> None:
@@ -222,6 +222,8 @@ class RedisQuota:
             apart = [gate for gate in self._active if not gate.is_joined]
             for gate in apart[:_JOINS_AT_ONCE]:
                 await self._join(streams, gate)
+            for gate in self._active:
+                gate.renew(self._clock())
             self._let_idle_go()
             gates = {gate.key: gate for gate in self._active if gate.is_joined}
             for key, rows in await self._next(streams, gates):
@@ -266,7 +268,7 @@ class RedisQuota:
         replica = gate.replica
         replica.entries = 0
         replica.last = replica.checkpoint = replica.kept_from = FIRST_ID
-        return Entry(self.owner, 0, 0.0, [state_of(replica)])
+        return Entry(self.owner, 0, [state_of(replica)])
 
     async def _history(self, streams: Streams, key: str) -> list[tuple[str, Entry]]:
         """All that a stream holds."""

@@ -10,8 +10,9 @@ refusals and what came to nothing are told in the same way.
 A replica may look at its gate at the stamps of events alone: to look changes what the gate counts
 as gone, and the clock of a process runs ahead of the log.
 
-*Leases.* What a process was granted it ends by telling so. If it died, the place is given up at the
-first event after its lease; that is decided by stamps, so by all replicas alike.
+*Leases.* What a process was granted it ends by telling so, and it is heard of every few seconds
+until then. If it is not, it died, and its places are given up; that is decided by stamps, so by all
+replicas alike.
 
 *States.* The log is cut off behind. So every few thousand entries whoever wrote the last of them
 writes down what its replica is there; who comes later starts at the last such state. Since replicas
@@ -33,6 +34,12 @@ from spot_billing_async.quota import Quota
 
 STATE_EVERY = 2000
 """Entries from one state to the next."""
+
+LEASE_S = 10.0
+"""After which a process that was not heard of holds nothing any more."""
+
+RENEW_S = 3.0
+"""After which a process that holds something lets itself be heard of."""
 
 FIRST_ID = "0-1"
 """Of the state that a log begins with: no other entry can come before it, or have this id again."""
@@ -78,6 +85,10 @@ class Joined(msgspec.Struct, array_like=True, tag="joined"):
     numbers: list[int]
 
 
+class Renewed(msgspec.Struct, array_like=True, tag="renewed"):
+    """The process is alive."""
+
+
 class State(msgspec.Struct, array_like=True, tag="state"):
     """What every replica is after the entry `at`."""
 
@@ -85,7 +96,7 @@ class State(msgspec.Struct, array_like=True, tag="state"):
     replica: msgspec.Raw
 
 
-Event = Asked | Answered | Refused | Dropped | Joined | State
+Event = Asked | Answered | Refused | Dropped | Joined | Renewed | State
 
 
 class Entry(msgspec.Struct, array_like=True):
@@ -94,21 +105,19 @@ class Entry(msgspec.Struct, array_like=True):
     Attributes:
         owner: a random name of the process.
         serial: the process's own number of it.
-        lease_s: how long its requests take at most.
         events: in their order.
     """
 
     owner: str
     serial: int
-    lease_s: float
     events: list[Event]
 
 
-class Held(msgspec.Struct, array_like=True):
-    """A place that was granted, until it is told what became of it, or until `until_s`."""
+class Holder(msgspec.Struct, array_like=True):
+    """What a process was granted and has not told the end of; it is its own until `until_s`."""
 
-    ticket: Ticket
     until_s: float
+    tickets: dict[int, Ticket] = {}
 
 
 class Replica(msgspec.Struct, array_like=True):
@@ -116,7 +125,7 @@ class Replica(msgspec.Struct, array_like=True):
 
     Attributes:
         gate: pass it stamps of entries alone.
-        held: the places of each process, by its own numbers.
+        held: the places of each process, by its own numbers; none holds nothing.
         entries: how many were read from the log.
         last: id of the last of them.
         checkpoint: id of the last of them of which a state is written down.
@@ -128,7 +137,7 @@ class Replica(msgspec.Struct, array_like=True):
     """
 
     gate: Gate = msgspec.field(default_factory=Gate)
-    held: dict[str, dict[int, Held]] = {}
+    held: dict[str, Holder] = {}
     entries: int = 0
     last: str = FIRST_ID
     checkpoint: str = FIRST_ID
@@ -148,6 +157,8 @@ class Replica(msgspec.Struct, array_like=True):
     def apply(self, at_s: float, entry: Entry) -> list[int]:
         """Apply an entry at a time; the numbers that it is granted."""
         now_s = self.stamp_s = max(at_s, self.stamp_s)
+        if entry.owner in self.held:
+            self.held[entry.owner].until_s = now_s + LEASE_S
         if now_s >= self.lease_ends_s:
             self._end_leases(now_s)
         granted = [number for event in entry.events for number in self._apply(now_s, event, entry)]
@@ -158,8 +169,7 @@ class Replica(msgspec.Struct, array_like=True):
         """Give up what all others hold: nothing more is going to be heard of them."""
         now_s = self.stamp_s = max(at_s, self.stamp_s)
         for other in [name for name in self.held if name != owner]:
-            for number in list(self.held[other]):
-                self._drop(other, number, now_s, sent=True)
+            self._drop_all(other, now_s)
         self._look(now_s)
 
     def _look(self, now_s: float) -> None:
@@ -186,7 +196,7 @@ class Replica(msgspec.Struct, array_like=True):
 
     def _set(self, now_s: float, entry: Entry, numbers: list[int]) -> None:
         """Have a process hold exactly these."""
-        held = set(self.held.get(entry.owner, {}))
+        held = self._numbers(entry.owner)
         for number in sorted(held - set(numbers)):
             self._drop(entry.owner, number, now_s, sent=True)
         for number in numbers:
@@ -195,7 +205,7 @@ class Replica(msgspec.Struct, array_like=True):
 
     def _grant(self, now_s: float, entry: Entry, numbers: range) -> list[int]:
         granted: list[int] = []
-        held = self.held.get(entry.owner, {})
+        held = self._numbers(entry.owner)
         for number in numbers:
             if number in held:
                 continue  # asked for twice: it was given up for lost, and decided without the log
@@ -206,35 +216,37 @@ class Replica(msgspec.Struct, array_like=True):
         return granted
 
     def _start(self, now_s: float, entry: Entry, number: int) -> None:
-        until_s = now_s + entry.lease_s
-        ticket = self.gate.start(now_s)
-        self.held.setdefault(entry.owner, {})[number] = Held(ticket, until_s)
+        until_s = now_s + LEASE_S
+        holder = self.held.setdefault(entry.owner, Holder(until_s))
+        holder.tickets[number] = self.gate.start(now_s)
         self.lease_ends_s = min(self.lease_ends_s, until_s)
+
+    def _numbers(self, owner: str) -> set[int]:
+        return set(self.held[owner].tickets) if owner in self.held else set()
 
     def _take(self, owner: str, number: int) -> Ticket | None:
         """The ticket of what has ended; None where it was given up before."""
-        numbers = self.held.get(owner, {})
-        held = numbers.pop(number, None)
-        if not numbers:
-            self.held.pop(owner, None)
-        return None if held is None else held.ticket
+        if owner not in self.held:
+            return None
+        tickets = self.held[owner].tickets
+        ticket = tickets.pop(number, None)
+        if not tickets:
+            del self.held[owner]
+        return ticket
 
     def _drop(self, owner: str, number: int, now_s: float, *, sent: bool) -> None:
         ticket = self._take(owner, number)
         if ticket is not None:
             self.gate.dropped(ticket, now_s, sent=sent)
 
-    def _end_leases(self, now_s: float) -> None:
-        over = [
-            (owner, number)
-            for owner, numbers in self.held.items()
-            for number, held in numbers.items()
-            if held.until_s <= now_s
-        ]
-        for owner, number in over:
+    def _drop_all(self, owner: str, now_s: float) -> None:
+        for number in sorted(self._numbers(owner)):
             self._drop(owner, number, now_s, sent=True)
-        left = (held.until_s for numbers in self.held.values() for held in numbers.values())
-        self.lease_ends_s = min(left, default=inf)
+
+    def _end_leases(self, now_s: float) -> None:
+        for owner in [name for name, holder in self.held.items() if holder.until_s <= now_s]:
+            self._drop_all(owner, now_s)
+        self.lease_ends_s = min((holder.until_s for holder in self.held.values()), default=inf)
 
 
 def stamp_s(entry_id: str) -> float:
@@ -295,7 +307,7 @@ def read_entry(data: bytes) -> Entry:
     try:
         return _entries.decode(data)
     except msgspec.MsgspecError:
-        return Entry("", 0, 0.0, [])
+        return Entry("", 0, [])
 
 
 def read_replica(data: bytes | msgspec.Raw) -> Replica:

@@ -5,9 +5,9 @@ from math import inf
 from spot_billing_async.emulator import RateLimit
 from spot_billing_async.pacing import FIRST_REQUESTS
 from spot_billing_async.quota import Quota
-from spot_billing_async.redis.replica import Answered, read_entry
+from spot_billing_async.redis.replica import LEASE_S, RENEW_S, Answered, Renewed, read_entry
 from spot_billing_async.redis.server_clock import ServerClock
-from tests.redis.world import LEASE_S, Process, World
+from tests.redis.world import Process, World
 
 
 def world_of(*names: str) -> tuple[World, list[Process]]:
@@ -62,6 +62,23 @@ def test_a_lease_ends_though_nobody_tells_anything() -> None:
     assert waits.gate.replica.held.keys() == {"b"}
 
 
+def test_a_process_that_holds_something_is_heard_of() -> None:
+    """A request may take longer than a lease: it is renewed, and by whatever else is told."""
+    world, (process,) = world_of("a")
+    process.want()
+    process.write()
+    process.read()
+    for _ in range(5):
+        world.now_s += RENEW_S + 0.1
+        process.gate.renew(process.now_s)
+        process.gate.renew(process.now_s)
+        process.write()
+        process.read()
+    assert process.gate.replica.held.keys() == {"a"}
+    told = [event for _, data in world.log for event in read_entry(data).events]
+    assert told.count(Renewed()) == 5
+
+
 def test_what_was_refused_is_known_before_the_log_says_it() -> None:
     """A call decides at once whether it is going to try again in time."""
     _, (process,) = world_of("a")
@@ -107,7 +124,7 @@ def test_what_comes_back_after_it_was_given_up_is_given_back() -> None:
     for _ in range(2):
         process.read()
         process.write()
-    held = process.gate.replica.held["a"]
+    held = process.gate.replica.held["a"].tickets
     assert held.keys() == {ticket.number for ticket in process.admitted}
     assert len(process.admitted) == 2
 

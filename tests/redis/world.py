@@ -23,7 +23,6 @@ from spot_billing_async.redis.replica import (
 from spot_billing_async.redis.server_clock import ServerClock
 from spot_billing_async.sharing import Line, Pacer
 
-LEASE_S = 10.0
 _TICK_S = 0.001
 
 
@@ -45,7 +44,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.window = SlidingWindow(self.limit)
-        self.write(Entry("nobody", 0, 0.0, [state_of(Replica())]))
+        self.write(Entry("nobody", 0, [state_of(Replica())]))
 
     def write(self, entry: Entry) -> None:
         """Append an entry, stamped now."""
@@ -67,7 +66,7 @@ class Process:
         self.world, self.owner = world, owner
         self.line: Line | None = self
         self.server_clock = ServerClock(0.0, 1000.0)
-        self.gate = SharedGate("key", LEASE_S - 5.0, self)  # the rest is slack of its own
+        self.gate = SharedGate("key", self)
         self.wanted = self.done = 0
         self.admitted: deque[Ticket] = deque()
         self.under_way: deque[tuple[Ticket, bool, Quota]] = deque()
