@@ -11,7 +11,9 @@ a limit of L. It needs redis-server, and the extra `redis`.
 """
 
 import asyncio
+import contextlib
 import json
+import random
 import shutil
 import socket
 import subprocess
@@ -69,13 +71,23 @@ async def pull(base_url: str, slices: int, redis_url: str | None) -> Met:
     return Met(ends_s, report.requests, report.requests - report.planned, failed)
 
 
+def free_port() -> int:
+    """A free port below those that the system gives to outgoing connections.
+
+    One of these would take the port while the server that is to have it again is down.
+    """
+    while True:
+        port = random.randrange(10_000, 30_000)  # noqa: S311  no secret
+        with contextlib.suppress(OSError), socket.socket() as taken:
+            taken.bind(("127.0.0.1", port))
+            return port
+
+
 class RedisServer:
     """A redis-server that keeps nothing on disk."""
 
     def __init__(self, program: str, folder: str) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            port: int = taken.getsockname()[1]
+        port = free_port()
         self.url = f"redis://127.0.0.1:{port}/0"
         words = f"--bind 127.0.0.1 --port {port} --dir {folder} --appendonly no"
         self._command = [program, *words.split(), "--save", ""]

@@ -1,5 +1,7 @@
 """A Redis server of a test's own."""
 
+import contextlib
+import random
 import shutil
 import signal
 import socket
@@ -22,9 +24,7 @@ class RedisServer:
     """
 
     def __init__(self, program: str, folder: str, *options: str) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.port: int = taken.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         words = f"--bind 127.0.0.1 --port {self.port} --dir {folder} --appendonly no"
         self._command = [program, *words.split(), "--save", "", *options]
@@ -38,6 +38,7 @@ class RedisServer:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1.0).close()
             except OSError:
+                assert self._process.poll() is None, "redis-server has ended"
                 assert time.monotonic() < ends_s
                 time.sleep(0.01)
             else:
@@ -55,6 +56,18 @@ class RedisServer:
     def go_on(self) -> None:
         """Have it answer again."""
         self._process.send_signal(signal.SIGCONT)
+
+
+def free_port() -> int:
+    """A free port below those that the system gives to outgoing connections.
+
+    One of these would take the port while the server that is to have it again is down.
+    """
+    while True:
+        port = random.randrange(10_000, 30_000)  # noqa: S311  no secret
+        with contextlib.suppress(OSError), socket.socket() as taken:
+            taken.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from spot_billing_async.redis.replica import (
 from spot_billing_async.redis.server_clock import ServerClock
 from spot_billing_async.sharing import Line
 
+_SHORTEST_WAIT_S = 0.001  # the grain of the log's stamps
 _SPREAD_S = 0.001  # for each process: else all would ask at once for the place that one can have
 
 
@@ -125,7 +126,9 @@ class SharedGate:
             self._ask(waiting - self._asked, now_s)
         if self._granted:
             return 0.0
-        return inf if self.is_joined else max(0.0, self._opens_in_s(now_s)) or inf
+        if self.is_joined or not waiting:
+            return inf  # the log is going to say, or nobody asks
+        return max(self._opens_in_s(now_s), _SHORTEST_WAIT_S)
 
     def due_s(self, now_s: float) -> float:
         """Seconds after which a request may start at the earliest."""
