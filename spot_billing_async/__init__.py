@@ -1,5 +1,6 @@
 """Asyncio client of the Spot Billing Engine API: exact, bounded, paced pulls of cost analysis."""
 
+from spot_billing_async.bounds import within
 from spot_billing_async.bulk.engine import PullRun
 from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport, Unfinished
 from spot_billing_async.bulk.plan import CostPlan
@@ -36,7 +37,7 @@ from spot_billing_async.models import (
 from spot_billing_async.network import TlsConfig
 from spot_billing_async.quota import RateLimit
 from spot_billing_async.sharing import SharedQuota
-from spot_billing_async.telemetry import CallEnded, Event, Hook, Phases, RequestEnded
+from spot_billing_async.telemetry import CacheRead, CallEnded, Event, Hook, Phases, RequestEnded
 from spot_billing_async.version import __version__
 from spot_billing_async.windows import DateWindow, WindowSize
 
@@ -46,6 +47,7 @@ __all__ = [
     "ApiError",
     "AuthenticationError",
     "BillingAccount",
+    "CacheRead",
     "CallEnded",
     "ClientConfig",
     "ConfigError",
@@ -86,4 +88,5 @@ __all__ = [
     "Unfinished",
     "WindowSize",
     "__version__",
+    "within",
 ]

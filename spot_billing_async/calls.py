@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from functools import partial
-from math import inf
 from typing import TypeVar
 
+from spot_billing_async.bounds import hard_end_s
 from spot_billing_async.deadline import Deadline
 from spot_billing_async.errors import DecodeError, SpotBillingError
 from spot_billing_async.items import ItemReader, reader_for
@@ -64,7 +64,7 @@ async def call(
         operation.operation_id,
         session.config.deadline_s,
         paced_freely=pull_ends_at_s is not None,
-        hard_end_s=inf if pull_ends_at_s is None else pull_ends_at_s,
+        hard_end_s=hard_end_s(pull_ends_at_s, session.clock),
     )
     parameters = dict(query or {})
 

@@ -6,6 +6,7 @@ from typing import Self
 
 import aiohttp
 
+from spot_billing_async.cache import CostCache
 from spot_billing_async.checks import checked_id
 from spot_billing_async.config import ClientConfig
 from spot_billing_async.connections import Connections
@@ -33,13 +34,16 @@ class TenantClient:
         cost_intelligence: Cost Intelligence of an account.
     """
 
-    def __init__(self, session: SessionManager, account_id: str | None) -> None:
+    def __init__(
+        self, session: SessionManager, account_id: str | None, cache: CostCache | None = None
+    ) -> None:
         self._session = session
+        self._cache = cache
         self.account_id = account_id
         self.accounts = AccountsResource(session)
         self.billing_engine = BillingEngineResource(session)
         self.families = FamiliesResource(session)
-        self.costs = CostsResource(session, account_id)
+        self.costs = CostsResource(session, account_id, cache)
         self.cost_intelligence = CostIntelligenceResource(session)
 
     @property
@@ -66,7 +70,9 @@ class TenantClient:
         credential = Credential(token)
         del token  # no frame that raises holds it
         return TenantClient(
-            self._session.with_credential(credential.checked()), _checked_account(account_id)
+            self._session.with_credential(credential.checked()),
+            _checked_account(account_id),
+            self._cache,
         )
 
     def __repr__(self) -> str:
@@ -91,7 +97,10 @@ class SpotBillingClient(TenantClient):
             holds beside `max_concurrency`. Its TLS, proxy, cookies and traces are the caller's:
             `tls`, `proxy` and `trust_env` of the config are refused beside it.
         hook: a plain function that is told of every request and call as they end: it is given a
-            `telemetry.RequestEnded` or `telemetry.CallEnded`, on the event loop.
+            `telemetry.RequestEnded` or `telemetry.CallEnded`, on the event loop; with a cache, also
+            a `telemetry.CacheRead`.
+        cache: keeps costs, and shares fetches of them; None for none. It is entered and left with
+            the client, and its views for other tenants use it too, each in a space of its own.
 
     Raises:
         ConfigError: there is no token, or a value is not usable; names it and what is allowed.
@@ -106,6 +115,7 @@ class SpotBillingClient(TenantClient):
         config: ClientConfig = ClientConfig(),  # noqa: B008  frozen: one value serves all
         session: aiohttp.ClientSession | None = None,
         hook: Hook | None = None,
+        cache: CostCache | None = None,
         quota: SharedQuota | None = None,
     ) -> None:
         credential = None if token is None else Credential(token)
@@ -113,6 +123,8 @@ class SpotBillingClient(TenantClient):
         if not isinstance(config, ClientConfig):
             raise ConfigError(f"config: {config!r} is not allowed; allowed: a ClientConfig")
         _check_hook(hook)
+        if cache is not None and not isinstance(cache, CostCache):
+            raise ConfigError(f"cache: {cache!r} is not allowed; allowed: a CostCache, or None")
         if quota is not None and not isinstance(quota, SharedQuota):
             raise ConfigError(f"quota: {quota!r} is not allowed; allowed: a SharedQuota, or None")
         settings = resolve(credential, account_id, base_url, allow_insecure=config.allow_insecure)
@@ -130,6 +142,7 @@ class SpotBillingClient(TenantClient):
                 quota=quota,
             ),
             _checked_account(settings.account_id),
+            cache,
         )
 
     async def __aenter__(self) -> Self:
@@ -140,6 +153,12 @@ class SpotBillingClient(TenantClient):
             except BaseException:
                 await self._connections.close()
                 raise
+        if self._cache is not None:
+            try:
+                await self._cache.__aenter__()
+            except BaseException:
+                await self._disconnect()
+                raise
         return self
 
     async def __aexit__(
@@ -148,6 +167,13 @@ class SpotBillingClient(TenantClient):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        try:
+            if self._cache is not None:
+                await self._cache.__aexit__(kind, error, trace)
+        finally:
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
         try:
             await self._connections.close()
         finally:

@@ -123,7 +123,7 @@ class Deadline:
         is_ours = self._task.uncancel() <= self._cancels_before
         if is_ours and isinstance(error, asyncio.CancelledError):
             if self.due_s == self._hard_end_s:
-                message = f"{self._what} did not end before the pull's deadline"
+                message = f"{self._what} did not end before its pull's deadline, or its caller's"
             else:
                 message = f"{self._what} did not end within {self._left_s:g} s"
             raise DeadlineExceededError(message) from None

@@ -151,6 +151,25 @@ class CallEnded(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
 
 
+class CacheRead(msgspec.Struct, frozen=True, kw_only=True):
+    """A query was answered by way of the cache, or failed on it.
+
+    The requests that were sent for it have events of their own; where none was, this is the only
+    one. On success the days add up to those of the query.
+
+    Attributes:
+        operation_id: what it asked for.
+        days_hit: days that were in the cache.
+        days_joined: days that somebody else was fetching already.
+        days_missed: days that the API was asked for on account of this query.
+    """
+
+    operation_id: str
+    days_hit: int
+    days_joined: int
+    days_missed: int
+
+
 class CallRecord:
     """The books of one call while it runs.
 
@@ -204,7 +223,7 @@ class CallRecord:
         )
 
 
-Event = RequestEnded | CallEnded
+Event = RequestEnded | CallEnded | CacheRead
 
 
 class Hook(Protocol):

@@ -1,11 +1,16 @@
 """Servers with a script, on loopback sockets."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
+import aiohttp
+import uvicorn
 from aiohttp import web
+from starlette.types import ASGIApp
 
 Streams = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -23,6 +28,36 @@ async def serve(handler: Handler) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def serve_app(app: ASGIApp) -> AsyncIterator[str]:
+    """Serve an ASGI app by uvicorn in this loop; yields the base URL."""
+    config = uvicorn.Config(app, lifespan="on", log_config=None, timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(server.serve([listening]))
+        while not server.started:  # noqa: ASYNC110  it tells nobody
+            await asyncio.sleep(0.001)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+class Fetched(NamedTuple):
+    """An answer, read to its end."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+async def fetched(url: str, **headers: str) -> Fetched:
+    """What a GET request is answered."""
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
+        return Fetched(answer.status, dict(answer.headers), await answer.read())
 
 
 @asynccontextmanager

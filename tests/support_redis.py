@@ -1,6 +1,5 @@
-"""A Redis server of a test's own."""
+"""A Redis of a test's own: a real server on a free loopback port, which keeps nothing on disk."""
 
-import contextlib
 import random
 import shutil
 import signal
@@ -9,53 +8,61 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
-_PATIENCE_S = 30.0
+_PATIENCE_S = 20.0
 
 
 class RedisServer:
-    """A redis-server on a free port of the loopback, which keeps nothing on disk.
+    """A server that can be stopped and started again at the same place.
 
     Attributes:
-        url: where it is; the same after it was started again.
+        url: where it is.
+        process: the server; None while it is stopped.
     """
 
-    def __init__(self, program: str, folder: str, *options: str) -> None:
+    def __init__(self, folder: str, *options: str) -> None:
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        words = f"--bind 127.0.0.1 --port {self.port} --dir {folder} --appendonly no"
-        self._command = [program, *words.split(), "--save", "", *options]
-        self.start()
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._folder = folder
+        self._options = options
 
     def start(self) -> None:
-        """Run it; it answers from then on."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)  # noqa: S603  the machine's own
+        """Start it, empty; it answers when this returns."""
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--save", "", "--appendonly", "no", "--dir", self._folder, *self._options]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  the machine's Redis
         ends_s = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1.0).close()
-            except OSError:
-                assert self._process.poll() is None, "redis-server has ended"
-                assert time.monotonic() < ends_s
-                time.sleep(0.01)
-            else:
-                return
+        while not self._answers():
+            assert self.process.poll() is None, "redis-server ended"
+            assert time.monotonic() < ends_s, "redis-server does not answer"
+            time.sleep(0.02)
 
-    def kill(self) -> None:
-        """End it at once, with all that it held."""
-        self._process.kill()
-        self._process.wait()
+    def stop(self) -> None:
+        """Kill it, as a machine that goes down would."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait()
 
     def halt(self) -> None:
         """Have it answer nothing more, with its connections open."""
-        self._process.send_signal(signal.SIGSTOP)
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
         """Have it answer again."""
-        self._process.send_signal(signal.SIGCONT)
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as stream:
+            stream.sendall(b"PING\r\n")
+            return stream.recv(16).startswith((b"+PONG", b"-NOAUTH"))
+        return False
 
 
 def free_port() -> int:
@@ -65,20 +72,20 @@ def free_port() -> int:
     """
     while True:
         port = random.randrange(10_000, 30_000)  # noqa: S311  no secret
-        with contextlib.suppress(OSError), socket.socket() as taken:
+        with suppress(OSError), socket.socket() as taken:
             taken.bind(("127.0.0.1", port))
             return port
 
 
 @contextmanager
 def redis_server(*options: str) -> Iterator[RedisServer]:
-    """Run a redis-server; the test is skipped where there is none."""
-    program = shutil.which("redis-server")
-    if program is None:
+    """A server that runs while the block lasts; the test is skipped where there is none."""
+    if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed")
     with tempfile.TemporaryDirectory() as folder:
-        server = RedisServer(program, folder, *options)
+        server = RedisServer(folder, *options)
         try:
+            server.start()
             yield server
         finally:
-            server.kill()
+            server.stop()

@@ -41,7 +41,7 @@ class Watched:
         """Take note."""
         if isinstance(event, RequestEnded):
             self.request_ended.set()
-        else:
+        if isinstance(event, CallEnded):
             self.calls.append(event)
 
     def client(self, base_url: str, token: str | TokenProvider = "") -> SpotBillingClient:

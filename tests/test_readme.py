@@ -1,16 +1,25 @@
 """What the README shows is true."""
 
+import asyncio
 import os
 import re
 import shlex
 import subprocess
 import sys
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
+import aiohttp
 import anyio
 import anyio.to_thread
+import msgspec
+import pytest
 
+from benchmarks.backend import uvicorn
+from spot_billing_async import SpotBillingClient
 from spot_billing_async.emulator import Emulator
+from spot_billing_async.testing import RunningEmulator
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -112,6 +121,77 @@ async def test_what_a_table_prints_is_printed(tmp_path: Path) -> None:
             seconds = re.compile(r"in [\d.]+ s$", re.MULTILINE)
             met = seconds.sub("", done.stdout.decode())
             assert not printed or met == seconds.sub("", printed)
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Path:
+    """A folder with the README's FastAPI app as `backend.py`."""
+    (tmp_path / "backend.py").write_text(block_with("app = FastAPI(lifespan="))
+    return tmp_path
+
+
+def block_with(text: str) -> str:
+    """The block of Python that holds a text."""
+    (block,) = (code for kind, code in FENCE.findall(README) if kind == "python" and text in code)
+    return str(block)
+
+
+async def test_the_backend_serves_from_two_workers(
+    backend: Path, spot_billing_emulator: RunningEmulator
+) -> None:
+    """It is short; under uvicorn its answers are the API's, to many callers at once."""
+    assert len((backend / "backend.py").read_text().splitlines()) < 60
+    async with SpotBillingClient(**spot_billing_emulator.client_arguments) as client:
+        account_id, day = spot_billing_emulator.account_ids[0], date(2024, 1, 31)
+        expected = await client.costs.get(account_id, day, day, "service")
+    days = {"from_date": "2024-01-31", "to_date": "2024-01-31"}
+    environment = os.environ | spot_billing_emulator.environment | {"PYTHONWARNINGS": "error"}
+    with uvicorn("backend:app", environment, "--workers", "2", cwd=backend) as url:
+        async with aiohttp.ClientSession(url) as session:
+
+            async def get(path: str, **query: str) -> bytes:
+                async with session.get(path, params=query) as answer:
+                    assert answer.status == 200
+                    return await answer.read()
+
+            bodies = await asyncio.gather(*(get("/accounts") for _ in range(20)))
+            listed = [msgspec.json.decode(body) for body in bodies]
+            assert listed == [list(spot_billing_emulator.account_ids)] * 20
+            costs = msgspec.json.decode(await get(f"/costs/{account_id}", **days))
+            assert [Decimal(row["cost"]) for row in costs] == [item.cost for item in expected]
+            streams = (get("/stream", **days, format=form) for form in ("ndjson", "sse"))
+            lines, events = await asyncio.gather(*streams)
+    report = msgspec.json.decode(lines.splitlines()[-1])
+    assert (report["type"], report["complete"], report["planned"]) == ("report", True, 24)
+    assert events.count(b"event: row\n") == report["rows"] > 0
+
+
+def test_the_backend_does_not_start_without_a_token(backend: Path) -> None:
+    """It says what is missing, and ends."""
+    done = subprocess.run(
+        [sys.executable, "-m", "uvicorn", "backend:app", "--port", "0"],
+        cwd=backend,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "token: none found; allowed: the token argument, SPOTINST_TOKEN" in done.stderr
+
+
+def test_the_test_of_the_backend_passes(backend: Path) -> None:
+    """As printed, in a process of its own, by the fixture that the package brings."""
+    (backend / "test_backend.py").write_text(block_with("def test_accounts"))
+    done = subprocess.run(  # noqa: S603  this interpreter
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(backend)],
+        cwd=backend,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout
 
 
 def test_every_python_block_is_python() -> None:

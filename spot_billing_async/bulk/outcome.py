@@ -29,7 +29,8 @@ class Fetched(msgspec.Struct, Generic[T], frozen=True):
     Attributes:
         query: what was asked.
         items: every row of every page; an empty list where the server has none.
-        request_id: the server's id of the (last) request; None where it gave none.
+        request_id: the server's id of the (last) request; None where it gave none,
+            or none was sent.
         attempts: requests sent for this slice, retries and pages included.
         elapsed_s: seconds from the start of the slice to its last byte, waits included.
     """

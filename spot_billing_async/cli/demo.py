@@ -18,12 +18,11 @@ from spot_billing_async.cli.interruption import Interrupted, interruptible
 from spot_billing_async.cli.output import (
     as_table,
     console,
-    plain,
     progress_bar,
     totals_text,
     write_out,
 )
-from spot_billing_async.models.money import merged_totals, totals_by_currency
+from spot_billing_async.models.money import merged_totals, plain, totals_by_currency
 
 _TOP = 8
 

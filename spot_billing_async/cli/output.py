@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from spot_billing_async.models.money import plain
+
 Format = Annotated[
     Literal["table", "json", "csv"] | None,
     Parameter(name="--format", help="How to print; by default a table on a terminal, else json."),
@@ -23,12 +25,6 @@ Format = Annotated[
 Record = Mapping[str, object]
 
 _WIDE = 10_000
-
-
-def plain(amount: Decimal) -> str:
-    """An amount in full: every digit, no exponent, no zeros at the end of its decimals."""
-    text = format(amount, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def totals_text(totals: Mapping[str, Decimal]) -> str:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from spot_billing_async import ApiError, CostQuery, Failed, PullReport, PullRun
-from spot_billing_async.cli.output import as_json, plain, totals_text
+from spot_billing_async.cli.output import as_json, totals_text
+from spot_billing_async.records import report_record
 
 
 class Missing(NamedTuple):
@@ -31,22 +32,7 @@ def missing(run: PullRun[Any], failed: Sequence[Failed]) -> Iterator[Missing]:
 
 def report_chunks(report: PullReport, slices: Iterable[Missing]) -> Iterator[bytes]:
     """The report as an object of JSON, in pieces: of a large plan, all of it may be missing."""
-    head = as_json(
-        {
-            "planned": report.planned,
-            "ok": report.ok,
-            "empty": report.empty,
-            "failed": report.failed,
-            "cancelled": report.cancelled,
-            "not_started": report.not_started,
-            "rows": report.rows,
-            "totals": {code: plain(report.totals[code]) for code in sorted(report.totals)},
-            "requests": report.requests,
-            "retries": report.retries,
-            "refusals": report.refusals,
-            "elapsed_s": round(report.elapsed_s, 3),
-        }
-    )
+    head = as_json(report_record(report))
     yield head.removesuffix(b"\n}\n") + b',\n  "failures": ['
     for place, each in enumerate(slices):
         failure = {

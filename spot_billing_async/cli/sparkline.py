@@ -5,8 +5,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from spot_billing_async.cli.output import Record, plain
-from spot_billing_async.models.money import exact_sum
+from spot_billing_async.cli.output import Record
+from spot_billing_async.models.money import exact_sum, plain
 
 if TYPE_CHECKING:
     from spot_billing_async.table import DaySum

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from spot_billing_async import Failed, NotFoundError
-from spot_billing_async.cli.output import Record, counted, plain, totals_text
+from spot_billing_async.cli.output import Record, counted, totals_text
 from spot_billing_async.errors import RequestLimitReachedError
+from spot_billing_async.models.money import plain
 
 if TYPE_CHECKING:
     from spot_billing_async.table import Change, Difference, SyncPlan, SyncReport

@@ -106,6 +106,8 @@ class Emulator:
     Attributes:
         token: the bearer token.
         requests: how many requests came so far, whatever became of them.
+        under_way: how many of them have no answer yet.
+        abandoned: how many of them were broken off before the answer, as their callers left.
 
     Constructing it raises ValueError: the token is empty, or an option is out of its range.
 
@@ -152,7 +154,7 @@ class Emulator:
             seed=seed,
         )
         self.token = secrets.token_urlsafe(24) if token is None else token
-        self.requests = 0
+        self.requests = self.under_way = self.abandoned = 0
         self._focus = [Path(path) for path in focus]
         self._address = (host, port)
         self._buckets = buckets
@@ -181,9 +183,21 @@ class Emulator:
         Raises:
             RuntimeError: the server is not running.
         """
+        return await self._running_store().read(ledger.totals)
+
+    async def account_ids(self) -> list[str]:
+        """The accounts that it has costs of, in order; only within the block.
+
+        Raises:
+            RuntimeError: the server is not running.
+        """
+        accounts = partial(ledger.accounts, account_id=None)
+        return [row["accountId"] for row in await self._running_store().read(accounts)]
+
+    def _running_store(self) -> Store:
         if self._store is None:
             raise RuntimeError("the emulator runs only within its 'async with' block")
-        return await self._store.read(ledger.totals)
+        return self._store
 
     async def __aenter__(self) -> Self:
         try:
@@ -255,7 +269,14 @@ class Emulator:
     @web.middleware
     async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self.requests += 1
-        return await handler(request)
+        self.under_way += 1
+        try:
+            return await handler(request)
+        except asyncio.CancelledError:
+            self.abandoned += 1
+            raise
+        finally:
+            self.under_way -= 1
 
     @web.middleware
     async def _authenticated(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -12,9 +12,9 @@ from typing import Any
 
 from spot_billing_async.bulk.outcome import Fetched
 from spot_billing_async.errors import MissingExtraError
-from spot_billing_async.export.rows import COLUMNS, Batch
 from spot_billing_async.export.sinks import ExportError
 from spot_billing_async.models import CostItem
+from spot_billing_async.records import COLUMNS, Batch
 
 try:
     import pyarrow as pa

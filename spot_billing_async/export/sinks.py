@@ -7,7 +7,7 @@ from typing import BinaryIO, Protocol
 
 from spot_billing_async.errors import SpotBillingError
 from spot_billing_async.export.files import PendingFile
-from spot_billing_async.export.rows import Batch
+from spot_billing_async.records import Batch
 
 
 class ExportError(SpotBillingError):

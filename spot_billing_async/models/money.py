@@ -86,5 +86,11 @@ def merged_totals(totals: Mapping[str, Decimal], more: Mapping[str, Decimal]) ->
     return {**totals, **sums}
 
 
+def plain(amount: Decimal) -> str:
+    """An amount in full: every digit, no exponent, no zeros at the end of its decimals."""
+    text = format(amount, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def _code(currency: str | None) -> str:
     return currency.upper() if currency else NO_CURRENCY

@@ -1,6 +1,6 @@
 """What the processes of an organization share through Redis (extra: redis).
 
-`RedisQuota`: they pace as one.
+`RedisStore`: costs that one of them fetched are there for all. `RedisQuota`: they pace as one.
 """
 
 from spot_billing_async.errors import MissingExtraError
@@ -13,5 +13,6 @@ except ImportError as error:
     ) from error
 
 from spot_billing_async.redis.quota import RedisQuota
+from spot_billing_async.redis.store import RedisStore
 
-__all__ = ["RedisQuota"]
+__all__ = ["RedisQuota", "RedisStore"]

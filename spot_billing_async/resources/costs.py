@@ -2,10 +2,12 @@
 
 from collections.abc import Awaitable, Sequence
 from datetime import date
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from spot_billing_async.bulk.engine import PullRun
 from spot_billing_async.bulk.plan import CostPlan
+from spot_billing_async.cache import CostCache
 from spot_billing_async.calls import call
 from spot_billing_async.checks import check_range, checked_group_by, checked_id
 from spot_billing_async.config import check_count, check_seconds
@@ -15,6 +17,7 @@ from spot_billing_async.models import CostItem, CostQuery, GroupBy
 from spot_billing_async.models.results import Answer
 from spot_billing_async.operations import GET_COSTS
 from spot_billing_async.quota import RateLimit
+from spot_billing_async.resources.cached import answered, ask_of
 from spot_billing_async.session import SessionManager
 from spot_billing_async.telemetry import Tally
 
@@ -24,9 +27,17 @@ T = TypeVar("T")
 class CostsResource:
     """Cost analysis: `client.costs`."""
 
-    def __init__(self, session: SessionManager, account_id: str | None) -> None:
+    def __init__(
+        self, session: SessionManager, account_id: str | None, cache: CostCache | None = None
+    ) -> None:
         self._session = session
         self._account_id = account_id
+        self._cache = cache
+
+    @property
+    def uncached(self) -> "CostsResource":
+        """The same past any cache: it asks the API, and leaves the cache as it is."""
+        return CostsResource(self._session, self._account_id)
 
     @property
     def rate_limit(self) -> RateLimit | None:
@@ -64,6 +75,8 @@ class CostsResource:
     ) -> list[Any]:
         """Get the costs of an account, all pages of them, in one call.
 
+        With a cache, days that it has or that somebody asks for already are not asked for again.
+
         Args:
             account_id: the account; None asks for the client's own account, and where it has none
                 leaves the choice to the server.
@@ -87,7 +100,7 @@ class CostsResource:
             to_date=to_date,
             group_by=checked_group_by(group_by),
         )
-        answer: Answer[Any] = await self._ask(query, item_type)
+        answer: Answer[Any] = await self._answer(query, item_type)
         return answer.items
 
     @overload
@@ -132,7 +145,8 @@ class CostsResource:
         Returns:
             A run: enter it with `async with`, iterate it with `async for`, and read its `report`.
             Each slice has the client's `deadline_s` too; waiting for the server's quota before it
-            is sent does not count in that. One failure does not stop the others.
+            is sent does not count in that. One failure does not stop the others. With a cache, a
+            request counts where it was begun: a slice that joined another's fetch sent none.
 
         Raises:
             ConfigError: the plan or a query in it is none, a limit is out of its range, or the item
@@ -147,7 +161,9 @@ class CostsResource:
         reader_for(item_type)
 
         def fetch(query: CostQuery, tally: Tally, ends_at_s: float) -> Awaitable[Answer[Any]]:
-            return self._ask(query, item_type, tally=tally, pull_ends_at_s=ends_at_s, totalled=True)
+            return self._answer(
+                query, item_type, tally=tally, pull_ends_at_s=ends_at_s, totalled=True
+            )
 
         return PullRun(
             plan,
@@ -158,6 +174,23 @@ class CostsResource:
             max_requests=max_requests,
             clock=self._session.clock,
         )
+
+    def _answer(
+        self,
+        query: CostQuery,
+        item_type: type[T],
+        *,
+        tally: Tally | None = None,
+        pull_ends_at_s: float | None = None,
+        totalled: bool = False,
+    ) -> Awaitable[Answer[T]]:
+        """What a query comes to: from the cache as far as there is one and it can be of use."""
+        ask = partial(self._ask, item_type=item_type, tally=tally, pull_ends_at_s=pull_ends_at_s)
+        if self._cache is not None:
+            cached = ask_of(self._session, query, item_type, ask, pull_ends_at_s)
+            if cached is not None:
+                return answered(self._cache, cached, item_type, totalled=totalled)
+        return ask(query, totalled=totalled)
 
     def _ask(
         self,

@@ -52,8 +52,31 @@ async def test_outside_of_its_block_there_is_no_server() -> None:
             _ = server.base_url
         with pytest.raises(RuntimeError):
             await server.ledger_totals()
+        with pytest.raises(RuntimeError):
+            await server.account_ids()
         async with server:
             assert server.base_url.startswith("http://127.0.0.1:")
+
+
+async def test_it_counts_what_came_and_what_was_broken_off() -> None:
+    """A request whose caller leaves before the answer ends, and counts as abandoned."""
+    async with Emulator(latency="60s") as server, aiohttp.ClientSession() as session:
+        waiting = asyncio.create_task(session.get(server.base_url).__aenter__())
+        while not server.under_way:  # noqa: ASYNC110 - the server has no event to wait for
+            await asyncio.sleep(0)
+        assert (server.requests, server.under_way, server.abandoned) == (1, 1, 0)
+        waiting.cancel()
+        while server.under_way:  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0)
+        assert (server.requests, server.under_way, server.abandoned) == (1, 0, 1)
+
+
+async def test_it_names_its_accounts() -> None:
+    """Those that it has costs of, in order."""
+    async with Emulator() as server:
+        account_ids = await server.account_ids()
+    assert account_ids == sorted(account_ids)
+    assert len(account_ids) == 24
 
 
 async def test_a_token_is_made_up_where_none_is_given(bill: Bill) -> None:

@@ -113,7 +113,7 @@ async def test_a_redis_that_is_killed_and_started_again_fails_no_call(
         ):
             pulls = [asyncio.create_task(pull(client, 100)) for client in members]
             await until(lambda: all(quota._gates and gate_of(quota).is_joined for quota in quotas))
-            redis.kill()
+            redis.stop()
             await until(lambda: not any(gate_of(quota).is_joined for quota in quotas))
             redis.start()
             reports = await asyncio.gather(*pulls)
@@ -222,7 +222,7 @@ async def test_many_gates_come_back_together(caplog: pytest.LogCaptureFixture) -
         async with serve(empty) as base_url, clients(base_url, quota) as (client,):
             views = [client.with_token(f"token-of-tenant-{i}") for i in range(100)]
             await asyncio.gather(*(view.costs.get(ACCOUNT) for view in views))
-            redis.kill()
+            redis.stop()
             await asyncio.gather(*(view.costs.get(ACCOUNT) for view in views))
             redis.start()
             await until(lambda: all(gate.is_joined for gate in quota._active))

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import assert_type
 
 import msgspec
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.websockets import WebSocket
 
 from spot_billing_async import (
     AccountFamily,
@@ -21,8 +25,21 @@ from spot_billing_async import (
     SpotBillingClient,
     SpotBillingError,
     TenantClient,
+    within,
 )
+from spot_billing_async.cache import CachePolicy, CostCache, MemoryStore, Store
+from spot_billing_async.fastapi import (
+    CostStream,
+    RequestDeadline,
+    SpotBilling,
+    add_error_handlers,
+    client_of,
+    spot_billing_lifespan,
+    stream_costs,
+)
+from spot_billing_async.redis import RedisStore
 from spot_billing_async.table import Change, DaySum, SyncPlan, SyncReport, day_sums, plan, sync
+from spot_billing_async.testing import running_emulator
 
 
 class Row(msgspec.Struct):
@@ -48,6 +65,14 @@ async def single_calls(client: SpotBillingClient) -> None:
     assert_type(await client.costs.get("a", date(2018, 1, 1)), list[CostItem])
     assert_type(await client.costs.get("a", item_type=Row), list[Row])
     assert_type(client.with_token(provider), TenantClient)
+
+
+async def caches() -> None:
+    """A cache takes any store, and past it there is all that is with it."""
+    stores: list[Store] = [MemoryStore(1024), RedisStore("redis://localhost")]
+    cache = CostCache(stores[0], CachePolicy(mutable_ttl_s=60.0))
+    async with SpotBillingClient(cache=cache) as client:
+        assert_type(await client.costs.uncached.get("a", date(2018, 1, 1)), list[CostItem])
 
 
 async def pulls(client: SpotBillingClient) -> None:
@@ -91,3 +116,20 @@ async def tables(client: SpotBillingClient) -> None:
         await sync(client, Path("t"), accounts=[], from_date=first, to_date=last), SyncReport
     )
     assert_type(await plan(Path("t"), accounts=[], from_date=first, to_date=last), SyncPlan)
+
+
+async def apps(request: Request, socket: WebSocket, given: SpotBilling) -> CostStream:
+    """What an app of FastAPI, or of Starlette, is given."""
+    for app in (
+        FastAPI(lifespan=spot_billing_lifespan(token="t")),
+        Starlette(lifespan=spot_billing_lifespan()),
+    ):
+        add_error_handlers(app)
+        app.add_middleware(RequestDeadline, default_s=30)
+        assert_type(client_of(app), SpotBillingClient)
+    assert_type(client_of(request), SpotBillingClient)
+    assert_type(client_of(socket), SpotBillingClient)
+    assert_type(given, SpotBillingClient)
+    with within(1.5), running_emulator() as server:
+        assert_type(SpotBillingClient(**server.client_arguments), SpotBillingClient)
+    return stream_costs(given.costs.pull([CostQuery(account_id="a")]), format="sse")

@@ -1,0 +1,13 @@
+"""Shared fetches: each day of an account's costs is asked for once, by whoever needs it first.
+
+```python
+async with SpotBillingClient(cache=CostCache()) as client:
+    ...
+```
+"""
+
+from spot_billing_async.cache.costs import CostCache
+from spot_billing_async.cache.policy import CachePolicy
+from spot_billing_async.cache.store import Look, MemoryStore, Store, Value
+
+__all__ = ["CachePolicy", "CostCache", "Look", "MemoryStore", "Store", "Value"]

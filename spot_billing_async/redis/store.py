@@ -1,0 +1,259 @@
+"""Costs in Redis, so that a day is asked for once by all processes together.
+
+Who looks for a day that is not there claims it in the same breath: a key beside it, of a random
+name of the process, which runs out by itself after a lease. While its process lives, a claim is
+renewed; so it does not matter how long the fetch takes, and a process that died holds nobody up for
+longer than that.
+
+Redis may be gone, or slow. Then each process goes on with what it keeps in memory, which it looks
+into first at any time; a day may then be asked for once by each of them, and no call fails.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from math import ceil, inf
+from secrets import token_hex
+from types import TracebackType
+from typing import Any, Self
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from spot_billing_async.cache.store import Look, MemoryStore, Value
+from spot_billing_async.config import check_seconds
+from spot_billing_async.errors import ConfigError
+from spot_billing_async.secret import Secret
+from spot_billing_async.waiting import until_done
+
+_log = logging.getLogger("spot_billing_async")
+
+_CONNECTIONS = 16
+_RENEWALS_A_LEASE = 3
+_AWAY_S = 1.0
+"""How long Redis is left alone after it did not answer."""
+
+# Each script is given the keys of days, and then those of their claims.
+_LOOK = """
+local answers = {}
+local count = #KEYS / 2
+for i = 1, count do
+    local data = redis.call('GET', KEYS[i])
+    if data then
+        answers[i] = {data, redis.call('PTTL', KEYS[i])}
+    elseif redis.call('SET', KEYS[count + i], ARGV[1], 'NX', 'PX', ARGV[2]) then
+        answers[i] = 1
+    else
+        answers[i] = 0
+    end
+end
+return answers
+"""
+_RELEASE = """
+for i = #KEYS / 2 + 1, #KEYS do
+    if redis.call('GET', KEYS[i]) == ARGV[1] then
+        redis.call('DEL', KEYS[i])
+    end
+end
+"""
+_STORE = """
+for i = 1, #KEYS / 2 do
+    redis.call('SET', KEYS[i], ARGV[2 * i], 'PX', ARGV[2 * i + 1])
+end
+"""
+_WRITE = _STORE + _RELEASE
+_RENEW = """
+for i = #KEYS / 2 + 1, #KEYS do
+    if redis.call('GET', KEYS[i]) == ARGV[1] then
+        redis.call('PEXPIRE', KEYS[i], ARGV[2])
+    end
+end
+"""
+
+
+class RedisStore:
+    """Keeps costs in Redis for all processes that use it: `CostCache(RedisStore(url))`.
+
+    What a process wrote or read it keeps in memory too, for as long as it is good. Redis holds no
+    token; whoever can read it can read the costs.
+
+    Args:
+        url: `redis://[[user]:password@]host[:port][/db]`, `rediss://…` for TLS, or `unix://…`; kept
+            as a `Secret`.
+        memory: what this process keeps for itself; None for up to 64 MiB.
+        timeout_s: seconds that Redis has for an answer, connecting included; then it counts as gone
+            for a second. That is said once in the log, and once when it is back.
+        lease_s: seconds that a day stays claimed after the process that fetches it has died.
+        clock: seconds that only grow.
+
+    Raises:
+        ConfigError: a value is not usable; names it and what is allowed, but never the url.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        memory: MemoryStore | None = None,
+        timeout_s: float = 0.5,
+        lease_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        hidden = Secret(url)
+        del url  # no frame that raises holds it
+        check_seconds("timeout_s", timeout_s)
+        check_seconds("lease_s", lease_s)
+        if memory is not None and not isinstance(memory, MemoryStore):
+            raise ConfigError(f"memory: {memory!r} is not allowed; allowed: a MemoryStore, or None")
+        _check_url(hidden, timeout_s)
+        self._url = hidden
+        self._memory = MemoryStore() if memory is None else memory
+        self._timeout_s = timeout_s
+        self._lease_s = lease_s
+        self._clock = clock
+        self._owner = token_hex(16)
+        self._claimed: set[str] = set()
+        self._away_until_s = -inf
+        self._is_away = False
+        self._redis: Redis | None = None
+        self._renewal: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._redis is not None:
+            raise ConfigError("store: it is in use already; allowed: one cache at a time")
+        self._redis = _client(self._url, self._timeout_s)
+        self._renewal = asyncio.create_task(self._renew())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        redis, self._redis = self._redis, None
+        assert redis is not None  # noqa: S101  entered before it is left
+        assert self._renewal is not None  # noqa: S101  as above
+        self._claimed.clear()
+        self._renewal.cancel()
+        try:
+            await until_done(self._renewal)
+        finally:
+            with suppress(RedisError, OSError):
+                await redis.aclose()
+
+    def at_hand(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """What this process has in memory."""
+        return self._memory.at_hand(keys)
+
+    async def look(self, keys: Sequence[str]) -> Look:
+        """Look into Redis, and claim what is not there; without Redis, into memory."""
+        answers = await self._run(_LOOK, keys, [self._owner, _ms(self._lease_s)])
+        if answers is None:
+            return await self._memory.look(keys)
+        found, claimed = {}, []
+        for key, answer in zip(keys, answers, strict=True):
+            if isinstance(answer, list):
+                data, left_ms = answer
+                found[key] = Value(data, left_ms / 1000)
+            elif answer:
+                claimed.append(key)
+        self._memory.keep(found)
+        self._claimed.update(claimed)
+        return Look({key: value.data for key, value in found.items()}, claimed)
+
+    async def write(self, values: Mapping[str, Value]) -> None:
+        """Keep values, and let all others have them."""
+        self._memory.keep(values)
+        self._claimed.difference_update(values)
+        arguments: list[Any] = [self._owner]
+        for data, ttl_s in values.values():
+            arguments += [data, _ms(ttl_s)]
+        await self._run(_WRITE, list(values), arguments)
+
+    async def release(self, keys: Sequence[str]) -> None:
+        """Claim keys no longer."""
+        self._claimed.difference_update(keys)
+        await self._run(_RELEASE, keys, [self._owner])
+
+    async def _renew(self) -> None:
+        """Renew the claims of what is being fetched here."""
+        while True:
+            await asyncio.sleep(self._lease_s / _RENEWALS_A_LEASE)
+            if self._claimed:
+                await self._run(_RENEW, list(self._claimed), [self._owner, _ms(self._lease_s)])
+
+    async def _run(self, script: str, keys: Sequence[str], arguments: Iterable[Any]) -> Any:  # noqa: ANN401  what a script answers
+        """What a script answers; None where Redis does not."""
+        if self._redis is None or self._clock() < self._away_until_s:
+            return None
+        if self._is_away:  # one asks whether it is back, and not all at once
+            self._away_until_s = self._clock() + _AWAY_S
+        run = self._redis.register_script(script)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await run([*keys, *map(_claim, keys)], arguments)
+        except (RedisError, OSError, TimeoutError) as error:
+            problem = type(error).__name__
+        else:
+            self._is_back()
+            return answer
+        self._is_gone(problem)
+        return None
+
+    def _is_gone(self, problem: str) -> None:
+        self._away_until_s = self._clock() + _AWAY_S
+        if not self._is_away:
+            self._is_away = True
+            _log.warning(
+                "Redis does not answer (%s): costs are cached by this process alone until it is "
+                "back",
+                problem,
+            )
+
+    def _is_back(self) -> None:
+        if self._is_away:
+            self._is_away, self._away_until_s = False, -inf
+            _log.info("Redis is back: costs are cached by all processes together again")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(***)"
+
+
+def _client(url: Secret, timeout_s: float) -> Redis:
+    """A client that gives up soon: what it cannot have, others give."""
+    pool = BlockingConnectionPool.from_url(
+        url.reveal(),
+        max_connections=_CONNECTIONS,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 1),  # a connection that was kept may have been closed meanwhile
+    )
+    return Redis.from_pool(pool)
+
+
+def _check_url(url: Secret, timeout_s: float) -> None:
+    """Refuse what is no URL of a Redis, without a word of it: it may hold a password."""
+    try:
+        _client(url, timeout_s)
+    except (ValueError, TypeError):
+        pass
+    else:
+        return
+    raise ConfigError(
+        "url is not usable; allowed: redis://[[user]:password@]host[:port][/db], rediss://… or "
+        "unix://…"
+    )
+
+
+def _claim(key: str) -> str:
+    return f"{key}:claim"
+
+
+def _ms(seconds: float) -> int:
+    return max(1, ceil(seconds * 1000))

@@ -1,0 +1,88 @@
+"""Costs by way of the cache: what of a query it can be asked, and what its rows come to."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+
+from spot_billing_async.bounds import hard_end_s
+from spot_billing_async.cache import CostCache
+from spot_billing_async.cache.ask import Ask, Series
+from spot_billing_async.cache.rows import codec_for
+from spot_billing_async.items import reader_for
+from spot_billing_async.models import CostQuery
+from spot_billing_async.models.results import Answer
+from spot_billing_async.operations import GET_COSTS
+from spot_billing_async.secret import Secret
+from spot_billing_async.session import SessionManager
+from spot_billing_async.windows import DateWindow
+
+T = TypeVar("T")
+
+_OPERATION_ID = GET_COSTS.operation_id
+_GRACE_S = 1.0
+
+
+def ask_of(
+    session: SessionManager,
+    query: CostQuery,
+    item_type: type[T],
+    fetch: Callable[[CostQuery], Awaitable[Answer[T]]],
+    pull_ends_at_s: float | None,
+) -> Ask[T] | None:
+    """What the cache is asked for a query; None for one that cannot be cut into days.
+
+    Args:
+        session: whose limits, and whose hook.
+        query: account, first and last day have to be named.
+        item_type: what its rows are decoded to; they have to say which day they are of.
+        fetch: asks the API, for parts of the query too.
+        pull_ends_at_s: as for `calls.call`.
+
+    Raises:
+        ConfigError: the type cannot be decoded.
+    """
+    codec = codec_for(item_type)
+    account_id, first, last = query.account_id, query.from_date, query.to_date
+    if codec is None or account_id is None or first is None or last is None:
+        return None
+    path = session.config.path_overrides.get(_OPERATION_ID, GET_COSTS.path)
+    own_ends_at_s = pull_ends_at_s
+    late = f"{_OPERATION_ID} did not end before its pull's deadline, or its caller's"
+    if own_ends_at_s is None:
+        own_ends_at_s = session.clock() + session.config.deadline_s
+        late = f"{_OPERATION_ID} did not end within {session.config.deadline_s:g} s"
+    ends_at_s = min(own_ends_at_s, hard_end_s(pull_ends_at_s, session.clock))
+    if ends_at_s < own_ends_at_s:
+        late = f"{_OPERATION_ID} did not end before its caller's deadline"
+    return Ask(
+        operation_id=_OPERATION_ID,
+        series=Series(
+            session.space, session.base_url + path, account_id, query.group_by, codec.name
+        ),
+        days=DateWindow(first, last),
+        codec=codec,
+        fetch=lambda days: fetch(
+            msgspec.structs.replace(query, from_date=days.from_date, to_date=days.to_date)
+        ),
+        clock=session.clock,
+        ends_at_s=ends_at_s,
+        grace_s=_GRACE_S if ends_at_s == own_ends_at_s else 0.0,
+        late=late,
+        hook=session.hook,
+    )
+
+
+async def answered(
+    cache: CostCache, ask: Ask[T], item_type: type[T], *, totalled: bool
+) -> Answer[T]:
+    """What the cache answers, with its costs added up where they are to be `totalled`.
+
+    Raises:
+        SpotBillingError: as `CostCache.read`; or the amounts cannot be added exactly.
+    """
+    found = await cache.read(ask)
+    reader = reader_for(item_type, totalled=True)
+    # Each day was looked at as it came; here nothing can fail but the sum of all.
+    totals = reader.totals(_OPERATION_ID, found.items, b"", Secret("")) if totalled else {}
+    return Answer(found.items, found.request_id, None, totals)

@@ -1,0 +1,125 @@
+"""What is kept in memory, and what is let go."""
+
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spot_billing_async import ConfigError
+from spot_billing_async.cache import MemoryStore, Value
+from spot_billing_async.cache.store import _ENTRY_BYTES
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        """The seconds."""
+        return self.now_s
+
+
+def room(entries: int) -> int:
+    """Bytes for so many entries of a key of one letter and ten bytes."""
+    return entries * (_ENTRY_BYTES + 11)
+
+
+def keep(store: MemoryStore, *keys: str, ttl_s: float = 100.0) -> None:
+    store.keep({key: Value(b"0123456789", ttl_s) for key in keys})
+
+
+def test_what_is_kept_is_found_until_it_expires() -> None:
+    """A value is good for as long as was said, and not a moment longer."""
+    clock = Clock()
+    store = MemoryStore(clock=clock)
+    keep(store, "a", ttl_s=5.0)
+    clock.now_s = 4.9
+    assert store.at_hand(["a", "b"]) == {"a": b"0123456789"}
+    clock.now_s = 5.0
+    assert store.at_hand(["a"]) == {}
+    assert store.size_bytes == 0
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    """Reading counts as use."""
+    store = MemoryStore(room(3))
+    keep(store, "a", "b", "c")
+    store.at_hand(["a"])
+    keep(store, "d")
+    assert store.at_hand(["a", "b", "c", "d"]).keys() == {"a", "c", "d"}
+
+
+def test_what_has_expired_goes_before_what_is_good() -> None:
+    """However recently it was used."""
+    clock = Clock()
+    store = MemoryStore(room(3), clock=clock)
+    keep(store, "a", "b")
+    keep(store, "c", ttl_s=1.0)
+    clock.now_s = 2.0
+    keep(store, "d")
+    assert store.at_hand(["a", "b", "c", "d"]).keys() == {"a", "b", "d"}
+
+
+def test_what_is_larger_than_the_store_is_not_kept() -> None:
+    """And nothing goes for it."""
+    store = MemoryStore(room(1))
+    keep(store, "a")
+    store.keep({"b": Value(b"0" * 1000, 100.0)})
+    assert store.at_hand(["a", "b"]).keys() == {"a"}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcdef"), st.binary(max_size=400), st.floats(0.1, 10.0)),
+        max_size=60,
+    ),
+    st.integers(1, 3000),
+)
+def test_the_bound_holds_whatever_is_kept(
+    entries: list[tuple[str, bytes, float]], max_bytes: int
+) -> None:
+    """Size and heap are bounded, the size is that of the entries, and none is stale."""
+    clock = Clock()
+    store = MemoryStore(max_bytes, clock=clock)
+    last = {}
+    for key, data, ttl_s in entries:
+        clock.now_s += 0.5
+        store.keep({key: Value(data, ttl_s)})
+        last[key] = data, clock.now_s + ttl_s
+        assert store.size_bytes <= max_bytes
+        assert len(store._expiries) <= 2 * len(store) + 1
+    sizes = (len(key) + len(data) + _ENTRY_BYTES for key, (data, _) in store._entries.items())
+    assert store.size_bytes == sum(sizes)
+    for key, data in store.at_hand("abcdef").items():
+        assert last[key][0] == data
+        assert last[key][1] > clock.now_s
+
+
+def test_an_entry_is_counted_as_what_it_takes() -> None:
+    """The bytes that are counted are those that the process uses, within a fifth, and not less."""
+    store = MemoryStore()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for n in range(20_000):
+        store.keep({f"spot-billing:{n:032d}:2024-01-01": Value(b"%0200d" % n, 100.0 + n)})
+    used = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert used <= store.size_bytes <= 1.2 * used
+
+
+async def test_looking_claims_what_is_not_there() -> None:
+    """In one process nobody else can be fetching it."""
+    store = MemoryStore()
+    keep(store, "a")
+    look = await store.look(["a", "b"])
+    assert (look.found, list(look.claimed)) == ({"a": b"0123456789"}, ["b"])
+
+
+@pytest.mark.parametrize("max_bytes", [0, -1, 1.5, True, "1"])
+def test_a_bad_bound_is_refused(max_bytes: Any) -> None:
+    """A bound is a whole number from 1."""
+    with pytest.raises(ConfigError, match="max_bytes"):
+        MemoryStore(max_bytes)

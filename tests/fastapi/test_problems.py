@@ -1,0 +1,181 @@
+"""Errors as problem+json: fitting statuses, and nothing of the backend's insides."""
+
+import logging
+import pickle
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from spot_billing_async import (
+    ApiError,
+    AuthenticationError,
+    ConfigError,
+    ConflictError,
+    DeadlineExceededError,
+    DecodeError,
+    InvalidRequestError,
+    MissingExtraError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RequestLimitReachedError,
+    ResponseTooLargeError,
+    ServerError,
+    SpotBillingClient,
+    SpotBillingError,
+    TransportError,
+)
+from spot_billing_async.fastapi import SpotBilling, add_error_handlers, spot_billing_lifespan
+from spot_billing_async.fastapi.problems import problem_of, problem_response, status_of
+from spot_billing_async.testing import ClientArguments
+from tests.fastapi.conftest import TOKEN
+from tests.support import http, serve_app, serve_raw
+
+STATUSES: list[tuple[SpotBillingError, int]] = [
+    (ConfigError("account_id: '' is no id; allowed: printable text"), 422),
+    (ConfigError("client: it is not open"), 500),
+    (ConfigError("the token provider's answer is not usable"), 500),
+    (ConfigError("token is not usable"), 500),
+    (ConfigError("run: it was entered before"), 500),
+    (MissingExtraError("needs an extra"), 500),
+    (InvalidRequestError(400), 400),
+    (InvalidRequestError(422), 422),
+    (AuthenticationError(401), 502),
+    (PermissionDeniedError(403), 403),
+    (NotFoundError(404), 404),
+    (ConflictError(409), 409),
+    (RateLimitedError(429), 429),
+    (RateLimitedError(400, ["Throttling"]), 429),
+    (ServerError(500), 502),
+    (ServerError(503), 503),
+    (ApiError(418), 502),
+    (TransportError("connecting to internal.example:3128 failed"), 502),
+    (DecodeError("no JSON"), 502),
+    (ResponseTooLargeError("too much"), 502),
+    (RequestLimitReachedError("10 requests were sent"), 503),
+    (DeadlineExceededError("did not end within 5 s"), 504),
+    (SpotBillingError("anything"), 500),
+]
+
+
+@pytest.mark.parametrize(("error", "status"), STATUSES, ids=lambda each: repr(each)[:60])
+def test_a_status_says_whose_fault_it_is(error: SpotBillingError, status: int) -> None:
+    """4xx for what the caller can change; 5xx for what lies between the app and the API."""
+    problem = problem_of(error)
+    assert (status_of(error), problem["status"]) == (status, status)
+    assert problem["title"] == status_of(error).phrase
+    assert problem["error"] == type(error).__name__
+    assert (problem["detail"] == str(error)) == (status < 500)
+
+
+KINDS = (
+    *(AuthenticationError, ConflictError, InvalidRequestError, NotFoundError),
+    *(PermissionDeniedError, RateLimitedError, ServerError, ApiError),
+)
+
+
+@given(
+    kind=st.sampled_from(KINDS),
+    status=st.integers(200, 599),
+    texts=st.lists(st.text(), min_size=4, max_size=4),
+    after_s=st.none() | st.floats(0, 1e6),
+)
+def test_any_error_of_the_api_is_a_problem_without_its_body(
+    kind: type[ApiError], status: int, texts: list[str], after_s: float | None
+) -> None:
+    """JSON with the members of RFC 9457; Retry-After is whole seconds, never too few."""
+    code, message, request_id, operation_id = texts
+    excerpt = "a body's first bytes"
+    error = kind(status, [code], message, request_id, operation_id, after_s, excerpt)
+    answer = problem_response(error)
+    told = msgspec.json.decode(bytes(answer.body))
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert {"type", "title", "status", "detail"} <= told.keys()
+    assert told["status"] == answer.status_code >= 400
+    assert (told["request_id"], told["codes"]) == (request_id, [code])
+    assert excerpt not in bytes(answer.body).decode()
+    if after_s is not None and answer.status_code in {429, 503}:
+        assert 0 <= int(answer.headers["Retry-After"]) - after_s <= 1
+    else:
+        assert "Retry-After" not in answer.headers
+
+
+async def answer_of(url: str) -> tuple[int, str, dict[str, Any], str | None]:
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        told = msgspec.json.decode(await answer.read())
+        return answer.status, answer.content_type, told, answer.headers.get("Retry-After")
+
+
+async def test_an_endpoint_answers_with_a_problem(arguments: ClientArguments) -> None:
+    """What the API refused, and what was refused before anything was sent."""
+    app = FastAPI(lifespan=spot_billing_lifespan(**arguments))
+    add_error_handlers(app)
+
+    @app.get("/families/{family_id}")
+    async def family(family_id: str, client: SpotBilling) -> str:
+        return str(await client.families.get(family_id))
+
+    async with serve_app(app) as url:
+        status, kind, told, _ = await answer_of(f"{url}/families/fam-none")
+        assert (status, kind) == (404, "application/problem+json")
+        assert told["error"] == "NotFoundError"
+        assert told["request_id"] in told["detail"]
+        status, _, told, _ = await answer_of(f"{url}/families/%20")
+        assert (status, told["error"]) == (422, "ConfigError")
+
+
+async def test_a_quota_that_is_used_up_is_told_with_its_time(caplog: Any) -> None:
+    """429 with Retry-After; the API's 503 likewise, and that one is logged, without the token."""
+    error = b'{"response":{"errors":[{"code":"x","message":"m"}]}}'
+    refusals = (
+        http(error, "Retry-After: 600", "Connection: close", status="429 x"),
+        http(error, "Retry-After: 600", f"X-Request-Id: {TOKEN}", status="503 x"),
+    )
+
+    async def accounts(request: Request) -> Response:
+        async with SpotBillingClient(TOKEN, base_url=request.query_params["at"]) as client:
+            return Response(str(await client.accounts.list()))
+
+    app = Starlette(routes=[Route("/", accounts)])
+    add_error_handlers(app)
+    async with serve_app(app) as url:
+        for refusal, expected in zip(refusals, (429, 503), strict=True):
+            async with serve_raw(refusal) as (base_url, _):
+                status, _, told, after = await answer_of(f"{url}/?at={base_url}")
+            assert (status, after) == (expected, "600")
+            assert TOKEN not in str(told)
+    logged = [record for record in caplog.records if record.name == "spot_billing_async.fastapi"]
+    assert [record.levelno for record in logged] == [logging.WARNING]
+    assert "ServerError" in logged[0].getMessage()
+    assert TOKEN not in caplog.text
+
+
+async def test_a_websocket_is_closed_with_an_internal_error() -> None:
+    """There is no answer to write a problem into."""
+
+    async def live(socket: WebSocket) -> None:
+        await socket.accept()
+        raise pickle.loads(pickle.dumps(TransportError("internal.example is gone")))
+
+    app = Starlette(routes=[WebSocketRoute("/", live)])
+    add_error_handlers(app)
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app({"type": "websocket", "path": "/", "headers": []}, receive, send)
+    assert sent[-1] == {"type": "websocket.close", "code": 1011, "reason": "Bad Gateway"}

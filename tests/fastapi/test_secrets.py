@@ -1,0 +1,41 @@
+"""The token, searched for in all that an app's callers and log are told."""
+
+import msgspec
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from spot_billing_async import CostQuery
+from spot_billing_async.fastapi import add_error_handlers, stream_costs
+from tests.hostile.everything import capturing
+from tests.hostile.test_secrets import ANSWERS, TOKEN, client_of, serving
+from tests.support import fetched, serve_app
+
+# Their rows hold the token: those are the caller's data, and handed on as they came.
+ERRORS = [name for name in ANSWERS if name != "200"]
+
+
+@pytest.mark.parametrize("name", ERRORS)
+async def test_no_answer_brings_the_token_out_of_an_app(name: str) -> None:
+    """However the API echoes it: neither a problem, nor a stream, nor the app's log has it."""
+    with capturing() as kept:
+        async with serving(ANSWERS[name]) as (base_url, _), client_of(base_url, kept) as client:
+
+            async def costs(_: Request) -> Response:
+                return JSONResponse(len(await client.costs.get("a")))
+
+            async def stream(_: Request) -> Response:
+                return stream_costs(client.costs.pull([CostQuery(account_id="a")]))
+
+            app = Starlette(routes=[Route("/costs", costs), Route("/stream", stream)])
+            add_error_handlers(app)
+            async with serve_app(app) as url:
+                answered = await fetched(f"{url}/costs")
+                streamed = await fetched(f"{url}/stream")
+    kept.keep(answered, streamed)
+    kept.assert_without(TOKEN)
+    report = msgspec.json.decode(streamed.body.splitlines()[-1])
+    is_good = name == "200 that is blank"
+    assert (answered.status == 200, report["complete"]) == (is_good, is_good)

@@ -1,0 +1,315 @@
+"""Costs in Redis: who fetches them, what of them is shared, and what happens without Redis."""
+
+import asyncio
+import logging
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from spot_billing_async import ConfigError, SpotBillingClient, SpotBillingError
+from spot_billing_async.cache import CostCache, MemoryStore, Value
+from spot_billing_async.emulator import Emulator
+from spot_billing_async.redis import RedisStore
+from spot_billing_async.redis.store import _AWAY_S
+from tests.hostile.everything import attempt, capturing
+from tests.support import serve_streams
+from tests.support_redis import RedisServer
+
+SECRET = "51c09be7f2-not-a-real-token"
+PASSWORD = "c70e44d1-not-a-real-password"
+ACCOUNT = "011254002932"
+FIRST = date(2024, 1, 1)
+VALUE = Value(b"[]", 60.0)
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        """The seconds."""
+        return self.now_s
+
+
+def store_of(server: RedisServer, **options: Any) -> RedisStore:
+    return RedisStore(server.url, **{"timeout_s": 10.0, **options})
+
+
+async def test_what_one_writes_another_finds(redis_server: RedisServer) -> None:
+    """With the time that it has left; and then it has it in memory."""
+    async with store_of(redis_server) as one, store_of(redis_server) as other:
+        await one.write({"a": Value(b"1", 60.0), "b": Value(b"2", 60.0)})
+        assert other.at_hand(["a", "b"]) == {}
+        look = await other.look(["a", "b", "c"])
+        assert look.found == {"a": b"1", "b": b"2"}
+        assert list(look.claimed) == ["c"]
+        assert other.at_hand(["a", "b"]) == {"a": b"1", "b": b"2"}
+
+
+async def test_what_has_expired_is_not_found(redis_server: RedisServer) -> None:
+    """Redis lets go of it by itself."""
+    async with store_of(redis_server) as one, store_of(redis_server) as other:
+        await one.write({"a": Value(b"1", 0.001), "b": VALUE})
+        while (await other.look(["a"])).found:
+            await other.release(["b"])
+        assert (await other.look(["b"])).found == {"b": b"[]"}
+
+
+async def test_a_day_is_claimed_by_one(redis_server: RedisServer) -> None:
+    """Until it writes it, or releases it; nobody can release what is another's."""
+    async with store_of(redis_server) as one, store_of(redis_server) as other:
+        assert list((await one.look(["a", "b"])).claimed) == ["a", "b"]
+        assert (await other.look(["a", "b"])) == ({}, [])
+        await other.release(["a"])
+        assert (await other.look(["a"])) == ({}, [])
+        await one.write({"a": VALUE})
+        await one.release(["b"])
+        assert (await other.look(["a", "b"])) == ({"a": b"[]"}, ["b"])
+
+
+async def test_a_claim_outlasts_its_lease_while_its_process_lives(
+    redis_server: RedisServer,
+) -> None:
+    """It is renewed: how long a fetch takes does not matter."""
+    async with (
+        store_of(redis_server, lease_s=0.3) as one,
+        store_of(redis_server) as other,
+        redis.asyncio.Redis.from_url(redis_server.url) as plain,
+    ):
+        await one.look(["a"])
+        renewals = 0
+        left_ms = await plain.pttl("a:claim")
+        while renewals < 6:
+            before_ms, left_ms = left_ms, await plain.pttl("a:claim")
+            assert left_ms > 0
+            renewals += left_ms > before_ms
+        assert (await other.look(["a"])) == ({}, [])
+
+
+async def test_a_claim_of_a_process_that_died_is_taken_over(redis_server: RedisServer) -> None:
+    """When its lease is over, and not for good."""
+    code = (
+        "import asyncio, os, sys\n"
+        "from spot_billing_async.redis import RedisStore\n"
+        "async def main():\n"
+        "    async with RedisStore(sys.argv[1], timeout_s=10.0, lease_s=0.2) as store:\n"
+        "        assert list((await store.look(['a'])).claimed) == ['a']\n"
+        "        os._exit(7)\n"
+        "asyncio.run(main())\n"
+    )
+    command = [sys.executable, "-c", code, redis_server.url]
+    done = await asyncio.to_thread(
+        lambda: subprocess.run(command, check=False, timeout=60, cwd=Path(__file__).parents[2])  # noqa: S603  our own code
+    )
+    assert done.returncode == 7
+    async with store_of(redis_server) as store:
+        while not (look := await store.look(["a"])).claimed:
+            assert look.found == {}
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def two_processes(
+    server: Emulator, redis_server: RedisServer, **options: Any
+) -> AsyncIterator[list[SpotBillingClient]]:
+    """Clients of two stores, as two processes have them."""
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                SpotBillingClient(
+                    "t",
+                    base_url=server.base_url,
+                    cache=CostCache(store_of(redis_server, **options)),
+                )
+            )
+            for _ in range(2)
+        ]
+
+
+async def test_two_fetch_no_day_twice(redis_server: RedisServer) -> None:
+    """Neither at the same time nor one after the other, whatever of a range the other has."""
+    async with (
+        Emulator(token="t", latency="20ms") as server,
+        two_processes(server, redis_server) as (one, other),
+    ):
+        last = FIRST + timedelta(days=9)
+        middle = FIRST + timedelta(days=4)
+        await one.costs.get(ACCOUNT, middle, middle, "service")
+        found = await asyncio.gather(
+            *(client.costs.get(ACCOUNT, FIRST, last, "service") for client in (one, other))
+        )
+        assert server.requests == 3
+        assert found[0] == found[1]
+        assert found[0] == await one.costs.uncached.get(ACCOUNT, FIRST, last, "service")
+
+
+async def test_a_fetch_that_fails_is_begun_again_by_who_waits(redis_server: RedisServer) -> None:
+    """An error of one process is not the other's: it takes the days over, and asks itself."""
+    async with (
+        Emulator(token="t", latency="20ms") as server,
+        two_processes(server, redis_server) as (one, other),
+    ):
+        bad = asyncio.create_task(one.costs.get("nobody", FIRST, FIRST))
+        with pytest.raises(SpotBillingError):
+            await other.costs.get("nobody", FIRST, FIRST)
+        with pytest.raises(SpotBillingError):
+            await bad
+        assert server.requests == 2
+
+
+async def test_who_leaves_releases(redis_server: RedisServer) -> None:
+    """The days of a fetch that was given up are the next one's at once, whatever the lease."""
+    async with (
+        Emulator(token="t", latency="20ms") as server,
+        two_processes(server, redis_server, lease_s=1000.0) as (one, other),
+    ):
+        leaving = asyncio.create_task(one.costs.get(ACCOUNT, FIRST, FIRST))
+        async with redis.asyncio.Redis.from_url(redis_server.url) as plain:
+            while not await plain.keys("*:claim"):
+                assert not leaving.done()
+        leaving.cancel()
+        assert await other.costs.get(ACCOUNT, FIRST, FIRST)
+
+
+async def test_without_redis_each_goes_on_by_itself(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No call fails; that it is gone, and that it is back, is said once each."""
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    days = [FIRST + timedelta(days=n) for n in range(9)]
+    async with Emulator(token="t") as server:
+        cache = CostCache(store_of(redis_server, clock=clock))
+        async with SpotBillingClient("t", base_url=server.base_url, cache=cache) as client:
+            await client.costs.get(ACCOUNT, days[0], days[0])
+            redis_server.stop()
+            for day in days[:5]:
+                await asyncio.gather(*(client.costs.get(ACCOUNT, day, day) for _ in range(5)))
+                clock.now_s += _AWAY_S
+            assert server.requests == 5
+            redis_server.start()
+            for day in days:
+                await client.costs.get(ACCOUNT, day, day)
+            assert server.requests == 9
+        async with store_of(redis_server) as other:
+            assert len((await other.look(["x"])).claimed) == 1
+        async with redis.asyncio.Redis.from_url(redis_server.url) as plain:
+            assert len(await plain.keys("spot-billing:*")) == 4
+    told = [record for record in caplog.records if record.name == "spot_billing_async"]
+    assert [record.levelname for record in told] == ["WARNING", "INFO"]
+
+
+async def test_a_redis_that_does_not_answer_is_as_good_as_none() -> None:
+    """What takes longer than it may is not waited for; and it is left alone for a while."""
+    connected = 0
+
+    async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        nonlocal connected
+        connected += 1
+        await reader.read()
+
+    async with serve_streams(silent) as port, Emulator(token="t") as server:
+        store = RedisStore(f"redis://127.0.0.1:{port}", timeout_s=0.05, clock=Clock())
+        async with SpotBillingClient(
+            "t", base_url=server.base_url, cache=CostCache(store)
+        ) as client:
+            for n in range(20):
+                day = FIRST + timedelta(days=n)
+                assert await client.costs.get(ACCOUNT, day, day)
+        assert server.requests == 20
+        assert connected == 1
+
+
+async def test_memory_of_ones_own_holds_what_it_may() -> None:
+    """The bound of what a process keeps for itself is the caller's to set."""
+    memory = MemoryStore(10_000)
+    async with RedisStore("redis://127.0.0.1:1", memory=memory) as store:
+        await store.write({str(n): Value(b"0" * 1000, 60.0) for n in range(100)})
+    assert 0 < memory.size_bytes <= 10_000
+
+
+async def test_secrets_show_nowhere(redis_server: RedisServer) -> None:
+    """Neither the token nor Redis's password: not in Redis, logs, errors, or what shows itself."""
+    place = f"127.0.0.1:{redis_server.port}"
+    with capturing() as kept:
+        async with Emulator(token=SECRET) as server:
+            for before in ("", f":{PASSWORD}@"):  # the second is refused: it has no password
+                cache = CostCache(RedisStore(f"redis://{before}{place}", timeout_s=10.0))
+                kept.keep(cache, cache._store)
+                async with SpotBillingClient(
+                    SECRET, base_url=server.base_url, cache=cache, hook=kept
+                ) as client:
+                    await attempt(kept, lambda: client.costs.get(ACCOUNT, FIRST, FIRST))
+                    await attempt(kept, lambda: client.costs.get("nobody", FIRST, FIRST))
+        await attempt(kept, lambda: RedisStore(f"http://:{PASSWORD}@host"))
+        await attempt(kept, lambda: RedisStore(f"redis://:{PASSWORD}@{place}", timeout_s=0))
+        await attempt(kept, lambda: RedisStore(f"redis://{place}/?socket_timeout={PASSWORD}"))
+        async with redis.asyncio.Redis.from_url(redis_server.url) as plain:
+            keys = await plain.keys("*")
+            kept.texts += [repr(key) for key in keys]
+            kept.texts += [repr(await plain.get(key)) for key in keys]
+    assert len(keys) == 1
+    for secret in (SECRET, PASSWORD):
+        kept.assert_without(secret)
+
+
+@pytest.mark.parametrize("url", ["", "http://host", "redis://host:port", "redis://host:99999", 1])
+def test_a_bad_url_is_refused(url: Any) -> None:
+    """The error says what is allowed."""
+    with pytest.raises(ConfigError, match="url is not usable; allowed: redis://"):
+        RedisStore(url)
+
+
+@pytest.mark.parametrize("name", ["timeout_s", "lease_s"])
+def test_a_bad_time_is_refused(name: str) -> None:
+    """The error names the field."""
+    times: dict[str, Any] = {name: 0}
+    with pytest.raises(ConfigError, match=name):
+        RedisStore("redis://127.0.0.1", **times)
+
+
+async def test_a_store_is_one_caches_at_a_time() -> None:
+    """Another one's claims would be taken for its own."""
+    async with RedisStore("redis://127.0.0.1:1") as store:
+        with pytest.raises(ConfigError, match="one cache at a time"):
+            await store.__aenter__()
+
+
+async def test_no_call_fails_where_redis_dies_in_the_middle(redis_server: RedisServer) -> None:
+    """Killed and started again under the hands of callers of two stores: all answers are right."""
+    async with (
+        Emulator(token="t", latency="5ms±5ms") as server,
+        two_processes(server, redis_server, timeout_s=0.5) as clients,
+    ):
+        right = await clients[0].costs.uncached.get(
+            ACCOUNT, FIRST, FIRST + timedelta(days=199), "service"
+        )
+        answered = 0
+
+        async def call(client: SpotBillingClient, seed: int) -> None:
+            nonlocal answered
+            chance = random.Random(seed)  # noqa: S311  for a test, not for a secret
+            for _ in range(20):
+                first = FIRST + timedelta(days=chance.randrange(190))
+                last = first + timedelta(days=chance.randrange(10))
+                items = await client.costs.get(ACCOUNT, first, last, "service")
+                assert items == [each for each in right if each.date and first <= each.date <= last]
+                answered += 1
+                if answered == 100:
+                    redis_server.stop()
+                if answered == 300:
+                    await asyncio.to_thread(redis_server.start)
+
+        async with asyncio.TaskGroup() as callers:
+            for seed in range(20):
+                callers.create_task(call(clients[seed % 2], seed))
+        assert answered == 400

@@ -1,0 +1,60 @@
+"""A bill whose every cost is known, and an emulator that notes what it is asked for."""
+
+from collections import Counter
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from aiohttp import web
+
+from spot_billing_async.emulator import Emulator
+from spot_billing_async.emulator.server import Handler
+
+ACCOUNTS = [f"{number:012d}" for number in range(1, 51)]
+FIRST_DAY = date(2024, 1, 1)
+DAYS = 60
+_HEAD = "BilledCost,BillingAccountId,BillingCurrency,ChargePeriodStart,ProviderName,ServiceName"
+
+
+def cost_of(account_id: str, day: date) -> Decimal:
+    """What the bill says an account costs on a day."""
+    return Decimal(int(account_id) * 1000 + (day - FIRST_DAY).days).scaleb(-7)
+
+
+def write_bill(folder: Path) -> Path:
+    """The bill: a row for each account and day."""
+    path = folder / "bill.csv"
+    days = [FIRST_DAY + timedelta(days=n) for n in range(DAYS)]
+    lines = [
+        f"{cost_of(account, day):f},{account},USD,{day}T00:00:00Z,AWS,S3"
+        for account in ACCOUNTS
+        for day in days
+    ]
+    path.write_text("\n".join([_HEAD, *lines]) + "\n")
+    return path
+
+
+class LoggedEmulator(Emulator):
+    """Notes each account and day that it is asked for.
+
+    Attributes:
+        asked: how often each was.
+    """
+
+    asked: Counter[tuple[str, date]]
+
+    @web.middleware
+    async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        first, last = (date.fromisoformat(request.query[name]) for name in ("fromDate", "toDate"))
+        self.asked.update(
+            (request.query["accountId"], first + timedelta(days=n))
+            for n in range((last - first).days + 1)
+        )
+        return await super()._counted(request, handler)
+
+
+def logged_emulator(bill: Path, token: str) -> LoggedEmulator:
+    """An emulator of a bill, not yet entered. It is slow enough for its callers to meet."""
+    server = LoggedEmulator(focus=[bill], token=token, latency="20ms±10ms")
+    server.asked = Counter()
+    return server

@@ -1,0 +1,125 @@
+"""A deadline around calls and pulls that know nothing of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import date
+from math import inf
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from spot_billing_async import (
+    ConfigError,
+    CostPlan,
+    CostQuery,
+    DeadlineExceededError,
+    Failed,
+    RetryPolicy,
+    SpotBillingClient,
+    within,
+)
+from spot_billing_async.bounds import hard_end_s
+from spot_billing_async.config import ClientConfig
+from tests.support import serve
+
+DAY = date(2024, 1, 1)
+SOON_S, LATER_S = 0.02, 3600
+
+
+def clock() -> float:
+    return 1000.0
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[tuple[str, list[str]]]:
+    """A server that takes requests in and never answers; and what it was asked."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path_qs)
+        await asyncio.sleep(LATER_S)
+        return web.Response()
+
+    async with serve(answer) as base_url:
+        yield base_url, asked
+
+
+def test_without_it_a_call_ends_with_its_pull() -> None:
+    """Or never, as far as this is concerned."""
+    assert hard_end_s(None, clock) == inf
+    assert hard_end_s(7.0, clock) == 7.0
+
+
+def test_the_nearest_end_counts() -> None:
+    """That of the pull, of the block, or of a block around it; each holds for its block alone."""
+    with within(LATER_S):
+        assert hard_end_s(7.0, clock) == 7.0
+        outer = hard_end_s(None, clock)
+        assert 1000 < outer <= 1000 + LATER_S
+        with within(2 * LATER_S):
+            assert hard_end_s(None, clock) <= outer
+        with within(60):
+            assert hard_end_s(None, clock) <= 1060
+        assert hard_end_s(None, clock) > 1060
+    assert hard_end_s(None, clock) == inf
+
+
+@pytest.mark.parametrize("value", [0, -1, inf, "1", None, True])
+def test_other_than_seconds_is_refused(value: Any) -> None:
+    """The error names the value and what is allowed."""
+    allowed = r"deadline_s: .* allowed: seconds above 0"
+    with pytest.raises(ConfigError, match=allowed), within(value):
+        pass
+
+
+async def test_a_call_ends_by_then(silent: tuple[str, list[str]]) -> None:
+    """One that would wait for its client's own two minutes; outside of the block it would."""
+    base_url, asked = silent
+    async with SpotBillingClient("t", base_url=base_url) as client:
+        with pytest.raises(DeadlineExceededError, match="or its caller's"), within(SOON_S):
+            await client.accounts.list()
+        assert len(asked) == 1
+
+
+async def test_nothing_is_sent_after_it(silent: tuple[str, list[str]]) -> None:
+    """A call that comes too late fails at once."""
+    base_url, asked = silent
+    async with SpotBillingClient("t", base_url=base_url) as client:
+        with within(SOON_S):
+            await asyncio.sleep(SOON_S)
+            with pytest.raises(DeadlineExceededError, match="passed before this call began"):
+                await client.accounts.list()
+    assert asked == []
+
+
+async def test_all_slices_of_a_pull_end_by_then(silent: tuple[str, list[str]]) -> None:
+    """Those on their way, and those whose turn never came: each is handed over as failed."""
+    base_url, _ = silent
+    config = ClientConfig(max_concurrency=2)
+    async with SpotBillingClient("t", base_url=base_url, config=config) as client:
+        plan = CostPlan.build(["a", "b", "c", "d"], DAY, DAY)
+        with within(SOON_S):
+            async with client.costs.pull(plan) as run:
+                outcomes = [outcome async for outcome in run]
+    errors = [outcome.error for outcome in outcomes if isinstance(outcome, Failed)]
+    assert [type(error) for error in errors] == [DeadlineExceededError] * 4
+    assert run.report.failed == 4
+
+
+async def test_waiting_for_the_quota_counts() -> None:
+    """A slice that is held back for an hour fails by then, though its own time stands still."""
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=429, headers={"Retry-After": "3600"})
+
+    config = ClientConfig(retry=RetryPolicy(max_attempts=1))
+    async with (
+        serve(refuse) as base_url,
+        SpotBillingClient("t", base_url=base_url, config=config) as client,
+    ):
+        with within(0.5):
+            async with client.costs.pull([CostQuery(account_id="a")]) as run:
+                outcome = await anext(run)
+    assert isinstance(outcome, Failed)
+    assert run.report.requests == 1
