@@ -33,6 +33,7 @@ from spot_billing_async import (
     SpotBillingClient,
     SpotBillingError,
 )
+from spot_billing_async.pacing import Gate
 
 RUNS, QUICK_RUNS = 1000, 100
 OPTIONS = (
@@ -283,6 +284,7 @@ def what_is_left(client: SpotBillingClient, before: set[asyncio.Task[Any]]) -> I
     if admission.limit.under_way or admission._lines or admission._timers:
         yield f"places: {admission.limit.under_way}, {admission._lines}, {admission._timers}"
     for gate in [kept.gate for kept in client._session._gates._kept.values()]:
+        assert isinstance(gate, Gate)
         if gate._mirror.under_way:
             yield f"gate: {gate._mirror.under_way} under way"
 

@@ -36,6 +36,7 @@ from spot_billing_async.models import (
 )
 from spot_billing_async.network import TlsConfig
 from spot_billing_async.quota import RateLimit
+from spot_billing_async.sharing import SharedQuota
 from spot_billing_async.telemetry import CacheRead, CallEnded, Event, Hook, Phases, RequestEnded
 from spot_billing_async.version import __version__
 from spot_billing_async.windows import DateWindow, WindowSize
@@ -77,6 +78,7 @@ __all__ = [
     "ResponseTooLargeError",
     "RetryPolicy",
     "ServerError",
+    "SharedQuota",
     "SpotBillingClient",
     "SpotBillingError",
     "TenantClient",

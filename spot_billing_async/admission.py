@@ -15,8 +15,8 @@ from typing import NamedTuple
 from spot_billing_async.concurrency import ConcurrencyLimit
 from spot_billing_async.errors import ConfigError, DeadlineExceededError, SpotBillingError
 from spot_billing_async.mirror import Ticket
-from spot_billing_async.pacing import Gate
 from spot_billing_async.quota import Quota
+from spot_billing_async.sharing import Pacer
 
 _SHORTEST_TIMER_S = 0.0005
 
@@ -54,11 +54,11 @@ class Admission:
     def __init__(self, limit: ConcurrencyLimit, clock: Callable[[], float]) -> None:
         self.limit = limit
         self._clock = clock
-        self._lines: dict[Gate, deque[_Waiter]] = {}
-        self._timers: dict[Gate, _Timer] = {}
+        self._lines: dict[Pacer, deque[_Waiter]] = {}
+        self._timers: dict[Pacer, _Timer] = {}
         self._is_short = False  # a gate was open, and there was no place for its first call
 
-    def is_open(self, gate: Gate) -> bool:
+    def is_open(self, gate: Pacer) -> bool:
         """Whether a call that comes now is let through at once."""
         return (
             gate not in self._lines
@@ -66,13 +66,13 @@ class Admission:
             and gate.wait_s(self._clock()) == 0
         )
 
-    def start(self, gate: Gate) -> Ticket:
+    def start(self, gate: Pacer) -> Ticket:
         """Let a call through; only where the gate `is_open`."""
         ticket = gate.start(self._clock())
         self.limit.start(told=ticket.is_told)
         return ticket
 
-    async def wait(self, gate: Gate, ends_at_s: float, *, again: bool) -> Ticket:
+    async def wait(self, gate: Pacer, ends_at_s: float, *, again: bool) -> Ticket:
         """Line up until the gate lets this call through.
 
         Args:
@@ -99,7 +99,7 @@ class Admission:
             self._leave(gate, waiter)
             raise
 
-    def _leave(self, gate: Gate, waiter: _Waiter) -> None:
+    def _leave(self, gate: Pacer, waiter: _Waiter) -> None:
         """A call no longer waits: it gives back what it may have got, and the others move up."""
         admitted = waiter.admitted
         line = self._lines.get(gate, ())
@@ -110,7 +110,7 @@ class Admission:
         else:
             self._move_up(gate)
 
-    def dropped(self, gate: Gate, ticket: Ticket, *, sent: bool) -> None:
+    def dropped(self, gate: Pacer, ticket: Ticket, *, sent: bool) -> None:
         """The request came to nothing."""
         self.limit.end(told=ticket.is_told)
         gate.dropped(ticket, self._clock(), sent=sent)
@@ -118,7 +118,7 @@ class Admission:
 
     def answered(
         self,
-        gate: Gate,
+        gate: Pacer,
         ticket: Ticket,
         quota: Quota,
         *,
@@ -140,15 +140,27 @@ class Admission:
         self._move_up(gate)
 
     def refused(
-        self, gate: Gate, ticket: Ticket, quota: Quota, *, retry_after_s: float | None
+        self, gate: Pacer, ticket: Ticket, quota: Quota, *, retry_after_s: float | None
     ) -> None:
         """The request was refused for its rate; calls that are sure to be late now fail."""
         self.limit.end(told=ticket.is_told)
         gate.refused(ticket, self._clock(), quota, retry_after_s)
-        for waiter in tuple(self._lines.get(gate, ())):
-            late = self._lateness(gate, waiter)
-            if late is not None:
-                self._fail(gate, waiter, late)
+        self.changed(gate)
+
+    def waiting(self, gate: Pacer) -> int:
+        """How many of a gate's calls could go on the wire now, if it let them."""
+        line = self._lines.get(gate, ())
+        room = self.limit.room(told=gate.is_told)
+        self._is_short = self._is_short or bool(line and not room)
+        return min(len(line), room)
+
+    def changed(self, gate: Pacer) -> None:
+        """Look at a gate's calls again; those that are sure to be late now fail."""
+        if gate.due_s(self._clock()) > 0:
+            for waiter in tuple(self._lines.get(gate, ())):
+                late = self._lateness(gate, waiter)
+                if late is not None:
+                    self._fail(gate, waiter, late)
         self._move_up(gate)
 
     def close(self) -> None:
@@ -159,7 +171,7 @@ class Admission:
                 self._fail(gate, waiter, gone)
         self._move_up()
 
-    def _lateness(self, gate: Gate, waiter: _Waiter) -> DeadlineExceededError | None:
+    def _lateness(self, gate: Pacer, waiter: _Waiter) -> DeadlineExceededError | None:
         now_s = self._clock()
         due_s = gate.due_s(now_s)
         if now_s + due_s < waiter.ends_at_s:
@@ -168,12 +180,12 @@ class Admission:
             f"the server's rate limit opens again in {due_s:.3g} s, after the deadline"
         )
 
-    def _fail(self, gate: Gate, waiter: _Waiter, error: SpotBillingError) -> None:
+    def _fail(self, gate: Pacer, waiter: _Waiter, error: SpotBillingError) -> None:
         self._lines[gate].remove(waiter)
         if not waiter.admitted.done():
             waiter.admitted.set_exception(error)
 
-    def _move_up(self, changed: Gate | None = None) -> None:
+    def _move_up(self, changed: Pacer | None = None) -> None:
         """Let through whoever may go now; the gates take turns, one call each.
 
         Where only one gate has changed, and places were not short, the others wait for their
@@ -200,7 +212,7 @@ class Admission:
                 self._lines[gate] = self._lines.pop(gate)
                 waiting.append((gate, line))
 
-    def _is_next(self, gate: Gate) -> bool:
+    def _is_next(self, gate: Pacer) -> bool:
         """Whether the head of a line may go; where only the clock is in its way, a timer is set."""
         wait_s = gate.wait_s(self._clock())
         if wait_s == 0:
@@ -211,7 +223,7 @@ class Admission:
             self._look_again(gate, wait_s)
         return False
 
-    def _look_again(self, gate: Gate, wait_s: float) -> None:
+    def _look_again(self, gate: Pacer, wait_s: float) -> None:
         loop = asyncio.get_running_loop()
         at_s = loop.time() + max(wait_s, _SHORTEST_TIMER_S)
         timer = self._timers.get(gate)
@@ -221,11 +233,11 @@ class Admission:
             timer.handle.cancel()
         self._timers[gate] = _Timer(at_s, loop.call_at(at_s, self._time_has_come, gate))
 
-    def _time_has_come(self, gate: Gate) -> None:
+    def _time_has_come(self, gate: Pacer) -> None:
         del self._timers[gate]  # first: it is none that is still to come
         self._move_up(gate)
 
-    def _forget(self, gate: Gate) -> None:
+    def _forget(self, gate: Pacer) -> None:
         self._lines.pop(gate, None)
         timer = self._timers.pop(gate, None)
         if timer is not None:

@@ -17,6 +17,7 @@ from spot_billing_async.resources.cost_intelligence import CostIntelligenceResou
 from spot_billing_async.resources.costs import CostsResource
 from spot_billing_async.resources.families import FamiliesResource
 from spot_billing_async.session import SessionManager
+from spot_billing_async.sharing import SharedQuota
 from spot_billing_async.telemetry import Hook, check_hook
 
 
@@ -113,6 +114,7 @@ class SpotBillingClient(TenantClient):
         session: aiohttp.ClientSession | None = None,
         hook: Hook | None = None,
         cache: CostCache | None = None,
+        quota: SharedQuota | None = None,
     ) -> None:
         credential = None if token is None else Credential(token)
         del token  # no frame that raises holds it
@@ -122,23 +124,39 @@ class SpotBillingClient(TenantClient):
             check_hook("hook", hook)
         if cache is not None and not isinstance(cache, CostCache):
             raise ConfigError(f"cache: {cache!r} is not allowed; allowed: a CostCache, or None")
+        if quota is not None and not isinstance(quota, SharedQuota):
+            raise ConfigError(f"quota: {quota!r} is not allowed; allowed: a SharedQuota, or None")
         settings = resolve(credential, account_id, base_url, allow_insecure=config.allow_insecure)
         self._connections = Connections(
             config, settings.base_url, session, times_connecting=hook is not None
         )
+        self._quota = quota
         super().__init__(
-            SessionManager(self._connections, settings.credential, settings.base_url, config, hook),
+            SessionManager(
+                self._connections,
+                settings.credential,
+                settings.base_url,
+                config,
+                hook,
+                quota=quota,
+            ),
             _checked_account(settings.account_id),
             cache,
         )
 
     async def __aenter__(self) -> Self:
         await self._connections.open()
+        if self._quota is not None:
+            try:
+                await self._quota.open(self._connections.admission, self._connections.clock)
+            except BaseException:
+                await self._connections.close()
+                raise
         if self._cache is not None:
             try:
                 await self._cache.__aenter__()
             except BaseException:
-                await self._connections.close()
+                await self._disconnect()
                 raise
         return self
 
@@ -152,7 +170,14 @@ class SpotBillingClient(TenantClient):
             if self._cache is not None:
                 await self._cache.__aexit__(kind, error, trace)
         finally:
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        try:
             await self._connections.close()
+        finally:
+            if self._quota is not None:
+                await self._quota.close()
 
 
 def _checked_account(account_id: str | None) -> str | None:

@@ -58,6 +58,11 @@ class ConcurrencyLimit:
         """Whether one more may start; where the server tells a quota, that steers."""
         return self.under_way < self.most and (told or self._untold < self.limit)
 
+    def room(self, *, told: bool) -> int:
+        """How many more may start; `told` as in `has_room`."""
+        room = self.most - self.under_way
+        return room if told else max(0, min(room, self.limit - self._untold))
+
     def start(self, *, told: bool) -> None:
         """A request starts; `told` as in `has_room`, here and when it ends."""
         self.under_way += 1

@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from spot_billing_async.pacing import LONGEST_WAIT_S, Gate
+from spot_billing_async.pacing import LONGEST_WAIT_S
+from spot_billing_async.sharing import Pacer
 
 _MOST_IDLE = 1_000  # gates; a backend meets tenants without number, and makes a view of each again
 
 
 class _Kept(msgspec.Struct):
-    gate: Gate
+    gate: Pacer
     used_s: float
 
 
@@ -25,13 +26,13 @@ class Gates:
         clock: seconds that only grow.
     """
 
-    def __init__(self, make: Callable[[str, str], Gate], clock: Callable[[], float]) -> None:
+    def __init__(self, make: Callable[[str, str], Pacer], clock: Callable[[], float]) -> None:
         self._make = make
         self._clock = clock
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._sweeps_at = _MOST_IDLE
 
-    def of(self, space: str, operation_id: str) -> Gate:
+    def of(self, space: str, operation_id: str) -> Pacer:
         """The gate of a credential's requests for an operation."""
         kept = self._kept.get((space, operation_id))
         if kept is None:
@@ -41,7 +42,7 @@ class Gates:
         kept.used_s = self._clock()
         return kept.gate
 
-    def known(self, space: str, operation_id: str) -> Gate | None:
+    def known(self, space: str, operation_id: str) -> Pacer | None:
         """The same, where there is one."""
         kept = self._kept.get((space, operation_id))
         return None if kept is None else kept.gate

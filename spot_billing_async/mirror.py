@@ -15,7 +15,7 @@ _CLOCK_SLACK = 1.01  # a bound this close below a whole second still means it
 _MOST_KEPT = 4_000  # requests; of a server that tells no quota no more need be known
 
 
-class Ticket(msgspec.Struct, eq=False, gc=False):
+class Ticket(msgspec.Struct, eq=False, gc=False, array_like=True):
     """A request that was admitted, from then until its place at the server is free again.
 
     Attributes:
@@ -37,7 +37,7 @@ class Ticket(msgspec.Struct, eq=False, gc=False):
     is_told: bool = False
 
 
-class WindowLength:
+class WindowLength(msgspec.Struct, array_like=True):
     """How long the server's window is, between what bounds it.
 
     Until something is known it is as documented. Windows are whole seconds as a rule: of all values
@@ -49,10 +49,10 @@ class WindowLength:
         is_known: it was bounded from above by what the server did.
     """
 
-    def __init__(self) -> None:
-        self.value_s = self.longest_s = DOCUMENTED_WINDOW_S
-        self.is_known = False
-        self._shortest_s = 0.0
+    value_s: float = DOCUMENTED_WINDOW_S
+    longest_s: float = DOCUMENTED_WINDOW_S
+    is_known: bool = False
+    _shortest_s: float = 0.0
 
     def is_news(self, bound_s: float) -> bool:
         """Whether such an upper bound tells something new."""
@@ -79,7 +79,7 @@ class WindowLength:
         self.value_s = float(whole_s) if whole_s > self._shortest_s else self.longest_s
 
 
-class Mirror:
+class Mirror(msgspec.Struct, array_like=True):
     """Our requests that may be in the window, and those that lately passed.
 
     Attributes:
@@ -93,14 +93,17 @@ class Mirror:
         most_kept: so many of those that passed are remembered at least, twice as many at most.
     """
 
-    def __init__(self) -> None:
-        self.length = WindowLength()
-        self.last_number = self.under_way = self.passed = 0
-        self.left = self.left_likely = self.left_perhaps = 0
-        self.most_kept = _MOST_KEPT
-        self._ended: deque[Ticket] = deque(maxlen=_MOST_KEPT)
-        self._latest: list[Ticket] = []  # of those that passed, in the order of their answers
-        self._heard_s = -inf
+    length: WindowLength = msgspec.field(default_factory=WindowLength)
+    last_number: int = 0
+    under_way: int = 0
+    passed: int = 0
+    left: int = 0
+    left_likely: int = 0
+    left_perhaps: int = 0
+    most_kept: int = _MOST_KEPT
+    _ended: deque[Ticket] = msgspec.field(default_factory=deque)
+    _latest: list[Ticket] = msgspec.field(default_factory=list)  # in the order of their answers
+    _heard_s: float = -inf
 
     def start(self, now_s: float) -> Ticket:
         """A request is admitted."""
@@ -113,6 +116,8 @@ class Mirror:
         self.under_way -= 1
         ticket.ended_s = now_s
         self._ended.append(ticket)
+        if len(self._ended) > _MOST_KEPT:
+            self._ended.popleft()
 
     def take_back(self) -> None:
         """One was never sent."""

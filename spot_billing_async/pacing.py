@@ -60,7 +60,7 @@ _MOST_DOUBLINGS = 20
 _LEAST_KEPT = 100
 
 
-class _Word(msgspec.Struct):
+class _Word(msgspec.Struct, array_like=True):
     """What an answer said.
 
     Attributes:
@@ -76,7 +76,7 @@ class _Word(msgspec.Struct):
     left_likely: int
 
 
-class _Refusals(msgspec.Struct):
+class _Refusals(msgspec.Struct, array_like=True):
     """Refusals in a row.
 
     Attributes:
@@ -90,31 +90,34 @@ class _Refusals(msgspec.Struct):
     last_number: int = 0
 
 
-class Gate:
+class Gate(msgspec.Struct, eq=False, array_like=True):
     """Admits the requests of one credential x route x method.
+
+    It is plain values all through, and decides by them and by the clock alone: written down and
+    read back, or fed the same events elsewhere, it decides the same.
 
     Args:
         first_pause_s: the first pause after a refusal that does not say how long to wait.
     """
 
-    def __init__(self, first_pause_s: float = 0.25) -> None:
-        self._first_pause_s = first_pause_s
-        self._mirror = Mirror()
-        self._limit: int | None = None
-        self._is_told = False
-        self._words: deque[_Word] = deque()  # the remaining of each is below that of the next
-        self._freshest = 0  # number of the request that was sent last of those answered
-        self._next_s = -inf  # when the next one may go to a server that tells nothing
-        self._heard_s = -inf  # when the last answer came
-        self._sent_since = 0
-        self._alone_from_s = -inf  # others were seen, who may come again until then
-        self._full_s = -inf  # when an answer said last that nothing remains, ...
-        self._reset_s = inf  # ... and the reset that it told
-        self._asks_from_s = -inf  # no reset of others is tried before
-        self._asking = 0  # number of the request that tries one
-        self._closed_until_s = -inf
-        self._refusals = _Refusals()
-        self._grows_s = inf  # when a guessed limit is tried higher
+    first_pause_s: float = 0.25
+    _mirror: Mirror = msgspec.field(default_factory=Mirror)
+    _limit: int | None = None
+    _is_told: bool = False
+    # The remaining of each word is below that of the next.
+    _words: deque[_Word] = msgspec.field(default_factory=deque)
+    _freshest: int = 0  # number of the request that was sent last of those answered
+    _next_s: float = -inf  # when the next one may go to a server that tells nothing
+    _heard_s: float = -inf  # when the last answer came
+    _sent_since: int = 0
+    _alone_from_s: float = -inf  # others were seen, who may come again until then
+    _full_s: float = -inf  # when an answer said last that nothing remains, ...
+    _reset_s: float = inf  # ... and the reset that it told
+    _asks_from_s: float = -inf  # no reset of others is tried before
+    _asking: int = 0  # number of the request that tries one
+    _closed_until_s: float = -inf
+    _refusals: _Refusals = msgspec.field(default_factory=_Refusals)
+    _grows_s: float = inf  # when a guessed limit is tried higher
 
     @property
     def is_told(self) -> bool:
@@ -213,7 +216,7 @@ class Gate:
         if pause_s:
             until_s = now_s + min(pause_s, LONGEST_WAIT_S)
         else:
-            pause_s = self._first_pause_s * 2.0 ** min(refusals.count - 1, _MOST_DOUBLINGS)
+            pause_s = self.first_pause_s * 2.0 ** min(refusals.count - 1, _MOST_DOUBLINGS)
             until_s = min(refusals.first_s + pause_s, now_s + LONGEST_WAIT_S)
         self._closed_until_s = max(self._closed_until_s, until_s)
 
@@ -312,7 +315,7 @@ class Gate:
     def _note_full(self, ticket: Ticket, now_s: float, reset_s: float | None) -> None:
         """Nothing remains until the reset."""
         self._full_s = now_s
-        self._reset_s = now_s + (reset_s or self._first_pause_s)
+        self._reset_s = now_s + (reset_s or self.first_pause_s)
         # Whole seconds are rounded up: within the last of them the mirror knows better.
         sure_s = ceil(reset_s) - 1 if reset_s else 0.0
         self._closed_until_s = max(self._closed_until_s, ticket.sent_s + sure_s)

@@ -28,6 +28,7 @@ from spot_billing_async.pacing import Gate
 from spot_billing_async.quota import RateLimit, read_quota
 from spot_billing_async.retry import GiveUp, decide, may_pass
 from spot_billing_async.secret import Secret
+from spot_billing_async.sharing import Pacer, SharedQuota
 from spot_billing_async.telemetry import CallRecord, Hook, tell
 from spot_billing_async.wire import Reply, Request
 
@@ -46,6 +47,7 @@ class SessionManager:
         config: limits.
         hook: is told of what happens.
         gates: of all credentials over these connections; None for new ones.
+        quota: new gates are those that other processes share; None for such of this one alone.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class SessionManager:
         config: ClientConfig,
         hook: Hook | None = None,
         gates: Gates | None = None,
+        quota: SharedQuota | None = None,
     ) -> None:
         self.base_url = base_url
         self.config = config
@@ -63,6 +66,7 @@ class SessionManager:
         self.clock = connections.clock
         self._connections = connections
         self._credential = credential
+        self._quota = quota
         self._gates = gates or Gates(self._new_gate, self.clock)
 
     @property
@@ -131,7 +135,7 @@ class SessionManager:
         failure: SpotBillingError,
         tries: int,
         operation: Operation,
-        gate: Gate,
+        gate: Pacer,
         deadline: Deadline,
         record: CallRecord,
     ) -> None:
@@ -162,8 +166,11 @@ class SessionManager:
         gate = self._gates.known(self.space, operation.operation_id)
         return None if gate is None else gate.rate_limit
 
-    def _new_gate(self, _space: str, _operation_id: str) -> Gate:
-        return Gate(self.config.retry.backoff_base_s)
+    def _new_gate(self, space: str, operation_id: str) -> Pacer:
+        if self._quota is None:
+            return Gate(self.config.retry.backoff_base_s)
+        name = f"{space} {self.base_url} {operation_id}"
+        return self._quota.gate(name, deadline_s=self.config.deadline_s)
 
     async def _token(self, record: CallRecord) -> Secret:
         try:
@@ -175,7 +182,13 @@ class SessionManager:
             record.lap("queued_s")
 
     async def _admit(
-        self, gate: Gate, request: Request, deadline: Deadline, record: CallRecord, *, refused: bool
+        self,
+        gate: Pacer,
+        request: Request,
+        deadline: Deadline,
+        record: CallRecord,
+        *,
+        refused: bool,
     ) -> Ticket:
         """Wait for the gate and for a place on the wire."""
         self._connections.demand_open(deadline.loop)
@@ -199,7 +212,7 @@ class SessionManager:
         self,
         request: Request,
         token: Secret,
-        gate: Gate,
+        gate: Pacer,
         ticket: Ticket,
         read: Callable[[Reply, Secret], Awaitable[T]],
         record: CallRecord,

@@ -31,6 +31,7 @@ from spot_billing_async import (
     TransportError,
 )
 from spot_billing_async.emulator import Emulator, RateLimit
+from spot_billing_async.pacing import Gate
 from spot_billing_async.telemetry import CallEnded, Event, RequestEnded
 from tests.support import http, serve, serve_raw
 
@@ -775,6 +776,7 @@ async def test_a_request_that_was_never_sent_takes_no_place_of_the_quota() -> No
             await client.costs.get("a")
         (kept,) = client._session._gates._kept.values()
         gate = kept.gate
+        assert isinstance(gate, Gate)
         assert gate._mirror.places(0.0) == gate._mirror.under_way == 0
 
 

@@ -1,6 +1,6 @@
 """What the processes of an organization share through Redis (extra: redis).
 
-`RedisStore`: costs that one of them fetched are there for all.
+`RedisStore`: costs that one of them fetched are there for all. `RedisQuota`: they pace as one.
 """
 
 from spot_billing_async.errors import MissingExtraError
@@ -12,6 +12,7 @@ except ImportError as error:
         "spot_billing_async.redis needs redis: pip install 'spot-billing-async[redis]'"
     ) from error
 
+from spot_billing_async.redis.quota import RedisQuota
 from spot_billing_async.redis.store import RedisStore
 
-__all__ = ["RedisStore"]
+__all__ = ["RedisQuota", "RedisStore"]
