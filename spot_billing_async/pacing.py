@@ -46,8 +46,7 @@ LONGEST_WAIT_S = 3600.0
 FIRST_REQUESTS = 10
 """Sent before anything is known of a server: few are refused where even they are too many."""
 
-_GROWTH = 5.0  # of what was sent to a server that tells nothing, ...
-_GROWTH_S = 0.05  # ... in so much time: 10, 50, 250 requests
+_GROWTH_GAP_S = 0.05 / log(5.0)  # over the number of the request: in 0.05 s 10, 50, 250 were sent
 _LATE_S = 0.005  # that a timer may be
 _FRESH_SHARE = 0.1  # of a window; others may have overtaken an older word
 _STALE_PART = 8  # of the room by an older word, one part goes at once
@@ -273,8 +272,7 @@ class Gate(msgspec.Struct, eq=False, array_like=True):
         if number < FIRST_REQUESTS:
             self._next_s = now_s
         else:
-            gap_s = _GROWTH_S * log((number + 1) / number, _GROWTH)
-            self._next_s = max(self._next_s, now_s - _LATE_S) + gap_s
+            self._next_s = max(self._next_s, now_s - _LATE_S) + _GROWTH_GAP_S / number
 
     def _hear(self, ticket: Ticket, now_s: float, quota: Quota) -> None:
         """Take the word of an answer."""

@@ -111,8 +111,8 @@ class Tally(msgspec.Struct):
         Raises:
             RequestLimitReachedError: the allowance is spent; it must not be sent.
         """
-        self.demand_request()
         if self.allowance is not None:
+            self.allowance.demand()
             self.allowance.left -= 1
         self.requests += 1
 

@@ -38,11 +38,26 @@ _SUCCESS = {200, 201, 202, _NO_CONTENT}  # a 206 is a part, and nobody asked for
 
 
 class Request(NamedTuple):
-    """What is sent, but for the bearer token: that is the session's."""
+    """What is sent, but for the bearer token: that is the session's.
+
+    Attributes:
+        operation: what is asked for.
+        base_url: where.
+        path: what follows it, percent-encoded.
+        query: the query, percent-encoded; "" for none.
+        body: what is sent; None for nothing.
+    """
 
     operation: Operation
-    url: str
+    base_url: str
+    path: str
+    query: str
     body: bytes | None
+
+    @property
+    def url(self) -> str:
+        """All of the URL."""
+        return f"{self.base_url}{self.path}{'?' if self.query else ''}{self.query}"
 
 
 @dataclass(slots=True, repr=False)
@@ -93,8 +108,8 @@ def build_request(
     if path_ids:
         path = path.format(**{name: _encoded(value) for name, value in path_ids.items()})
     present = [f"{name}={_encoded(value)}" for name, value in query.items() if value is not None]
-    url = f"{base_url}{path}?{'&'.join(present)}" if present else base_url + path
-    return Request(operation, url, None if body is None else msgspec.json.encode(body))
+    content = None if body is None else msgspec.json.encode(body)
+    return Request(operation, base_url, path, "&".join(present), content)
 
 
 def _encoded(value: str) -> str:
