@@ -51,7 +51,11 @@ class TenantClient:
         return self._session.base_url
 
     def with_token(
-        self, token: str | TokenProvider, *, account_id: str | None = None
+        self,
+        token: str | TokenProvider,
+        *,
+        account_id: str | None = None,
+        tenant: str | None = None,
     ) -> "TenantClient":
         """A view for another tenant over the same connections and limits.
 
@@ -62,6 +66,7 @@ class TenantClient:
         Args:
             token: the tenant's token, or an async function that provides it.
             account_id: the tenant's own account, as for `SpotBillingClient`.
+            tenant: the tenant's name, as for `SpotBillingClient`.
 
         Raises:
             ConfigError: an argument is not usable.
@@ -69,7 +74,7 @@ class TenantClient:
         credential = Credential(token)
         del token  # no frame that raises holds it
         return TenantClient(
-            self._session.with_credential(credential.checked()),
+            self._session.with_credential(credential.checked().of_tenant(tenant)),
             _checked_account(account_id),
             self._cache,
         )
@@ -99,6 +104,11 @@ class SpotBillingClient(TenantClient):
             `telemetry.Event`, on the event loop. `telemetry.fan_out` makes one hook of several.
         cache: keeps costs, and shares fetches of them; None for none. It is entered and left with
             the client, and its views for other tenants use it too, each in a space of its own.
+        quota: what other processes share of the server's rate limit, such as a `redis.RedisQuota`;
+            None for nothing. It is opened and closed with the client.
+        tenant: names whose token it is. Views and processes share cached costs and quota where they
+            have the same token; or, whatever their tokens are, where they have the same name: two
+            tenants must not. A token that is provided needs one for that, as it changes.
 
     Raises:
         ConfigError: there is no token, or a value is not usable; names it and what is allowed.
@@ -115,6 +125,7 @@ class SpotBillingClient(TenantClient):
         hook: Hook | None = None,
         cache: CostCache | None = None,
         quota: SharedQuota | None = None,
+        tenant: str | None = None,
     ) -> None:
         credential = None if token is None else Credential(token)
         del token  # no frame that raises holds it
@@ -134,7 +145,7 @@ class SpotBillingClient(TenantClient):
         super().__init__(
             SessionManager(
                 self._connections,
-                settings.credential,
+                settings.credential.of_tenant(tenant),
                 settings.base_url,
                 config,
                 hook,

@@ -14,6 +14,7 @@ from secrets import token_hex
 from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
+from spot_billing_async.checks import checked_text
 from spot_billing_async.errors import ConfigError, SpotBillingError, TransportError
 from spot_billing_async.profiles import (
     Profile,
@@ -54,7 +55,8 @@ class Credential:
     Attributes:
         present: the token to send, as long as none has to be asked for.
         space: what stands for it where something is shared or kept: equal for equal tokens, and no
-            way back to them. What is provided changes, so that this very object has a space.
+            way back to them. What is provided changes, so that this very object has a space, unless
+            its tenant is named.
     """
 
     __slots__ = ("_asking", "_provider", "present", "space")
@@ -75,6 +77,16 @@ class Credential:
         if self.present is not None:
             self.present = _checked_token("token", self.present)
             self.space = _digest(self.present)
+        return self
+
+    def of_tenant(self, tenant: str | None) -> "Credential":
+        """This one, with the space of a tenant that the caller names; None names none.
+
+        Raises:
+            ConfigError: that is no name.
+        """
+        if tenant is not None:
+            self.space = _digest(Secret(f"tenant {checked_text('tenant', tenant)}"))
         return self
 
     async def token(self) -> Secret:

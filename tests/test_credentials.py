@@ -285,3 +285,7 @@ def test_a_space_tells_credentials_apart_and_shows_none() -> None:
     assert space == Credential(f" {SECRET} ").checked().space != Credential(SECRET + "x").space
     assert Credential(provider).space != Credential(provider).space
     assert SECRET not in space
+    named = [Credential(given).of_tenant("acme").space for given in (provider, SECRET)]
+    assert named[0] == named[1] != Credential(provider).of_tenant("umbra").space
+    with pytest.raises(ConfigError, match="tenant: ' ' is not allowed"):
+        Credential(provider).of_tenant(" ")
