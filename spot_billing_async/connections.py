@@ -32,6 +32,7 @@ from spot_billing_async.network import Network, load
 from spot_billing_async.retry import RetryBudget
 from spot_billing_async.secret import Secret
 from spot_billing_async.telemetry import CallRecord
+from spot_billing_async.turns import Turns
 from spot_billing_async.version import __version__
 from spot_billing_async.wire import Reply, Request
 
@@ -63,6 +64,7 @@ class Connections:
     Attributes:
         admission: where calls wait for their turn.
         watch: over their deadlines.
+        turns: in which answers are decoded that are not small.
         budget: of retries.
     """
 
@@ -80,6 +82,7 @@ class Connections:
         self.clock = clock
         self.admission = Admission(ConcurrencyLimit(config.max_concurrency), clock)
         self.watch = Watch(clock)
+        self.turns = Turns()
         self.budget = RetryBudget(config.retry)
         self._config = config
         self._base_url = base_url
@@ -110,6 +113,7 @@ class Connections:
         _prepare_allocator()
         self.admission = Admission(ConcurrencyLimit(self._config.max_concurrency), self.clock)
         self.watch = Watch(self.clock)
+        self.turns = Turns()
         self._session = self._callers_session or self._own_session(network)
 
     def _load_network(self) -> Network:
