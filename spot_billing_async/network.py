@@ -7,8 +7,9 @@ and belongs in a thread.
 import netrc
 import os
 import ssl
+from collections.abc import Collection
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import msgspec
@@ -87,27 +88,30 @@ def checked_proxy(field: str, url: str | Secret) -> Secret:
         ConfigError: it is no URL of an http proxy. The value is not named: it may hold a password.
     """
     proxy = hidden(url)
-    place = _place(proxy)
-    if place is None:
+    place = masked(proxy, {"http"})
+    if place is None or place.path not in {"", "/"}:
         raise ConfigError(
             f"{field}: the URL is not usable; allowed: http://[user:password@]host[:port]"
         )
-    return Secret(proxy.reveal(), place)
+    return Secret(proxy.reveal(), place._replace(path="").geturl())
 
 
-def _place(proxy: Secret) -> str | None:
-    """A proxy's URL with its credentials masked, None for no such URL. It raises nothing."""
-    url = proxy.reveal()
+def masked(hidden_url: Secret, schemes: Collection[str]) -> SplitResult | None:
+    """A server's URL with its credentials masked; None for one of no such scheme, or with a query.
+
+    It raises nothing, as it holds the credentials.
+    """
+    url = hidden_url.reveal()
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
         return None
     is_clean = url.isascii() and url.isprintable() and not set(url) & set(" \\?#")
-    if not is_clean or parts.scheme != "http" or not parts.hostname or parts.path not in {"", "/"}:
+    if not is_clean or parts.scheme not in schemes or not parts.hostname:
         return None
     credentials, at, host = parts.netloc.rpartition("@")
-    return f"http://{'***' if credentials else ''}{at}{host}"
+    return parts._replace(netloc=f"{'***' if credentials else ''}{at}{host}")
 
 
 class Network(NamedTuple):

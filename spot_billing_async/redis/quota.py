@@ -7,7 +7,6 @@ the gates go apart, and is told in the log.
 """
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ from spot_billing_async.config import check_seconds
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.network import hidden
 from spot_billing_async.redis.gate import SharedGate
-from spot_billing_async.redis.place import place_of
+from spot_billing_async.redis.place import Reach, place_of
 from spot_billing_async.redis.replica import (
     FIRST_ID,
     Entry,
@@ -44,8 +43,6 @@ from spot_billing_async.sharing import Line
 from spot_billing_async.version import __version__
 from spot_billing_async.waiting import until_done
 
-_log = logging.getLogger("spot_billing_async")
-
 _BLOCK_S = 1.0  # for which a read waits where nothing happens, ...
 _GLANCE_S = 0.001  # ... and where gates wait to take part
 _JOINS_AT_ONCE = 4  # of which so many do, before the others are read on
@@ -58,9 +55,9 @@ _CLOCK_JUMP_S = 1.0  # what happened before is of no use to a clock that is so f
 class RedisQuota:
     """Lets all processes that have it pace as one: `SpotBillingClient(quota=RedisQuota(...))`.
 
-    Those share a quota that have the same token (given, not provided: of what a provider will
-    provide nothing is known), `base_url`, prefix and version of this package. Each client needs a
-    `RedisQuota` of its own.
+    Those share a quota that have the same token, or name of the tenant (`tenant=`, for a token that
+    is provided), `base_url`, prefix and version of this package. Each client needs a `RedisQuota`
+    of its own.
 
     Where Redis is gone or slow each process paces by itself, from where it stood; it says so once
     in the log (`spot_billing_async`, WARNING), and again once it is back. No call fails by it.
@@ -98,7 +95,6 @@ class RedisQuota:
         self._active: set[SharedGate] = set()
         self._telling: set[SharedGate] = set()
         self._task: asyncio.Task[None] | None = None
-        self._is_up: bool | None = None  # None until something was written, or was not
 
     def __repr__(self) -> str:
         if "_place" not in vars(self):  # it is refused, and its traceback is shown
@@ -127,7 +123,11 @@ class RedisQuota:
             )
         self.owner, self.line, self._clock = token_hex(6), line, clock
         self.server_clock = ServerClock(clock(), time.time())
-        self._is_up = None
+        self._reach = Reach(
+            repr(self),
+            alone="pacing by itself meanwhile",
+            together="all processes pace as one again",
+        )
         self._news, self._came = asyncio.Event(), asyncio.Event()
         self._reading = anyio.CancelScope()
         self._task = asyncio.create_task(self._run())
@@ -165,7 +165,7 @@ class RedisQuota:
         gate.is_active = True
         self._active.add(gate)
         self._reading.cancel()
-        return -inf if self._is_up is False else self._timeout_s
+        return -inf if self._reach.is_up is False else self._timeout_s
 
     async def _run(self) -> None:
         """Take part as long as the server lets it, and try again where it does not."""
@@ -198,19 +198,8 @@ class RedisQuota:
             for gate in self._gates.values():
                 gate.replica = Replica()
 
-    def _find(self) -> None:
-        if self._is_up is False:
-            _log.warning("%r is back: all processes pace as one again", self)
-        self._is_up = True
-
     def _lose(self, error: BaseException) -> None:
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        if self._is_up is not False:
-            # Nothing else of it: some servers quote what they were sent.
-            name = type(error).__name__
-            _log.warning("%r is gone or slow (%s): pacing by itself meanwhile", self, name)
-        self._is_up = False
+        self._reach.lost(error)
         self._telling.clear()
         for gate in tuple(self._active):
             gate.go_apart(self._clock())
@@ -292,7 +281,7 @@ class RedisQuota:
                 while any(gate.is_flying for gate in gates):
                     self._came.clear()
                     await self._came.wait()
-            self._find()
+            self._reach.found()
 
     def _let_idle_go(self) -> None:
         now_s = self._clock()

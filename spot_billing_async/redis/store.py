@@ -10,7 +10,6 @@ into first at any time; a day may then be asked for once by each of them, and no
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -27,10 +26,10 @@ from redis.exceptions import RedisError
 from spot_billing_async.cache.store import Look, MemoryStore, Value
 from spot_billing_async.config import check_seconds
 from spot_billing_async.errors import ConfigError
+from spot_billing_async.network import hidden
+from spot_billing_async.redis.place import Reach, place_of
 from spot_billing_async.secret import Secret
 from spot_billing_async.waiting import until_done
-
-_log = logging.getLogger("spot_billing_async")
 
 _CONNECTIONS = 16
 _RENEWALS_A_LEASE = 3
@@ -82,8 +81,8 @@ class RedisStore:
     token; whoever can read it can read the costs.
 
     Args:
-        url: `redis://[[user]:password@]host[:port][/db]`, `rediss://…` for TLS, or `unix://…`; kept
-            as a `Secret`.
+        url: `redis://[user:password@]host[:port][/database]`; `rediss://` for TLS. It is hidden but
+            for where it is.
         memory: what this process keeps for itself; None for up to 64 MiB.
         timeout_s: seconds that Redis has for an answer, connecting included; then it counts as gone
             for a second. That is said once in the log, and once when it is back.
@@ -96,21 +95,20 @@ class RedisStore:
 
     def __init__(
         self,
-        url: str,
+        url: str | Secret,
         *,
         memory: MemoryStore | None = None,
         timeout_s: float = 0.5,
         lease_s: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        hidden = Secret(url)
+        self._url = hidden(url)
         del url  # no frame that raises holds it
+        self._place = place_of(self._url)
         check_seconds("timeout_s", timeout_s)
         check_seconds("lease_s", lease_s)
         if memory is not None and not isinstance(memory, MemoryStore):
             raise ConfigError(f"memory: {memory!r} is not allowed; allowed: a MemoryStore, or None")
-        _check_url(hidden, timeout_s)
-        self._url = hidden
         self._memory = MemoryStore() if memory is None else memory
         self._timeout_s = timeout_s
         self._lease_s = lease_s
@@ -118,7 +116,11 @@ class RedisStore:
         self._owner = token_hex(16)
         self._claimed: set[str] = set()
         self._away_until_s = -inf
-        self._is_away = False
+        self._reach = Reach(
+            repr(self),
+            alone="costs are cached by this process alone meanwhile",
+            together="costs are cached by all processes together again",
+        )
         self._redis: Redis | None = None
         self._renewal: asyncio.Task[None] | None = None
 
@@ -191,37 +193,24 @@ class RedisStore:
         """What a script answers; None where Redis does not."""
         if self._redis is None or self._clock() < self._away_until_s:
             return None
-        if self._is_away:  # one asks whether it is back, and not all at once
+        if self._reach.is_up is False:  # one asks whether it is back, and not all at once
             self._away_until_s = self._clock() + _AWAY_S
         run = self._redis.register_script(script)
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await run([*keys, *map(_claim, keys)], arguments)
         except (RedisError, OSError, TimeoutError) as error:
-            problem = type(error).__name__
-        else:
-            self._is_back()
-            return answer
-        self._is_gone(problem)
-        return None
-
-    def _is_gone(self, problem: str) -> None:
-        self._away_until_s = self._clock() + _AWAY_S
-        if not self._is_away:
-            self._is_away = True
-            _log.warning(
-                "Redis does not answer (%s): costs are cached by this process alone until it is "
-                "back",
-                problem,
-            )
-
-    def _is_back(self) -> None:
-        if self._is_away:
-            self._is_away, self._away_until_s = False, -inf
-            _log.info("Redis is back: costs are cached by all processes together again")
+            self._reach.lost(error)
+            self._away_until_s = self._clock() + _AWAY_S
+            return None
+        self._reach.found()
+        self._away_until_s = -inf
+        return answer
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(***)"
+        if "_place" not in vars(self):  # it is refused, and its traceback is shown
+            return f"{type(self).__name__}()"
+        return f"{type(self).__name__}({self._place!r})"
 
 
 def _client(url: Secret, timeout_s: float) -> Redis:
@@ -235,20 +224,6 @@ def _client(url: Secret, timeout_s: float) -> Redis:
         retry=Retry(NoBackoff(), 1),  # a connection that was kept may have been closed meanwhile
     )
     return Redis.from_pool(pool)
-
-
-def _check_url(url: Secret, timeout_s: float) -> None:
-    """Refuse what is no URL of a Redis, without a word of it: it may hold a password."""
-    try:
-        _client(url, timeout_s)
-    except (ValueError, TypeError):
-        pass
-    else:
-        return
-    raise ConfigError(
-        "url is not usable; allowed: redis://[[user]:password@]host[:port][/db], rediss://… or "
-        "unix://…"
-    )
 
 
 def _claim(key: str) -> str:
