@@ -11,6 +11,7 @@ from spot_billing_async.config import ClientConfig
 from spot_billing_async.connections import Connections
 from spot_billing_async.credentials import Credential, TokenProvider, resolve
 from spot_billing_async.errors import ConfigError
+from spot_billing_async.gates import Gates, gate_maker
 from spot_billing_async.resources.accounts import AccountsResource
 from spot_billing_async.resources.billing_engine import BillingEngineResource
 from spot_billing_async.resources.cost_intelligence import CostIntelligenceResource
@@ -142,14 +143,15 @@ class SpotBillingClient(TenantClient):
             config, settings.base_url, session, times_connecting=hook is not None
         )
         self._quota = quota
+        gates = Gates(gate_maker(settings.base_url, config, quota), self._connections.clock)
         super().__init__(
             SessionManager(
                 self._connections,
                 settings.credential.of_tenant(tenant),
                 settings.base_url,
                 config,
+                gates,
                 hook,
-                quota=quota,
             ),
             _checked_account(settings.account_id),
             cache,

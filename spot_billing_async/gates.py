@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from spot_billing_async.pacing import LONGEST_WAIT_S
-from spot_billing_async.sharing import Pacer
+from spot_billing_async.config import ClientConfig
+from spot_billing_async.pacing import LONGEST_WAIT_S, Gate
+from spot_billing_async.sharing import Pacer, SharedQuota
 
 _MOST_IDLE = 1_000  # gates; a backend meets tenants without number, and makes a view of each again
 
@@ -53,3 +54,22 @@ class Gates:
         since_s = self._clock() - LONGEST_WAIT_S
         self._kept = {key: kept for key, kept in self._kept.items() if kept.used_s >= since_s}
         self._sweeps_at = max(_MOST_IDLE, 2 * len(self._kept))
+
+
+def gate_maker(
+    base_url: str, config: ClientConfig, quota: SharedQuota | None
+) -> Callable[[str, str], Pacer]:
+    """What makes the gates of a client: those that other processes share, where there is a quota.
+
+    Args:
+        base_url: the server.
+        config: limits.
+        quota: what is shared; None has each gate decide for this process alone.
+    """
+
+    def make(space: str, operation_id: str) -> Pacer:
+        if quota is None:
+            return Gate(config.retry.backoff_base_s)
+        return quota.gate(f"{space} {base_url} {operation_id}", deadline_s=config.deadline_s)
+
+    return make

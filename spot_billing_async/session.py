@@ -24,11 +24,10 @@ from spot_billing_async.errors import (
 from spot_billing_async.gates import Gates
 from spot_billing_async.mirror import Ticket
 from spot_billing_async.operations import Operation
-from spot_billing_async.pacing import Gate
 from spot_billing_async.quota import RateLimit, read_quota
 from spot_billing_async.retry import GiveUp, decide, may_pass
 from spot_billing_async.secret import Secret
-from spot_billing_async.sharing import Pacer, SharedQuota
+from spot_billing_async.sharing import Pacer
 from spot_billing_async.telemetry import CallRecord, Hook, tell
 from spot_billing_async.wire import Reply, Request
 
@@ -47,9 +46,8 @@ class SessionManager:
         credential: whose token is sent.
         base_url: where to; the token goes nowhere else.
         config: limits.
-        hook: is told of what happens.
-        gates: of all credentials over these connections; None for new ones.
-        quota: new gates are those that other processes share; None for such of this one alone.
+        gates: of all credentials over these connections.
+        hook: is told of what happens; None for nobody.
     """
 
     def __init__(
@@ -58,9 +56,8 @@ class SessionManager:
         credential: Credential,
         base_url: str,
         config: ClientConfig,
+        gates: Gates,
         hook: Hook | None = None,
-        gates: Gates | None = None,
-        quota: SharedQuota | None = None,
     ) -> None:
         self.base_url = base_url
         self.config = config
@@ -68,8 +65,7 @@ class SessionManager:
         self.clock = connections.clock
         self._connections = connections
         self._credential = credential
-        self._quota = quota
-        self._gates = gates or Gates(self._new_gate, self.clock)
+        self._gates = gates
 
     @property
     def space(self) -> str:
@@ -84,7 +80,7 @@ class SessionManager:
     def with_credential(self, credential: Credential) -> "SessionManager":
         """Another credential over the same connections; its requests have gates of their own."""
         return SessionManager(
-            self._connections, credential, self.base_url, self.config, self.hook, self._gates
+            self._connections, credential, self.base_url, self.config, self._gates, self.hook
         )
 
     async def send(
@@ -167,12 +163,6 @@ class SessionManager:
         """What the answers of an operation have told of its rate limit; None for nothing."""
         gate = self._gates.known(self.space, operation.operation_id)
         return None if gate is None else gate.rate_limit
-
-    def _new_gate(self, space: str, operation_id: str) -> Pacer:
-        if self._quota is None:
-            return Gate(self.config.retry.backoff_base_s)
-        name = f"{space} {self.base_url} {operation_id}"
-        return self._quota.gate(name, deadline_s=self.config.deadline_s)
 
     async def _token(self, record: CallRecord) -> Secret:
         try:
