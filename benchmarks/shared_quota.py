@@ -11,22 +11,19 @@ a limit of L. It needs redis-server, and the extra `redis`.
 """
 
 import asyncio
-import contextlib
 import json
-import random
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import NamedTuple
 
+from benchmarks.figures import Figure
 from benchmarks.opponent import TOKEN, opponent
 from benchmarks.quick import is_quick
+from benchmarks.redis_server import can_run, running_redis
 from spot_billing_async import ClientConfig, CostPlan, Failed, SpotBillingClient
 from spot_billing_async.redis import RedisQuota
 
@@ -68,53 +65,7 @@ async def pull(base_url: str, slices: int, redis_url: str | None) -> Met:
         ends_s = time.monotonic()
     report = run.report
     assert report.planned == report.ok + report.empty + report.failed, report
-    return Met(ends_s, report.requests, report.requests - report.planned, failed)
-
-
-def free_port() -> int:
-    """A free port below those that the system gives to outgoing connections.
-
-    One of these would take the port while the server that is to have it again is down.
-    """
-    while True:
-        port = random.randrange(10_000, 30_000)  # noqa: S311  no secret
-        with contextlib.suppress(OSError), socket.socket() as taken:
-            taken.bind(("127.0.0.1", port))
-            return port
-
-
-class RedisServer:
-    """A redis-server that keeps nothing on disk."""
-
-    def __init__(self, program: str, folder: str) -> None:
-        port = free_port()
-        self.url = f"redis://127.0.0.1:{port}/0"
-        words = f"--bind 127.0.0.1 --port {port} --dir {folder} --appendonly no"
-        self._command = [program, *words.split(), "--save", ""]
-        self.start()
-
-    def start(self) -> None:
-        """Run it."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)  # noqa: S603  the machine's own
-
-    def kill(self) -> None:
-        """End it at once."""
-        self._process.kill()
-        self._process.wait()
-
-
-@contextmanager
-def redis_server() -> Iterator[RedisServer]:
-    """Run a redis-server."""
-    program = shutil.which("redis-server")
-    if program is None:
-        sys.exit("redis-server is not installed")
-    with tempfile.TemporaryDirectory() as folder:
-        server = RedisServer(program, folder)
-        try:
-            yield server
-        finally:
-            server.kill()
+    return Met(ends_s, report.requests, report.refusals, failed)
 
 
 @contextmanager
@@ -143,37 +94,66 @@ def crew(
             member.communicate()
 
 
-def measure(name: str, slices: int, *, shares: bool = True, kills: bool = False) -> str:
-    """A line of the table."""
+class Outcome(NamedTuple):
+    """What the processes came to together.
+
+    Attributes:
+        share: of what the quota allows.
+        refused: refusals, as a share of the requests.
+        requests: sent in all.
+        failed: slices.
+    """
+
+    share: float
+    refused: float
+    requests: int
+    failed: int
+
+
+def measure(name: str, slices: int, *, shares: bool = True, kills: bool = False) -> Outcome:
+    """Have the processes pull, and print a line of the table."""
     ideal_s = (slices / LIMIT - 1) * WINDOW_S
     with (
         opponent("--rate-limit", f"{LIMIT}/{WINDOW_S:g}s") as base_url,
-        redis_server() as redis,
+        running_redis() as redis,
         crew(base_url, slices, redis.url if shares else None) as members,
     ):
         began_s = time.monotonic()
         if kills:
             time.sleep(ideal_s / 2)
-            redis.kill()
+            redis.stop()
             time.sleep(_DOWN_S)
             redis.start()
         told = [json.loads(member.stdout.readline()) for member in members if member.stdout]
     met = [Met(*words) for words in told]
-    share = ideal_s / (max(one.ends_s for one in met) - began_s)
     requests = sum(one.requests for one in met)
-    refused = sum(one.refusals for one in met) / requests
-    failed = sum(one.failed for one in met)
-    return f"{name:>34} {share:>10.3f} {refused:>9.2%} {requests:>9} {failed:>7}"
+    outcome = Outcome(
+        ideal_s / (max(one.ends_s for one in met) - began_s),
+        sum(one.refusals for one in met) / requests,
+        requests,
+        sum(one.failed for one in met),
+    )
+    print(f"{name:>34} {{:>10.3f}} {{:>9.2%}} {{:>9}} {{:>7}}".format(*outcome), flush=True)
+    return outcome
 
 
 def main() -> None:
-    """Print a table of throughput, as a share of the quota, and refusals."""
+    """Print throughput and refusals, then what has a bar beside it; exit 1 if one is missed."""
     slices = SLICES // 4 if is_quick(__doc__) else SLICES
+    if not can_run():
+        sys.exit("redis-server is not installed")
     print(f"{'':>34} {'throughput':>10} {'refused':>9} {'requests':>9} {'failed':>7}")
-    print(measure("each by itself", slices, shares=False), flush=True)
-    print(measure("shared over Redis", slices), flush=True)
-    print(measure("Redis killed, started again", slices, kills=True), flush=True)
-    print(f"{'bar':>34} {LEAST_SHARE:>10.3f} {MOST_REFUSED:>9.2%} {'':>9} {0:>7}")
+    measure("each by itself", slices, shares=False)
+    shared = measure("shared over Redis", slices)
+    killed = measure("Redis killed, started again", slices, kills=True)
+    figures = [
+        Figure("throughput of those that share", shared.share, LEAST_SHARE, at_least=True),
+        Figure("their refusals, as a share of requests", shared.refused, MOST_REFUSED),
+        Figure("slices that failed", shared.failed, 0),
+        Figure("slices that failed as Redis was killed", killed.failed, 0),
+    ]
+    print("\n".join(figure.line() for figure in figures))
+    sys.exit(not all(figure.is_met for figure in figures))
 
 
 if __name__ == "__main__":
