@@ -53,9 +53,8 @@ async def call(
     record = CallRecord(
         Tally() if tally is None else tally, None if hook is None else session.clock
     )
-    reader = reader_for(
-        item_type, totalled=totalled
-    )  # the first of its type takes milliseconds to make
+    # The first of its type takes milliseconds to make.
+    reader = reader_for(item_type, totalled=totalled)
     record.lap("decode_s")
     path = session.config.path_overrides.get(operation.operation_id, operation.path)
     pages: Pages[T] = Pages(operation)

@@ -6,10 +6,10 @@
 from spot_billing_async.errors import MissingExtraError
 
 try:
-    import redis as _redis  # noqa: F401 - asked for here, before any module uses it
+    import redis as _redis  # noqa: F401  asked for here, before any module uses it
 except ImportError as error:
     raise MissingExtraError(
-        "spot_billing_async.redis needs redis: pip install 'spot-billing-async[redis]'"
+        "spot_billing_async.redis needs an extra: pip install 'spot-billing-async[redis]'"
     ) from error
 
 from spot_billing_async.redis.quota import RedisQuota
