@@ -56,27 +56,25 @@ async def call(
     # The first of its type takes milliseconds to make.
     reader = reader_for(item_type, totalled=totalled)
     record.lap("decode_s")
-    path = session.config.path_overrides.get(operation.operation_id, operation.path)
     pages: Pages[T] = Pages(operation)
-    deadline = Deadline(
-        session.watch,
-        operation.operation_id,
-        session.config.deadline_s,
-        paced_freely=pull_ends_at_s is not None,
-        hard_end_s=hard_end_s(pull_ends_at_s, session.clock),
-    )
     parameters = dict(query or {})
-
     read = partial(_read, operation, reader)
     problem: str | None = None
     rows = 0
     try:
+        deadline = Deadline(
+            session.watch,
+            operation.operation_id,
+            session.config.deadline_s,
+            paced_freely=pull_ends_at_s is not None,
+            hard_end_s=hard_end_s(pull_ends_at_s, session.clock),
+        )
         with deadline:
             while True:
                 request = build_request(
                     operation,
                     session.base_url,
-                    path,
+                    session.path_of(operation),
                     path_ids=path_ids or {},
                     query=parameters,
                     body=body,

@@ -122,11 +122,8 @@ class Deadline:
         # Somebody else may have cancelled the task as well: then that stands.
         is_ours = self._task.uncancel() <= self._cancels_before
         if is_ours and isinstance(error, asyncio.CancelledError):
-            if self.due_s == self._hard_end_s:
-                message = f"{self._what} did not end before its pull's deadline, or its caller's"
-            else:
-                message = f"{self._what} did not end within {self._left_s:g} s"
-            raise DeadlineExceededError(message) from None
+            left_s = None if self.due_s == self._hard_end_s else self._left_s
+            raise DeadlineExceededError(overrun(self._what, left_s)) from None
 
     def bound_s(self, *, refused: bool) -> float:
         """Until when a wait for the gate may last."""
@@ -152,3 +149,15 @@ class Deadline:
         if not self._is_over:
             self.due_s = due_s
             self._watch.add(self)
+
+
+def overrun(what: str, left_s: float | None) -> str:
+    """What the error of a call says that did not end in time.
+
+    Args:
+        what: the call.
+        left_s: the seconds that it had for itself; None where it was ended before they had passed.
+    """
+    if left_s is None:
+        return f"{what} did not end before its pull's deadline, or its caller's"
+    return f"{what} did not end within {left_s:g} s"

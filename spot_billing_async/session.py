@@ -77,6 +77,10 @@ class SessionManager:
         """Over the deadlines of the client's calls."""
         return self._connections.watch
 
+    def path_of(self, operation: Operation) -> str:
+        """The path of an operation's template, or what overrides it."""
+        return self.config.path_overrides.get(operation.operation_id, operation.path)
+
     def with_credential(self, credential: Credential) -> "SessionManager":
         """Another credential over the same connections; its requests have gates of their own."""
         return SessionManager(
@@ -269,12 +273,11 @@ class SessionManager:
         if self.hook is None:
             return
         operation = request.operation
-        path = self.config.path_overrides.get(operation.operation_id, operation.path)
         event = record.request_ended(
             operation.operation_id,
             method=operation.method,
             url=request.url,
-            url_template=urlsplit(self.base_url).path + path,
+            url_template=urlsplit(self.base_url).path + self.path_of(operation),
             started_s=started_s,
             elapsed_s=elapsed_s,
             status=status,

@@ -10,10 +10,12 @@ import pytest
 from aiohttp import web
 
 from spot_billing_async import (
+    CallEnded,
     ConfigError,
     CostPlan,
     CostQuery,
     DeadlineExceededError,
+    Event,
     Failed,
     RetryPolicy,
     SpotBillingClient,
@@ -83,14 +85,18 @@ async def test_a_call_ends_by_then(silent: tuple[str, list[str]]) -> None:
 
 
 async def test_nothing_is_sent_after_it(silent: tuple[str, list[str]]) -> None:
-    """A call that comes too late fails at once."""
+    """A call that comes too late fails at once; like any other it is told to the hook."""
     base_url, asked = silent
-    async with SpotBillingClient("t", base_url=base_url) as client:
+    told: list[Event] = []
+    async with SpotBillingClient("t", base_url=base_url, hook=told.append) as client:
         with within(SOON_S):
             await asyncio.sleep(SOON_S)
             with pytest.raises(DeadlineExceededError, match="passed before this call began"):
                 await client.accounts.list()
     assert asked == []
+    (ended,) = told
+    assert isinstance(ended, CallEnded)
+    assert ended.error == "DeadlineExceededError"
 
 
 async def test_all_slices_of_a_pull_end_by_then(silent: tuple[str, list[str]]) -> None:

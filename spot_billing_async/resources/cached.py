@@ -9,6 +9,7 @@ from spot_billing_async.bounds import hard_end_s
 from spot_billing_async.cache import CostCache
 from spot_billing_async.cache.ask import Ask, Series
 from spot_billing_async.cache.rows import codec_for
+from spot_billing_async.deadline import overrun
 from spot_billing_async.items import reader_for
 from spot_billing_async.models import CostQuery
 from spot_billing_async.models.results import Answer
@@ -46,19 +47,18 @@ def ask_of(
     account_id, first, last = query.account_id, query.from_date, query.to_date
     if codec is None or account_id is None or first is None or last is None:
         return None
-    path = session.config.path_overrides.get(_OPERATION_ID, GET_COSTS.path)
-    own_ends_at_s = pull_ends_at_s
-    late = f"{_OPERATION_ID} did not end before its pull's deadline, or its caller's"
-    if own_ends_at_s is None:
-        own_ends_at_s = session.clock() + session.config.deadline_s
-        late = f"{_OPERATION_ID} did not end within {session.config.deadline_s:g} s"
+    deadline_s = session.config.deadline_s
+    own_ends_at_s = session.clock() + deadline_s if pull_ends_at_s is None else pull_ends_at_s
     ends_at_s = min(own_ends_at_s, hard_end_s(pull_ends_at_s, session.clock))
-    if ends_at_s < own_ends_at_s:
-        late = f"{_OPERATION_ID} did not end before its caller's deadline"
+    is_own = ends_at_s == own_ends_at_s
     return Ask(
         operation_id=_OPERATION_ID,
         series=Series(
-            session.space, session.base_url + path, account_id, query.group_by, codec.name
+            session.space,
+            session.base_url + session.path_of(GET_COSTS),
+            account_id,
+            query.group_by,
+            codec.name,
         ),
         days=DateWindow(first, last),
         codec=codec,
@@ -67,8 +67,8 @@ def ask_of(
         ),
         clock=session.clock,
         ends_at_s=ends_at_s,
-        grace_s=_GRACE_S if ends_at_s == own_ends_at_s else 0.0,
-        late=late,
+        grace_s=_GRACE_S if is_own else 0.0,
+        late=overrun(_OPERATION_ID, deadline_s if is_own and pull_ends_at_s is None else None),
         hook=session.hook,
     )
 
