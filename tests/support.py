@@ -1,4 +1,4 @@
-"""Servers with a script, on loopback sockets."""
+"""Servers with a script, on loopback sockets; and a clock that is moved by hand."""
 
 import asyncio
 import socket
@@ -14,6 +14,16 @@ from starlette.types import ASGIApp
 
 Streams = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        """The seconds."""
+        return self.now_s
 
 
 @asynccontextmanager

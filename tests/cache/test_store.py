@@ -10,16 +10,7 @@ from hypothesis import strategies as st
 from spot_billing_async import ConfigError
 from spot_billing_async.cache import MemoryStore, Value
 from spot_billing_async.cache.store import _ENTRY_BYTES
-
-
-class Clock:
-    """A clock that is moved by hand."""
-
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        """The seconds."""
-        return self.now_s
+from tests.support import Clock
 
 
 def room(entries: int) -> int:

@@ -20,7 +20,7 @@ from spot_billing_async.emulator import Emulator
 from spot_billing_async.redis import RedisStore
 from spot_billing_async.redis.store import _AWAY_S
 from tests.hostile.everything import attempt, capturing
-from tests.support import serve_streams
+from tests.support import Clock, serve_streams
 from tests.support_redis import RedisServer
 
 SECRET = "51c09be7f2-not-a-real-token"
@@ -28,16 +28,6 @@ PASSWORD = "c70e44d1-not-a-real-password"
 ACCOUNT = "011254002932"
 FIRST = date(2024, 1, 1)
 VALUE = Value(b"[]", 60.0)
-
-
-class Clock:
-    """A clock that is moved by hand."""
-
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        """The seconds."""
-        return self.now_s
 
 
 def store_of(server: RedisServer, **options: Any) -> RedisStore:
