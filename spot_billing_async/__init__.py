@@ -9,6 +9,7 @@ from spot_billing_async.config import ClientConfig, RetryPolicy
 from spot_billing_async.credentials import TokenProvider
 from spot_billing_async.errors import (
     ApiError,
+    ArgumentError,
     AuthenticationError,
     ConfigError,
     ConflictError,
@@ -45,6 +46,7 @@ __all__ = [
     "AccountFamily",
     "Acknowledgement",
     "ApiError",
+    "ArgumentError",
     "AuthenticationError",
     "BillingAccount",
     "CacheRead",

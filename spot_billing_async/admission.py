@@ -176,9 +176,8 @@ class Admission:
         due_s = gate.due_s(now_s)
         if now_s + due_s < waiter.ends_at_s:
             return None
-        return DeadlineExceededError(
-            f"the server's rate limit opens again in {due_s:.3g} s, after the deadline"
-        )
+        message = f"the server's rate limit opens again in {due_s:.3g} s, after the deadline"
+        return DeadlineExceededError(message, due_s)
 
     def _fail(self, gate: Pacer, waiter: _Waiter, error: SpotBillingError) -> None:
         self._lines[gate].remove(waiter)

@@ -6,7 +6,7 @@ Each says which field has which value, and what is allowed; those named `checked
 from collections.abc import Iterable
 from datetime import date, datetime
 
-from spot_billing_async.errors import ConfigError
+from spot_billing_async.errors import ArgumentError
 from spot_billing_async.models import GROUP_BY, GroupBy
 
 
@@ -14,10 +14,10 @@ def checked_id(field: str, value: object) -> str:
     """An id: text that is not blank and holds no control character; anything else may stand in it.
 
     Raises:
-        ConfigError: names the field and the value.
+        ArgumentError: names the field and the value.
     """
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise ConfigError(
+        raise ArgumentError(
             f"{field}: {value!r} is no id; allowed: printable text (str) that is not empty"
         )
     return value
@@ -27,21 +27,21 @@ def check_flag(field: str, value: object) -> None:
     """Refuse what is neither True nor False.
 
     Raises:
-        ConfigError: names the field and the value.
+        ArgumentError: names the field and the value.
     """
     if not isinstance(value, bool):
-        raise ConfigError(f"{field}: {value!r} is not allowed; allowed: True or False")
+        raise ArgumentError(f"{field}: {value!r} is not allowed; allowed: True or False")
 
 
 def checked_path_id(field: str, value: object) -> str:
     """An id that is to stand in a path, where `.` and `..` would lead to another resource.
 
     Raises:
-        ConfigError: names the field and the value.
+        ArgumentError: names the field and the value.
     """
     text = checked_id(field, value)
     if text in {".", ".."}:
-        raise ConfigError(f"{field}: {text!r} would change the path; allowed: any other id")
+        raise ArgumentError(f"{field}: {text!r} would change the path; allowed: any other id")
     return text
 
 
@@ -49,16 +49,16 @@ def checked_text(field: str, value: object, *, may_be_empty: bool = False) -> st
     """A text, by default one that is not blank.
 
     Raises:
-        ConfigError: names the field and the value; also for text that is no Unicode, such as half
+        ArgumentError: names the field and the value; also for text that is no Unicode, such as half
             of a surrogate pair, which no JSON can hold.
     """
     if not isinstance(value, str) or not (may_be_empty or value.strip()):
         kind = "text" if may_be_empty else "text that is not empty"
-        raise ConfigError(f"{field}: {value!r} is not allowed; allowed: {kind}")
+        raise ArgumentError(f"{field}: {value!r} is not allowed; allowed: {kind}")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"{field}: {value!r} is not allowed; allowed: Unicode text") from None
+        raise ArgumentError(f"{field}: {value!r} is not allowed; allowed: Unicode text") from None
     return value
 
 
@@ -66,11 +66,11 @@ def checked_ids(field: str, values: Iterable[object]) -> tuple[str, ...]:
     """Ids in the order given, each once.
 
     Raises:
-        ConfigError: names the field, the place and the value; also for a bare string, whose
+        ArgumentError: names the field, the place and the value; also for a bare string, whose
             characters are hardly meant.
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ConfigError(f"{field}: {values!r} is no list; allowed: a list of ids")
+        raise ArgumentError(f"{field}: {values!r} is no list; allowed: a list of ids")
     return tuple(
         dict.fromkeys(checked_id(f"{field}[{i}]", value) for i, value in enumerate(values))
     )
@@ -80,10 +80,10 @@ def checked_date(field: str, value: object) -> date:
     """A calendar day. A date-time is refused: which day it falls on depends on a zone.
 
     Raises:
-        ConfigError: names the field and the value.
+        ArgumentError: names the field and the value.
     """
     if not isinstance(value, date) or isinstance(value, datetime):
-        raise ConfigError(f"{field}: {value!r} is no day; allowed: a datetime.date")
+        raise ArgumentError(f"{field}: {value!r} is no day; allowed: a datetime.date")
     return value
 
 
@@ -91,14 +91,14 @@ def check_range(from_date: date | None, to_date: date | None) -> None:
     """Both ends are days, where given, and in order.
 
     Raises:
-        ConfigError: names the field and the value.
+        ArgumentError: names the field and the value.
     """
     if from_date is not None:
         checked_date("from_date", from_date)
     if to_date is not None:
         checked_date("to_date", to_date)
     if from_date is not None and to_date is not None and from_date > to_date:
-        raise ConfigError(
+        raise ArgumentError(
             f"from_date: {from_date} is after to_date {to_date}; allowed: the same day or before"
         )
 
@@ -107,8 +107,10 @@ def checked_group_by(value: object) -> GroupBy | None:
     """A dimension of the contract, or None.
 
     Raises:
-        ConfigError: names the value and the dimensions.
+        ArgumentError: names the value and the dimensions.
     """
     if value is not None and value not in GROUP_BY:
-        raise ConfigError(f"group_by: {value!r} is unknown; allowed: {', '.join(GROUP_BY)} or None")
+        raise ArgumentError(
+            f"group_by: {value!r} is unknown; allowed: {', '.join(GROUP_BY)} or None"
+        )
     return value

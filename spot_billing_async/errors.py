@@ -29,6 +29,13 @@ class ConfigError(SpotBillingError, ValueError):
     """
 
 
+class ArgumentError(ConfigError):
+    """What a call was asked for is not usable, such as an id, a day or a name; nothing was sent.
+
+    A backend has it from its own caller, as a rule; any other `ConfigError` is its own affair.
+    """
+
+
 class MissingExtraError(SpotBillingError, ImportError):
     """A part of the package needs an extra that is not installed; the message names it."""
 
@@ -49,7 +56,19 @@ class TransportError(SpotBillingError):
 
 
 class DeadlineExceededError(SpotBillingError):
-    """The call did not end within its deadline, or a wait that is due would end after it."""
+    """The call did not end within its deadline, or a wait that is due would end after it.
+
+    `retry_after_s` is not None where the server's quota is used up until after the deadline: then
+    nothing was sent, and so many seconds later the server takes requests again.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class RequestLimitReachedError(SpotBillingError):

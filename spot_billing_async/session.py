@@ -198,11 +198,12 @@ class SessionManager:
             return await admission.wait(gate, ends_at_s, again=refused)
         except DeadlineExceededError as late:
             message = f"{request.operation.operation_id}: {late}"
+            retry_after_s = late.retry_after_s
         finally:
             record.lap("paced_s" if is_paced else "queued_s")
             if paused_s is not None:
                 deadline.resume(paused_s)
-        raise DeadlineExceededError(message)
+        raise DeadlineExceededError(message, retry_after_s)
 
     async def _attempt(
         self,

@@ -7,6 +7,7 @@ import pytest
 from spot_billing_async import (
     ApiError,
     ConfigError,
+    DeadlineExceededError,
     RateLimitedError,
     SpotBillingError,
     TransportError,
@@ -31,6 +32,7 @@ def test_every_error_has_the_one_root(error_class: type[BaseException]) -> None:
     [
         ConfigError("field: 1; allowed: 2"),
         TransportError("refused", sent=False),
+        DeadlineExceededError("later", 2.5),
         RateLimitedError(429, ["Throttling"], "slow down", "r1", "getCostAnalysis", 2.5, "{}"),
     ],
     ids=lambda e: type(e).__name__,

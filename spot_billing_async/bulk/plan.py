@@ -6,7 +6,7 @@ from datetime import date
 from typing import overload
 
 from spot_billing_async.checks import check_range, checked_date, checked_group_by, checked_ids
-from spot_billing_async.errors import ConfigError
+from spot_billing_async.errors import ArgumentError
 from spot_billing_async.models import CostQuery, GroupBy
 from spot_billing_async.windows import CALENDAR_WINDOWS, DateWindow, WindowSize, cut
 
@@ -45,11 +45,11 @@ class CostPlan(Sequence[CostQuery]):
             group_by: "account", "service", "region", "family", or None for no breakdown.
 
         Raises:
-            ConfigError: names the argument, its value and what is allowed.
+            ArgumentError: names the argument, its value and what is allowed.
         """
         account_ids = checked_ids("accounts", accounts)
         if not account_ids:
-            raise ConfigError("accounts: the list is empty; allowed: at least one account id")
+            raise ArgumentError("accounts: the list is empty; allowed: at least one account id")
         checked_date("from_date", from_date)  # here, other than in a query, None is no day either
         checked_date("to_date", to_date)
         check_range(from_date, to_date)
@@ -87,7 +87,7 @@ def _checked_window(window: object) -> WindowSize:
         return window
     if isinstance(window, int) and not isinstance(window, bool) and window >= 1:
         return window
-    raise ConfigError(
+    raise ArgumentError(
         f"window: {window!r} is unknown; allowed: {', '.join(CALENDAR_WINDOWS)} "
         "or a number of days from 1"
     )

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from spot_billing_async.bounds import within
 from spot_billing_async.config import check_seconds
-from spot_billing_async.errors import ConfigError
+from spot_billing_async.errors import ArgumentError
 from spot_billing_async.fastapi.problems import problem_response
 
 
@@ -25,7 +25,7 @@ class RequestDeadline:
         default_s: seconds for requests without the header; None leaves them the client's own.
 
     Raises:
-        ConfigError: `default_s` is no number of seconds above 0.
+        ArgumentError: `default_s` is no number of seconds above 0.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class RequestDeadline:
         """Serve a request."""
         try:
             deadline_s = self._deadline_s(scope)
-        except ConfigError as error:
+        except ArgumentError as error:
             await problem_response(error)(scope, receive, send)
             return
         with nullcontext() if deadline_s is None else within(deadline_s):
@@ -58,5 +58,7 @@ class RequestDeadline:
         except ValueError:
             seconds = 0.0
         if not 0 < seconds < float("inf"):
-            raise ConfigError(f"{self._header}: {given!r} is not allowed; allowed: seconds above 0")
+            raise ArgumentError(
+                f"{self._header}: {given!r} is not allowed; allowed: seconds above 0"
+            )
         return seconds

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket
 
 from spot_billing_async.errors import (
     ApiError,
-    ConfigError,
+    ArgumentError,
     ConflictError,
     DeadlineExceededError,
     DecodeError,
@@ -34,11 +34,8 @@ _log = logging.getLogger("spot_billing_async.fastapi")
 
 _INTERNAL_ERROR = 1011  # a WebSocket's close code, RFC 6455
 
-_OF_THE_BACKEND = ("client:", "run:", "token", "the token provider")
-"""How messages of a `ConfigError` begin that no argument of a request can be the cause of."""
-
 _STATUSES = (  # the first that fits
-    (ConfigError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (ArgumentError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (InvalidRequestError, HTTPStatus.BAD_REQUEST),
     (PermissionDeniedError, HTTPStatus.FORBIDDEN),
     (NotFoundError, HTTPStatus.NOT_FOUND),
@@ -67,8 +64,8 @@ def status_of(error: SpotBillingError) -> HTTPStatus:
     between this app and the API is a 5xx: the API is overloaded 503, out of time 504, anything else
     502, a bad token of the app's included. 500 is the app's own setup.
     """
-    if isinstance(error, ConfigError) and str(error).startswith(_OF_THE_BACKEND):
-        return HTTPStatus.INTERNAL_SERVER_ERROR
+    if isinstance(error, DeadlineExceededError) and error.retry_after_s is not None:
+        return HTTPStatus.TOO_MANY_REQUESTS
     if isinstance(error, ApiError) and error.status in _HANDED_ON:
         return HTTPStatus(error.status)
     met = (status for kind, status in _STATUSES if isinstance(error, kind))
@@ -92,7 +89,7 @@ def problem_of(error: SpotBillingError) -> Record:
 
 def retry_after_s(error: SpotBillingError) -> int | None:
     """After how many whole seconds a caller may try again, where the API has said so."""
-    asked_s = error.retry_after_s if isinstance(error, ApiError) else None
+    asked_s = error.retry_after_s if isinstance(error, ApiError | DeadlineExceededError) else None
     told = status_of(error) in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
     return ceil(asked_s) if asked_s is not None and told else None
 

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from spot_billing_async.bulk.engine import PullRun
 from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport
-from spot_billing_async.errors import ConfigError
+from spot_billing_async.errors import ArgumentError
 from spot_billing_async.fastapi.problems import problem_of
 from spot_billing_async.models import CostItem
 from spot_billing_async.records import Record, query_record, report_record, row_records
@@ -48,10 +48,10 @@ def stream_costs(
         format: "ndjson" or "sse" (server-sent events).
 
     Raises:
-        ConfigError: the format is another one.
+        ArgumentError: the format is another one.
     """
     if format not in _FORMATS:
-        raise ConfigError(f"format: {format!r} is unknown; allowed: {', '.join(_FORMATS)}")
+        raise ArgumentError(f"format: {format!r} is unknown; allowed: {', '.join(_FORMATS)}")
     return CostStream(run, format)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from spot_billing_async.calls import call
 from spot_billing_async.checks import checked_id
-from spot_billing_async.errors import ConfigError
+from spot_billing_async.errors import ArgumentError
 from spot_billing_async.models import CLOUD_PROVIDERS, Acknowledgement
 from spot_billing_async.operations import Operation
 from spot_billing_async.session import SessionManager
@@ -15,11 +15,11 @@ def checked_provider(value: object) -> str:
     """The contract's spelling of a provider, which may be given in any case.
 
     Raises:
-        ConfigError: names the value and the providers.
+        ArgumentError: names the value and the providers.
     """
     provider = value.lower() if isinstance(value, str) else ""
     if provider not in CLOUD_PROVIDERS:
-        raise ConfigError(
+        raise ArgumentError(
             f"cloud_provider: {value!r} is unknown; allowed: {', '.join(CLOUD_PROVIDERS)}"
         )
     return provider
@@ -29,7 +29,7 @@ def billing_subject(cloud_provider: str, billing_account_id: str) -> dict[str, s
     """The part of a body that names a billing account.
 
     Raises:
-        ConfigError: the account is no id.
+        ArgumentError: the account is no id.
     """
     return {
         "cloudProvider": cloud_provider,

@@ -30,7 +30,7 @@ class BillingEngineResource:
             bucket_name: bucket or storage container of the cost and usage reports.
 
         Raises:
-            ConfigError: an argument is not usable; nothing was sent.
+            ArgumentError: an argument is not usable; nothing was sent.
             SpotBillingError: the call failed.
         """
         subject = billing_subject(checked_provider(cloud_provider), billing_account_id)
@@ -46,7 +46,7 @@ class BillingEngineResource:
             billing_account_id: the billing account of the setup.
 
         Raises:
-            ConfigError: an argument is not usable; nothing was sent.
+            ArgumentError: an argument is not usable; nothing was sent.
             SpotBillingError: the call failed.
         """
         subject = billing_subject(

@@ -25,7 +25,7 @@ class CostIntelligenceResource:
             billing_account_id: the billing account at the provider.
 
         Raises:
-            ConfigError: an argument is not usable; nothing was sent.
+            ArgumentError: an argument is not usable; nothing was sent.
             SpotBillingError: the call failed.
         """
         subject = billing_subject(checked_provider(cloud_provider), billing_account_id)
@@ -40,7 +40,7 @@ class CostIntelligenceResource:
             billing_account_id: the billing account of the setup.
 
         Raises:
-            ConfigError: an argument is not usable; nothing was sent.
+            ArgumentError: an argument is not usable; nothing was sent.
             SpotBillingError: the call failed.
         """
         subject = billing_subject(

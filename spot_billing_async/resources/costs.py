@@ -11,7 +11,7 @@ from spot_billing_async.cache import CostCache
 from spot_billing_async.calls import call
 from spot_billing_async.checks import check_range, checked_group_by, checked_id
 from spot_billing_async.config import check_count, check_seconds
-from spot_billing_async.errors import ConfigError
+from spot_billing_async.errors import ArgumentError
 from spot_billing_async.items import reader_for
 from spot_billing_async.models import CostItem, CostQuery, GroupBy
 from spot_billing_async.models.results import Answer
@@ -88,7 +88,7 @@ class CostsResource:
                 `currency` too, a pull's report totals the costs.
 
         Raises:
-            ConfigError: an argument is not usable; nothing was sent.
+            ArgumentError: an argument is not usable; nothing was sent.
             DecodeError: the answer cannot be trusted, or a row has no amount.
             SpotBillingError: the call failed.
         """
@@ -149,8 +149,8 @@ class CostsResource:
             request counts where it was begun: a slice that joined another's fetch sent none.
 
         Raises:
-            ConfigError: the plan or a query in it is none, a limit is out of its range, or the item
-                type cannot be decoded.
+            ArgumentError: the plan or a query in it is none.
+            ConfigError: a limit is out of its range, or the item type cannot be decoded.
         """
         if not isinstance(plan, CostPlan):
             _check_queries(plan)
@@ -221,13 +221,13 @@ class CostsResource:
 def _check_queries(plan: object) -> None:
     """Refuse what is no list of queries that can be asked, before any of them is sent."""
     if not isinstance(plan, list | tuple):
-        raise ConfigError(
+        raise ArgumentError(
             f"plan: {plan!r} is not allowed; allowed: what CostPlan.build makes, or a list of "
             "CostQuery"
         )
     for place, query in enumerate(plan):
         if not isinstance(query, CostQuery):
-            raise ConfigError(f"plan[{place}]: {query!r} is not allowed; allowed: a CostQuery")
+            raise ArgumentError(f"plan[{place}]: {query!r} is not allowed; allowed: a CostQuery")
         if query.account_id is not None:
             checked_id(f"plan[{place}].account_id", query.account_id)
         check_range(query.from_date, query.to_date)

@@ -7,7 +7,7 @@ import msgspec
 
 from spot_billing_async.calls import call
 from spot_billing_async.checks import checked_ids, checked_path_id, checked_text
-from spot_billing_async.errors import ConfigError, DecodeError
+from spot_billing_async.errors import ArgumentError, DecodeError
 from spot_billing_async.models import AccountFamily
 from spot_billing_async.operations import (
     CREATE_FAMILY,
@@ -58,7 +58,7 @@ class FamiliesResource:
             The family, or None where the server answers with an empty body.
 
         Raises:
-            ConfigError: an argument is not usable; nothing was sent.
+            ArgumentError: an argument is not usable; nothing was sent.
             ConflictError: an account is in another family already.
             SpotBillingError: the call failed.
         """
@@ -109,7 +109,7 @@ class FamiliesResource:
             The family, or None where the server answers with an empty body.
 
         Raises:
-            ConfigError: nothing to change is given, or an argument is not usable.
+            ArgumentError: nothing to change is given, or an argument is not usable.
             ConflictError: an account is in another family already.
             NotFoundError: there is none with this id.
             SpotBillingError: the call failed.
@@ -122,7 +122,7 @@ class FamiliesResource:
         if account_ids is not None:
             fields["accountIds"] = checked_ids("account_ids", account_ids)
         if not fields:
-            raise ConfigError(
+            raise ArgumentError(
                 "update: nothing to change; allowed: name, description or account_ids"
             )
         return await self._one(UPDATE_FAMILY, _in_path(family_id), {"family": fields})

@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket
 
 from spot_billing_async import (
     ApiError,
+    ArgumentError,
     AuthenticationError,
     ConfigError,
     ConflictError,
@@ -42,11 +43,9 @@ from tests.fastapi.conftest import TOKEN
 from tests.support import http, serve_app, serve_raw
 
 STATUSES: list[tuple[SpotBillingError, int]] = [
-    (ConfigError("account_id: '' is no id; allowed: printable text"), 422),
+    (ArgumentError("account_id: '' is no id; allowed: printable text"), 422),
     (ConfigError("client: it is not open"), 500),
-    (ConfigError("the token provider's answer is not usable"), 500),
-    (ConfigError("token is not usable"), 500),
-    (ConfigError("run: it was entered before"), 500),
+    (ConfigError("session: aiohttp refuses the request: ValueError"), 500),
     (MissingExtraError("needs an extra"), 500),
     (InvalidRequestError(400), 400),
     (InvalidRequestError(422), 422),
@@ -55,6 +54,7 @@ STATUSES: list[tuple[SpotBillingError, int]] = [
     (NotFoundError(404), 404),
     (ConflictError(409), 409),
     (RateLimitedError(429), 429),
+    (DeadlineExceededError("the rate limit opens again in 5 s, after the deadline", 5.0), 429),
     (RateLimitedError(400, ["Throttling"]), 429),
     (ServerError(500), 502),
     (ServerError(503), 503),
@@ -131,7 +131,7 @@ async def test_an_endpoint_answers_with_a_problem(arguments: ClientArguments) ->
         assert told["error"] == "NotFoundError"
         assert told["request_id"] in told["detail"]
         status, _, told, _ = await answer_of(f"{url}/families/%20")
-        assert (status, told["error"]) == (422, "ConfigError")
+        assert (status, told["error"]) == (422, "ArgumentError")
 
 
 async def test_a_quota_that_is_used_up_is_told_with_its_time(caplog: Any) -> None:
