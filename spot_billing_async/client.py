@@ -9,7 +9,7 @@ from spot_billing_async.cache import CostCache
 from spot_billing_async.checks import checked_id
 from spot_billing_async.config import ClientConfig
 from spot_billing_async.connections import Connections
-from spot_billing_async.credentials import Credential, TokenProvider, resolve
+from spot_billing_async.credentials import Credential, Credentials, TokenProvider, resolve
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.gates import Gates, gate_maker
 from spot_billing_async.resources.accounts import AccountsResource
@@ -62,7 +62,8 @@ class TenantClient:
 
         It works while the client that it was made from is entered, and needs no closing. It costs
         little: make one for each request if need be. Views with the same token share what is known
-        of its quota. A view whose token is provided keeps the token: hold on to it.
+        of its quota; so do views with the same provider, which also share the token: hand over the
+        same function each time, or the same method of the same object.
 
         Args:
             token: the tenant's token, or an async function that provides it.
@@ -151,6 +152,7 @@ class SpotBillingClient(TenantClient):
                 settings.base_url,
                 config,
                 gates,
+                Credentials(),
                 hook,
             ),
             _checked_account(settings.account_id),

@@ -5,7 +5,7 @@ name beats the environment. Names and file format are those of the vendor's own 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from copy import copy
 from hashlib import blake2b
 from inspect import isawaitable
@@ -32,6 +32,7 @@ TokenProvider = Callable[[], Awaitable[str]]
 request, and when the server has refused (401) the token that it answered last."""
 
 _SPACE_BYTES = 16
+_MOST_SOURCES = 1_000
 
 
 class _Asking:
@@ -59,11 +60,12 @@ class Credential:
             its tenant is named.
     """
 
-    __slots__ = ("_asking", "_provider", "present", "space")
+    __slots__ = ("_asking", "_provider", "_tenant", "present", "space")
 
     def __init__(self, token: str | TokenProvider) -> None:
         self._provider = token if callable(token) else None
         self._asking: _Asking | None = None
+        self._tenant: str | None = None
         given = None if self._provider is not None else Secret(token)
         self.present = given
         self.space = token_hex(_SPACE_BYTES) if given is None else _digest(given)
@@ -85,9 +87,15 @@ class Credential:
         Raises:
             ConfigError: that is no name.
         """
+        self._tenant = tenant
         if tenant is not None:
             self.space = _digest(Secret(f"tenant {checked_text('tenant', tenant)}"))
         return self
+
+    @property
+    def source(self) -> Hashable:
+        """What its tokens come from and whose they are; None where it was given its token."""
+        return None if self._provider is None else (self._provider, self._tenant)
 
     async def token(self) -> Secret:
         """The token to send now. All who wait for it wait for one call of the provider.
@@ -131,6 +139,31 @@ class Credential:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a credential is not pickled: it would write the token out")
+
+
+class Credentials:
+    """The credentials of a client's views: those that one provider provides for are one.
+
+    So the token, and what is shared by it, outlives a view that is made for one request. Those that
+    were not used for longest are let go of.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, Credential] = {}
+
+    def one_of(self, credential: Credential) -> Credential:
+        """The credential of the same source that is known already, or else this one."""
+        source = credential.source
+        if source is None:
+            return credential
+        try:
+            known = self._kept.pop(source, credential)
+        except TypeError:  # a provider that cannot be told from others
+            return credential
+        self._kept[source] = known
+        if len(self._kept) > _MOST_SOURCES:
+            del self._kept[next(iter(self._kept))]
+        return known
 
 
 def _digest(token: Secret) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from spot_billing_async.config import ClientConfig
 from spot_billing_async.connections import Connections
-from spot_billing_async.credentials import Credential
+from spot_billing_async.credentials import Credential, Credentials
 from spot_billing_async.deadline import Deadline, Watch
 from spot_billing_async.errors import (
     AuthenticationError,
@@ -47,6 +47,7 @@ class SessionManager:
         base_url: where to; the token goes nowhere else.
         config: limits.
         gates: of all credentials over these connections.
+        credentials: of all views over these connections.
         hook: is told of what happens; None for nobody.
     """
 
@@ -57,6 +58,7 @@ class SessionManager:
         base_url: str,
         config: ClientConfig,
         gates: Gates,
+        credentials: Credentials,
         hook: Hook | None = None,
     ) -> None:
         self.base_url = base_url
@@ -64,7 +66,8 @@ class SessionManager:
         self.hook = hook
         self.clock = connections.clock
         self._connections = connections
-        self._credential = credential
+        self._credential = credentials.one_of(credential)
+        self._credentials = credentials
         self._gates = gates
 
     @property
@@ -84,7 +87,13 @@ class SessionManager:
     def with_credential(self, credential: Credential) -> "SessionManager":
         """Another credential over the same connections; its requests have gates of their own."""
         return SessionManager(
-            self._connections, credential, self.base_url, self.config, self._gates, self.hook
+            self._connections,
+            credential,
+            self.base_url,
+            self.config,
+            self._gates,
+            self._credentials,
+            self.hook,
         )
 
     async def send(

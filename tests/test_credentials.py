@@ -17,7 +17,13 @@ from spot_billing_async import (
     SpotBillingClient,
     TransportError,
 )
-from spot_billing_async.credentials import Credential, Settings, checked_base_url, resolve
+from spot_billing_async.credentials import (
+    Credential,
+    Credentials,
+    Settings,
+    checked_base_url,
+    resolve,
+)
 from tests.support import serve
 
 SECRET = "not-a-real-token"
@@ -289,3 +295,43 @@ def test_a_space_tells_credentials_apart_and_shows_none() -> None:
     assert named[0] == named[1] != Credential(provider).of_tenant("umbra").space
     with pytest.raises(ConfigError, match="tenant: ' ' is not allowed"):
         Credential(provider).of_tenant(" ")
+
+
+async def test_views_with_one_provider_share_its_token() -> None:
+    """A view that is made for one request finds the token that an earlier one has got."""
+
+    class Vault:
+        def __init__(self) -> None:
+            self.asked = 0
+
+        async def token(self) -> str:
+            self.asked += 1
+            return f"token-{self.asked}"
+
+    class Unhashable(Vault):
+        __hash__ = None  # type: ignore[assignment]  # what is tested
+
+        async def __call__(self) -> str:
+            return await self.token()
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(text='{"response":{"items":[]}}')
+
+    vault, other, unhashable = Vault(), Vault(), Unhashable()
+    async with serve(handler) as base_url, SpotBillingClient("t", base_url=base_url) as client:
+        for _ in range(3):
+            await client.with_token(vault.token).costs.get("a")
+            await client.with_token(other.token, tenant="acme").costs.get("a")
+            await client.with_token(unhashable).costs.get("a")
+        await client.with_token(other.token, tenant="umbra").costs.get("a")
+    assert (vault.asked, other.asked, unhashable.asked) == (1, 2, 3)
+
+
+def test_providers_that_are_gone_take_no_memory() -> None:
+    """Of thousands, those are kept that were used last."""
+    credentials, first = Credentials(), Credential(lambda: SECRET)  # type: ignore[arg-type, return-value]  # never called
+    assert credentials.one_of(first) is first
+    for number in range(5_000):
+        credentials.one_of(Credential(lambda number=number: number))  # type: ignore[misc]  # as above
+        assert credentials.one_of(first) is first
+    assert len(credentials._kept) <= 1_000

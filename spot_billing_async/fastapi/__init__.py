@@ -22,7 +22,7 @@ except ImportError as error:
 
 from spot_billing_async.fastapi.deadline import RequestDeadline
 from spot_billing_async.fastapi.lifespan import SpotBilling, client_of, spot_billing_lifespan
-from spot_billing_async.fastapi.problems import add_error_handlers
+from spot_billing_async.fastapi.problems import add_error_handlers, problem_response
 from spot_billing_async.fastapi.stream import CostStream, StreamFormat, stream_costs
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "StreamFormat",
     "add_error_handlers",
     "client_of",
+    "problem_response",
     "spot_billing_lifespan",
     "stream_costs",
 ]

@@ -43,7 +43,16 @@ def spot_billing_lifespan(
 
     The client is made when the app starts: what is wrong with its arguments, such as a token that
     is nowhere to be found, then keeps the app from starting, with a `ConfigError` that names it.
+
+    Raises:
+        ConfigError: the lifespan is none.
     """
+    if lifespan is not None and not callable(lifespan):
+        del lifespan  # it may be the token, which belongs to the keywords
+        raise ConfigError(
+            "lifespan: it is no function; allowed: a lifespan, and all that is the client's by "
+            "keyword: token=…"
+        )
     make = _Factory(client_arguments)
 
     @asynccontextmanager

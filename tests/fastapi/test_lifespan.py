@@ -153,3 +153,11 @@ async def test_no_traceback_of_a_lifespan_shows_the_token() -> None:
                 kept.keep_error(error)
     assert len(kept.errors) == 2
     assert not [text for text in kept.texts if TOKEN in text]
+
+
+def test_a_token_in_the_place_of_a_lifespan_is_refused_unseen() -> None:
+    """The client's own first argument is its token: the error says where it goes, and not what."""
+    with pytest.raises(ConfigError, match="token=") as caught:
+        spot_billing_lifespan(TOKEN)  # type: ignore[arg-type]  # what is tested
+    assert TOKEN not in str(caught.value)
+    assert TOKEN not in repr(caught.traceback[-1].frame.f_locals)
