@@ -54,7 +54,7 @@ def measure(scale: Scale) -> Part:
 
 def _measure_page(part: Part, scale: Scale, peers: Sequence[Peer], rows: int) -> list[str]:
     """Measure them at a page size; why some could not be."""
-    rounds, round_s = (3, 0.25) if scale.quick else (7, 1.0)
+    rounds, round_s = (3, 0.6) if scale.quick else (7, 1.0)
     with serving(rows) as server:
         met, failed = in_turns(peers, server, rows, rounds=rounds, round_s=round_s)
     by_name = {each.peer.name: each for each in met}
