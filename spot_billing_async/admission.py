@@ -114,7 +114,7 @@ class Admission:
         """The request came to nothing."""
         self.limit.end(told=ticket.is_told)
         gate.dropped(ticket, self._clock(), sent=sent)
-        self._move_up(gate)
+        self._place_is_free(gate)
 
     def answered(
         self,
@@ -137,7 +137,7 @@ class Admission:
         elif waited_s is not None and not ticket.is_told:
             self.limit.answered(waited_s, ticket.sent_s, now_s)
         gate.answered(ticket, now_s, quota)
-        self._move_up(gate)
+        self._place_is_free(gate)
 
     def refused(
         self, gate: Pacer, ticket: Ticket, quota: Quota, *, retry_after_s: float | None
@@ -145,7 +145,8 @@ class Admission:
         """The request was refused for its rate; calls that are sure to be late now fail."""
         self.limit.end(told=ticket.is_told)
         gate.refused(ticket, self._clock(), quota, retry_after_s)
-        self.changed(gate)
+        self._end_the_late(gate)
+        self._place_is_free(gate)
 
     def waiting(self, gate: Pacer) -> int:
         """How many of a gate's calls could go on the wire now, if it let them."""
@@ -156,12 +157,15 @@ class Admission:
 
     def changed(self, gate: Pacer) -> None:
         """Look at a gate's calls again; those that are sure to be late now fail."""
+        self._end_the_late(gate)
+        self._move_up(gate)
+
+    def _end_the_late(self, gate: Pacer) -> None:
         if gate.due_s(self._clock()) > 0:
             for waiter in tuple(self._lines.get(gate, ())):
                 late = self._lateness(gate, waiter)
                 if late is not None:
                     self._fail(gate, waiter, late)
-        self._move_up(gate)
 
     def close(self) -> None:
         """Send those away who still wait: the client is left."""
@@ -169,7 +173,7 @@ class Admission:
             for waiter in tuple(self._lines.get(gate, ())):
                 gone = ConfigError("client: it was left; allowed: calls inside 'async with' alone")
                 self._fail(gate, waiter, gone)
-        self._move_up()
+            self._forget(gate)
 
     def _lateness(self, gate: Pacer, waiter: _Waiter) -> DeadlineExceededError | None:
         now_s = self._clock()
@@ -184,21 +188,31 @@ class Admission:
         if not waiter.admitted.done():
             waiter.admitted.set_exception(error)
 
-    def _move_up(self, changed: Pacer | None = None) -> None:
-        """Let through whoever may go now; the gates take turns, one call each.
+    def _place_is_free(self, gate: Pacer) -> None:
+        """A call of a gate is over; where places were short, the others look at theirs too.
 
-        Where only one gate has changed, and places were not short, the others wait for their
-        timers: with thousands of them, to look at all is not for every answer.
+        Else they wait for their timers: with thousands of them, to look at all is not for every
+        answer.
+        """
+        self._move_up(None if self._is_short else gate)
+
+    def _move_up(self, changed: Pacer | None) -> None:
+        """Let through whoever may go now, of a gate or of all; these take turns, one call each.
+
+        Nobody is looked at for whom there can be no place.
         """
         if not self._lines:
             return
-        if changed is None or self._is_short:
+        if changed is None:
             waiting = deque(self._lines.items())
+            self._is_short = False
         else:
             line = self._lines.get(changed)
             waiting = deque([(changed, line)] if line is not None else [])
-        self._is_short = False
         while waiting:
+            if changed is None and not self.limit.has_room(told=True):
+                self._is_short = True
+                break
             gate, line = waiting.popleft()
             # Cancelled or out of time: it is about to notice, and nothing is to be sent for it.
             while line and (line[0].admitted.done() or line[0].ends_at_s <= self._clock()):

@@ -21,8 +21,8 @@ def within(deadline_s: float) -> Iterator[None]:
 
     The client's own `deadline_s`, and an outer block, go on to hold. Waiting for the server's quota
     counts. What is not done in time fails as by any deadline: a call with a
-    `DeadlineExceededError`, a slice of a pull as `Failed`. Nothing is sent after it. It goes with the
-    context; a plain function that a framework runs in a thread has one of its own.
+    `DeadlineExceededError`, a slice of a pull as `Failed`. Nothing is sent after it. It goes with
+    the context; a plain function that a framework runs in a thread has one of its own.
 
         with within(2.5):
             items = await client.costs.get(account_id, day, day)

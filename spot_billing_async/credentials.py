@@ -6,7 +6,6 @@ name beats the environment. Names and file format are those of the vendor's own 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
-from copy import copy
 from hashlib import blake2b
 from inspect import isawaitable
 from ipaddress import ip_address
@@ -15,7 +14,7 @@ from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from spot_billing_async.checks import checked_text
-from spot_billing_async.errors import ConfigError, SpotBillingError, TransportError
+from spot_billing_async.errors import ConfigError, SpotBillingError, TransportError, own_copy
 from spot_billing_async.profiles import (
     Profile,
     credentials_path,
@@ -110,7 +109,7 @@ class Credential:
                 return await self._renewed()
             await asking.done.wait()
             if asking.failure is not None:
-                raise copy(asking.failure) from asking.failure.__cause__
+                raise own_copy(asking.failure)
         return self.present
 
     def refused(self, token: Secret) -> bool:

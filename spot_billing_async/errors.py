@@ -5,6 +5,7 @@ message, argument or note ever holds a token.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from typing import TypeVar
 
 E = TypeVar("E", bound=BaseException)
@@ -166,6 +167,15 @@ class RateLimitedError(ApiError):
 
 class ServerError(ApiError):
     """5xx: the server, or a proxy before it, failed."""
+
+
+def own_copy(error: E) -> E:
+    """The same error for another one who meets it: what is noted on one is not on the other."""
+    mine = copy(error)
+    mine.__cause__ = error.__cause__
+    if hasattr(error, "__notes__"):
+        mine.__notes__ = list(error.__notes__)
+    return without_frames(mine)
 
 
 def without_frames(error: E) -> E:

@@ -126,6 +126,7 @@ class SessionManager:
                 # First the token: no place is held meanwhile.
                 token = self._credential.present or await self._token(record)
                 ticket = await self._admit(gate, request, deadline, record, refused=refused)
+                token = self._credential.present or token  # renewed while it waited for its turn
                 return await self._attempt(request, token, gate, ticket, read, record)
             except SpotBillingError as error:
                 failure = error

@@ -115,3 +115,28 @@ async def test_a_place_that_was_short_goes_to_whoever_waits_for_it() -> None:
     admission.answered(one, held, Quota(), waited_s=0.01)
     admission.dropped(other, await waiting, sent=False)
     assert limit.under_way == 0
+
+
+async def test_who_has_no_place_to_get_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of tenants wait for one place: news of each, and each place, cost one look or so."""
+    limit = ConcurrencyLimit(1)
+    admission = Admission(limit, time.monotonic)
+    gates = [Gate() for _ in range(300)]
+    held = admission.start(gates[0])
+    waiting = [asyncio.create_task(admission.wait(gate, inf, again=False)) for gate in gates]
+    await asyncio.sleep(0)
+    looks: list[Gate] = []
+    wait_s = Gate.wait_s
+
+    def noting(self: Gate, now_s: float) -> float:
+        looks.append(self)
+        return wait_s(self, now_s)
+
+    monkeypatch.setattr(Gate, "wait_s", noting)
+    for gate in gates:
+        admission.changed(gate)
+    admission.dropped(gates[0], held, sent=False)
+    for gate, task in zip(gates, waiting, strict=True):
+        admission.dropped(gate, await task, sent=False)
+    assert len(looks) < 4 * len(gates)
+    assert limit.under_way == 0

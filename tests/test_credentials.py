@@ -13,6 +13,7 @@ from aiohttp import web
 
 from spot_billing_async import (
     AuthenticationError,
+    ClientConfig,
     ConfigError,
     SpotBillingClient,
     TransportError,
@@ -255,6 +256,35 @@ async def test_a_refused_token_is_renewed_once_for_all_who_wait() -> None:
         with pytest.raises(AuthenticationError):
             await client.costs.get("a")
         assert asked == 4  # not for ever
+
+
+async def test_who_waits_for_its_turn_sends_the_token_of_then() -> None:
+    """Of 100 calls in line, those on the wire alone have the one that has expired refused."""
+    valid, asked, refused = "token-1", 0, 0
+
+    async def handler(request: web.Request) -> web.Response:
+        nonlocal refused
+        if request.headers["Authorization"] != f"Bearer {valid}":
+            refused += 1
+            return web.Response(status=401)
+        return web.Response(text='{"response":{"items":[]}}')
+
+    async def provider() -> str:
+        nonlocal asked
+        asked += 1
+        return f"token-{asked}"
+
+    async with (
+        serve(handler) as base_url,
+        SpotBillingClient(
+            provider, base_url=base_url, config=ClientConfig(max_concurrency=2)
+        ) as client,
+    ):
+        await client.costs.get("a")
+        valid = "token-2"
+        await asyncio.gather(*(client.costs.get("a") for _ in range(100)))
+    assert asked == 2
+    assert 0 < refused < 10
 
 
 async def test_who_waits_for_a_token_shares_a_failure_but_no_cancellation() -> None:

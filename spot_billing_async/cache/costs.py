@@ -21,10 +21,11 @@ class CostCache:
     """Keeps costs by account and day, and lets all who ask for a day share one fetch of it.
 
     Give it to a client: `SpotBillingClient(cache=CostCache())`. It then answers `costs.get` and
-    `costs.pull` for queries that name account, first and last day, with rows that have a `date`;
-    what it lacks is asked for, each run of days once, whoever else asks meanwhile. Each credential
-    has entries of its own. An error is never kept. It serves one client at a time, with all of its
-    views for other tenants; what it keeps outlives the client.
+    `costs.pull` for queries that name account, first and last day, with rows that have a `date`
+    (of over ten years they ask past it). What it lacks is asked for, each run of days once, whoever
+    else asks meanwhile. Each credential has entries of its own. An error is never kept. It serves
+    one client at a time, with all of its views for other tenants; what it keeps outlives the
+    client.
 
     Args:
         store: where costs are kept; None keeps up to 64 MiB in memory.

@@ -1,7 +1,6 @@
 """A query on its way through the cache: whom it waits for, how long, and what comes of it."""
 
 import asyncio
-import copy
 from collections.abc import Awaitable, Mapping
 from datetime import date
 from functools import partial
@@ -17,7 +16,7 @@ from spot_billing_async.errors import (
     RequestLimitReachedError,
     ResponseTooLargeError,
     SpotBillingError,
-    without_frames,
+    own_copy,
 )
 from spot_billing_async.telemetry import CacheRead
 
@@ -166,6 +165,4 @@ def _own(failure: BaseException) -> BaseException:
     """An error for one of those who met it: each raises it somewhere else."""
     if not isinstance(failure, SpotBillingError):
         return failure
-    mine = copy.copy(failure)
-    mine.__cause__ = failure.__cause__
-    return without_frames(mine)
+    return own_copy(failure)

@@ -5,6 +5,7 @@ kind it is, and the log has the rest: what it says may be of the backend's insid
 """
 
 import logging
+from contextlib import suppress
 from http import HTTPStatus
 from math import ceil
 
@@ -12,7 +13,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from spot_billing_async.errors import (
     ApiError,
@@ -121,6 +122,7 @@ async def _answer(connection: HTTPConnection, error: Exception) -> Response | No
     if status in _DETAILS:
         _log.warning("answered with %d: %s: %s", status, type(error).__name__, error)
     if isinstance(connection, WebSocket):
-        await connection.close(_INTERNAL_ERROR, status.phrase)
+        with suppress(RuntimeError, WebSocketDisconnect):  # it is closed, or its caller has left
+            await connection.close(_INTERNAL_ERROR, status.phrase)
         return None
     return problem_response(error)

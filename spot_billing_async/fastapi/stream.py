@@ -70,12 +70,15 @@ class CostStream(StreamingResponse):
         async with aclosing(self._chunks):
             await super().stream_response(send)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI's
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it until its end, or until the caller leaves.
 
         Starlette leaves it to `send` to find out with servers of ASGI's HTTP 2.4 or newer. A pull
-        may have nothing to send for a long time, so here `receive` is listened to with any.
+        may have nothing to send for a long time, so here `receive` is listened to with any. A HEAD
+        is for the head alone: no pull is made for it.
         """
+        if scope.get("method") == "HEAD":
+            self.body_iterator = _nothing()
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._end_with_caller, receive, tasks.cancel_scope)
@@ -94,6 +97,11 @@ class CostStream(StreamingResponse):
     async def _end_with_caller(self, receive: Receive, streaming: anyio.CancelScope) -> None:
         await self.listen_for_disconnect(receive)
         streaming.cancel()
+
+
+async def _nothing() -> AsyncGenerator[bytes, None]:
+    return
+    yield b""
 
 
 async def _chunks(

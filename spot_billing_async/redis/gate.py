@@ -175,6 +175,7 @@ class SharedGate:
                 self._came_back(entry, granted, now_s)
                 if self.replica.checkpoint == entry_id:
                     self._tell(state_of(self.replica), now_s)
+        self._forget_lost_places()
         self._settle(now_s)
         return True
 
@@ -254,6 +255,13 @@ class SharedGate:
     def _take_places(self, numbers: list[int]) -> None:
         self._under_way.update(numbers)
         self._granted.extend(numbers)
+
+    def _forget_lost_places(self) -> None:
+        """A process that was stopped reads of its places after its lease on them has ended."""
+        holder = self.replica.held.get(self._log.owner)
+        kept = () if holder is None else holder.tickets
+        self._under_way.difference_update(number for number in self._granted if number not in kept)
+        self._granted = deque(number for number in self._granted if number in kept)
 
     def _settle(self, now_s: float) -> None:
         """Let those go who may now, and give back the places that nobody takes."""

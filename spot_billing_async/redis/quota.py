@@ -28,6 +28,7 @@ from spot_billing_async.redis.replica import (
     Entry,
     Replica,
     State,
+    has_state,
     is_after,
     latest_state,
     read_entry,
@@ -50,6 +51,10 @@ _IDLE_S = 300.0  # then a gate no longer takes part, until it is used again
 _LEAST_BACK_OFF_S = 0.1
 _MOST_BACK_OFF_S = 5.0
 _CLOCK_JUMP_S = 1.0  # what happened before is of no use to a clock that is so far off
+
+
+class _ClockError(Exception):
+    """The server's clock went back: the stamps of its streams would stand still."""
 
 
 class RedisQuota:
@@ -241,7 +246,12 @@ class RedisQuota:
         log = await self._history(streams, gate.key)
         if not log:
             with anyio.fail_after(self._timeout_s):
-                await streams.begin(gate.key, FIRST_ID, written(self._first_entry(gate)))
+                await streams.begin(gate.key, FIRST_ID, written(self._first_entry(gate, FIRST_ID)))
+            log = await self._history(streams, gate.key)
+        elif not has_state(log):  # it was emptied, and those who take part wrote on: they join anew
+            entry = self._first_entry(gate, log[-1][0])
+            with anyio.fail_after(self._timeout_s):
+                await streams.write([Addition(gate.key, written(entry), None)])
             log = await self._history(streams, gate.key)
         state = latest_state(log)
         replica = read_replica(state.replica)
@@ -252,11 +262,16 @@ class RedisQuota:
                 await asyncio.sleep(0)
         gate.join(replica, self._clock())
 
-    def _first_entry(self, gate: SharedGate) -> Entry:
-        """What a new stream begins with: the state that this process's replica is in."""
+    def _first_entry(self, gate: SharedGate, at: str) -> Entry:
+        """What a log without a state begins with: the one that this process's replica is in.
+
+        Args:
+            gate: whose replica.
+            at: id of the entry that it is to follow.
+        """
         replica = gate.replica
         replica.entries = 0
-        replica.last = replica.checkpoint = replica.kept_from = FIRST_ID
+        replica.last = replica.checkpoint = replica.kept_from = at
         return Entry(self.owner, 0, [state_of(replica)])
 
     async def _history(self, streams: Streams, key: str) -> list[tuple[str, Entry]]:
@@ -277,7 +292,11 @@ class RedisQuota:
             gates = [gate for gate in self._telling if gate.is_behind]
             self._telling.clear()
             with anyio.fail_after(self._timeout_s):
-                await streams.write([_addition(gate) for gate in gates])
+                ahead_s = await streams.write([_addition(gate) for gate in gates])
+                stopped = [key for key, s in ahead_s.items() if abs(s) > _CLOCK_JUMP_S]
+                if stopped:
+                    await streams.drop(stopped)
+                    raise _ClockError
                 while any(gate.is_flying for gate in gates):
                     self._came.clear()
                     await self._came.wait()

@@ -272,6 +272,11 @@ def latest_state(log: Sequence[tuple[str, Entry]]) -> State:
         raise LookupError("the log has no state") from None
 
 
+def has_state(log: Sequence[tuple[str, Entry]]) -> bool:
+    """Whether a replica can begin with a log."""
+    return any(isinstance(event, State) for _, entry in log for event in entry.events)
+
+
 def is_after(entry_id: str, other_id: str) -> bool:
     """Whether an entry stands after another one."""
     return _place(entry_id) > _place(other_id)

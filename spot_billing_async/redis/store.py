@@ -11,8 +11,9 @@ into first at any time; a day may then be asked for once by each of them, and no
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from math import ceil, inf
 from secrets import token_hex
 from types import TracebackType
@@ -33,6 +34,8 @@ from spot_billing_async.waiting import until_done
 
 _CONNECTIONS = 16
 _RENEWALS_A_LEASE = 3
+_KEYS_AT_ONCE = 32  # of a whole year at once the answer would hold up the loop, ...
+_BYTES_AT_ONCE = 512 * 1024  # ... and take longer than Redis has for one
 _AWAY_S = 1.0
 """How long Redis is left alone after it did not answer."""
 
@@ -154,16 +157,20 @@ class RedisStore:
 
     async def look(self, keys: Sequence[str]) -> Look:
         """Look into Redis, and claim what is not there; without Redis, into memory."""
-        answers = await self._run(_LOOK, keys, [self._owner, _ms(self._lease_s)])
-        if answers is None:
+        found: dict[str, bytes] = {}
+        claimed: list[str] = []
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            part = await self._look(keys[start : start + _KEYS_AT_ONCE])
+            found.update(part.found)
+            claimed += part.claimed
+        return Look(found, claimed)
+
+    async def _look(self, keys: Sequence[str]) -> Look:
+        arguments = [self._owner, _ms(self._lease_s)]
+        looked = await self._run(_LOOK, keys, arguments, partial(_looked, keys))
+        if looked is None:
             return await self._memory.look(keys)
-        found, claimed = {}, []
-        for key, answer in zip(keys, answers, strict=True):
-            if isinstance(answer, list):
-                data, left_ms = answer
-                found[key] = Value(data, left_ms / 1000)
-            elif answer:
-                claimed.append(key)
+        found, claimed = looked
         self._memory.keep(found)
         self._claimed.update(claimed)
         return Look({key: value.data for key, value in found.items()}, claimed)
@@ -172,10 +179,11 @@ class RedisStore:
         """Keep values, and let all others have them."""
         self._memory.keep(values)
         self._claimed.difference_update(values)
-        arguments: list[Any] = [self._owner]
-        for data, ttl_s in values.values():
-            arguments += [data, _ms(ttl_s)]
-        await self._run(_WRITE, list(values), arguments)
+        for keys in _batches(values):
+            arguments: list[Any] = [self._owner]
+            for data, ttl_s in map(values.__getitem__, keys):
+                arguments += [data, _ms(ttl_s)]
+            await self._run(_WRITE, keys, arguments)
 
     async def release(self, keys: Sequence[str]) -> None:
         """Claim keys no longer."""
@@ -189,17 +197,23 @@ class RedisStore:
             if self._claimed:
                 await self._run(_RENEW, list(self._claimed), [self._owner, _ms(self._lease_s)])
 
-    async def _run(self, script: str, keys: Sequence[str], arguments: Iterable[Any]) -> Any:  # noqa: ANN401  what a script answers
-        """What a script answers; None where Redis does not."""
+    async def _run(
+        self,
+        script: str,
+        keys: Sequence[str],
+        arguments: Iterable[Any],
+        read: Callable[[Any], Any] = bool,
+    ) -> Any:  # noqa: ANN401  what is read of what a script answers
+        """What a script answers, read; None where Redis does not, or it is no such answer."""
         if self._redis is None or self._clock() < self._away_until_s:
             return None
         if self._reach.is_up is False:  # one asks whether it is back, and not all at once
             self._away_until_s = self._clock() + _AWAY_S
-        run = self._redis.register_script(script)
         try:
+            run = self._redis.register_script(script)
             async with asyncio.timeout(self._timeout_s):
-                answer = await run([*keys, *map(_claim, keys)], arguments)
-        except (RedisError, OSError, TimeoutError) as error:
+                answer = read(await run([*keys, *map(_claim, keys)], arguments))
+        except Exception as error:  # noqa: BLE001  whatever it is that answers, no call fails by it
             self._reach.lost(error)
             self._away_until_s = self._clock() + _AWAY_S
             return None
@@ -213,6 +227,32 @@ class RedisStore:
         return f"{type(self).__name__}({self._place!r})"
 
 
+def _batches(values: Mapping[str, Value]) -> Iterator[list[str]]:
+    """The keys of values, some at a time: about as many as can be written at once."""
+    keys: list[str] = []
+    size_bytes = 0
+    for key, value in values.items():
+        keys.append(key)
+        size_bytes += len(value.data)
+        if size_bytes >= _BYTES_AT_ONCE or len(keys) >= _KEYS_AT_ONCE:
+            yield keys
+            keys, size_bytes = [], 0
+    if keys:
+        yield keys
+
+
+def _looked(keys: Sequence[str], answers: Any) -> tuple[dict[str, Value], list[str]]:  # noqa: ANN401  as Redis sent it
+    """What is there, and what was claimed, by the answers of the script that looks."""
+    found, claimed = {}, []
+    for key, answer in zip(keys, answers, strict=True):
+        if isinstance(answer, list):
+            data, left_ms = answer
+            found[key] = Value(bytes(memoryview(data)), left_ms / 1000)
+        elif answer:
+            claimed.append(key)
+    return found, claimed
+
+
 def _client(url: Secret, timeout_s: float) -> Redis:
     """A client that gives up soon: what it cannot have, others give."""
     pool = BlockingConnectionPool.from_url(
@@ -223,6 +263,7 @@ def _client(url: Secret, timeout_s: float) -> Redis:
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 1),  # a connection that was kept may have been closed meanwhile
     )
+    pool.connection_kwargs["decode_responses"] = False  # whatever the URL says
     return Redis.from_pool(pool)
 
 

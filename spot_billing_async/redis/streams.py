@@ -3,7 +3,7 @@
 Whatever goes wrong is raised as it is: whoever calls treats all of it alike.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 from redis.asyncio import Redis
@@ -11,6 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
+from spot_billing_async.redis.replica import stamp_s
 from spot_billing_async.secret import Secret
 
 BATCH = 200
@@ -76,14 +77,27 @@ class Streams:
             # Refused as its id is not above the last one; else the next command meets the cause.
             return
 
-    async def write(self, additions: Iterable[Addition]) -> None:
-        """Write entries, in one exchange; each stream is kept for two hours from then."""
+    async def write(self, additions: Sequence[Addition]) -> dict[str, float]:
+        """Write entries, in one exchange; each stream is kept for two hours from then.
+
+        Returns:
+            The seconds by which each stream's stamp is ahead of the server's clock. Stamps never go
+            back, so where the clock did, they stand still until it is there again.
+        """
         pipeline = self._redis.pipeline(transaction=False)
         for key, data, kept_from in additions:
             cut = () if kept_from is None else ("MINID", "~", kept_from)
             pipeline.execute_command("XADD", key, *cut, "*", "e", data)
             pipeline.execute_command("EXPIRE", key, _KEPT_S)
-        await pipeline.execute()
+        pipeline.execute_command("TIME")
+        *answers, (seconds, microseconds) = await pipeline.execute()
+        time_s = seconds + microseconds / 1e6
+        written = zip(additions, answers[::2], strict=True)
+        return {key: stamp_s(entry_id.decode()) - time_s for (key, _, _), entry_id in written}
+
+    async def drop(self, keys: Iterable[str]) -> None:
+        """Remove streams."""
+        await self._commands.execute_command("DEL", *keys)
 
     async def after(self, key: str, entry_id: str | None) -> list[Row]:
         """A batch of a stream's entries after one of them, or from its first; [] at its end."""

@@ -215,6 +215,7 @@ def test_an_error_is_everybodys_and_is_not_kept(error: SpotBillingError) -> None
     async def run(bench: Bench) -> None:
         error.attempts, error.met = 3, ("a", "b")
         error.__cause__ = cause = ValueError("why")
+        error.__notes__ = ["not sent again"]
         bench.api.fail = raising(error)
         failures = await asyncio.gather(*(failure_of(bench.get(1, 3)) for _ in range(3)))
         assert len({id(each) for each in (error, *failures)}) == 4
@@ -222,6 +223,8 @@ def test_an_error_is_everybodys_and_is_not_kept(error: SpotBillingError) -> None
             assert (type(each), each.args, str(each)) == (type(error), error.args, str(error))
             assert (each.attempts, each.met, each.__cause__) == (3, ("a", "b"), cause)
             assert each.__context__ is None
+            assert each.__notes__ == ["not sent again"]
+            each.add_note("of this one's own")
         assert bench.api.asked == [days(1, 3)]
         bench.api.fail = lambda _: None
         assert (await bench.get(1, 3)).items == rows(days(1, 3))

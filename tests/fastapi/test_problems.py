@@ -179,3 +179,29 @@ async def test_a_websocket_is_closed_with_an_internal_error() -> None:
 
     await app({"type": "websocket", "path": "/", "headers": []}, receive, send)
     assert sent[-1] == {"type": "websocket.close", "code": 1011, "reason": "Bad Gateway"}
+
+
+@pytest.mark.parametrize("has_left", [True, False])
+async def test_a_websocket_that_is_closed_already_is_left_alone(has_left: bool) -> None:
+    """By the app itself, or as its caller has left: the error is told in the log all the same."""
+
+    async def live(socket: WebSocket) -> None:
+        await socket.accept()
+        if not has_left:
+            await socket.close()
+        raise TransportError("internal.example is gone")
+
+    app = Starlette(routes=[WebSocketRoute("/", live)])
+    add_error_handlers(app)
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        if has_left and message["type"] == "websocket.close":
+            raise OSError("a caller who has left")
+        sent.append(message["type"])
+
+    await app({"type": "websocket", "path": "/", "headers": []}, receive, send)
+    assert sent == ["websocket.accept", "websocket.close"][: 1 if has_left else 2]

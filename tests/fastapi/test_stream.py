@@ -158,6 +158,17 @@ async def test_server_sent_events_carry_the_same(client: SpotBillingClient) -> N
     assert (set(names[:-1]), names[-1]) == ({"row"}, "report")
 
 
+async def test_a_head_is_answered_without_a_pull(client: SpotBillingClient) -> None:
+    """Its caller wants no costs: nothing is asked of the API."""
+    caller = Caller()
+    run = client.costs.pull(plan_of([ACCOUNT]))
+    response = stream_costs(run)
+    await response({**caller.scope, "method": "HEAD"}, caller.receive, caller.send)
+    start, *_ = caller.sent
+    assert (b"content-type", b"application/x-ndjson") in start["headers"]
+    assert (caller.body(), run.report.requests, run.report.not_started) == (b"", 0, 3)
+
+
 async def test_a_failed_slice_says_so(client: SpotBillingClient) -> None:
     """What was asked, and the problem; the others come, and the report is not complete."""
     caller = Caller()

@@ -7,7 +7,7 @@ from spot_billing_async.pacing import FIRST_REQUESTS
 from spot_billing_async.quota import Quota
 from spot_billing_async.redis.replica import LEASE_S, RENEW_S, Answered, Renewed, read_entry
 from spot_billing_async.redis.server_clock import ServerClock
-from tests.redis.world import Process, World
+from tests.redis.world import Process, World, finish
 
 
 def world_of(*names: str) -> tuple[World, list[Process]]:
@@ -60,6 +60,25 @@ def test_a_lease_ends_though_nobody_tells_anything() -> None:
     waits.changed(waits.gate)
     waits.go_on()
     assert waits.gate.replica.held.keys() == {"b"}
+
+
+def test_places_whose_lease_has_ended_are_not_taken() -> None:
+    """A process was stopped after it asked: others may have its places when it goes on."""
+    world, (stopped, other) = world_of("a", "b")
+    for _ in range(FIRST_REQUESTS):
+        stopped.want()
+    stopped.write()
+    other.read()
+    world.now_s += LEASE_S
+    other.want()
+    other.write()
+    other.read()
+    stopped.read()
+    assert not stopped.admitted
+    assert not stopped.gate._under_way
+    assert stopped.gate.replica.held.keys() == other.gate.replica.held.keys() <= {"b"}
+    finish(world, [stopped, other], 600.0)
+    assert (stopped.done, other.done, world.refusals) == (FIRST_REQUESTS, 1, 0)
 
 
 def test_a_process_that_holds_something_is_heard_of() -> None:

@@ -143,6 +143,46 @@ async def test_a_redis_that_answers_no_more_holds_up_nobody(
     assert "is back" in back
 
 
+async def test_a_redis_that_was_emptied_has_newcomers_take_part(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Those who were there write on into a log that says no more how it began; all begin anew."""
+    with redis_server() as redis:
+        stays, comes = RedisQuota(redis.url), RedisQuota(redis.url)
+        async with (
+            Emulator(token=TOKEN, rate_limit=RateLimit(50, 1.0)) as server,
+            clients(server.base_url, stays) as (client,),
+        ):
+            await pull(client, 2)
+            async with Redis.from_url(redis.url) as admin:
+                await admin.flushall()
+            await pull(client, 2)
+            async with clients(server.base_url, comes) as (newcomer,):
+                reports = await asyncio.gather(pull(client, 40), pull(newcomer, 40))
+                await until(lambda: gate_of(stays).is_joined)
+                assert gate_of(comes).is_joined
+                assert gate_of(comes).replica.checkpoint == gate_of(stays).replica.checkpoint
+    assert all(report.complete for report in reports)
+    assert not caplog.records
+
+
+async def test_a_clock_of_redis_that_goes_back_holds_up_nobody() -> None:
+    """Its stamps never do: they would stand still for an hour, and the quota's window with them."""
+    with redis_server() as redis:
+        quotas = RedisQuota(redis.url), RedisQuota(redis.url)
+        async with (
+            Emulator(token=TOKEN, rate_limit=RateLimit(10, 1.0)) as server,
+            clients(server.base_url, *quotas) as members,
+        ):
+            await asyncio.gather(*(pull(client, 2) for client in members))
+            async with Redis.from_url(redis.url) as admin:
+                last = int(gate_of(quotas[0]).replica.last.partition("-")[0])
+                await admin.xadd(gate_of(quotas[0]).key, {"e": b""}, id=f"{last + 3_600_000}-0")
+            reports = await asyncio.gather(*(pull(client, 20) for client in members))
+            await until(lambda: all(gate_of(quota).is_joined for quota in quotas))
+    assert all(report.complete for report in reports)
+
+
 async def test_without_redis_a_client_paces_by_itself(caplog: pytest.LogCaptureFixture) -> None:
     """It was never there: calls go, and one line of the log says what is missing."""
     quota = RedisQuota("redis://somebody:pass-word@127.0.0.1:9/3")

@@ -219,6 +219,45 @@ async def test_a_redis_that_does_not_answer_is_as_good_as_none() -> None:
         assert connected == 1
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [b":x", b"$x", b"*x", b"$-5", b":7", b"*0", b"*1\r\n*1\r\n:5", b"*1\r\n*2\r\n:5\r\n:5", b"+OK"],
+)
+async def test_what_is_no_redis_fails_no_call(answer: bytes) -> None:
+    """Whatever answers at its place, it counts as gone."""
+
+    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            writer.write(answer + b"\r\n")
+
+    async with serve_streams(other) as port, Emulator(token="t") as server:
+        cache = CostCache(RedisStore(f"redis://127.0.0.1:{port}", timeout_s=10.0))
+        async with SpotBillingClient("t", base_url=server.base_url, cache=cache) as client:
+            assert await client.costs.get(ACCOUNT, FIRST, FIRST)
+
+
+async def test_much_is_written_and_looked_for_in_parts(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A year at once would hold up the loop; what is there, and what is not, is as it was."""
+    sizes: list[int] = []
+    run = RedisStore._run
+
+    async def counted(self: Any, script: str, keys: Any, *rest: Any) -> Any:
+        sizes.append(len(keys))
+        return await run(self, script, keys, *rest)
+
+    monkeypatch.setattr(RedisStore, "_run", counted)
+    values = {str(n): Value(b"0" * 200_000, 60.0) for n in range(10)}
+    small = {f"small {n}": VALUE for n in range(100)}
+    async with store_of(redis_server) as one, store_of(redis_server) as other:
+        await one.write(values | small)
+        assert sizes == [3, 3, 3, *[32] * 3, 5]
+        look = await other.look([*values, *small, "none"])
+    assert look.found == {key: value.data for key, value in (values | small).items()}
+    assert list(look.claimed) == ["none"]
+
+
 async def test_memory_of_ones_own_holds_what_it_may() -> None:
     """The bound of what a process keeps for itself is the caller's to set."""
     memory = MemoryStore(10_000)
@@ -250,6 +289,15 @@ async def test_secrets_show_nowhere(redis_server: RedisServer) -> None:
     assert len(keys) == 1
     for secret in (SECRET, PASSWORD):
         kept.assert_without(secret)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://host", "redis://host:port", "redis://host:99999", "redis://host?x=1", 1]
+)
+def test_a_bad_url_is_refused(url: Any) -> None:
+    """The error says what is allowed."""
+    with pytest.raises(ConfigError, match="the Redis URL is not usable; allowed: redis://"):
+        RedisStore(url)
 
 
 @pytest.mark.parametrize("name", ["timeout_s", "lease_s"])
