@@ -17,6 +17,9 @@ from spot_billing_async.windows import DateWindow
 
 T = TypeVar("T")
 
+_FORMAT = 1
+"""Of what is kept; another one is in the keys of versions that write another."""
+
 
 class Series(NamedTuple):
     """Whose days they are: days of two series are never taken for each other.
@@ -37,7 +40,7 @@ class Series(NamedTuple):
 
     def keys(self, days: DateWindow) -> dict[str, date]:
         """The key of each day, in order."""
-        name = f"spot-billing:{_digest(self)}:"
+        name = f"spot-billing:{_FORMAT}:{_digest(self)}:"
         first = days.from_date.toordinal()
         each = map(date.fromordinal, range(first, first + days.days))
         return {name + day.isoformat(): day for day in each}
