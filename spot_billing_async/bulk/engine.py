@@ -175,8 +175,8 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
     async def _work(self) -> None:
         for index in self._slices:
             self._states[index] = SliceState.STARTED
-            outcome, answer = await self._ask(self._plan[index])
-            await self._handover.put(index, (index, outcome, answer))
+            # No name is given to what comes: it would keep the rows until the next ones are there.
+            await self._handover.put(index, (index, *await self._ask(self._plan[index])))
 
     async def _ask(self, query: CostQuery) -> tuple[Fetched[T] | Failed, Answer[T] | None]:
         started_s = self._clock()
