@@ -273,7 +273,9 @@ async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: in
         zlib.error, ResponseTooLargeError: as `_read_body`.
     """
     try:
-        pieces = await _read_body(response, max_bytes)
+        pieces = _at_hand(response, max_bytes)
+        if pieces is None:
+            pieces = await _read_body(response, max_bytes)
     except zlib.error:
         if response.ok:
             raise
@@ -287,6 +289,19 @@ async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: in
     return Reply(status, headers, b"".join(pieces), is_marked, waited_s=waited_s)
 
 
+def _at_hand(response: aiohttp.ClientResponse, max_bytes: int) -> list[bytes] | None:
+    """The whole body, where it came with the head, as a small one does, and is not packed.
+
+    Raises:
+        ResponseTooLargeError: it is larger.
+    """
+    if "Content-Encoding" in response.headers or not response.content.is_eof():
+        return None
+    body = response.content.read_nowait()
+    _check_size(len(body), max_bytes)
+    return [body] if body else []
+
+
 async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> list[bytes]:
     """The whole body in pieces, unpacked; neither what crosses the wire nor what comes is larger.
 
@@ -295,10 +310,6 @@ async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> list[b
         ResponseTooLargeError: it is larger.
     """
     unpack = _unpacker(response)
-    if unpack is None and response.content.is_eof():  # a small one comes with its head
-        body = response.content.read_nowait()
-        _check_size(len(body), max_bytes)
-        return [body] if body else []
     pieces = []
     came_bytes = size_bytes = 0
     async for chunk in response.content.iter_any():

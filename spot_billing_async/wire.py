@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -112,6 +113,7 @@ def build_request(
     return Request(operation, base_url, path, "&".join(present), content)
 
 
+@lru_cache(maxsize=4096)  # accounts, days and groupings come again and again
 def _encoded(value: str) -> str:
     """A value as a part of a URL; most are of characters that stand for themselves."""
     return value if _is_unreserved(value) else quote(value, safe="")

@@ -185,20 +185,22 @@ class CostsResource:
         totalled: bool = False,
     ) -> Awaitable[Answer[T]]:
         """What a query comes to: from the cache as far as there is one and it can be of use."""
-        ask = partial(self._ask, item_type=item_type, tally=tally, pull_ends_at_s=pull_ends_at_s)
         if self._cache is not None:
+            ask = partial(
+                self._ask, item_type=item_type, tally=tally, pull_ends_at_s=pull_ends_at_s
+            )
             cached = ask_of(self._session, query, item_type, ask, pull_ends_at_s)
             if cached is not None:
                 return answered(self._cache, cached, item_type, totalled=totalled)
-        return ask(query, totalled=totalled)
+        return self._ask(query, item_type, tally, pull_ends_at_s, totalled=totalled)
 
     def _ask(
         self,
         query: CostQuery,
         item_type: type[T],
+        tally: Tally | None,
+        pull_ends_at_s: float | None,
         *,
-        tally: Tally | None = None,
-        pull_ends_at_s: float | None = None,
         totalled: bool = False,
     ) -> Awaitable[Answer[T]]:
         parameters = {
