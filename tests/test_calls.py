@@ -108,7 +108,7 @@ async def test_a_body_that_breaks_off_took_the_time_of_a_body(
         watched.clock.now_s += 3
         raise OSError("reset")
 
-    monkeypatch.setattr("spot_billing_async.connections._read_body", broken_off)
+    monkeypatch.setattr("spot_billing_async.connections._read", broken_off)
     async with serve(answering(body=GOOD)) as base_url, watched.client(base_url) as client:
         with pytest.raises(TransportError):
             await client.families.create(name="f")
