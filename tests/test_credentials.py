@@ -226,65 +226,63 @@ def test_the_base_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch
     assert SpotBillingClient("t", base_url="http://[::1]:2").base_url == "http://[::1]:2"
 
 
-async def test_a_refused_token_is_renewed_once_for_all_who_wait() -> None:
-    """An expired token costs one call of the provider and no failed call, however many wait."""
-    valid, asked, refused = "token-2", 0, 0
+class Expiring:
+    """A server that takes one token alone, and a provider that has another one each time.
 
-    async def handler(request: web.Request) -> web.Response:
-        nonlocal refused
-        if request.headers["Authorization"] != f"Bearer {valid}":
-            refused += 1
+    Attributes:
+        valid: the token that the server takes.
+        asked: how often the provider was asked.
+        refused: requests that the server refused.
+    """
+
+    def __init__(self, valid: str) -> None:
+        self.valid = valid
+        self.asked = self.refused = 0
+
+    async def handler(self, request: web.Request) -> web.Response:
+        """Answer with no items, or refuse the token."""
+        if request.headers["Authorization"] != f"Bearer {self.valid}":
+            self.refused += 1
             return web.Response(status=401)
         return web.Response(text='{"response":{"items":[]}}')
 
-    async def provider() -> str:
-        nonlocal asked
-        asked += 1
+    async def provider(self) -> str:
+        """Another token each time, after a turn of the loop."""
+        self.asked += 1
         await asyncio.sleep(0)
-        return f"token-{asked}"
+        return f"token-{self.asked}"
 
+
+async def test_a_refused_token_is_renewed_once_for_all_who_wait() -> None:
+    """An expired token costs one call of the provider and no failed call, however many wait."""
+    api = Expiring("token-2")
     async with (
-        serve(handler) as base_url,
-        SpotBillingClient(provider, base_url=base_url) as client,
+        serve(api.handler) as base_url,
+        SpotBillingClient(api.provider, base_url=base_url) as client,
     ):
         await asyncio.gather(*(client.costs.get("a") for _ in range(100)))
-        assert (asked, refused > 0) == (2, True)
-        valid = "token-3"
+        assert (api.asked, api.refused > 0) == (2, True)
+        api.valid = "token-3"
         await asyncio.gather(*(client.costs.get("a") for _ in range(100)))
-        assert asked == 3
-        valid = "none that is ever given"
+        assert api.asked == 3
+        api.valid = "none that is ever given"
         with pytest.raises(AuthenticationError):
             await client.costs.get("a")
-        assert asked == 4  # not for ever
+        assert api.asked == 4  # not for ever
 
 
 async def test_who_waits_for_its_turn_sends_the_token_of_then() -> None:
     """Of 100 calls in line, those on the wire alone have the one that has expired refused."""
-    valid, asked, refused = "token-1", 0, 0
-
-    async def handler(request: web.Request) -> web.Response:
-        nonlocal refused
-        if request.headers["Authorization"] != f"Bearer {valid}":
-            refused += 1
-            return web.Response(status=401)
-        return web.Response(text='{"response":{"items":[]}}')
-
-    async def provider() -> str:
-        nonlocal asked
-        asked += 1
-        return f"token-{asked}"
-
+    api, config = Expiring("token-1"), ClientConfig(max_concurrency=2)
     async with (
-        serve(handler) as base_url,
-        SpotBillingClient(
-            provider, base_url=base_url, config=ClientConfig(max_concurrency=2)
-        ) as client,
+        serve(api.handler) as base_url,
+        SpotBillingClient(api.provider, base_url=base_url, config=config) as client,
     ):
         await client.costs.get("a")
-        valid = "token-2"
+        api.valid = "token-2"
         await asyncio.gather(*(client.costs.get("a") for _ in range(100)))
-    assert asked == 2
-    assert 0 < refused < 10
+    assert api.asked == 2
+    assert 0 < api.refused < 10
 
 
 async def test_who_waits_for_a_token_shares_a_failure_but_no_cancellation() -> None:

@@ -328,7 +328,7 @@ def test_a_bad_setting_is_named(setting: dict[str, Any], what: str) -> None:
 def test_what_is_no_quota_is_refused() -> None:
     """A URL in its place, say."""
     with pytest.raises(ConfigError, match=r"quota: .* allowed: a SharedQuota"):
-        SpotBillingClient(TOKEN, quota="redis://localhost")  # type: ignore[arg-type]
+        SpotBillingClient(TOKEN, quota="redis://localhost")  # type: ignore[arg-type]  # what is tested
 
 
 def test_the_extra_is_named_where_it_is_missing() -> None:
