@@ -13,7 +13,12 @@ from math import inf
 from typing import NamedTuple
 
 from spot_billing_async.concurrency import ConcurrencyLimit
-from spot_billing_async.errors import ConfigError, DeadlineExceededError, SpotBillingError
+from spot_billing_async.errors import (
+    CLIENT_WAS_LEFT,
+    ConfigError,
+    DeadlineExceededError,
+    SpotBillingError,
+)
 from spot_billing_async.mirror import Ticket
 from spot_billing_async.quota import Quota
 from spot_billing_async.sharing import Pacer
@@ -171,8 +176,7 @@ class Admission:
         """Send those away who still wait: the client is left."""
         for gate in tuple(self._lines):
             for waiter in tuple(self._lines.get(gate, ())):
-                gone = ConfigError("client: it was left; allowed: calls inside 'async with' alone")
-                self._fail(gate, waiter, gone)
+                self._fail(gate, waiter, ConfigError(CLIENT_WAS_LEFT))
             self._forget(gate)
 
     def _lateness(self, gate: Pacer, waiter: _Waiter) -> DeadlineExceededError | None:

@@ -21,6 +21,8 @@ from spot_billing_async.config import ClientConfig
 from spot_billing_async.credentials import is_being_cancelled
 from spot_billing_async.deadline import Watch
 from spot_billing_async.errors import (
+    CLIENT_IS_ELSEWHERE,
+    CLIENT_IS_NOT_OPEN,
     ConfigError,
     ResponseTooLargeError,
     SpotBillingError,
@@ -80,11 +82,9 @@ class Connections:
         _check_session(session, config)
         _check_proxy(config, base_url)
         self.clock = clock
-        self.admission = Admission(ConcurrencyLimit(config.max_concurrency), clock)
-        self.watch = Watch(clock)
-        self.turns = Turns()
         self.budget = RetryBudget(config.retry)
         self._config = config
+        self._start_anew()
         self._base_url = base_url
         self._base = URL(base_url, encoded=True)
         self._base_path = self._base.raw_path.rstrip("/")
@@ -111,10 +111,14 @@ class Connections:
             raise ConfigError("client: it is entered already; allowed: one 'async with' at a time")
         self._loop = asyncio.get_running_loop()
         _prepare_allocator()
+        self._start_anew()
+        self._session = self._callers_session or self._own_session(network)
+
+    def _start_anew(self) -> None:
+        """Make what belongs to one event loop, and to one time that the client is entered."""
         self.admission = Admission(ConcurrencyLimit(self._config.max_concurrency), self.clock)
         self.watch = Watch(self.clock)
         self.turns = Turns()
-        self._session = self._callers_session or self._own_session(network)
 
     def _load_network(self) -> Network:
         config = self._config
@@ -153,7 +157,7 @@ class Connections:
         """
         self._opened()
         if loop is not self._loop:
-            raise ConfigError("client: it was entered in another event loop; allowed: calls in it")
+            raise ConfigError(CLIENT_IS_ELSEWHERE)
 
     async def exchange(self, request: Request, token: Secret, record: CallRecord) -> Reply:
         """Send a request and read the whole answer.
@@ -209,7 +213,7 @@ class Connections:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
-            raise ConfigError("client: it is not open; allowed: calls inside 'async with' alone")
+            raise ConfigError(CLIENT_IS_NOT_OPEN)
         return self._session
 
 

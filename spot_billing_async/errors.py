@@ -10,6 +10,11 @@ from typing import TypeVar
 
 E = TypeVar("E", bound=BaseException)
 
+CLIENT_IS_NOT_OPEN = "client: it is not open; allowed: calls inside 'async with' alone"
+CLIENT_WAS_LEFT = "client: it was left; allowed: calls inside 'async with' alone"
+CLIENT_IS_ELSEWHERE = "client: it was entered in another event loop; allowed: calls in it"
+"""What a `ConfigError` says where a client is used at the wrong moment, or in the wrong place."""
+
 
 class SpotBillingError(Exception):
     """Root of every error this package raises on purpose.

@@ -4,7 +4,7 @@ What is forgiven is what answers of this API family are known to vary in: ids as
 date-time where a day is meant. What an amount is, is never forgiven.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -15,7 +15,7 @@ from msgspec import inspect
 
 from spot_billing_async.errors import ConfigError, DecodeError
 from spot_billing_async.models.envelope import Envelope
-from spot_billing_async.models.money import demand_amounts, totals_by_currency
+from spot_billing_async.models.money import demand_amounts, merged_totals, totals_by_currency
 from spot_billing_async.secret import Secret
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class ItemReader(Generic[T]):
         self._decoder = msgspec.json.Decoder(envelope_type, float_hook=Decimal)
         self._list_decoder = msgspec.json.Decoder(list_type, float_hook=Decimal)
         self._shape = _shape_of(item_type)
-        self._totalled = totalled and self._shape.currencies is not None
+        self._currencies = self._shape.currencies if totalled else None
 
     def decode(self, operation_id: str, body: bytes, token: Secret) -> Envelope[T]:
         """Decode a body; the token is cut out of the error, should the body hold it.
@@ -120,13 +120,12 @@ class ItemReader(Generic[T]):
             DecodeError: an item has no amount, or one that is no finite number. The message lists
                 the keys that the items have: the amount may stand under another one.
         """
-        shape = self._shape
-        if shape.costs is None or not items:
+        if self._shape.costs is None or not items:
             return {}
         try:
-            costs = shape.costs(items)
-            if self._totalled and shape.currencies is not None:
-                return totals_by_currency(costs, shape.currencies(items))
+            costs = self._shape.costs(items)
+            if self._currencies is not None:
+                return totals_by_currency(costs, self._currencies(items))
             demand_amounts(costs)
         except (ArithmeticError, TypeError, KeyError, AttributeError):
             shown = token.removed_from(_keys_seen(body))
@@ -136,6 +135,21 @@ class ItemReader(Generic[T]):
             f"{operation_id}: an item has no cost that is a finite number; keys seen: {shown}",
             lasting=True,
         )
+
+
+def added_totals(
+    operation_id: str, totals: Mapping[str, Decimal], more: Mapping[str, Decimal]
+) -> dict[str, Decimal]:
+    """The totals of two parts of an answer, by currency.
+
+    Raises:
+        DecodeError: they cannot be added without rounding.
+    """
+    try:
+        return merged_totals(totals, more)
+    except ArithmeticError:
+        problem = f"{operation_id}: the amounts cannot be added without rounding"
+    raise DecodeError(problem, lasting=True)
 
 
 def reader_for(item_type: type[T], *, totalled: bool = False) -> ItemReader[T]:

@@ -17,7 +17,7 @@ import msgspec
 
 from spot_billing_async.errors import DecodeError
 from spot_billing_async.failures import error_code, header_request_id, read_error
-from spot_billing_async.items import ItemReader
+from spot_billing_async.items import ItemReader, added_totals
 from spot_billing_async.large import ItemStream, ManyItems
 from spot_billing_async.models.envelope import (
     Envelope,
@@ -25,7 +25,6 @@ from spot_billing_async.models.envelope import (
     Response,
     ResponseStatus,
 )
-from spot_billing_async.models.money import merged_totals
 from spot_billing_async.operations import Operation
 from spot_billing_async.pages import Page
 from spot_billing_async.secret import Secret
@@ -158,11 +157,11 @@ async def read_large_page(
     reply.pieces.reverse()
     while reply.pieces:  # each is let go of once it is read
         for some in stream.feed(reply.pieces.pop()):
-            totals = _added(name, totals, reader.totals(name, some, b"", token))
+            totals = added_totals(name, totals, reader.totals(name, some, b"", token))
             items += some
             await asyncio.sleep(0)
     last, outline = stream.end()
-    totals = _added(name, totals, reader.totals(name, last, outline, token))
+    totals = added_totals(name, totals, reader.totals(name, last, outline, token))
     envelope = reader.decode(name, outline, token)
     items += last
     page = _page_of(operation, reply, envelope, items, token)
@@ -173,16 +172,6 @@ async def read_large_page(
 def _demand_success(operation: Operation, reply: Reply, token: Secret) -> None:
     if reply.status not in _SUCCESS:
         raise read_error(operation, reply.status, reply.headers, reply.body, token)
-
-
-def _added(
-    name: str, totals: Mapping[str, Decimal], more: Mapping[str, Decimal]
-) -> dict[str, Decimal]:
-    try:
-        return merged_totals(totals, more)
-    except ArithmeticError:
-        problem = f"{name}: the amounts cannot be added without rounding"
-    raise DecodeError(problem, lasting=True)
 
 
 def _page_of(

@@ -11,7 +11,7 @@ from spot_billing_async.cache.flights import Flights
 from spot_billing_async.cache.policy import CachePolicy, utc_now
 from spot_billing_async.cache.reading import Reading
 from spot_billing_async.cache.store import MemoryStore, Store
-from spot_billing_async.errors import ConfigError
+from spot_billing_async.errors import CLIENT_IS_NOT_OPEN, ConfigError
 from spot_billing_async.telemetry import tell
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ class CostCache:
             SpotBillingError: a fetch failed, or the caller's time is over.
         """
         if self._flights is None:
-            raise ConfigError("client: it is not open; allowed: calls inside 'async with' alone")
+            raise ConfigError(CLIENT_IS_NOT_OPEN)
         self._flights.demand_loop()
         reading = Reading(ask, self._filler, self._flights)
         try:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from spot_billing_async.bounds import unbounded
 from spot_billing_async.cache.fetching import Landed
-from spot_billing_async.errors import ConfigError
+from spot_billing_async.errors import CLIENT_IS_ELSEWHERE, CLIENT_WAS_LEFT, ConfigError
 from spot_billing_async.waiting import until_done
 
 
@@ -45,7 +45,7 @@ class Flight:
         """
         await asyncio.wait([self.task])
         if self.task.cancelled():
-            raise ConfigError("client: it was left; allowed: calls inside 'async with' alone")
+            raise ConfigError(CLIENT_WAS_LEFT)
         return self.task.exception()
 
 
@@ -80,7 +80,7 @@ class Flights:
             ConfigError: it is.
         """
         if asyncio.get_running_loop() is not self._loop:
-            raise ConfigError("client: it was entered in another event loop; allowed: calls in it")
+            raise ConfigError(CLIENT_IS_ELSEWHERE)
 
     def with_key(self, key: str) -> Flight | None:
         """The flight that gets a day; None where none does."""

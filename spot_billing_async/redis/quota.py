@@ -27,7 +27,6 @@ from spot_billing_async.redis.replica import (
     FIRST_ID,
     Entry,
     Replica,
-    State,
     has_state,
     is_after,
     latest_state,
@@ -248,7 +247,8 @@ class RedisQuota:
             with anyio.fail_after(self._timeout_s):
                 await streams.begin(gate.key, FIRST_ID, written(self._first_entry(gate, FIRST_ID)))
             log = await self._history(streams, gate.key)
-        elif not has_state(log):  # it was emptied, and those who take part wrote on: they join anew
+        elif not has_state(entry for _, entry in log):
+            # It was emptied, and those who take part wrote on: they join anew.
             entry = self._first_entry(gate, log[-1][0])
             with anyio.fail_after(self._timeout_s):
                 await streams.write([Addition(gate.key, written(entry), None)])
@@ -317,5 +317,5 @@ def _entries(rows: list[Row]) -> list[tuple[str, Entry]]:
 def _addition(gate: SharedGate) -> Addition:
     """What a gate has to tell; where a state is among it, the log is cut off behind."""
     entry = gate.take()
-    has_state = any(isinstance(event, State) for event in entry.events)
-    return Addition(gate.key, written(entry), gate.replica.kept_from if has_state else None)
+    kept_from = gate.replica.kept_from if has_state([entry]) else None
+    return Addition(gate.key, written(entry), kept_from)

@@ -21,7 +21,7 @@ know of has missed some, and starts anew there.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 from types import GenericAlias
 from typing import Any, get_args
@@ -272,9 +272,9 @@ def latest_state(log: Sequence[tuple[str, Entry]]) -> State:
         raise LookupError("the log has no state") from None
 
 
-def has_state(log: Sequence[tuple[str, Entry]]) -> bool:
-    """Whether a replica can begin with a log."""
-    return any(isinstance(event, State) for _, entry in log for event in entry.events)
+def has_state(entries: Iterable[Entry]) -> bool:
+    """Whether a replica can begin with some of a log's entries."""
+    return any(isinstance(event, State) for entry in entries for event in entry.events)
 
 
 def is_after(entry_id: str, other_id: str) -> bool:

@@ -12,10 +12,8 @@ from spot_billing_async.cache import CostCache
 from spot_billing_async.cache.ask import Ask, Series
 from spot_billing_async.cache.rows import codec_for
 from spot_billing_async.deadline import overrun
-from spot_billing_async.errors import DecodeError
-from spot_billing_async.items import reader_for
+from spot_billing_async.items import added_totals, reader_for
 from spot_billing_async.models import CostQuery
-from spot_billing_async.models.money import merged_totals
 from spot_billing_async.models.results import Answer
 from spot_billing_async.operations import GET_COSTS
 from spot_billing_async.secret import Secret
@@ -107,10 +105,5 @@ async def _totals(items: list[T], item_type: type[T]) -> dict[str, Decimal]:
             await asyncio.sleep(0)
         part = items[place : place + _ROWS_AT_ONCE]
         more = reader.totals(_OPERATION_ID, part, b"", Secret(""))
-        try:
-            totals = merged_totals(totals, more)
-        except ArithmeticError:
-            break
-    else:
-        return totals
-    raise DecodeError(f"{_OPERATION_ID}: the amounts cannot be added without rounding")
+        totals = added_totals(_OPERATION_ID, totals, more)
+    return totals
