@@ -14,11 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
-from benchmarks.environment import Environment, default_folder
+from benchmarks.harness import machine
+from benchmarks.harness.environment import Environment, default_folder
+from benchmarks.harness.serving import CHECKOUT
 from benchmarks.parts import calls, fanout, growth, lag, parquet, plan, servers
 from benchmarks.parts.part import Part, Scale
-from benchmarks.serving import CHECKOUT
 
 PARTS: Mapping[str, Callable[[Scale], Part]] = {
     "calls": calls.measure,
@@ -37,7 +37,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         prog="python -m benchmarks",
         description="Measure this client beside its peers and the floors of its stack.",
         epilog="Peers are installed into a virtual environment of their own, in the user's cache "
-        "folder. The other benchmarks are modules: python -m benchmarks.pacing, and so on.",
+        "folder. The other benchmarks are modules: python -m benchmarks.claims.pacing, and so on.",
     )
     parser.add_argument("--quick", action="store_true", help="under two minutes, less exact")
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))

@@ -1,12 +1,15 @@
 """Asyncio client of the Spot Billing Engine API: exact, bounded, paced pulls of cost analysis."""
 
-from spot_billing_async.bounds import within
-from spot_billing_async.bulk.engine import PullRun
+from spot_billing_async._core.aio.deadline import within
+from spot_billing_async._core.auth.credentials import TokenProvider
+from spot_billing_async._core.http.config import ClientConfig, RetryPolicy
+from spot_billing_async._core.http.tls import TlsConfig
+from spot_billing_async._core.pacing.abc import SharedQuota
+from spot_billing_async._core.protocol.rate_limit import RateLimit
 from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport, Unfinished
 from spot_billing_async.bulk.plan import CostPlan
+from spot_billing_async.bulk.run import PullRun
 from spot_billing_async.client import SpotBillingClient, TenantClient
-from spot_billing_async.config import ClientConfig, RetryPolicy
-from spot_billing_async.credentials import TokenProvider
 from spot_billing_async.errors import (
     ApiError,
     ArgumentError,
@@ -35,12 +38,9 @@ from spot_billing_async.models import (
     GroupBy,
     ResponseStatus,
 )
-from spot_billing_async.network import TlsConfig
-from spot_billing_async.quota import RateLimit
-from spot_billing_async.sharing import SharedQuota
+from spot_billing_async.models.windows import DateWindow, WindowSize
 from spot_billing_async.telemetry import CacheRead, CallEnded, Event, Hook, Phases, RequestEnded
 from spot_billing_async.version import __version__
-from spot_billing_async.windows import DateWindow, WindowSize
 
 __all__ = [
     "AccountFamily",

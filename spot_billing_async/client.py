@@ -1,24 +1,27 @@
 """SpotBillingClient: puts the parts together."""
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import aiohttp
 
+from spot_billing_async._core.auth.credentials import Credential, Credentials, TokenProvider
+from spot_billing_async._core.auth.settings import resolve
+from spot_billing_async._core.http.config import ClientConfig
+from spot_billing_async._core.http.session import SessionManager
+from spot_billing_async._core.http.transport import Connections
+from spot_billing_async._core.pacing.abc import Pacer, SharedQuota
+from spot_billing_async._core.pacing.limiter import Gate
+from spot_billing_async._core.pacing.registry import Gates
 from spot_billing_async.cache import CostCache
-from spot_billing_async.checks import checked_id
-from spot_billing_async.config import ClientConfig
-from spot_billing_async.connections import Connections
-from spot_billing_async.credentials import Credential, Credentials, TokenProvider, resolve
 from spot_billing_async.errors import ConfigError
-from spot_billing_async.gates import Gates, gate_maker
+from spot_billing_async.models.validation import checked_id
 from spot_billing_async.resources.accounts import AccountsResource
 from spot_billing_async.resources.billing_engine import BillingEngineResource
 from spot_billing_async.resources.cost_intelligence import CostIntelligenceResource
 from spot_billing_async.resources.costs import CostsResource
 from spot_billing_async.resources.families import FamiliesResource
-from spot_billing_async.session import SessionManager
-from spot_billing_async.sharing import SharedQuota
 from spot_billing_async.telemetry import Hook, check_hook
 
 
@@ -197,3 +200,22 @@ class SpotBillingClient(TenantClient):
 
 def _checked_account(account_id: str | None) -> str | None:
     return None if account_id is None else checked_id("account_id", account_id)
+
+
+def gate_maker(
+    base_url: str, config: ClientConfig, quota: SharedQuota | None
+) -> Callable[[str, str], Pacer]:
+    """What makes the gates of a client: those that other processes share, where there is a quota.
+
+    Args:
+        base_url: the server.
+        config: limits.
+        quota: what is shared; None has each gate decide for this process alone.
+    """
+
+    def make(space: str, operation_id: str) -> Pacer:
+        if quota is None:
+            return Gate(config.retry.backoff_base_s)
+        return quota.gate(f"{space} {base_url} {operation_id}", deadline_s=config.deadline_s)
+
+    return make

@@ -17,8 +17,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from spot_billing_async.checks import check_flag
 from spot_billing_async.errors import ConfigError
+from spot_billing_async.models.validation import check_flag
 from spot_billing_async.telemetry import CacheRead, CallEnded, Event, RequestEnded
 
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING)

@@ -18,8 +18,8 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from spot_billing_async.checks import check_flag
 from spot_billing_async.errors import ConfigError, MissingExtraError
+from spot_billing_async.models.validation import check_flag
 from spot_billing_async.telemetry import CacheRead, CallEnded, Event, Phases, RequestEnded
 from spot_billing_async.version import __version__
 

@@ -10,23 +10,27 @@ have a twin that does not tell. Nothing is built of an event where no hook is th
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from inspect import iscoroutinefunction
-from itertools import count
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
-from spot_billing_async.errors import ConfigError, RequestLimitReachedError, SpotBillingError
+from spot_billing_async.errors import ConfigError
 
 REDACTED = "REDACTED"
 """Stands in the place of what may identify an account, as the conventions of OpenTelemetry say."""
 
+
 _log = logging.getLogger("spot_billing_async")
-_call_ids = count(1)
+
+
 _path_ids = re.compile(r"\{\w+\}")
+
+
 _OPEN_PARAMETERS = frozenset({"fromDate", "toDate", "groupBy"})  # no account is known by them
+
 
 Phase = Literal[
     "queued_s", "paced_s", "connect_s", "first_byte_s", "body_s", "decode_s", "backoff_s"
@@ -60,67 +64,6 @@ class Phases(msgspec.Struct, gc=False):
         """The sum, which is the call's wall time."""
         total_s: float = sum(msgspec.structs.astuple(self))
         return total_s
-
-
-class Allowance(msgspec.Struct):
-    """How many requests some calls may still send, all together.
-
-    Attributes:
-        left: requests that may still be sent, retries and pages included.
-    """
-
-    left: int
-
-    def demand(self) -> None:
-        """See that a request may still be sent.
-
-        Raises:
-            RequestLimitReachedError: none is left.
-        """
-        if self.left < 1:
-            raise RequestLimitReachedError("not sent: the pull's max_requests are spent")
-
-
-class Tally(msgspec.Struct):
-    """Requests counted as they are sent, so that a call that fails or is cancelled is counted too.
-
-    Attributes:
-        requests: requests sent, retries included.
-        retries: tries made after a failed one.
-        refusals: requests that the server refused for their rate.
-        allowance: what each request is taken from; None for no limit.
-    """
-
-    requests: int = 0
-    retries: int = 0
-    refusals: int = 0
-    allowance: Allowance | None = None
-
-    def demand_request(self) -> None:
-        """See that a request may still be sent.
-
-        Raises:
-            RequestLimitReachedError: the allowance is spent.
-        """
-        if self.allowance is not None:
-            self.allowance.demand()
-
-    def count_request(self) -> None:
-        """Count a request that is sent now.
-
-        Raises:
-            RequestLimitReachedError: the allowance is spent; it must not be sent.
-        """
-        if self.allowance is not None:
-            self.allowance.demand()
-            self.allowance.left -= 1
-        self.requests += 1
-
-    def add(self, other: "Tally") -> None:
-        """Count in what another tally counted."""
-        self.requests += other.requests
-        self.retries += other.retries
-        self.refusals += other.refusals
 
 
 class RequestEnded(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,114 +162,6 @@ class CacheRead(msgspec.Struct, frozen=True, kw_only=True):
     days_hit: int
     days_joined: int
     days_missed: int
-
-
-class CallRecord:
-    """The books of one call while it runs.
-
-    Args:
-        tally: counts what it sends.
-        clock: None where nobody is to be told: then its time is not kept.
-
-    Attributes:
-        call_id: its number in this process.
-        tally: what it sent.
-        met: what went wrong, in order, as `SpotBillingError.met` has it.
-        phases: where its time went so far.
-        received_bytes: what came of bodies so far, as it crossed the wire.
-    """
-
-    __slots__ = (
-        "_clock",
-        "_marked_s",
-        "_told_bytes",
-        "call_id",
-        "met",
-        "phases",
-        "received_bytes",
-        "started_s",
-        "tally",
-    )
-
-    def __init__(self, tally: Tally, clock: Callable[[], float] | None = None) -> None:
-        self.tally = tally
-        self.met: list[str] = []
-        self.received_bytes = self._told_bytes = 0
-        self._clock = clock
-        if clock is not None:
-            self.call_id = next(_call_ids)
-            self.phases = Phases()
-            self.started_s = self._marked_s = clock()
-
-    def lap(self, phase: Phase) -> None:
-        """Book the time since the last lap to the phase that ends now."""
-        if self._clock is None:
-            return
-        now_s = self._clock()
-        setattr(self.phases, phase, getattr(self.phases, phase) + now_s - self._marked_s)
-        self._marked_s = now_s
-
-    def failed(self, error: BaseException) -> str:
-        """Tell an error what the call met before it; the name of its class."""
-        name = type(error).__name__
-        if isinstance(error, SpotBillingError):
-            error.attempts = self.tally.requests
-            own = f"{name}: {error}"
-            error.met = tuple(self.met if self.met[-1:] == [own] else [*self.met, own])
-        return name
-
-    def request_ended(
-        self,
-        operation_id: str,
-        *,
-        method: str,
-        url: str,
-        url_template: str,
-        started_s: float,
-        elapsed_s: float,
-        status: int | None,
-        error: BaseException | None,
-    ) -> RequestEnded:
-        """The event of the end of this call's last request; of each request once."""
-        received_bytes = self.received_bytes - self._told_bytes
-        self._told_bytes = self.received_bytes
-        return RequestEnded(
-            operation_id=operation_id,
-            call_id=self.call_id,
-            number=self.tally.requests,
-            method=method,
-            url=url,
-            url_template=url_template,
-            started_s=started_s,
-            elapsed_s=elapsed_s,
-            status=status,
-            received_bytes=received_bytes,
-            error=None if error is None else type(error).__name__,
-        )
-
-    def ended(
-        self,
-        operation_id: str,
-        error: str | None,
-        *,
-        parameters: Mapping[str, str | None],
-        rows: int,
-    ) -> CallEnded:
-        """The event of this call's end, which is at the last lap."""
-        return CallEnded(
-            operation_id=operation_id,
-            call_id=self.call_id,
-            parameters={k: v for k, v in parameters.items() if v is not None},
-            started_s=self.started_s,
-            elapsed_s=self._marked_s - self.started_s,
-            phases=self.phases,
-            requests=self.tally.requests,
-            retries=self.tally.retries,
-            refusals=self.tally.refusals,
-            received_bytes=self.received_bytes,
-            rows=rows,
-            error=error,
-        )
 
 
 Event = RequestEnded | CallEnded | CacheRead

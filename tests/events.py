@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from spot_billing_async.operations import GET_COSTS, Operation
+from spot_billing_async._core.protocol.operations import GET_COSTS, Operation
+from spot_billing_async._core.protocol.request import build_request
 from spot_billing_async.telemetry import CallEnded, Phases, RequestEnded
-from spot_billing_async.wire import build_request
 
 BASE = "https://api.example.com:8443/prefix"
 

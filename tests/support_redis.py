@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from benchmarks.redis_server import RedisServer, can_run, running_redis
+from benchmarks.harness.redis_server import RedisServer, can_run, running_redis
 
 __all__ = ["RedisServer", "redis_server"]
 

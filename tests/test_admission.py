@@ -9,10 +9,10 @@ import pytest
 from aiohttp import web
 
 from spot_billing_async import ClientConfig, RetryPolicy, ServerError, SpotBillingClient
-from spot_billing_async.admission import Admission
-from spot_billing_async.concurrency import ConcurrencyLimit
-from spot_billing_async.pacing import Gate
-from spot_billing_async.quota import Quota
+from spot_billing_async._core.pacing.admission import Admission
+from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
+from spot_billing_async._core.pacing.limiter import Gate
+from spot_billing_async._core.protocol.rate_limit import Quota
 from spot_billing_async.telemetry import CallEnded, Event
 from tests.support import serve
 

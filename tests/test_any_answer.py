@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from spot_billing_async import AccountFamily, ApiError, BillingAccount, CostItem, SpotBillingError
-from spot_billing_async.failures import read_error
-from spot_billing_async.items import reader_for
-from spot_billing_async.operations import GET_COSTS, LIST_ACCOUNTS, SETUP
-from spot_billing_async.pacing import Gate
-from spot_billing_async.pages import Pages
-from spot_billing_async.quota import read_quota
-from spot_billing_async.secret import Secret
-from spot_billing_async.wire import Reply, read_page
+from spot_billing_async._core.auth.secret import Secret
+from spot_billing_async._core.pacing.limiter import Gate
+from spot_billing_async._core.protocol.decoder import reader_for
+from spot_billing_async._core.protocol.error_mapping import read_error
+from spot_billing_async._core.protocol.operations import GET_COSTS, LIST_ACCOUNTS, SETUP
+from spot_billing_async._core.protocol.pagination import Pages
+from spot_billing_async._core.protocol.rate_limit import read_quota
+from spot_billing_async._core.protocol.response import Reply, read_page
 
 TOKEN = "not-a-real-token"
 SECRET = Secret(TOKEN)

@@ -21,8 +21,8 @@ from spot_billing_async import (
     SpotBillingClient,
     within,
 )
-from spot_billing_async.bounds import hard_end_s
-from spot_billing_async.config import ClientConfig
+from spot_billing_async._core.aio.deadline import hard_end_s
+from spot_billing_async._core.http.config import ClientConfig
 from tests.support import serve
 
 DAY = date(2024, 1, 1)

@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 
 from spot_billing_async import ClientConfig, RetryPolicy, SpotBillingClient, TransportError
-from spot_billing_async.credentials import TokenProvider
-from spot_billing_async.items import reader_for
+from spot_billing_async._core.auth.credentials import TokenProvider
+from spot_billing_async._core.protocol.decoder import reader_for
 from spot_billing_async.telemetry import CallEnded, Event, RequestEnded
 from tests.support import Handler, serve
 
@@ -74,7 +74,7 @@ async def test_reading_an_item_type_is_part_of_the_call(monkeypatch: pytest.Monk
         watched.clock.now_s += 5
         return reader_for(item_type, totalled=totalled)
 
-    monkeypatch.setattr("spot_billing_async.calls.reader_for", slow_reader_for)
+    monkeypatch.setattr("spot_billing_async._core.http.call.reader_for", slow_reader_for)
     async with serve(answering(body=GOOD)) as base_url, watched.client(base_url) as client:
         await client.costs.get("a")
     assert watched.spent() == {"decode_s": 5}
@@ -108,7 +108,7 @@ async def test_a_body_that_breaks_off_took_the_time_of_a_body(
         watched.clock.now_s += 3
         raise OSError("reset")
 
-    monkeypatch.setattr("spot_billing_async.connections._read", broken_off)
+    monkeypatch.setattr("spot_billing_async._core.http.transport._read", broken_off)
     async with serve(answering(body=GOOD)) as base_url, watched.client(base_url) as client:
         with pytest.raises(TransportError):
             await client.families.create(name="f")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot_billing_async.concurrency import ConcurrencyLimit
-from spot_billing_async.pacing import FIRST_REQUESTS
+from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
+from spot_billing_async._core.pacing.limiter import FIRST_REQUESTS
 from tests.virtual import Server, pull, run_virtually
 
 

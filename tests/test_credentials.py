@@ -18,13 +18,8 @@ from spot_billing_async import (
     SpotBillingClient,
     TransportError,
 )
-from spot_billing_async.credentials import (
-    Credential,
-    Credentials,
-    Settings,
-    checked_base_url,
-    resolve,
-)
+from spot_billing_async._core.auth.credentials import Credential, Credentials
+from spot_billing_async._core.auth.settings import Settings, checked_base_url, resolve
 from tests.support import serve
 
 SECRET = "not-a-real-token"

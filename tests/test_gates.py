@@ -1,7 +1,7 @@
 """Gates are found by credential and operation, and let go of when they know nothing any more."""
 
-from spot_billing_async.gates import Gates
-from spot_billing_async.pacing import LONGEST_WAIT_S, Gate
+from spot_billing_async._core.pacing.limiter import LONGEST_WAIT_S, Gate
+from spot_billing_async._core.pacing.registry import Gates
 
 
 def test_views_with_one_token_share_a_gate() -> None:

@@ -53,7 +53,7 @@ def test_every_test_states_its_rule() -> None:
 
 
 def test_one_file_uses_the_http_client() -> None:
-    """Aiohttp is connections.py's; the facade names a session's type, the emulator serves."""
+    """Aiohttp is the transport's; the facade names a session's type, the emulator serves."""
     users = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
@@ -61,7 +61,7 @@ def test_one_file_uses_the_http_client() -> None:
         if "aiohttp" in _imported(node)
     }
     assert {user for user in users if not user.startswith("emulator/")} == {
-        "connections.py",
+        "_core/http/transport.py",
         "client.py",
     }
     facade = (PACKAGE / "client.py").read_text("utf-8")
@@ -76,7 +76,7 @@ def test_one_file_uses_deltalake() -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if "deltalake" in _imported(node)
     }
-    assert users == {"table/delta.py"}
+    assert users == {"table/storage/delta.py"}
 
 
 def _imported(node: ast.AST) -> set[str]:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spot_billing_async import BillingAccount, ConfigError, CostItem, DecodeError
-from spot_billing_async.items import reader_for
-from spot_billing_async.secret import Secret
+from spot_billing_async._core.auth.secret import Secret
+from spot_billing_async._core.protocol.decoder import reader_for
 
 
 def envelope(*items: str) -> bytes:

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from spot_billing_async import CostItem, DecodeError
-from spot_billing_async.items import reader_for
-from spot_billing_async.large import ItemStream, items_start
+from spot_billing_async._core.auth.secret import Secret
+from spot_billing_async._core.protocol.decoder import reader_for
+from spot_billing_async._core.protocol.operations import GET_COSTS
+from spot_billing_async._core.protocol.pagination import Page, Pages
+from spot_billing_async._core.protocol.response import Reply, read_large_page, read_page
+from spot_billing_async._core.protocol.streaming_decoder import ItemStream, items_start
 from spot_billing_async.models.results import Answer
-from spot_billing_async.operations import GET_COSTS
-from spot_billing_async.pages import Page, Pages
-from spot_billing_async.secret import Secret
-from spot_billing_async.wire import Reply, read_large_page, read_page
 
 SECRET = Secret("token-of-a-test")
 TRICKY = st.text(st.sampled_from('ab"\\{}[],: \n\u00e9\u2028'), max_size=12)

@@ -2,7 +2,7 @@
 
 from math import inf
 
-from spot_billing_async.mirror import DOCUMENTED_WINDOW_S, Mirror, Ticket, WindowLength
+from spot_billing_async._core.pacing.window import DOCUMENTED_WINDOW_S, Mirror, Ticket, WindowLength
 
 
 def passed(mirror: Mirror, sent_s: float, ended_s: float) -> Ticket:

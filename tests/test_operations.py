@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from spot_billing_async import ClientConfig, ConfigError
-from spot_billing_async.operations import OPERATIONS
+from spot_billing_async._core.protocol.operations import OPERATIONS
 
 
 def test_the_operations_are_the_contracts(shared: Path) -> None:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spot_billing_async._core.pacing.limiter import FIRST_REQUESTS, Gate
+from spot_billing_async._core.pacing.window import Ticket
+from spot_billing_async._core.protocol.rate_limit import Quota
 from spot_billing_async.emulator import RateLimit
-from spot_billing_async.mirror import Ticket
-from spot_billing_async.pacing import FIRST_REQUESTS, Gate
-from spot_billing_async.quota import Quota
 from tests.virtual import Server, pull, run_virtually
 
 

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from spot_billing_async import DecodeError
-from spot_billing_async.operations import GET_COSTS
-from spot_billing_async.pages import Page, Pages
+from spot_billing_async._core.protocol.operations import GET_COSTS
+from spot_billing_async._core.protocol.pagination import Page, Pages
 
 
 def page(items: list[int], key: str | None, total: int | None = None) -> Page[int]:

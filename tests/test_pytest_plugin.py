@@ -114,7 +114,7 @@ def test_the_installed_package_registers_it() -> None:
     """By entry point: a user writes no line for it. It is the file of this checkout."""
     (mine,) = entry_points(group="pytest11", name="spot_billing")
     assert mine.value == "spot_billing_pytest"
-    source = Path(spot_billing_async.__file__).with_name("pytest_plugin.py")
+    source = Path(spot_billing_async.__file__).parent / "testing" / "pytest_plugin.py"
     installed = Path(mine.load().__file__)
     assert installed.read_bytes() == source.read_bytes(), "changed: pip install -e . copies it"
 

@@ -16,7 +16,7 @@ import anyio.to_thread
 import msgspec
 import pytest
 
-from benchmarks.backend import uvicorn
+from benchmarks.harness.backend import uvicorn
 from spot_billing_async import SpotBillingClient
 from spot_billing_async.emulator import Emulator
 from spot_billing_async.testing import RunningEmulator

@@ -16,7 +16,7 @@ from spot_billing_async import (
     SpotBillingError,
     TransportError,
 )
-from spot_billing_async.retry import GiveUp, Retry, RetryBudget, decide
+from spot_billing_async._core.http.retry import GiveUp, Retry, RetryBudget, decide
 
 POLICY = RetryPolicy(max_attempts=3, backoff_base_s=1.0, backoff_cap_s=4.0)
 PASSING = [

@@ -30,8 +30,8 @@ from spot_billing_async import (
     SpotBillingError,
     TransportError,
 )
+from spot_billing_async._core.pacing.limiter import Gate
 from spot_billing_async.emulator import Emulator, RateLimit
-from spot_billing_async.pacing import Gate
 from spot_billing_async.telemetry import CallEnded, Event, RequestEnded
 from tests.support import http, serve, serve_raw
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spot_billing_async import ClientConfig, ConfigError, NotFoundError, SpotBillingClient
+from spot_billing_async._core.protocol.operations import OPERATIONS, Operation
 from spot_billing_async.emulator import Emulator
-from spot_billing_async.operations import OPERATIONS, Operation
 from spot_billing_async.telemetry import CallEnded, Event, RequestEnded, fan_out
 from tests.events import BASE, call_ended, request_ended
 from tests.support import serve

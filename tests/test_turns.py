@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from spot_billing_async.turns import Turns
+from spot_billing_async._core.aio.tasks import Turns
 
 
 async def test_the_loop_comes_between_two_turns() -> None:

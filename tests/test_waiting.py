@@ -5,8 +5,7 @@ import threading
 
 import pytest
 
-from spot_billing_async.table.threads import finished
-from spot_billing_async.waiting import until_done
+from spot_billing_async._core.aio.tasks import finished, until_done
 
 
 async def test_a_wait_outlasts_every_cancellation() -> None:

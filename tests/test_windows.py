@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot_billing_async.windows import CALENDAR_WINDOWS, DateWindow, WindowSize, cut
+from spot_billing_async.models.windows import CALENDAR_WINDOWS, DateWindow, WindowSize, cut
 
 RANGES = st.tuples(st.dates(), st.integers(0, 2000)).map(
     lambda pair: (pair[0], pair[0] + timedelta(days=min(pair[1], (date.max - pair[0]).days)))

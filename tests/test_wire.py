@@ -22,18 +22,19 @@ from spot_billing_async import (
     RateLimitedError,
     ServerError,
 )
-from spot_billing_async.items import reader_for
-from spot_billing_async.operations import (
+from spot_billing_async._core.auth.secret import Secret
+from spot_billing_async._core.protocol.decoder import reader_for
+from spot_billing_async._core.protocol.operations import (
     DELETE_FAMILY,
     GET_COSTS,
     GET_FAMILY,
     SETUP,
     Operation,
 )
-from spot_billing_async.pages import Page
-from spot_billing_async.quota import retry_after_s
-from spot_billing_async.secret import Secret
-from spot_billing_async.wire import Reply, build_request, read_page
+from spot_billing_async._core.protocol.pagination import Page
+from spot_billing_async._core.protocol.rate_limit import retry_after_s
+from spot_billing_async._core.protocol.request import build_request
+from spot_billing_async._core.protocol.response import Reply, read_page
 
 SECRET = "not-a-real-token"
 BASE = "https://api.example.com/base"

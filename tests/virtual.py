@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, TypeVar
 
-from spot_billing_async.admission import Admission
-from spot_billing_async.concurrency import ConcurrencyLimit
-from spot_billing_async.emulator.rate_limit import Bursts, RateLimit, SlidingWindow
-from spot_billing_async.pacing import Gate
-from spot_billing_async.quota import Quota
+from spot_billing_async._core.pacing.admission import Admission
+from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
+from spot_billing_async._core.pacing.limiter import Gate
+from spot_billing_async._core.protocol.rate_limit import Quota
+from spot_billing_async.emulator.chaos.rate_limit import Bursts, RateLimit, SlidingWindow
 
 T = TypeVar("T")
 

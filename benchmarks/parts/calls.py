@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Figure, median_ratio, short, spread
-from benchmarks.harness import Peer, Rounds, in_turns
-from benchmarks.machine import named
+from benchmarks.harness.figures import Figure, median_ratio, short, spread
+from benchmarks.harness.machine import named
+from benchmarks.harness.processes import Peer, Rounds, in_turns
+from benchmarks.harness.serving import serving
 from benchmarks.parts.part import LAG, Part, Scale, lag_cell, print_table
 from benchmarks.peers.registry import (
     BARE,
@@ -21,7 +22,6 @@ from benchmarks.peers.registry import (
     guests,
     of_this_project,
 )
-from benchmarks.serving import serving
 
 FEW, MANY = 10, 1000
 """Rows a page."""

@@ -4,12 +4,12 @@ import statistics
 import sys
 from math import ceil
 
-from benchmarks.figures import Figure
-from benchmarks.harness import Peer, once
+from benchmarks.harness.figures import Figure
+from benchmarks.harness.processes import Peer, once
+from benchmarks.harness.serving import serving
+from benchmarks.harness.task import Measured, Task
 from benchmarks.parts.part import LAG, Part, Scale, lag_cell, print_table
 from benchmarks.peers.registry import BARE, PULL
-from benchmarks.serving import serving
-from benchmarks.task import Measured, Task
 
 SLICES, CONCURRENCY, LATENCY_S, ROWS = 2_000, 64, 0.05, 10
 IDEAL_S = ceil(SLICES / CONCURRENCY) * LATENCY_S

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.figures import exponent
-from benchmarks.harness import Peer, once
+from benchmarks.harness.figures import exponent
+from benchmarks.harness.processes import Peer, once
+from benchmarks.harness.serving import serving
+from benchmarks.harness.task import Measured, Task
 from benchmarks.parts.part import Part, Scale, print_table
 from benchmarks.parts.plot import plot
 from benchmarks.peers.registry import GET, PULL
-from benchmarks.serving import serving
-from benchmarks.task import Measured, Task
 
 _TAIL = 100
 """How many times smaller than the largest point one may be that counts as one of the last."""

@@ -3,13 +3,13 @@
 import statistics
 import sys
 
-from benchmarks.figures import Figure, short
-from benchmarks.harness import Peer, once
+from benchmarks.harness.figures import Figure, short
+from benchmarks.harness.processes import Peer, once
+from benchmarks.harness.server import body_of
+from benchmarks.harness.serving import serving
+from benchmarks.harness.task import Measured, Task
 from benchmarks.parts.part import Part, Scale, print_table
 from benchmarks.peers.registry import BARE, PULL
-from benchmarks.server import body_of
-from benchmarks.serving import serving
-from benchmarks.task import Measured, Task
 
 BODY_BYTES = 100_000_000
 BEAT_S = 0.001

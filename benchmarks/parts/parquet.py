@@ -4,10 +4,10 @@ import statistics
 import sys
 from dataclasses import asdict
 
-from benchmarks.figures import Figure, short, spread
-from benchmarks.harness import Peer, in_turns
+from benchmarks.harness.figures import Figure, short, spread
+from benchmarks.harness.processes import Peer, in_turns
+from benchmarks.harness.serving import serving
 from benchmarks.parts.part import LAG, Part, Scale, lag_cell, print_table
-from benchmarks.serving import serving
 
 PAGES = (1_000, 10_000)
 BAR = 1_000_000

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environment import Environment
-from benchmarks.figures import Figure
-from benchmarks.task import Measured
+from benchmarks.harness.environment import Environment
+from benchmarks.harness.figures import Figure
+from benchmarks.harness.task import Measured
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ import sys
 from dataclasses import asdict
 from statistics import median
 
-from benchmarks.figures import Figure, short
-from benchmarks.harness import Peer, once
+from benchmarks.harness.figures import Figure, short
+from benchmarks.harness.processes import Peer, once
+from benchmarks.harness.serving import serving
+from benchmarks.harness.task import Measured, Task
 from benchmarks.parts.part import LAG, Part, Scale, lag_cell, print_table
-from benchmarks.serving import serving
-from benchmarks.task import Measured, Task
 
 PLANNED, FEWER = 1_000_000, 10_000
 ACCOUNTS = 1_000

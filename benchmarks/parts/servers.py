@@ -2,11 +2,11 @@
 
 import statistics
 
-from benchmarks.figures import short
-from benchmarks.harness import in_turns
+from benchmarks.harness.figures import short
+from benchmarks.harness.processes import in_turns
+from benchmarks.harness.serving import nginx, serving
 from benchmarks.parts.part import Part, Scale, print_table
 from benchmarks.peers.registry import RAW, of_this_project
-from benchmarks.serving import nginx, serving
 
 FEW, MANY = 10, 1000
 

@@ -3,8 +3,8 @@
 import aiohttp
 import msgspec
 
-from benchmarks.task import TOKEN, Measured, Task, day_of
-from benchmarks.watch import side_by_side
+from benchmarks.harness.task import TOKEN, Measured, Task, day_of
+from benchmarks.harness.watch import side_by_side
 from spot_billing_async import CostItem
 from spot_billing_async.models.envelope import Envelope
 

@@ -4,8 +4,8 @@ from datetime import date
 
 from spot_generated_aiohttp import ApiClient, Configuration, CostAnalysisApi
 
-from benchmarks.task import TOKEN, Measured, Task, day_of
-from benchmarks.watch import side_by_side
+from benchmarks.harness.task import TOKEN, Measured, Task, day_of
+from benchmarks.harness.watch import side_by_side
 
 STANDS_ON = ("openapi-generator-cli", "aiohttp", "pydantic")
 

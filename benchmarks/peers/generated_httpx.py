@@ -5,8 +5,8 @@ from datetime import date
 from spot_generated_httpx import AuthenticatedClient
 from spot_generated_httpx.api.cost_analysis import get_cost_analysis
 
-from benchmarks.task import TOKEN, Measured, Task, day_of
-from benchmarks.watch import side_by_side
+from benchmarks.harness.task import TOKEN, Measured, Task, day_of
+from benchmarks.harness.watch import side_by_side
 
 STANDS_ON = ("openapi-python-client", "httpx", "attrs")
 

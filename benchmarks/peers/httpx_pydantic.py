@@ -7,8 +7,8 @@ import httpx
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from benchmarks.task import TOKEN, Measured, Task, day_of
-from benchmarks.watch import side_by_side
+from benchmarks.harness.task import TOKEN, Measured, Task, day_of
+from benchmarks.harness.watch import side_by_side
 
 STANDS_ON = ("httpx", "httpcore", "pydantic")
 

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from benchmarks.task import Measured, Task
-from benchmarks.watch import Watch
+from benchmarks.harness.task import Measured, Task
+from benchmarks.harness.watch import Watch
 
 STANDS_ON = ()
 

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from benchmarks.task import TOKEN, Measured, Task, day_of
-from benchmarks.watch import Watch
+from benchmarks.harness.task import TOKEN, Measured, Task, day_of
+from benchmarks.harness.watch import Watch
 from spot_billing_async import CostItem
 from spot_billing_async.models.envelope import Envelope
 

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.contract import (
+from benchmarks.harness.contract import (
     generate_with_openapi_generator,
     generate_with_openapi_python_client,
 )
-from benchmarks.environment import SAME_AS_HERE, Environment
-from benchmarks.harness import Peer, PeerError
+from benchmarks.harness.environment import SAME_AS_HERE, Environment
+from benchmarks.harness.processes import Peer, PeerError
 
 BARE, RAW, GET, PULL = "aiohttp + msgspec", "raw protocol + msgspec", "costs.get", "costs.pull"
 GENERATED = "openapi-generator"

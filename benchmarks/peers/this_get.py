@@ -2,8 +2,8 @@
 
 from datetime import date
 
-from benchmarks.task import TOKEN, Measured, Task, day_of
-from benchmarks.watch import side_by_side
+from benchmarks.harness.task import TOKEN, Measured, Task, day_of
+from benchmarks.harness.watch import side_by_side
 from spot_billing_async import ClientConfig, SpotBillingClient
 
 STANDS_ON = ("aiohttp", "anyio", "msgspec")

@@ -3,9 +3,9 @@
 import tempfile
 from pathlib import Path
 
+from benchmarks.harness.task import TOKEN, Measured, Task
+from benchmarks.harness.watch import Watch
 from benchmarks.peers.plans import plan_of
-from benchmarks.task import TOKEN, Measured, Task
-from benchmarks.watch import Watch
 from spot_billing_async import ClientConfig, SpotBillingClient
 from spot_billing_async.export import write_costs
 

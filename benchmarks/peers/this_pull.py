@@ -2,9 +2,9 @@
 
 import time
 
+from benchmarks.harness.task import TOKEN, Measured, Task
+from benchmarks.harness.watch import Watch, resident_mib
 from benchmarks.peers.plans import plan_of
-from benchmarks.task import TOKEN, Measured, Task
-from benchmarks.watch import Watch, resident_mib
 from spot_billing_async import ClientConfig, CostPlan, Fetched, SpotBillingClient
 
 STANDS_ON = ("aiohttp", "anyio", "msgspec")

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from spotinst_sdk2 import SpotinstSession
 
-from benchmarks.task import TOKEN, Measured, Task, day_of
-from benchmarks.watch import Watch
+from benchmarks.harness.task import TOKEN, Measured, Task, day_of
+from benchmarks.harness.watch import Watch
 
 STANDS_ON = ("spotinst-sdk2", "requests", "urllib3")
 

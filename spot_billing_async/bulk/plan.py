@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from datetime import date
 from typing import overload
 
-from spot_billing_async.checks import check_range, checked_date, checked_group_by, checked_ids
 from spot_billing_async.errors import ArgumentError
 from spot_billing_async.models import CostQuery, GroupBy
-from spot_billing_async.windows import CALENDAR_WINDOWS, DateWindow, WindowSize, cut
+from spot_billing_async.models.validation import (
+    check_range,
+    checked_date,
+    checked_group_by,
+    checked_ids,
+)
+from spot_billing_async.models.windows import CALENDAR_WINDOWS, DateWindow, WindowSize, cut
 
 
 @dataclass(frozen=True, slots=True)

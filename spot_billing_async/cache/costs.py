@@ -5,11 +5,11 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
 
-from spot_billing_async.cache.ask import Ask, Found
-from spot_billing_async.cache.fetching import Filler
-from spot_billing_async.cache.flights import Flights
+from spot_billing_async.cache.inflight import Flights
+from spot_billing_async.cache.loader import Filler
+from spot_billing_async.cache.lookup import Reading
 from spot_billing_async.cache.policy import CachePolicy, utc_now
-from spot_billing_async.cache.reading import Reading
+from spot_billing_async.cache.query import Ask, Found
 from spot_billing_async.cache.store import MemoryStore, Store
 from spot_billing_async.errors import CLIENT_IS_NOT_OPEN, ConfigError
 from spot_billing_async.telemetry import tell

@@ -4,10 +4,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
-from spot_billing_async.config import check_seconds
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models import GroupBy
-from spot_billing_async.windows import DateWindow, cut
+from spot_billing_async.models.validation import check_seconds
+from spot_billing_async.models.windows import DateWindow, cut
 
 
 def utc_now() -> datetime:

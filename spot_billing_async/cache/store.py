@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self, runtime_checkable
 
-from spot_billing_async.config import check_count
+from spot_billing_async.models.validation import check_count
 
 _DEFAULT_BYTES = 64 * 1024 * 1024
 _ENTRY_BYTES = 400

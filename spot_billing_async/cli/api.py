@@ -15,8 +15,8 @@ from spot_billing_async import (
     GroupBy,
     SpotBillingClient,
 )
-from spot_billing_async.cli.interruption import Interrupted, interruptible
 from spot_billing_async.cli.output import Format, record, show, show_one
+from spot_billing_async.cli.signals import Interrupted, interruptible
 
 T = TypeVar("T")
 

@@ -15,11 +15,11 @@ from cyclopts import App, CycloptsError, Parameter
 from spot_billing_async import ConfigError, SpotBillingError, __version__
 from spot_billing_async.cli import api
 from spot_billing_async.cli.demo import demo
-from spot_billing_async.cli.emulate import emulator
-from spot_billing_async.cli.interruption import Interrupted
+from spot_billing_async.cli.emulator import emulator
 from spot_billing_async.cli.output import say
 from spot_billing_async.cli.pull import pull
-from spot_billing_async.cli.table import show, sync
+from spot_billing_async.cli.signals import Interrupted
+from spot_billing_async.cli.sync import show, sync
 
 _FAILED = 1
 _USAGE = 2

@@ -13,8 +13,7 @@ from spot_billing_async import (
     SpotBillingClient,
     TenantClient,
 )
-from spot_billing_async.cli.emulate import Exports, running
-from spot_billing_async.cli.interruption import Interrupted, interruptible
+from spot_billing_async.cli.emulator import Exports, running
 from spot_billing_async.cli.output import (
     as_table,
     console,
@@ -22,6 +21,7 @@ from spot_billing_async.cli.output import (
     totals_text,
     write_out,
 )
+from spot_billing_async.cli.signals import Interrupted, interruptible
 from spot_billing_async.models.money import merged_totals, plain, totals_by_currency
 
 _TOP = 8

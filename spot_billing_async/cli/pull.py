@@ -19,9 +19,9 @@ from spot_billing_async import (
     SpotBillingClient,
 )
 from spot_billing_async.cli.api import Dimension, Members, dimension
-from spot_billing_async.cli.interruption import Interrupted, interruptible
 from spot_billing_async.cli.output import progress_bar, say
-from spot_billing_async.cli.report import missing, report_chunks, summary
+from spot_billing_async.cli.pull_report import missing, report_chunks, summary
+from spot_billing_async.cli.signals import Interrupted, interruptible
 from spot_billing_async.export import CostWriter, ExportError, open_writer
 from spot_billing_async.export.files import PendingFile
 

@@ -10,11 +10,11 @@ except ImportError as error:
         "the emulator needs duckdb: pip install 'spot-billing-async[emulator]'"
     ) from error
 
-from spot_billing_async.emulator.chance import Fault, FaultPlan, Latency
-from spot_billing_async.emulator.focus import FocusError
-from spot_billing_async.emulator.rate_limit import RateLimit
+from spot_billing_async.emulator.chaos.randomness import Fault, FaultPlan, Latency
+from spot_billing_async.emulator.chaos.rate_limit import RateLimit
+from spot_billing_async.emulator.data.database import DatabaseError
+from spot_billing_async.emulator.data.focus import FocusError
 from spot_billing_async.emulator.server import Emulator
-from spot_billing_async.emulator.store import DatabaseError
 
 __all__ = [
     "DatabaseError",

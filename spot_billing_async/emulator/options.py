@@ -5,26 +5,16 @@ Options that have a text form on the command line may be given as that text.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 
-from spot_billing_async.emulator.chance import FaultPlan, Latency
-from spot_billing_async.emulator.rate_limit import RateLimit
+from spot_billing_async.emulator.chaos.middleware import Terms
+from spot_billing_async.emulator.chaos.randomness import FaultPlan, Latency
+from spot_billing_async.emulator.chaos.rate_limit import RateLimit
 
 _LAST_PORT = 65535
 
+
 T = TypeVar("T")
-
-
-class Terms(NamedTuple):
-    """The conditions under which the server works; see `Emulator` for what each means."""
-
-    rate_limit: RateLimit | None
-    rate_limit_headers: bool
-    other_consumer: float
-    capacity: int | None
-    latency: Latency
-    faults: FaultPlan
-    seed: int
 
 
 def check_options(

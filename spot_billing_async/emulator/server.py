@@ -17,14 +17,14 @@ from typing import Any, Self, cast
 import anyio
 from aiohttp import web
 
-from spot_billing_async.emulator import ledger, sample
-from spot_billing_async.emulator.answers import Entry, Refused, refusal
-from spot_billing_async.emulator.chance import FaultPlan, Latency
-from spot_billing_async.emulator.conditions import Conditions
+from spot_billing_async.emulator.api.routes import Api
+from spot_billing_async.emulator.chaos.middleware import Conditions
+from spot_billing_async.emulator.chaos.randomness import FaultPlan, Latency
+from spot_billing_async.emulator.chaos.rate_limit import RateLimit
+from spot_billing_async.emulator.data import ledger, sample
+from spot_billing_async.emulator.data.database import Cursor, DatabaseError, Store
 from spot_billing_async.emulator.options import check_options, read_terms
-from spot_billing_async.emulator.rate_limit import RateLimit
-from spot_billing_async.emulator.routes import Api
-from spot_billing_async.emulator.store import Cursor, DatabaseError, Store
+from spot_billing_async.emulator.responses import Entry, Refused, refusal
 
 _log = logging.getLogger("spot_billing_async.emulator")
 

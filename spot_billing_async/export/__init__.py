@@ -3,8 +3,8 @@
 Parquet and Arrow need the extra `export`; JSON lines and CSV need nothing.
 """
 
+from spot_billing_async.bulk.records import COLUMNS
 from spot_billing_async.export.sinks import ExportError
 from spot_billing_async.export.writer import CostWriter, open_writer, write_costs
-from spot_billing_async.records import COLUMNS
 
 __all__ = ["COLUMNS", "CostWriter", "ExportError", "open_writer", "write_costs"]

@@ -11,10 +11,10 @@ from itertools import chain, repeat
 from typing import Any
 
 from spot_billing_async.bulk.outcome import Fetched
+from spot_billing_async.bulk.records import COLUMNS, Batch
 from spot_billing_async.errors import MissingExtraError
 from spot_billing_async.export.sinks import ExportError
 from spot_billing_async.models import CostItem
-from spot_billing_async.records import COLUMNS, Batch
 
 try:
     import pyarrow as pa

@@ -4,9 +4,9 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from spot_billing_async.bulk.records import Batch
 from spot_billing_async.export.arrow import DEFAULT_SCALE, batch_table, schema, widened
 from spot_billing_async.export.files import PendingFile
-from spot_billing_async.records import Batch
 
 # isort: split
 import pyarrow as pa

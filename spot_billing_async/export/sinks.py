@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from spot_billing_async.bulk.records import Batch
 from spot_billing_async.errors import SpotBillingError
 from spot_billing_async.export.files import PendingFile
-from spot_billing_async.records import Batch
 
 
 class ExportError(SpotBillingError):

@@ -9,12 +9,12 @@ from typing import Self, TypeVar
 import anyio
 import msgspec
 
-from spot_billing_async.bulk.engine import PullRun
 from spot_billing_async.bulk.outcome import Fetched, PullReport
+from spot_billing_async.bulk.records import csv_header, csv_records, json_lines
+from spot_billing_async.bulk.run import PullRun
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.export.sinks import ExportError, Sink, StdoutSink, TextFileSink
 from spot_billing_async.models import CostItem
-from spot_billing_async.records import csv_header, csv_records, json_lines
 
 R = TypeVar("R")
 

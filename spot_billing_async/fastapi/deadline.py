@@ -5,10 +5,10 @@ from contextlib import nullcontext
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from spot_billing_async.bounds import within
-from spot_billing_async.config import check_seconds
+from spot_billing_async._core.aio.deadline import within
 from spot_billing_async.errors import ArgumentError
 from spot_billing_async.fastapi.problems import problem_response
+from spot_billing_async.models.validation import check_seconds
 
 
 class RequestDeadline:

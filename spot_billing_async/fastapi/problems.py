@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from spot_billing_async.bulk.records import Record
 from spot_billing_async.errors import (
     ApiError,
     ArgumentError,
@@ -29,7 +30,6 @@ from spot_billing_async.errors import (
     SpotBillingError,
     TransportError,
 )
-from spot_billing_async.records import Record
 
 _log = logging.getLogger("spot_billing_async.fastapi")
 

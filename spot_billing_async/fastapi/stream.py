@@ -10,12 +10,12 @@ import msgspec
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from spot_billing_async.bulk.engine import PullRun
 from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport
+from spot_billing_async.bulk.records import Record, query_record, report_record, row_records
+from spot_billing_async.bulk.run import PullRun
 from spot_billing_async.errors import ArgumentError
 from spot_billing_async.fastapi.problems import problem_of
 from spot_billing_async.models import CostItem
-from spot_billing_async.records import Record, query_record, report_record, row_records
 
 _CHUNK_ROWS = 200  # some 60 KB: they take well under a millisecond to spell
 _IDLE_S = 15.0

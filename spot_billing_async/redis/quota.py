@@ -17,12 +17,12 @@ from weakref import WeakValueDictionary
 
 import anyio
 
-from spot_billing_async.checks import checked_id
-from spot_billing_async.config import check_seconds
+from spot_billing_async._core.aio.tasks import until_done
+from spot_billing_async._core.auth.secret import Secret, hidden
+from spot_billing_async._core.pacing.abc import Line
 from spot_billing_async.errors import ConfigError
-from spot_billing_async.network import hidden
-from spot_billing_async.redis.gate import SharedGate
-from spot_billing_async.redis.place import Reach, place_of
+from spot_billing_async.models.validation import check_seconds, checked_id
+from spot_billing_async.redis.limiter import SharedGate
 from spot_billing_async.redis.replica import (
     FIRST_ID,
     Entry,
@@ -36,12 +36,10 @@ from spot_billing_async.redis.replica import (
     state_of,
     written,
 )
+from spot_billing_async.redis.server import Reach, place_of
 from spot_billing_async.redis.server_clock import ServerClock
 from spot_billing_async.redis.streams import BATCH, Addition, Row, Streams
-from spot_billing_async.secret import Secret
-from spot_billing_async.sharing import Line
 from spot_billing_async.version import __version__
-from spot_billing_async.waiting import until_done
 
 _BLOCK_S = 1.0  # for which a read waits where nothing happens, ...
 _GLANCE_S = 0.001  # ... and where gates wait to take part

@@ -28,9 +28,9 @@ from typing import Any, get_args
 
 import msgspec
 
-from spot_billing_async.mirror import Ticket
-from spot_billing_async.pacing import Gate
-from spot_billing_async.quota import Quota
+from spot_billing_async._core.pacing.limiter import Gate
+from spot_billing_async._core.pacing.window import Ticket
+from spot_billing_async._core.protocol.rate_limit import Quota
 
 STATE_EVERY = 2000
 """Entries from one state to the next."""

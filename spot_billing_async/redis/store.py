@@ -24,13 +24,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from spot_billing_async._core.aio.tasks import until_done
+from spot_billing_async._core.auth.secret import Secret, hidden
 from spot_billing_async.cache.store import Look, MemoryStore, Value
-from spot_billing_async.config import check_seconds
 from spot_billing_async.errors import ConfigError
-from spot_billing_async.network import hidden
-from spot_billing_async.redis.place import Reach, place_of
-from spot_billing_async.secret import Secret
-from spot_billing_async.waiting import until_done
+from spot_billing_async.models.validation import check_seconds
+from spot_billing_async.redis.server import Reach, place_of
 
 _CONNECTIONS = 16
 _RENEWALS_A_LEASE = 3

@@ -11,8 +11,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
+from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async.redis.replica import stamp_s
-from spot_billing_async.secret import Secret
 
 BATCH = 200
 """Entries that are read in one go."""

@@ -1,10 +1,10 @@
 """Tag 'Billing Accounts'."""
 
-from spot_billing_async.calls import call
-from spot_billing_async.checks import checked_id
+from spot_billing_async._core.http.call import call
+from spot_billing_async._core.http.session import SessionManager
+from spot_billing_async._core.protocol.operations import LIST_ACCOUNTS
 from spot_billing_async.models import BillingAccount
-from spot_billing_async.operations import LIST_ACCOUNTS
-from spot_billing_async.session import SessionManager
+from spot_billing_async.models.validation import checked_id
 
 
 class AccountsResource:

@@ -1,14 +1,14 @@
 """Tag 'Cost Intelligence'."""
 
-from spot_billing_async.checks import checked_text
+from spot_billing_async._core.http.session import SessionManager
+from spot_billing_async._core.protocol.operations import SETUP_INTELLIGENCE, VALIDATE_INTELLIGENCE
 from spot_billing_async.models import Acknowledgement
-from spot_billing_async.operations import SETUP_INTELLIGENCE, VALIDATE_INTELLIGENCE
-from spot_billing_async.resources.acknowledged import (
+from spot_billing_async.models.validation import checked_text
+from spot_billing_async.resources.billing_setup import (
     acknowledged,
     billing_subject,
     checked_provider,
 )
-from spot_billing_async.session import SessionManager
 
 
 class CostIntelligenceResource:

@@ -5,21 +5,26 @@ from datetime import date
 from functools import partial
 from typing import Any, TypeVar, overload
 
-from spot_billing_async.bulk.engine import PullRun
+from spot_billing_async._core.http.call import call
+from spot_billing_async._core.http.session import SessionManager
+from spot_billing_async._core.pacing.budget import Tally
+from spot_billing_async._core.protocol.decoder import reader_for
+from spot_billing_async._core.protocol.operations import GET_COSTS
+from spot_billing_async._core.protocol.rate_limit import RateLimit
 from spot_billing_async.bulk.plan import CostPlan
+from spot_billing_async.bulk.run import PullRun
 from spot_billing_async.cache import CostCache
-from spot_billing_async.calls import call
-from spot_billing_async.checks import check_range, checked_group_by, checked_id
-from spot_billing_async.config import check_count, check_seconds
 from spot_billing_async.errors import ArgumentError
-from spot_billing_async.items import reader_for
 from spot_billing_async.models import CostItem, CostQuery, GroupBy
 from spot_billing_async.models.results import Answer
-from spot_billing_async.operations import GET_COSTS
-from spot_billing_async.quota import RateLimit
-from spot_billing_async.resources.cached import answered, ask_of
-from spot_billing_async.session import SessionManager
-from spot_billing_async.telemetry import Tally
+from spot_billing_async.models.validation import (
+    check_count,
+    check_range,
+    check_seconds,
+    checked_group_by,
+    checked_id,
+)
+from spot_billing_async.resources.cached_costs import answered, ask_of
 
 T = TypeVar("T")
 

@@ -5,11 +5,9 @@ from typing import Any
 
 import msgspec
 
-from spot_billing_async.calls import call
-from spot_billing_async.checks import checked_ids, checked_path_id, checked_text
-from spot_billing_async.errors import ArgumentError, DecodeError
-from spot_billing_async.models import AccountFamily
-from spot_billing_async.operations import (
+from spot_billing_async._core.http.call import call
+from spot_billing_async._core.http.session import SessionManager
+from spot_billing_async._core.protocol.operations import (
     CREATE_FAMILY,
     DELETE_FAMILY,
     GET_FAMILY,
@@ -17,7 +15,9 @@ from spot_billing_async.operations import (
     UPDATE_FAMILY,
     Operation,
 )
-from spot_billing_async.session import SessionManager
+from spot_billing_async.errors import ArgumentError, DecodeError
+from spot_billing_async.models import AccountFamily
+from spot_billing_async.models.validation import checked_ids, checked_path_id, checked_text
 
 
 class _AnsweredFamily(msgspec.Struct, rename="camel"):

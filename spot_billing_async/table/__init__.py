@@ -7,10 +7,10 @@ report = await sync(
 ```
 """
 
-from spot_billing_async.table.delta import TableConflictError, TableError
-from spot_billing_async.table.doubt import DaySum
-from spot_billing_async.table.reading import day_sums
+from spot_billing_async.table.query import day_sums
 from spot_billing_async.table.report import Change, Difference, SyncPlan, SyncReport
+from spot_billing_async.table.storage.delta import TableConflictError, TableError
+from spot_billing_async.table.storage.invalidation import DaySum
 from spot_billing_async.table.sync import plan, sync
 
 __all__ = [

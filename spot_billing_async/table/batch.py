@@ -6,16 +6,15 @@ from typing import NamedTuple
 
 import msgspec
 
+from spot_billing_async._core.protocol.rate_limit import RateLimit
 from spot_billing_async.bulk.outcome import Fetched
 from spot_billing_async.models import CostItem
-from spot_billing_async.quota import RateLimit
-from spot_billing_async.table.books import Books
-from spot_billing_async.table.compare import Known, changes_of, is_unchanged, runs_to_write
-from spot_billing_async.table.report import Change
+from spot_billing_async.table.diff import Known, changes_of, is_unchanged, runs_to_write
+from spot_billing_async.table.planning.window_sizing import Limits
+from spot_billing_async.table.report import Books, Change
 from spot_billing_async.table.scope import Scope
 from spot_billing_async.table.slices import Cut, Entry, Slice, slices_of
-from spot_billing_async.table.store import Part, TableStore, costs_rows
-from spot_billing_async.table.widths import Limits
+from spot_billing_async.table.storage.store import Part, TableStore, costs_rows
 
 _BATCH_ROWS = 65_536
 _BATCH_RUNS = 64

@@ -3,40 +3,33 @@
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import NamedTuple
 
 from anyio.to_thread import run_sync
 
+from spot_billing_async._core.aio.tasks import finished
 from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport
 from spot_billing_async.client import TenantClient
 from spot_billing_async.errors import RequestLimitReachedError
 from spot_billing_async.models import CostItem, GroupBy
 from spot_billing_async.models.money import exact_sum, totals_by_currency
-from spot_billing_async.table.agenda import Ask, LearningAgenda
-from spot_billing_async.table.doubt import DaySum
-from spot_billing_async.table.report import Difference
-from spot_billing_async.table.rounds import Rounds
+from spot_billing_async.models.windows import DateWindow
+from spot_billing_async.table.planning.planner import Ask, LearningAgenda, query_of
+from spot_billing_async.table.planning.runner import Rounds
+from spot_billing_async.table.planning.window_sizing import Widths
+from spot_billing_async.table.report import Difference, Reconciliation
 from spot_billing_async.table.scope import Scope
-from spot_billing_async.table.slices import by_account, query_of
-from spot_billing_async.table.store import TableStore
-from spot_billing_async.table.threads import finished
-from spot_billing_async.table.widths import Widths
-from spot_billing_async.windows import DateWindow
+from spot_billing_async.table.slices import by_account
+from spot_billing_async.table.storage.invalidation import DaySum
+from spot_billing_async.table.storage.store import TableStore
 
 _ZERO = Decimal(0)
+
+
 _SPENT = "max_requests are spent"
+
 
 Sums = dict[tuple[date | None, str], Decimal]
 """Sums by day and currency; the day is None where rows carry none."""
-
-
-class Reconciliation(NamedTuple):
-    """What was found, and what was sent to find it."""
-
-    differences: tuple[Difference, ...] = ()
-    unreconciled: tuple[Failed, ...] = ()
-    requests: int = 0
-    retries: int = 0
 
 
 async def reconciled(

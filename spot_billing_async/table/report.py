@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 
-from spot_billing_async.bulk.outcome import Failed
+from spot_billing_async._core.protocol.rate_limit import RateLimit
+from spot_billing_async.bulk.outcome import Failed, PullReport
 from spot_billing_async.models.money import exact_sum
-from spot_billing_async.quota import RateLimit
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,4 +132,75 @@ class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
         """Every day of the range is in the table, and nothing was found to differ."""
         return not (
             self.failed_days or self.not_started_days or self.differences or self.unreconciled
+        )
+
+
+class Reconciliation(NamedTuple):
+    """What was found, and what was sent to find it."""
+
+    differences: tuple[Difference, ...] = ()
+    unreconciled: tuple[Failed, ...] = ()
+    requests: int = 0
+    retries: int = 0
+
+
+class Books:
+    """Counts days as they are settled one way or the other.
+
+    Args:
+        planned_days: days of the range, times accounts.
+        due_days: those that are asked for.
+    """
+
+    def __init__(self, planned_days: int, due_days: int) -> None:
+        self.due_days = due_days
+        self._planned_days = planned_days
+        self.new_days = 0
+        self.changed_days = 0
+        self.unchanged_days = 0
+        self.failed_days = 0
+        self.not_started_days = 0
+        self.rows_written = 0
+        self.requests = 0
+        self.retries = 0
+        self.changes: list[Change] = []
+        self.failures: list[Failed] = []
+
+    @property
+    def done_days(self) -> int:
+        """Days of which it is known how they ended."""
+        return (
+            self.new_days
+            + self.changed_days
+            + self.unchanged_days
+            + self.failed_days
+            + self.not_started_days
+        )
+
+    def add_pull(self, pull: PullReport) -> None:
+        """Count what a pull sent."""
+        self.requests += pull.requests
+        self.retries += pull.retries
+
+    def report(
+        self, found: Reconciliation, totals: Mapping[str, Decimal], elapsed_s: float
+    ) -> SyncReport:
+        """The books, closed."""
+        return SyncReport(
+            planned_days=self._planned_days,
+            skipped_days=self._planned_days - self.due_days,
+            new_days=self.new_days,
+            changed_days=self.changed_days,
+            unchanged_days=self.unchanged_days,
+            failed_days=self.failed_days,
+            not_started_days=self.not_started_days,
+            rows_written=self.rows_written,
+            requests=self.requests + found.requests,
+            retries=self.retries + found.retries,
+            totals=totals,
+            changes=tuple(sorted(self.changes, key=lambda c: (c.account_id, c.from_date))),
+            failures=tuple(self.failures),
+            differences=found.differences,
+            unreconciled=found.unreconciled,
+            elapsed_s=elapsed_s,
         )

@@ -5,13 +5,12 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final, NamedTuple
 
 from spot_billing_async.bulk.plan import CostPlan
-from spot_billing_async.checks import checked_date
-from spot_billing_async.config import check_count
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models import GroupBy
-from spot_billing_async.table.due import TableWindow
-from spot_billing_async.table.place import checked_place
-from spot_billing_async.windows import DateWindow
+from spot_billing_async.models.validation import check_count, checked_date
+from spot_billing_async.models.windows import DateWindow
+from spot_billing_async.table.planning.due import TableWindow
+from spot_billing_async.table.storage.location import checked_place
 
 AUTO: Final = "auto"
 

@@ -18,10 +18,14 @@ from spot_billing_async.errors import DecodeError, SpotBillingError
 from spot_billing_async.export import ExportError
 from spot_billing_async.models import CostItem, CostQuery, GroupBy
 from spot_billing_async.models.money import totals_by_currency
-from spot_billing_async.windows import DateWindow
+from spot_billing_async.models.windows import DateWindow
 
 _DAY = timedelta(days=1)
+
+
 _WIDE = Context(prec=200)
+
+
 _DIGITS, _DECIMALS = 20, 18
 """Of an amount, before and after the point: those of decimal128(38, 18)."""
 
@@ -185,16 +189,6 @@ def slices_of(
         )
         cut.slices.append(Slice(entry, msgspec.structs.replace(answer, items=items)))
     return cut
-
-
-def query_of(account_id: str, window: DateWindow, group_by: GroupBy | None) -> CostQuery:
-    """What asks for a window of an account."""
-    return CostQuery(
-        account_id=account_id,
-        from_date=window.from_date,
-        to_date=window.to_date,
-        group_by=group_by,
-    )
 
 
 def account_of(query: CostQuery) -> str:

@@ -10,23 +10,22 @@ from os import PathLike
 from anyio.to_thread import run_sync
 
 from spot_billing_async.client import TenantClient
-from spot_billing_async.config import check_count
 from spot_billing_async.models import GroupBy
 from spot_billing_async.models.money import merged_totals
-from spot_billing_async.table.agenda import Agenda, LearningAgenda
+from spot_billing_async.models.validation import check_count
+from spot_billing_async.models.windows import DateWindow
 from spot_billing_async.table.batch import Batch
-from spot_billing_async.table.books import Books
-from spot_billing_async.table.compare import Known
-from spot_billing_async.table.due import TableWindow, due_windows
-from spot_billing_async.table.reconcile import Reconciliation, reconciled
-from spot_billing_async.table.report import SyncPlan, SyncReport
-from spot_billing_async.table.rounds import Rounds
+from spot_billing_async.table.diff import Known
+from spot_billing_async.table.planning.due import TableWindow, due_windows
+from spot_billing_async.table.planning.planner import Agenda, LearningAgenda
+from spot_billing_async.table.planning.runner import Rounds
+from spot_billing_async.table.planning.window_sizing import Widths
+from spot_billing_async.table.reconcile import reconciled
+from spot_billing_async.table.report import Books, Reconciliation, SyncPlan, SyncReport
 from spot_billing_async.table.scope import AUTO, Scope, checked_scope
 from spot_billing_async.table.slices import Entry, by_account
-from spot_billing_async.table.store import TableStore
-from spot_billing_async.table.widths import Widths
-from spot_billing_async.table.writing import Progress, Writing
-from spot_billing_async.windows import DateWindow
+from spot_billing_async.table.storage.store import TableStore
+from spot_billing_async.table.writer import Progress, Writing
 
 MUTABLE_DAYS = 45
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.figures import Figure, exponent, median_ratio, short, spread
+from benchmarks.harness.figures import Figure, exponent, median_ratio, short, spread
 
 
 def test_a_bar_is_a_most_or_a_least() -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import contract, serving
-from benchmarks.contract import filled_contract
-from benchmarks.environment import Environment
-from benchmarks.harness import Peer, PeerError, in_turns, once
+from benchmarks.harness import contract, serving
+from benchmarks.harness.contract import filled_contract
+from benchmarks.harness.environment import Environment
+from benchmarks.harness.processes import Peer, PeerError, in_turns, once
+from benchmarks.harness.task import Task
 from benchmarks.parts.plot import plot
-from benchmarks.task import Task
 
 
 def test_peers_are_measured_in_turns_and_one_that_fails_is_named() -> None:

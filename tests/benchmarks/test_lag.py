@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from benchmarks.lag import Heartbeat, lags_of, percentile
+from benchmarks.harness.lag import Heartbeat, lags_of, percentile
 
 
 def test_a_standstill_counts_for_all_beats_that_fell_into_it() -> None:

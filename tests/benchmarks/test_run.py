@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.__main__ import PARTS, arguments
-from benchmarks.contract import COST_ITEM, with_cost_items
+from benchmarks.harness.contract import COST_ITEM, with_cost_items
 from benchmarks.parts.growth import fitted
 
 

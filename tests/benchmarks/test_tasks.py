@@ -3,13 +3,13 @@
 import asyncio
 import time
 
-from benchmarks.harness import cause_in
-from benchmarks.server import answer_of, body_of
-from benchmarks.task import Measured, Task, day_of
-from benchmarks.watch import Watch, resident_mib, side_by_side
+from benchmarks.harness.processes import cause_in
+from benchmarks.harness.server import answer_of, body_of
+from benchmarks.harness.task import Measured, Task, day_of
+from benchmarks.harness.watch import Watch, resident_mib, side_by_side
 from spot_billing_async import CostItem
-from spot_billing_async.items import reader_for
-from spot_billing_async.secret import Secret
+from spot_billing_async._core.auth.secret import Secret
+from spot_billing_async._core.protocol.decoder import reader_for
 
 
 def test_tasks_and_measures_survive_their_text() -> None:

@@ -22,8 +22,8 @@ from spot_billing_async import (
     SpotBillingError,
     TransportError,
 )
+from spot_billing_async._core.pacing.budget import Tally
 from spot_billing_async.models.results import Answer
-from spot_billing_async.telemetry import Tally
 
 EMPTY: Answer[str] = Answer([], "r", None, {})
 

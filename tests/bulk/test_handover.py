@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot_billing_async.bulk.handover import Handover
+from spot_billing_async.bulk.buffer import Handover
 
 
 async def settle() -> None:

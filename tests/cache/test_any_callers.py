@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from spot_billing_async import CostItem, DateWindow, DeadlineExceededError, ServerError
 from spot_billing_async.cache import CostCache, MemoryStore
-from spot_billing_async.cache.ask import Ask, Series
-from spot_billing_async.cache.rows import codec_for
+from spot_billing_async.cache.codec import codec_for
+from spot_billing_async.cache.query import Ask, Series
 from spot_billing_async.models.results import Answer
 from tests.virtual import run_virtually
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from spot_billing_async import DateWindow, GroupBy
-from spot_billing_async.cache.ask import Series, runs_of
+from spot_billing_async.cache.query import Series, runs_of
 
 days = st.dates(date(2020, 1, 1), date(2030, 12, 31))
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -21,8 +21,8 @@ from spot_billing_async import (
     TransportError,
 )
 from spot_billing_async.cache import CostCache, MemoryStore
-from spot_billing_async.cache.ask import Ask, Found, Series
-from spot_billing_async.cache.rows import codec_for
+from spot_billing_async.cache.codec import codec_for
+from spot_billing_async.cache.query import Ask, Found, Series
 from spot_billing_async.models.results import Answer
 from spot_billing_async.telemetry import CacheRead, Event
 from tests.virtual import run_virtually

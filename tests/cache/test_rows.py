@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spot_billing_async import ConfigError, CostItem
-from spot_billing_async.cache.rows import Codec, codec_for
+from spot_billing_async.cache.codec import Codec, codec_for
 
 DAYS = [date(2024, 1, 1) + timedelta(days=n) for n in range(3)]
 

@@ -10,8 +10,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from spot_billing_async.cli.interruption import Interruption, interruptible
 from spot_billing_async.cli.pull import pull
+from spot_billing_async.cli.signals import Interruption, interruptible
 from spot_billing_async.emulator import Emulator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -1,11 +1,11 @@
-"""A pull that a signal ends at a random moment; `benchmarks.interruption` runs many more."""
+"""A pull that a signal ends at a random moment; `benchmarks.claims.interruption` runs many more."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks import cancellation, interruption
+from benchmarks.claims import cancellation, interruption
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from deltalake import DeltaTable
 
 from spot_billing_async import ConfigError
 from spot_billing_async.cli.sparkline import bars, ranking, spread
-from spot_billing_async.cli.synced import change_records, first_records
+from spot_billing_async.cli.sync_output import change_records, first_records
 from spot_billing_async.emulator import Emulator
 from spot_billing_async.table import Change, DaySum, day_sums
-from spot_billing_async.table.reading import chosen_breakdown
+from spot_billing_async.table.query import chosen_breakdown
 from tests.table.conftest import rows_of
 
 Call = Callable[..., tuple[int, str, str]]

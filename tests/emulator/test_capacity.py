@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spot_billing_async.emulator.capacity import Capacity, Overloaded
+from spot_billing_async.emulator.chaos.capacity import Capacity, Overloaded
 
 Serve = Callable[..., AbstractAsyncContextManager[Any]]
 

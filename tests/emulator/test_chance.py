@@ -4,8 +4,9 @@ from collections import Counter
 
 import pytest
 
-from spot_billing_async.emulator import Fault, FaultPlan, Latency, chance
-from spot_billing_async.emulator.chance import Chance, Lot
+from spot_billing_async.emulator import Fault, FaultPlan, Latency
+from spot_billing_async.emulator.chaos import randomness as chance
+from spot_billing_async.emulator.chaos.randomness import Chance, Lot
 
 TARGETS = [f"/billingEngine/cost?accountId={number}" for number in range(300)]
 

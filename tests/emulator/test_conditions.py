@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from spot_billing_async.emulator import RateLimit
-from spot_billing_async.emulator.rate_limit import Bursts, SlidingWindow, Verdict
+from spot_billing_async.emulator.chaos.rate_limit import Bursts, SlidingWindow, Verdict
 
 Serve = Callable[..., AbstractAsyncContextManager[Any]]
 Bill = Callable[..., Path]

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from spot_billing_async.emulator import Fault, FaultPlan, faults
-from spot_billing_async.emulator.faults import UNPERFORMED
+from spot_billing_async.emulator import Fault, FaultPlan
+from spot_billing_async.emulator.chaos import faults
+from spot_billing_async.emulator.chaos.faults import UNPERFORMED
 
 Serve = Callable[..., AbstractAsyncContextManager[Any]]
 Bill = Callable[..., Path]

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from spot_billing_async.emulator import Emulator, FocusError
-from spot_billing_async.emulator.focus import is_export
+from spot_billing_async.emulator.data.focus import is_export
 
 Serve = Callable[..., AbstractAsyncContextManager[Any]]
 Bill = Callable[..., Path]

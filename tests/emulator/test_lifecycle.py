@@ -15,7 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from spot_billing_async.emulator import DatabaseError, Emulator, Latency, RateLimit, sample
+from spot_billing_async.emulator import DatabaseError, Emulator, Latency, RateLimit
+from spot_billing_async.emulator.data import sample
 
 Serve = Callable[..., AbstractAsyncContextManager[Any]]
 Bill = Callable[..., Path]

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from spot_billing_async.emulator import memory, routes
-from spot_billing_async.emulator.memory import Known, Memory
+from spot_billing_async.emulator.api import routes
+from spot_billing_async.emulator.data import query_cache as memory
+from spot_billing_async.emulator.data.query_cache import Known, Memory
 
 Serve = Callable[..., AbstractAsyncContextManager[Any]]
 Bill = Callable[..., Path]

@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from spot_billing_async import ConfigError, CostItem, CostPlan, CostQuery, Fetched
-from spot_billing_async.bulk.engine import PullRun
+from spot_billing_async.bulk.run import PullRun
 from spot_billing_async.errors import TransportError
 from spot_billing_async.export import ExportError, open_writer, write_costs
 from spot_billing_async.export.sinks import TextFileSink

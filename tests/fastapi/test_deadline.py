@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.types import Message, Receive, Scope, Send
 
 from spot_billing_async import ConfigError, CostPlan
-from spot_billing_async.bounds import hard_end_s
+from spot_billing_async._core.aio.deadline import hard_end_s
 from spot_billing_async.emulator import Emulator
 from spot_billing_async.fastapi import (
     CostStream,

@@ -1,6 +1,6 @@
-"""Callers of a real backend leave at random moments; `benchmarks.streaming` sends many more."""
+"""Callers of a real backend leave at random moments (`benchmarks.claims.streaming`: many more)."""
 
-from benchmarks import streaming
+from benchmarks.claims import streaming
 
 CALLERS = 60
 

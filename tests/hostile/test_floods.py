@@ -19,7 +19,7 @@ from spot_billing_async import (
     SpotBillingClient,
     TransportError,
 )
-from spot_billing_async.gunzip import STEP_BYTES, Gunzip
+from spot_billing_async._core.http.gzip import STEP_BYTES, Gunzip
 from tests.support import http, serve_raw, serve_streams
 
 MIB = 1024 * 1024

@@ -25,8 +25,8 @@ from spot_billing_async import (
     TlsConfig,
     TransportError,
 )
-from spot_billing_async.credentials import Credential
-from spot_billing_async.secret import Secret
+from spot_billing_async._core.auth.credentials import Credential
+from spot_billing_async._core.auth.secret import Secret
 from tests.hostile.everything import Everything, attempt, capturing
 from tests.support import http, serve_streams
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks import cancellation
+from benchmarks.claims import cancellation
 
 SEEDS = 50
 

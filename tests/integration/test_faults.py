@@ -1,4 +1,4 @@
-"""Pulls of a real bill through faults of every kind; `benchmarks.faults` runs larger ones."""
+"""Pulls of a real bill through faults of every kind (`benchmarks.claims.faults`: larger)."""
 
 from datetime import date, timedelta
 from decimal import Decimal

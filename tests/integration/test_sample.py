@@ -7,7 +7,7 @@ import pytest
 
 from spot_billing_async import ClientConfig, CostPlan, GroupBy, RetryPolicy, SpotBillingClient
 from spot_billing_async.emulator import Emulator
-from spot_billing_async.windows import WindowSize
+from spot_billing_async.models.windows import WindowSize
 
 FROM, TO = date(2024, 1, 1), date(2025, 12, 31)
 

@@ -2,9 +2,9 @@
 
 from math import inf
 
+from spot_billing_async._core.pacing.limiter import FIRST_REQUESTS
+from spot_billing_async._core.protocol.rate_limit import Quota
 from spot_billing_async.emulator import RateLimit
-from spot_billing_async.pacing import FIRST_REQUESTS
-from spot_billing_async.quota import Quota
 from spot_billing_async.redis.replica import LEASE_S, RENEW_S, Answered, Renewed, read_entry
 from spot_billing_async.redis.server_clock import ServerClock
 from tests.redis.world import Process, World, finish

@@ -22,9 +22,9 @@ from spot_billing_async import (
     SpotBillingClient,
     SpotBillingError,
 )
+from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async.emulator import Emulator, RateLimit
 from spot_billing_async.redis import RedisQuota
-from spot_billing_async.secret import Secret
 from tests.support import serve
 from tests.support_redis import RedisServer, redis_server
 

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spot_billing_async._core.pacing.limiter import FIRST_REQUESTS
+from spot_billing_async._core.protocol.rate_limit import Quota
 from spot_billing_async.emulator import RateLimit
-from spot_billing_async.pacing import FIRST_REQUESTS
-from spot_billing_async.quota import Quota
 from spot_billing_async.redis.replica import (
     LEASE_S,
     STATE_EVERY,

@@ -5,10 +5,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from math import inf
 
-from spot_billing_async.emulator.rate_limit import RateLimit, SlidingWindow
-from spot_billing_async.mirror import Ticket
-from spot_billing_async.quota import Quota
-from spot_billing_async.redis.gate import SharedGate
+from spot_billing_async._core.pacing.abc import Line, Pacer
+from spot_billing_async._core.pacing.window import Ticket
+from spot_billing_async._core.protocol.rate_limit import Quota
+from spot_billing_async.emulator.chaos.rate_limit import RateLimit, SlidingWindow
+from spot_billing_async.redis.limiter import SharedGate
 from spot_billing_async.redis.replica import (
     FIRST_ID,
     Entry,
@@ -21,7 +22,6 @@ from spot_billing_async.redis.replica import (
     written,
 )
 from spot_billing_async.redis.server_clock import ServerClock
-from spot_billing_async.sharing import Line, Pacer
 
 _TICK_S = 0.001
 

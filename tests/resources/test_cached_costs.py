@@ -28,7 +28,7 @@ from spot_billing_async import (
 )
 from spot_billing_async.cache import CostCache
 from spot_billing_async.emulator import Emulator
-from spot_billing_async.resources import cached
+from spot_billing_async.resources import cached_costs as cached
 from spot_billing_async.table import sync
 from spot_billing_async.telemetry import CacheRead, CallEnded, Event
 from tests.support import serve

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot_billing_async.table.agenda import LearningAgenda, evenly
-from spot_billing_async.table.widths import Density, Widths
-from spot_billing_async.windows import DateWindow
+from spot_billing_async.models.windows import DateWindow
+from spot_billing_async.table.planning.planner import LearningAgenda, evenly
+from spot_billing_async.table.planning.window_sizing import Density, Widths
 
 FIRST = date(2024, 1, 1)
 

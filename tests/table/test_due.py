@@ -18,8 +18,8 @@ from spot_billing_async import (
     TransportError,
 )
 from spot_billing_async.errors import ApiError
-from spot_billing_async.table.due import due_windows, joined
-from spot_billing_async.table.rounds import may_be_too_wide, too_wide
+from spot_billing_async.table.planning.due import due_windows, joined
+from spot_billing_async.table.planning.runner import may_be_too_wide, too_wide
 
 START = date(2023, 11, 20)
 

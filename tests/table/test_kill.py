@@ -1,4 +1,4 @@
-"""Killed and run again, and run twice at once; `benchmarks.kills` kills a hundred."""
+"""Killed and run again, and run twice at once; `benchmarks.claims.kills` kills a hundred."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kills import Server, command, kill_times, outcome, server, wrong_with
+from benchmarks.claims.kills import Server, command, kill_times, outcome, server, wrong_with
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from benchmarks import refresh, rows
-from benchmarks.lies import CAUGHT, LIES, measured
+from benchmarks.claims import refresh, rows
+from benchmarks.claims.lies import CAUGHT, LIES, measured
 
 
 async def test_a_lie_is_caught_and_the_truth_is_no_alarm() -> None:

@@ -12,9 +12,9 @@ from deltalake import DeltaTable as Delta
 
 from spot_billing_async import ConfigError, SpotBillingClient
 from spot_billing_async.table import TableError, day_sums, plan, sync
-from spot_billing_async.table.delta import DeltaTable, check_place
-from spot_billing_async.table.place import checked_place
-from spot_billing_async.table.store import COSTS, TableStore
+from spot_billing_async.table.storage.delta import DeltaTable, check_place
+from spot_billing_async.table.storage.location import checked_place
+from spot_billing_async.table.storage.store import COSTS, TableStore
 from tests.table.api import DAYS, FIRST, LAST, Api
 from tests.table.conftest import Sync, sum_of
 

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from benchmarks.bill import TOTAL
-from benchmarks.opponent import TOKEN
-from benchmarks.readers import READERS, synced
+from benchmarks.claims.readers import READERS, synced
+from benchmarks.harness.bill import TOTAL
+from benchmarks.harness.opponent import TOKEN
 from spot_billing_async.emulator import Emulator
 from tests.table.api import LAST, Api
 from tests.table.conftest import Sync
@@ -46,7 +46,7 @@ async def test_the_readmes_lines_read_the_table(
 
 
 def test_spark_has_three_lines_too() -> None:
-    """Spark is not at hand in these tests (`benchmarks.readers` gets it); its lines are there."""
+    """Spark is not at hand (`benchmarks.claims.readers` installs it); they exist."""
     (block,) = [block for block in BLOCKS if "spark" in block]
     assert block.count("\n") == 3
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spot_billing_async import CostItem, CostQuery, DateWindow, DecodeError, Fetched
 from spot_billing_async.export import ExportError
-from spot_billing_async.table.compare import Known, changes_of, is_unchanged, runs_to_write
+from spot_billing_async.table.diff import Known, changes_of, is_unchanged, runs_to_write
 from spot_billing_async.table.slices import Entry, Slice, digest_of, slices_of
 
 NOW = datetime(2024, 1, 10, 12, tzinfo=UTC)

@@ -16,8 +16,8 @@ from spot_billing_async import ConfigError, SpotBillingClient
 from spot_billing_async.errors import SpotBillingError
 from spot_billing_async.export import COLUMNS
 from spot_billing_async.table import SyncPlan, TableConflictError, TableError, plan, sync
-from spot_billing_async.table.delta import DeltaTable
-from spot_billing_async.table.store import COSTS, LEDGER, TableStore
+from spot_billing_async.table.storage.delta import DeltaTable
+from spot_billing_async.table.storage.store import COSTS, LEDGER, TableStore
 from tests.table.api import DAYS, FIRST, LAST, Api
 from tests.table.conftest import Sync, contents_of, rows_of, sum_of, version_of
 
@@ -390,7 +390,7 @@ async def test_a_long_log_is_summed_up(
     api: Api, run: Sync, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sync begins with that, so that opening a table takes no longer from year to year."""
-    monkeypatch.setattr("spot_billing_async.table.delta._LONG_LOG", 6)
+    monkeypatch.setattr("spot_billing_async.table.storage.delta._LONG_LOG", 6)
     await run(window="month", batch_requests=1, today=LAST)
     log = Path(table) / "_delta_log"
     assert version_of(table) >= 6

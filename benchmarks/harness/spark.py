@@ -1,0 +1,49 @@
+"""Spark's side of `benchmarks.claims.readers`: a script for a Python that has pyspark alone.
+
+Prints the exact sum of a table's costs: by the lines of the README (`delta TABLE`), or of the
+Parquet files that the table's log names (`parquet TABLE FILE…`).
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+
+def session(kind: str) -> SparkSession:
+    """A Spark of this machine alone; with Delta's reader where that is asked for."""
+    builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+    builder = builder.config("spark.driver.bindAddress", "127.0.0.1")
+    builder = builder.config("spark.driver.host", "127.0.0.1")
+    if kind == "delta":
+        # Late: only this kind needs it. It has Spark fetch Delta's jars from Maven.
+        from delta import configure_spark_with_delta_pip  # noqa: PLC0415  see above
+
+        builder = builder.config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
+        builder = builder.config(
+            "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
+        )
+        builder = configure_spark_with_delta_pip(builder)
+    return builder.getOrCreate()
+
+
+def by_service(spark: SparkSession, kind: str, table: str, files: Sequence[str]) -> Any:  # noqa: ANN401  a DataFrame
+    """The costs by service, by the lines of the README, however they are read."""
+    if kind == "delta":
+        costs = spark.read.format("delta").load(table)
+    else:
+        costs = spark.read.option("basePath", table).parquet(*files)
+    costs = costs.where("group_by = 'service'")
+    return costs.groupBy("service").agg({"cost": "sum"})
+
+
+def main(kind: str, table: str, files: Sequence[str]) -> None:
+    """Print the sum of a table's costs."""
+    spark = session(kind)
+    print(sum(row["sum(cost)"] for row in by_service(spark, kind, table, files).collect()))
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3:])
