@@ -1,6 +1,6 @@
 """Asyncio client of the Spot Billing Engine API: exact, bounded, paced pulls of cost analysis."""
 
-from spot_billing_async._core.aio.deadline import within
+from spot_billing_async._core.aio.deadline import deadline
 from spot_billing_async._core.auth.credentials import TokenProvider
 from spot_billing_async._core.http.config import ClientConfig, RetryPolicy
 from spot_billing_async._core.http.tls import TlsConfig
@@ -90,5 +90,5 @@ __all__ = [
     "Unfinished",
     "WindowSize",
     "__version__",
-    "within",
+    "deadline",
 ]

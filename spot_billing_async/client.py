@@ -10,10 +10,10 @@ from spot_billing_async._core.auth.credentials import Credential, Credentials, T
 from spot_billing_async._core.auth.settings import resolve
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.session import SessionManager
-from spot_billing_async._core.http.transport import Connections
-from spot_billing_async._core.pacing.abc import Pacer, SharedQuota
-from spot_billing_async._core.pacing.limiter import Gate
-from spot_billing_async._core.pacing.registry import Gates
+from spot_billing_async._core.http.transport import Transport
+from spot_billing_async._core.pacing.abc import Limiter, SharedQuota
+from spot_billing_async._core.pacing.limiter import RouteLimiter
+from spot_billing_async._core.pacing.registry import LimiterRegistry
 from spot_billing_async.cache import CostCache
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models.validation import checked_id
@@ -143,18 +143,20 @@ class SpotBillingClient(TenantClient):
         if quota is not None and not isinstance(quota, SharedQuota):
             raise ConfigError(f"quota: {quota!r} is not allowed; allowed: a SharedQuota, or None")
         settings = resolve(credential, account_id, base_url, allow_insecure=config.allow_insecure)
-        self._connections = Connections(
+        self._connections = Transport(
             config, settings.base_url, session, times_connecting=hook is not None
         )
         self._quota = quota
-        gates = Gates(gate_maker(settings.base_url, config, quota), self._connections.clock)
+        limiters = LimiterRegistry(
+            limiter_factory(settings.base_url, config, quota), self._connections.clock
+        )
         super().__init__(
             SessionManager(
                 self._connections,
                 settings.credential.of_tenant(tenant),
                 settings.base_url,
                 config,
-                gates,
+                limiters,
                 Credentials(),
                 hook,
             ),
@@ -202,9 +204,9 @@ def _checked_account(account_id: str | None) -> str | None:
     return None if account_id is None else checked_id("account_id", account_id)
 
 
-def gate_maker(
+def limiter_factory(
     base_url: str, config: ClientConfig, quota: SharedQuota | None
-) -> Callable[[str, str], Pacer]:
+) -> Callable[[str, str], Limiter]:
     """What makes the gates of a client: those that other processes share, where there is a quota.
 
     Args:
@@ -213,9 +215,9 @@ def gate_maker(
         quota: what is shared; None has each gate decide for this process alone.
     """
 
-    def make(space: str, operation_id: str) -> Pacer:
+    def make(namespace: str, operation_id: str) -> Limiter:
         if quota is None:
-            return Gate(config.retry.backoff_base_s)
-        return quota.gate(f"{space} {base_url} {operation_id}", deadline_s=config.deadline_s)
+            return RouteLimiter(config.retry.backoff_base_s)
+        return quota.limiter(f"{namespace} {base_url} {operation_id}", deadline_s=config.deadline_s)
 
     return make

@@ -25,7 +25,7 @@ class SpotBillingError(Exception):
     """
 
     attempts: int = 0
-    met: tuple[str, ...] = ()
+    attempt_errors: tuple[str, ...] = ()
 
 
 class ConfigError(SpotBillingError, ValueError):
@@ -84,14 +84,14 @@ class RequestLimitReachedError(SpotBillingError):
 class DecodeError(SpotBillingError):
     """An answer cannot be trusted: no JSON, another shape, or it contradicts itself.
 
-    `lasting` is True where asking again would meet the same: the server's rows are not what the
+    `permanent` is True where asking again would meet the same: the server's rows are not what the
     item type says. A body that is cut off or garbled may come whole the next time.
     """
 
-    def __init__(self, message: str, lasting: bool = False) -> None:
-        super().__init__(message, lasting)
+    def __init__(self, message: str, permanent: bool = False) -> None:
+        super().__init__(message, permanent)
         self.message = message
-        self.lasting = lasting
+        self.permanent = permanent
 
     def __str__(self) -> str:
         return self.message

@@ -177,7 +177,7 @@ class Hook(Protocol):
         """Take note of an event."""
 
 
-def tell(hook: Hook, event: Event) -> None:
+def emit(hook: Hook, event: Event) -> None:
     """Hand an event to a hook."""
     try:
         hook(event)
@@ -198,7 +198,7 @@ def fan_out(*hooks: Hook) -> Hook:
 
     def tell_all(event: Event, /) -> None:
         for hook in hooks:
-            tell(hook, event)
+            emit(hook, event)
 
     return tell_all
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from spot_billing_async._core.pacing.admission import Admission
 from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
-from spot_billing_async._core.pacing.limiter import Gate
+from spot_billing_async._core.pacing.limiter import RouteLimiter
 from spot_billing_async._core.protocol.rate_limit import Quota
 from spot_billing_async.emulator.chaos.rate_limit import Bursts, RateLimit, SlidingWindow
 
@@ -123,32 +123,34 @@ class Server:
 async def pull(server: Server, requests: int, *, workers: int = 64) -> float:
     """Have so many requests answered through an admission; the seconds that takes."""
     loop = asyncio.get_running_loop()
-    admission, gate = Admission(ConcurrencyLimit(workers), loop.time), Gate()
+    admission, limiter = Admission(ConcurrencyLimit(workers), loop.time), RouteLimiter()
     began_s = loop.time()
     left = iter(range(requests))
     async with asyncio.TaskGroup() as crew:
         for _ in range(min(workers, requests)):
-            crew.create_task(_work(server, admission, gate, left))
+            crew.create_task(_work(server, admission, limiter, left))
     return loop.time() - began_s
 
 
-async def _work(server: Server, admission: Admission, gate: Gate, left: Iterator[int]) -> None:
+async def _work(
+    server: Server, admission: Admission, limiter: RouteLimiter, left: Iterator[int]
+) -> None:
     loop = asyncio.get_running_loop()
     for _ in left:
         status = 0
         while status != 200:
-            if admission.is_open(gate):
-                ticket = admission.start(gate)
+            if admission.is_open(limiter):
+                permit = admission.start(limiter)
             else:
-                ticket = await admission.wait(gate, inf, again=status == 429)
+                permit = await admission.wait(limiter, inf, again=status == 429)
             sent_s = loop.time()
             status, quota = await server()
             if status == 429:
-                admission.refused(gate, ticket, quota, retry_after_s=quota.reset_s)
+                admission.on_rejected(limiter, permit, quota, retry_after_s=quota.reset_s)
             else:
                 waited_s = loop.time() - sent_s
-                admission.answered(
-                    gate, ticket, quota, waited_s=waited_s, is_overloaded=status == _OVERLOADED
+                admission.on_response(
+                    limiter, permit, quota, waited_s=waited_s, is_overloaded=status == _OVERLOADED
                 )
             if status == _OVERLOADED:
                 await asyncio.sleep(_BACKOFF_S)

@@ -35,7 +35,7 @@ from spot_billing_async import (
     SpotBillingClient,
     SpotBillingError,
 )
-from spot_billing_async._core.pacing.limiter import Gate
+from spot_billing_async._core.pacing.limiter import RouteLimiter
 
 RUNS, QUICK_RUNS = 1000, 100
 OPTIONS = (
@@ -52,11 +52,11 @@ MOMENTS = {
     "_read_body": "body",
     "ClientResponse.start": "first byte",
     "BaseConnector.connect": "connecting",
-    "Connections.exchange": "sending",
+    "Transport.exchange": "sending",
     "Admission.wait": "in line",
     "SessionManager.send": "backoff",
-    "Handover.put": "handing over",
-    "Handover.get": "reading",
+    "OutcomeBuffer.put": "handing over",
+    "OutcomeBuffer.get": "reading",
 }
 """Where a task may be met, by what it is waiting in; the innermost that is known counts."""
 
@@ -285,10 +285,10 @@ def what_is_left(client: SpotBillingClient, before: set[asyncio.Task[Any]]) -> I
     admission = connections.admission
     if admission.limit.under_way or admission._lines or admission._timers:
         yield f"places: {admission.limit.under_way}, {admission._lines}, {admission._timers}"
-    for gate in [kept.gate for kept in client._session._gates._kept.values()]:
-        assert isinstance(gate, Gate)
-        if gate._mirror.under_way:
-            yield f"gate: {gate._mirror.under_way} under way"
+    for limiter in [kept.limiter for kept in client._session._limiters._kept.values()]:
+        assert isinstance(limiter, RouteLimiter)
+        if limiter._mirror.under_way:
+            yield f"limiter: {limiter._mirror.under_way} under way"
 
 
 @asynccontextmanager

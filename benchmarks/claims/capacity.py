@@ -36,7 +36,7 @@ MOST = 512
 class Aimd(ConcurrencyLimit):
     """One more after each full round, half as many after each refusal."""
 
-    def answered(self, elapsed_s: float, sent_s: float, now_s: float) -> None:
+    def on_response(self, elapsed_s: float, sent_s: float, now_s: float) -> None:
         """Count towards a round."""
         if sent_s < self._round_began_s:
             return

@@ -17,7 +17,7 @@ from benchmarks.harness.lag import Heartbeat, percentile
 from benchmarks.harness.task import Measured, Task
 
 
-class Watch:
+class DeadlineTimer:
     """A context manager around the job; afterwards it tells what the job took.
 
     Args:
@@ -73,7 +73,7 @@ async def side_by_side(call: Callable[[int], Awaitable[int]], task: Task) -> Mea
             came = await call(i)  # first: the sum is another one by then
             rows += came
 
-    with Watch(task) as watch:
+    with DeadlineTimer(task) as watch:
         await asyncio.gather(*(work() for _ in range(task.concurrency)))
     return watch.measured(rows)
 

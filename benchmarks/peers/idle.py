@@ -3,13 +3,13 @@
 import asyncio
 
 from benchmarks.harness.task import Measured, Task
-from benchmarks.harness.watch import Watch
+from benchmarks.harness.watch import DeadlineTimer
 
 STANDS_ON = ()
 
 
 async def run(task: Task) -> Measured:
     """Wait, as many tenths of a second as calls."""
-    with Watch(task) as watch:
+    with DeadlineTimer(task) as watch:
         await asyncio.sleep(task.calls / 10)
     return watch.measured(0)

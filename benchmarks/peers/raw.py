@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from benchmarks.harness.task import TOKEN, Measured, Task, day_of
-from benchmarks.harness.watch import Watch
+from benchmarks.harness.watch import DeadlineTimer
 from spot_billing_async import CostItem
 from spot_billing_async.models.envelope import Envelope
 
@@ -80,7 +80,7 @@ async def run(task: Task) -> Measured:
             rows += len(envelope.response.items)
         transport.close()
 
-    with Watch(task) as watch:
+    with DeadlineTimer(task) as watch:
         await asyncio.gather(*(work() for _ in range(task.concurrency)))
     return watch.measured(rows)
 

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.harness.task import TOKEN, Measured, Task
-from benchmarks.harness.watch import Watch
+from benchmarks.harness.watch import DeadlineTimer
 from benchmarks.peers.plans import plan_of
 from spot_billing_async import ClientConfig, SpotBillingClient
 from spot_billing_async.export import write_costs
@@ -19,7 +19,7 @@ async def run(task: Task) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "costs.parquet"
         async with SpotBillingClient(TOKEN, base_url=task.base_url, config=config) as client:
-            with Watch(task) as watch:
+            with DeadlineTimer(task) as watch:
                 async with client.costs.pull(plan) as run:
                     report = await write_costs(run, path)
         assert report.complete

@@ -3,7 +3,7 @@
 import time
 
 from benchmarks.harness.task import TOKEN, Measured, Task
-from benchmarks.harness.watch import Watch, resident_mib
+from benchmarks.harness.watch import DeadlineTimer, resident_mib
 from benchmarks.peers.plans import plan_of
 from spot_billing_async import ClientConfig, CostPlan, Fetched, SpotBillingClient
 
@@ -17,7 +17,7 @@ async def run(task: Task) -> Measured:
     plan_s, plan_mib = time.perf_counter() - began_s, resident_mib() - memory_mib
     config = ClientConfig(max_concurrency=task.concurrency)
     async with SpotBillingClient(TOKEN, base_url=task.base_url, config=config) as client:
-        with Watch(task) as watch:
+        with DeadlineTimer(task) as watch:
             rows, first_s = await _pull(client, plan, task.calls)
     return watch.measured(rows, plan_s=plan_s, plan_mib=plan_mib, first_s=first_s)
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from spotinst_sdk2 import SpotinstSession
 
 from benchmarks.harness.task import TOKEN, Measured, Task, day_of
-from benchmarks.harness.watch import Watch
+from benchmarks.harness.watch import DeadlineTimer
 
 STANDS_ON = ("spotinst-sdk2", "requests", "urllib3")
 
@@ -28,6 +28,6 @@ def run(task: Task) -> Measured:
         assert "account_id" in items[0]
         return len(items)
 
-    with Watch(task) as watch, ThreadPoolExecutor(task.concurrency) as threads:
+    with DeadlineTimer(task) as watch, ThreadPoolExecutor(task.concurrency) as threads:
         rows = sum(threads.map(call, range(task.calls)))
     return watch.measured(rows)

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Handover(Generic[T]):
+class OutcomeBuffer(Generic[T]):
     """A bounded meeting place of many producers and a reader."""
 
     def __init__(self, capacity: int, *, ordered: bool) -> None:

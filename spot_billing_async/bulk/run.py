@@ -16,8 +16,8 @@ from typing import Generic, TypeVar
 import anyio
 
 from spot_billing_async._core.aio.tasks import until_done
-from spot_billing_async._core.pacing.budget import Allowance, Tally
-from spot_billing_async.bulk.buffer import Handover
+from spot_billing_async._core.pacing.budget import Allowance, RequestCounts
+from spot_billing_async.bulk.buffer import OutcomeBuffer
 from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport, SliceState, Unfinished
 from spot_billing_async.errors import (
     ConfigError,
@@ -31,7 +31,7 @@ from spot_billing_async.models.results import Answer
 
 T = TypeVar("T")
 
-Fetch = Callable[[CostQuery, Tally, float], Awaitable[Answer[T]]]
+Fetch = Callable[[CostQuery, RequestCounts, float], Awaitable[Answer[T]]]
 """Asks one slice, counting its requests as they are sent; a `SpotBillingError` fails the slice.
 
 The number is the reading of the run's clock at which the whole pull ends; infinite for never.
@@ -80,11 +80,11 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         self._crew_size = min(crew_size, len(plan))
         self._slices = iter(range(len(plan)))
         self._states = bytearray(len(plan))
-        self._handover: Handover[tuple[int, Fetched[T] | Failed, Answer[T] | None]] = Handover(
-            self._crew_size * _PLACES_A_WORKER, ordered=ordered
+        self._handover: OutcomeBuffer[tuple[int, Fetched[T] | Failed, Answer[T] | None]] = (
+            OutcomeBuffer(self._crew_size * _PLACES_A_WORKER, ordered=ordered)
         )
         self._crew: asyncio.Task[None] | None = None
-        self._tally = Tally()
+        self._tally = RequestCounts()
         self._rows = 0
         self._totals: dict[str, Decimal] = {}
         self._started_s: float | None = None
@@ -124,7 +124,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             index, outcome, answer = await self._handover.get()
         except StopAsyncIteration:
             await asyncio.wait([self._crew])
-            self._demand_whole_plan(self._crew)
+            self._require_whole_plan(self._crew)
             raise
         return self._book(index, outcome, answer)
 
@@ -156,7 +156,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             if state in {SliceState.NOT_STARTED, SliceState.STARTED}:
                 yield Unfinished(self._plan[index], state == SliceState.STARTED)
 
-    def _demand_whole_plan(self, crew: asyncio.Task[None]) -> None:
+    def _require_whole_plan(self, crew: asyncio.Task[None]) -> None:
         """See that iteration ends because the plan does, and not with the crew."""
         if crew.cancelled():
             raise ConfigError("run: its block was left; allowed: iterating inside its 'async with'")
@@ -180,7 +180,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
 
     async def _ask(self, query: CostQuery) -> tuple[Fetched[T] | Failed, Answer[T] | None]:
         started_s = self._clock()
-        tally = Tally(allowance=self._allowance)
+        tally = RequestCounts(allowance=self._allowance)
         try:
             if started_s >= self._ends_at_s:
                 raise DeadlineExceededError("the pull's deadline passed before this slice's turn")

@@ -17,8 +17,8 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
-from spot_billing_async._core.protocol.decoder import UNREADABLE, reader_for
-from spot_billing_async._core.protocol.streaming_decoder import LARGE_BYTES, ManyItems
+from spot_billing_async._core.protocol.decoder import UNREADABLE, decoder_for
+from spot_billing_async._core.protocol.streaming_decoder import LARGE_BYTES, LargeList
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class Codec(Generic[T]):
 
     async def rows_of(self, days: Sequence[bytes]) -> list[T] | None:
         """The rows of some days, one after the other; None where a day cannot be read."""
-        rows: list[T] = ManyItems() if sum(map(len, days)) > LARGE_BYTES else []
+        rows: list[T] = LargeList() if sum(map(len, days)) > LARGE_BYTES else []
         pauses = Pauses()
         try:
             for day in days:
@@ -110,7 +110,7 @@ def codec_for(item_type: type[T]) -> Codec[T] | None:
     Raises:
         ConfigError: msgspec cannot decode the type.
     """
-    reader_for(item_type)
+    decoder_for(item_type)
     key: object = item_type  # a type is hashable, but its declaration does not say so
     return cast("Codec[T] | None", _cached_codec(key))
 

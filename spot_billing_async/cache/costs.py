@@ -5,14 +5,14 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
 
-from spot_billing_async.cache.inflight import Flights
+from spot_billing_async.cache.inflight import InflightFetches
 from spot_billing_async.cache.loader import Filler
 from spot_billing_async.cache.lookup import Reading
 from spot_billing_async.cache.policy import CachePolicy, utc_now
 from spot_billing_async.cache.query import Ask, Found
 from spot_billing_async.cache.store import MemoryStore, Store
 from spot_billing_async.errors import CLIENT_IS_NOT_OPEN, ConfigError
-from spot_billing_async.telemetry import tell
+from spot_billing_async.telemetry import emit
 
 T = TypeVar("T")
 
@@ -52,12 +52,12 @@ class CostCache:
                 "RedisStore, or another Store"
             )
         self._filler = Filler(self._store, policy, now)
-        self._flights: Flights | None = None
+        self._flights: InflightFetches | None = None
 
     async def __aenter__(self) -> Self:
         if self._flights is not None:
             raise ConfigError("cache: a client uses it already; allowed: one client at a time")
-        self._flights = Flights()
+        self._flights = InflightFetches()
         try:
             await self._store.__aenter__()
             await self._flights.__aenter__()
@@ -87,7 +87,7 @@ class CostCache:
         """
         if self._flights is None:
             raise ConfigError(CLIENT_IS_NOT_OPEN)
-        self._flights.demand_loop()
+        self._flights.require_loop()
         reading = Reading(ask, self._filler, self._flights)
         try:
             direct = await reading.complete() if reading.missing else None
@@ -98,5 +98,5 @@ class CostCache:
                 return await reading.ask_directly()
         finally:
             if ask.hook is not None:
-                tell(ask.hook, reading.event())
+                emit(ask.hook, reading.event())
         return Found(rows, reading.request_id)

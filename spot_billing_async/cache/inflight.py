@@ -11,13 +11,13 @@ from datetime import date
 from types import TracebackType
 from typing import Any, Self
 
-from spot_billing_async._core.aio.deadline import unbounded
+from spot_billing_async._core.aio.deadline import without_deadline
 from spot_billing_async._core.aio.tasks import until_done
 from spot_billing_async.cache.loader import Landed
 from spot_billing_async.errors import CLIENT_IS_ELSEWHERE, CLIENT_WAS_LEFT, ConfigError
 
 
-class Flight:
+class InflightFetch:
     """A run of days that is being got.
 
     Attributes:
@@ -35,7 +35,7 @@ class Flight:
         self.days = days
         self.landed = Landed()
         self.waiting = 0
-        self.task = asyncio.create_task(work(self.landed), context=unbounded())
+        self.task = asyncio.create_task(work(self.landed), context=without_deadline())
 
     async def arrival(self) -> BaseException | None:
         """Wait for its end; what it failed with, if it did.
@@ -49,11 +49,11 @@ class Flight:
         return self.task.exception()
 
 
-class Flights:
+class InflightFetches:
     """All flights under way: a context manager, which ends them as it is left."""
 
     def __init__(self) -> None:
-        self._by_key: dict[str, Flight] = {}
+        self._by_key: dict[str, InflightFetch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -73,7 +73,7 @@ class Flights:
         for task in tasks:
             await until_done(task)
 
-    def demand_loop(self) -> None:
+    def require_loop(self) -> None:
         """Refuse to be used in another event loop than that of the client.
 
         Raises:
@@ -82,22 +82,22 @@ class Flights:
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigError(CLIENT_IS_ELSEWHERE)
 
-    def with_key(self, key: str) -> Flight | None:
+    def with_key(self, key: str) -> InflightFetch | None:
         """The flight that gets a day; None where none does."""
         flight = self._by_key.get(key)
         return None if flight is None or flight.task.done() else flight
 
     def start(
         self, days: Mapping[str, date], work: Callable[[Landed], Coroutine[Any, Any, None]]
-    ) -> Flight:
+    ) -> InflightFetch:
         """Begin to get days that no flight gets."""
-        flight = Flight(days, work)
+        flight = InflightFetch(days, work)
         self._by_key |= dict.fromkeys(days, flight)
         self._tasks.add(flight.task)
         flight.task.add_done_callback(lambda task: self._ended(flight, task))
         return flight
 
-    async def leave(self, flights: Iterable[Flight]) -> None:
+    async def leave(self, flights: Iterable[InflightFetch]) -> None:
         """Wait for flights no longer; what nobody waits for is ended."""
         ended = []
         for flight in flights:
@@ -109,13 +109,13 @@ class Flights:
         for task in ended:
             await until_done(task)
 
-    def _ended(self, flight: Flight, task: "asyncio.Task[None]") -> None:
+    def _ended(self, flight: InflightFetch, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         self._forget(flight)
         if not task.cancelled():
             task.exception()  # those who wait have it; where nobody does, it is nobody's
 
-    def _forget(self, flight: Flight) -> None:
+    def _forget(self, flight: InflightFetch) -> None:
         for key in flight.days:
             if self._by_key.get(key) is flight:
                 del self._by_key[key]

@@ -73,7 +73,7 @@ class Filler:
     async def _fill(self, ask: Ask[Any], missing: dict[str, date], landed: Landed) -> None:
         pause_s = 0.0
         while True:
-            look = await self.store.look(list(missing))
+            look = await self.store.get_or_claim(list(missing))
             landed.values.update(look.found)
             if pause_s:
                 landed.awaited += len(look.found)
@@ -119,7 +119,7 @@ class Filler:
             return
         values = {key: by_day[day] for key, day in keys.items()}
         group_by = ask.series.group_by
-        await self.store.write(
+        await self.store.set(
             {
                 key: Value(values[key], self.policy.ttl_s(day, group_by, now))
                 for key, day in keys.items()

@@ -7,7 +7,7 @@ from functools import partial
 from math import inf
 from typing import Generic, TypeVar
 
-from spot_billing_async.cache.inflight import Flight, Flights
+from spot_billing_async.cache.inflight import InflightFetch, InflightFetches
 from spot_billing_async.cache.loader import Filler
 from spot_billing_async.cache.query import Ask, Found, runs_of
 from spot_billing_async.errors import (
@@ -38,12 +38,12 @@ class Reading(Generic[T]):
         request_id: of the last request that was sent for this query.
     """
 
-    def __init__(self, ask: Ask[T], filler: Filler, flights: Flights) -> None:
+    def __init__(self, ask: Ask[T], filler: Filler, flights: InflightFetches) -> None:
         self._ask = ask
         self._filler = filler
         self._flights = flights
         self.keys = ask.series.keys(ask.days)
-        self.values = filler.store.at_hand(list(self.keys))
+        self.values = filler.store.get_local(list(self.keys))
         self.request_id: str | None = None
         self._hit = len(self.values)
         self._joined = self._missed = 0
@@ -67,7 +67,7 @@ class Reading(Generic[T]):
             uncut = await self._in_time(self._wait(begun, joined), grace_s=grace_s)
             if uncut:
                 return await self.ask_directly() if isinstance(uncut, bool) else uncut
-            found = self._filler.store.at_hand(list(self.missing))
+            found = self._filler.store.get_local(list(self.missing))
             self.values |= found
             self._hit += len(found)
             is_late = True
@@ -91,7 +91,9 @@ class Reading(Generic[T]):
             days_missed=self._missed,
         )
 
-    def _board(self, missing: Mapping[str, date]) -> tuple[list[Flight], list[Flight]]:
+    def _board(
+        self, missing: Mapping[str, date]
+    ) -> tuple[list[InflightFetch], list[InflightFetch]]:
         """The flights that get what is missing: those begun here, and those joined."""
         under_way = {key: self._flights.with_key(key) for key in missing}
         joined = list({flight: None for flight in under_way.values() if flight is not None})
@@ -102,7 +104,9 @@ class Reading(Generic[T]):
             begun.append(self._flights.start(days, partial(self._filler.fill, self._ask, days)))
         return begun, joined
 
-    async def _wait(self, begun: list[Flight], joined: list[Flight]) -> Found[T] | bool:
+    async def _wait(
+        self, begun: list[InflightFetch], joined: list[InflightFetch]
+    ) -> Found[T] | bool:
         """Wait for flights, and take what they bring.
 
         Returns:
@@ -130,7 +134,7 @@ class Reading(Generic[T]):
             await self._flights.leave(flights)
         return False
 
-    def _take(self, flight: Flight, *, is_joined: bool) -> None:
+    def _take(self, flight: InflightFetch, *, is_joined: bool) -> None:
         mine = {key: data for key, data in flight.landed.values.items() if key in self.keys}
         self.values |= mine
         if is_joined:
@@ -138,7 +142,7 @@ class Reading(Generic[T]):
         else:
             self.request_id = flight.landed.request_id
 
-    def _may_ask_again(self, flight: Flight, failure: BaseException) -> bool:
+    def _may_ask_again(self, flight: InflightFetch, failure: BaseException) -> bool:
         """Whether a joined flight failed for what was asked of it, or how, and not for its days."""
         match failure:
             case DeadlineExceededError() | RequestLimitReachedError():

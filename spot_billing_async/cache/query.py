@@ -32,7 +32,7 @@ class Series(NamedTuple):
         type_name: what they were decoded to.
     """
 
-    space: str
+    namespace: str
     origin: str
     account_id: str
     group_by: GroupBy | None

@@ -25,7 +25,7 @@ class Value(NamedTuple):
     ttl_s: float
 
 
-class Look(NamedTuple):
+class LookupResult(NamedTuple):
     """What looking for keys came to. Keys in neither are being fetched somewhere else.
 
     Attributes:
@@ -58,15 +58,15 @@ class Store(Protocol):
         """Let go of everything."""
         ...
 
-    def at_hand(self, keys: Sequence[str]) -> dict[str, bytes]:
+    def get_local(self, keys: Sequence[str]) -> dict[str, bytes]:
         """What is good and can be had without waiting."""
         ...
 
-    async def look(self, keys: Sequence[str]) -> Look:
+    async def get_or_claim(self, keys: Sequence[str]) -> LookupResult:
         """Look for keys, and claim those that nobody has and nobody is fetching."""
         ...
 
-    async def write(self, values: Mapping[str, Value]) -> None:
+    async def set(self, values: Mapping[str, Value]) -> None:
         """Keep values; those of them that were claimed are not any more."""
         ...
 
@@ -113,7 +113,7 @@ class MemoryStore:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def at_hand(self, keys: Sequence[str]) -> dict[str, bytes]:
+    def get_local(self, keys: Sequence[str]) -> dict[str, bytes]:
         """What is good."""
         now_s = self._clock()
         found = {}
@@ -129,12 +129,12 @@ class MemoryStore:
                 self._drop(key)
         return found
 
-    async def look(self, keys: Sequence[str]) -> Look:
+    async def get_or_claim(self, keys: Sequence[str]) -> LookupResult:
         """What is good; all else is claimed, as nobody else can be fetching it."""
-        found = self.at_hand(keys)
-        return Look(found, [key for key in keys if key not in found])
+        found = self.get_local(keys)
+        return LookupResult(found, [key for key in keys if key not in found])
 
-    async def write(self, values: Mapping[str, Value]) -> None:
+    async def set(self, values: Mapping[str, Value]) -> None:
         """Keep values, as far as there is room."""
         self.keep(values)
 

@@ -98,7 +98,7 @@ async def pull(
     if bool(account) == all_accounts:
         raise ConfigError("accounts: exactly one of --account and --all-accounts is needed")
     plan_of(account or ["all"])
-    _demand_two_files(out, report)
+    _require_two_files(out, report)
     books = _Books()
     with interruptible() as interruption, _report_file(report) as report_file:
         async with open_writer(out) as writer, SpotBillingClient() as client:
@@ -132,7 +132,7 @@ async def _drain(
                 progress.advance(task)
 
 
-def _demand_two_files(out: str, report: Path | None) -> None:
+def _require_two_files(out: str, report: Path | None) -> None:
     if report is not None and report.resolve() == Path(out).resolve():
         raise ConfigError(f"report: {str(report)!r} is the file of --out; allowed: another one")
 

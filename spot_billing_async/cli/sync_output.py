@@ -33,7 +33,7 @@ DIFFERENCES = ("account", "days", "currency", "table", "api")
 
 def plan_line(plan: "SyncPlan") -> str:
     """What a sync would take."""
-    least = "at least " if plan.is_least else ""
+    least = "at least " if plan.is_lower_bound else ""
     are = "is" if plan.skipped_days == 1 else "are"
     line = (
         f"{least}{counted(plan.requests, 'request')} for {_days_of_accounts(plan.due_days)}; "

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from spot_billing_async._core.aio.deadline import within
+from spot_billing_async._core.aio.deadline import deadline
 from spot_billing_async.errors import ArgumentError
 from spot_billing_async.fastapi.problems import problem_response
 from spot_billing_async.models.validation import check_seconds
@@ -15,7 +15,7 @@ class RequestDeadline:
     """ASGI middleware: what the client does for a request ends when its caller no longer waits.
 
     A caller says in a header how many seconds it waits. Calls and pulls that are made for it have
-    that deadline, counted from when the request came, as by `spot_billing_async.within`; the
+    that deadline, counted from when the request came, as by `spot_billing_async.deadline`; the
     client's own `deadline_s` goes on to hold. A header that is no number of seconds above 0 is
     answered with a 422.
 
@@ -44,7 +44,7 @@ class RequestDeadline:
         except ArgumentError as error:
             await problem_response(error)(scope, receive, send)
             return
-        with nullcontext() if deadline_s is None else within(deadline_s):
+        with nullcontext() if deadline_s is None else deadline(deadline_s):
             await self._app(scope, receive, send)
 
     def _deadline_s(self, scope: Scope) -> float | None:

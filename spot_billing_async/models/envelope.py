@@ -31,7 +31,7 @@ class RequestInfo(msgspec.Struct, frozen=True):
     id: str | int | None = None
 
 
-class Response(msgspec.Struct, Generic[T], frozen=True, rename="camel"):
+class ResponseEnvelope(msgspec.Struct, Generic[T], frozen=True, rename="camel"):
     """`response` of an envelope: the items and what is said about them."""
 
     status: Any = None
@@ -45,4 +45,4 @@ class Envelope(msgspec.Struct, Generic[T], frozen=True):
     """A whole answer. `response` is None where the body has none."""
 
     request: RequestInfo | None = None
-    response: Response[T] | None = None
+    response: ResponseEnvelope[T] | None = None

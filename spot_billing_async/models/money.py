@@ -40,11 +40,11 @@ def exact_sum(amounts: Iterable[Decimal], start: Decimal = _ZERO) -> Decimal:
     """
     with localcontext(_EXACT):
         total = sum(amounts, start)
-    demand_amounts((total,))
+    require_amounts((total,))
     return total
 
 
-def demand_amounts(amounts: Iterable[Decimal]) -> None:
+def require_amounts(amounts: Iterable[Decimal]) -> None:
     """See that all are amounts: finite numbers.
 
     Raises:
@@ -82,7 +82,7 @@ def merged_totals(totals: Mapping[str, Decimal], more: Mapping[str, Decimal]) ->
         ArithmeticError: as `exact_sum`.
     """
     sums = {code: _EXACT.add(totals.get(code, _ZERO), amount) for code, amount in more.items()}
-    demand_amounts(sums.values())
+    require_amounts(sums.values())
     return {**totals, **sums}
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from spot_billing_async._core.pacing.abc import Line
 from spot_billing_async._core.pacing.limiter import LONGEST_WAIT_S
-from spot_billing_async._core.pacing.window import Ticket
+from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.rate_limit import Quota, RateLimit
 from spot_billing_async.redis.replica import (
     RENEW_S,
@@ -48,17 +48,17 @@ class Log(Protocol):
     server_clock: ServerClock
     line: Line | None
 
-    def told(self, gate: "SharedGate") -> None:
+    def told(self, limiter: "SharedLimiter") -> None:
         """A gate has something to tell."""
         ...
 
-    def needed(self, gate: "SharedGate") -> float:
+    def needed(self, limiter: "SharedLimiter") -> float:
         """A gate is to take part; seconds for which it may wait for that."""
         ...
 
 
-class SharedGate:
-    """Admits requests of this process beside those of others; a `sharing.Pacer`.
+class SharedLimiter:
+    """Admits requests of this process beside those of others; a `sharing.Limiter`.
 
     Args:
         key: of its log.
@@ -88,12 +88,12 @@ class SharedGate:
     @property
     def is_told(self) -> bool:
         """The server tells its quota in headers."""
-        return self.replica.gate.is_told
+        return self.replica.limiter.is_told
 
     @property
     def rate_limit(self) -> RateLimit | None:
         """The server's limit; None where nothing shows that there is one."""
-        return self.replica.gate.rate_limit
+        return self.replica.limiter.rate_limit
 
     @property
     def is_flying(self) -> bool:
@@ -132,30 +132,30 @@ class SharedGate:
 
     def due_s(self, now_s: float) -> float:
         """Seconds after which a request may start at the earliest."""
-        due_s = self.replica.gate.due_s(self._log.server_clock.stamp_s(now_s))
+        due_s = self.replica.limiter.due_s(self._log.server_clock.stamp_s(now_s))
         return max(due_s, self._refused_until_s - now_s)
 
-    def start(self, now_s: float) -> Ticket:
+    def start(self, now_s: float) -> Permit:
         """Take a place that was granted; only where `wait_s` is 0."""
         self._used_s = now_s
-        return Ticket(self._granted.popleft(), now_s, 0, 0, is_told=self.is_told)
+        return Permit(self._granted.popleft(), now_s, 0, 0, is_told=self.is_told)
 
-    def dropped(self, ticket: Ticket, now_s: float, *, sent: bool) -> None:
+    def on_lost(self, permit: Permit, now_s: float, *, sent: bool) -> None:
         """No answer came; `sent` where the server may have counted it."""
-        self._end(Dropped(ticket.number, sent), now_s)
+        self._end(Dropped(permit.number, sent), now_s)
 
-    def answered(self, ticket: Ticket, now_s: float, quota: Quota) -> None:
+    def on_response(self, permit: Permit, now_s: float, quota: Quota) -> None:
         """An answer came that is no refusal."""
-        self._end(Answered(ticket.number, quota), now_s)
+        self._end(Answered(permit.number, quota), now_s)
 
-    def refused(
-        self, ticket: Ticket, now_s: float, quota: Quota, retry_after_s: float | None
+    def on_rejected(
+        self, permit: Permit, now_s: float, quota: Quota, retry_after_s: float | None
     ) -> None:
         """The server refused the request for its rate."""
         pause_s = retry_after_s if retry_after_s is not None else quota.reset_s or 0.0
         # The log says so too, but a little later than the call decides what to do.
         self._refused_until_s = now_s + min(pause_s, LONGEST_WAIT_S)
-        self._end(Refused(ticket.number, quota, retry_after_s), now_s)
+        self._end(Refused(permit.number, quota, retry_after_s), now_s)
 
     def take(self) -> Entry:
         """What is to be written to the log now."""
@@ -259,7 +259,7 @@ class SharedGate:
     def _forget_lost_places(self) -> None:
         """A process that was stopped reads of its places after its lease on them has ended."""
         holder = self.replica.held.get(self._log.owner)
-        kept = () if holder is None else holder.tickets
+        kept = () if holder is None else holder.permits
         self._under_way.difference_update(number for number in self._granted if number not in kept)
         self._granted = deque(number for number in self._granted if number in kept)
 

@@ -22,7 +22,7 @@ from spot_billing_async._core.auth.secret import Secret, hidden
 from spot_billing_async._core.pacing.abc import Line
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models.validation import check_seconds, checked_id
-from spot_billing_async.redis.limiter import SharedGate
+from spot_billing_async.redis.limiter import SharedLimiter
 from spot_billing_async.redis.replica import (
     FIRST_ID,
     Entry,
@@ -93,9 +93,9 @@ class RedisQuota:
         self.line: Line | None = None
         self._clock: Callable[[], float] = time.monotonic
         self.server_clock = ServerClock(time.monotonic(), time.time())
-        self._gates: WeakValueDictionary[str, SharedGate] = WeakValueDictionary()
-        self._active: set[SharedGate] = set()
-        self._telling: set[SharedGate] = set()
+        self._limiters: WeakValueDictionary[str, SharedLimiter] = WeakValueDictionary()
+        self._active: set[SharedLimiter] = set()
+        self._telling: set[SharedLimiter] = set()
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -103,15 +103,15 @@ class RedisQuota:
             return f"{type(self).__name__}()"
         return f"{type(self).__name__}({self._place!r})"
 
-    def gate(self, name: str, deadline_s: float) -> SharedGate:
+    def limiter(self, name: str, deadline_s: float) -> SharedLimiter:
         """The gate that is shared under a name: the same one for the same name."""
         digest = blake2b(f"{__version__} {name}".encode(), digest_size=16).hexdigest()
         key = f"{self._prefix}:quota:{digest}"
-        gate = self._gates.get(key)
-        if gate is None:
-            gate = self._gates[key] = SharedGate(key, self)
+        limiter = self._limiters.get(key)
+        if limiter is None:
+            limiter = self._limiters[key] = SharedLimiter(key, self)
         self._timeout_s = min(self._timeout_s, deadline_s / 4)
-        return gate
+        return limiter
 
     async def open(self, line: Line, clock: Callable[[], float]) -> None:
         """Begin to take part.
@@ -140,32 +140,32 @@ class RedisQuota:
         if task is None:
             return
         try:
-            for gate in self._active:
-                gate.leave(self._clock())
+            for limiter in self._active:
+                limiter.leave(self._clock())
             with anyio.move_on_after(self._timeout_s):
-                while any(gate.is_behind for gate in self._active):
+                while any(limiter.is_behind for limiter in self._active):
                     self._came.clear()
                     await self._came.wait()
         finally:
             task.cancel()
             await until_done(task)
-            for gate in self._active:
-                gate.is_active = False
-                gate.go_apart(self._clock())
+            for limiter in self._active:
+                limiter.is_active = False
+                limiter.go_apart(self._clock())
             self._active.clear()
             self.line = None
 
-    def told(self, gate: SharedGate) -> None:
+    def told(self, limiter: SharedLimiter) -> None:
         """A gate has something to tell."""
-        self._telling.add(gate)
+        self._telling.add(limiter)
         self._news.set()
 
-    def needed(self, gate: SharedGate) -> float:
+    def needed(self, limiter: SharedLimiter) -> float:
         """A gate is to take part; seconds for which it may wait for that."""
         if self._task is None:
             return -inf
-        gate.is_active = True
-        self._active.add(gate)
+        limiter.is_active = True
+        self._active.add(limiter)
         self._reading.cancel()
         return -inf if self._reach.is_up is False else self._timeout_s
 
@@ -197,39 +197,39 @@ class RedisQuota:
         with anyio.fail_after(self._timeout_s):
             time_s = await streams.time_s()
         if abs(self.server_clock.told(time_s, self._clock())) > _CLOCK_JUMP_S:
-            for gate in self._gates.values():
-                gate.replica = Replica()
+            for limiter in self._limiters.values():
+                limiter.replica = Replica()
 
     def _lose(self, error: BaseException) -> None:
         self._reach.lost(error)
         self._telling.clear()
-        for gate in tuple(self._active):
-            gate.go_apart(self._clock())
+        for limiter in tuple(self._active):
+            limiter.go_apart(self._clock())
         self._came.set()  # nothing more does
 
     async def _read(self, streams: Streams) -> None:
         """Keep the replicas of all gates that take part in step with their streams."""
         while True:
-            apart = [gate for gate in self._active if not gate.is_joined]
-            for gate in apart[:_JOINS_AT_ONCE]:
-                await self._join(streams, gate)
-            for gate in self._active:
-                gate.renew(self._clock())
+            apart = [limiter for limiter in self._active if not limiter.is_joined]
+            for limiter in apart[:_JOINS_AT_ONCE]:
+                await self._join(streams, limiter)
+            for limiter in self._active:
+                limiter.renew(self._clock())
             self._let_idle_go()
-            gates = {gate.key: gate for gate in self._active if gate.is_joined}
-            for key, rows in await self._next(streams, gates):
-                now_s, gate = self._clock(), gates[key]
+            limiters = {limiter.key: limiter for limiter in self._active if limiter.is_joined}
+            for key, rows in await self._next(streams, limiters):
+                now_s, limiter = self._clock(), limiters[key]
                 self.server_clock.came(stamp_s(rows[-1][0]), now_s)
-                if not gate.advance(_entries(rows), now_s):
-                    gate.go_apart(now_s)  # and joins anew
+                if not limiter.advance(_entries(rows), now_s):
+                    limiter.go_apart(now_s)  # and joins anew
             self._came.set()
 
     async def _next(
-        self, streams: Streams, gates: Mapping[str, SharedGate]
+        self, streams: Streams, limiters: Mapping[str, SharedLimiter]
     ) -> list[tuple[str, list[Row]]]:
         """What comes next in the streams; [] where nothing does, or a gate wants to join."""
-        lasts = {key: gate.replica.last for key, gate in gates.items()}
-        block_s = _BLOCK_S if len(gates) == len(self._active) else _GLANCE_S
+        lasts = {key: limiter.replica.last for key, limiter in limiters.items()}
+        block_s = _BLOCK_S if len(limiters) == len(self._active) else _GLANCE_S
         found: list[tuple[str, list[Row]]] = []
         with anyio.fail_after(block_s + self._timeout_s) as self._reading:
             if lasts:
@@ -238,19 +238,21 @@ class RedisQuota:
                 await anyio.sleep(block_s)
         return found
 
-    async def _join(self, streams: Streams, gate: SharedGate) -> None:
+    async def _join(self, streams: Streams, limiter: SharedLimiter) -> None:
         """Bring a gate's replica to where the others' are, and have it take part."""
-        log = await self._history(streams, gate.key)
+        log = await self._history(streams, limiter.key)
         if not log:
             with anyio.fail_after(self._timeout_s):
-                await streams.begin(gate.key, FIRST_ID, written(self._first_entry(gate, FIRST_ID)))
-            log = await self._history(streams, gate.key)
+                await streams.begin(
+                    limiter.key, FIRST_ID, written(self._first_entry(limiter, FIRST_ID))
+                )
+            log = await self._history(streams, limiter.key)
         elif not has_state(entry for _, entry in log):
             # It was emptied, and those who take part wrote on: they join anew.
-            entry = self._first_entry(gate, log[-1][0])
+            entry = self._first_entry(limiter, log[-1][0])
             with anyio.fail_after(self._timeout_s):
-                await streams.write([Addition(gate.key, written(entry), None)])
-            log = await self._history(streams, gate.key)
+                await streams.write([Addition(limiter.key, written(entry), None)])
+            log = await self._history(streams, limiter.key)
         state = latest_state(log)
         replica = read_replica(state.replica)
         since = [(entry_id, entry) for entry_id, entry in log if is_after(entry_id, state.at)]
@@ -258,16 +260,16 @@ class RedisQuota:
             replica.read(entry_id, entry)
             if number % BATCH == 0:
                 await asyncio.sleep(0)
-        gate.join(replica, self._clock())
+        limiter.join(replica, self._clock())
 
-    def _first_entry(self, gate: SharedGate, at: str) -> Entry:
+    def _first_entry(self, limiter: SharedLimiter, at: str) -> Entry:
         """What a log without a state begins with: the one that this process's replica is in.
 
         Args:
-            gate: whose replica.
+            limiter: whose replica.
             at: id of the entry that it is to follow.
         """
-        replica = gate.replica
+        replica = limiter.replica
         replica.entries = 0
         replica.last = replica.checkpoint = replica.kept_from = at
         return Entry(self.owner, 0, [state_of(replica)])
@@ -287,33 +289,33 @@ class RedisQuota:
         while True:
             await self._news.wait()
             self._news.clear()
-            gates = [gate for gate in self._telling if gate.is_behind]
+            limiters = [limiter for limiter in self._telling if limiter.is_behind]
             self._telling.clear()
             with anyio.fail_after(self._timeout_s):
-                ahead_s = await streams.write([_addition(gate) for gate in gates])
+                ahead_s = await streams.write([_addition(limiter) for limiter in limiters])
                 stopped = [key for key, s in ahead_s.items() if abs(s) > _CLOCK_JUMP_S]
                 if stopped:
                     await streams.drop(stopped)
                     raise _ClockError
-                while any(gate.is_flying for gate in gates):
+                while any(limiter.is_flying for limiter in limiters):
                     self._came.clear()
                     await self._came.wait()
             self._reach.found()
 
     def _let_idle_go(self) -> None:
         now_s = self._clock()
-        for gate in [gate for gate in self._active if gate.is_idle(now_s, _IDLE_S)]:
-            gate.go_apart(now_s)
-            gate.is_active = False
-            self._active.remove(gate)
+        for limiter in [limiter for limiter in self._active if limiter.is_idle(now_s, _IDLE_S)]:
+            limiter.go_apart(now_s)
+            limiter.is_active = False
+            self._active.remove(limiter)
 
 
 def _entries(rows: list[Row]) -> list[tuple[str, Entry]]:
     return [(entry_id, read_entry(data)) for entry_id, data in rows]
 
 
-def _addition(gate: SharedGate) -> Addition:
+def _addition(limiter: SharedLimiter) -> Addition:
     """What a gate has to tell; where a state is among it, the log is cut off behind."""
-    entry = gate.take()
-    kept_from = gate.replica.kept_from if has_state([entry]) else None
-    return Addition(gate.key, written(entry), kept_from)
+    entry = limiter.take()
+    kept_from = limiter.replica.kept_from if has_state([entry]) else None
+    return Addition(limiter.key, written(entry), kept_from)

@@ -1,6 +1,6 @@
 """One quota for several processes: a gate that each of them has, and a log that they all read.
 
-The theory. A `Gate` decides by plain values, its events and their times alone. So processes that
+The theory. A `RouteLimiter` decides by its events and their times alone. So processes that
 apply the same events in the same order, at the times that one clock stamped on them, have the same
 gate: each its own *replica*. Nobody decides for others; what is in doubt is put into the log and
 decided by its place there. A process that wants to send *asks*, and when its question comes back,
@@ -28,8 +28,8 @@ from typing import Any, get_args
 
 import msgspec
 
-from spot_billing_async._core.pacing.limiter import Gate
-from spot_billing_async._core.pacing.window import Ticket
+from spot_billing_async._core.pacing.limiter import RouteLimiter
+from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.rate_limit import Quota
 
 STATE_EVERY = 2000
@@ -117,7 +117,7 @@ class Holder(msgspec.Struct, array_like=True):
     """What a process was granted and has not told the end of; it is its own until `until_s`."""
 
     until_s: float
-    tickets: dict[int, Ticket] = {}
+    permits: dict[int, Permit] = {}
 
 
 class Replica(msgspec.Struct, array_like=True):
@@ -136,7 +136,7 @@ class Replica(msgspec.Struct, array_like=True):
         lease_ends_s: no lease ends before.
     """
 
-    gate: Gate = msgspec.field(default_factory=Gate)
+    limiter: RouteLimiter = msgspec.field(default_factory=RouteLimiter)
     held: dict[str, Holder] = {}
     entries: int = 0
     last: str = FIRST_ID
@@ -173,21 +173,21 @@ class Replica(msgspec.Struct, array_like=True):
         self._look(now_s)
 
     def _look(self, now_s: float) -> None:
-        wait_s = self.gate.wait_s(now_s)
+        wait_s = self.limiter.wait_s(now_s)
         # Of one that died nobody tells anything: its lease ends as the next one asks.
         self.opens_at_s = min(now_s + wait_s, self.lease_ends_s) if wait_s else now_s
 
     def _apply(self, now_s: float, event: Event, entry: Entry) -> list[int]:
-        owner, gate = entry.owner, self.gate
+        owner, limiter = entry.owner, self.limiter
         match event:
             case Asked(first=first, count=count):
                 return self._grant(now_s, entry, range(first, first + count))
             case Answered(number=number, quota=quota):
-                if (ticket := self._take(owner, number)) is not None:
-                    gate.answered(ticket, now_s, quota)
+                if (permit := self._take(owner, number)) is not None:
+                    limiter.on_response(permit, now_s, quota)
             case Refused(number=number, quota=quota, retry_after_s=retry_after_s):
-                if (ticket := self._take(owner, number)) is not None:
-                    gate.refused(ticket, now_s, quota, retry_after_s)
+                if (permit := self._take(owner, number)) is not None:
+                    limiter.on_rejected(permit, now_s, quota, retry_after_s)
             case Dropped(number=number, sent=sent):
                 self._drop(owner, number, now_s, sent=sent)
             case Joined(numbers=numbers):
@@ -209,7 +209,7 @@ class Replica(msgspec.Struct, array_like=True):
         for number in numbers:
             if number in held:
                 continue  # asked for twice: it was given up for lost, and decided without the log
-            if self.gate.wait_s(now_s) > 0:
+            if self.limiter.wait_s(now_s) > 0:
                 break
             self._start(now_s, entry, number)
             granted.append(number)
@@ -218,26 +218,26 @@ class Replica(msgspec.Struct, array_like=True):
     def _start(self, now_s: float, entry: Entry, number: int) -> None:
         until_s = now_s + LEASE_S
         holder = self.held.setdefault(entry.owner, Holder(until_s))
-        holder.tickets[number] = self.gate.start(now_s)
+        holder.permits[number] = self.limiter.start(now_s)
         self.lease_ends_s = min(self.lease_ends_s, until_s)
 
     def _numbers(self, owner: str) -> set[int]:
-        return set(self.held[owner].tickets) if owner in self.held else set()
+        return set(self.held[owner].permits) if owner in self.held else set()
 
-    def _take(self, owner: str, number: int) -> Ticket | None:
+    def _take(self, owner: str, number: int) -> Permit | None:
         """The ticket of what has ended; None where it was given up before."""
         if owner not in self.held:
             return None
-        tickets = self.held[owner].tickets
-        ticket = tickets.pop(number, None)
-        if not tickets:
+        permits = self.held[owner].permits
+        permit = permits.pop(number, None)
+        if not permits:
             del self.held[owner]
-        return ticket
+        return permit
 
     def _drop(self, owner: str, number: int, now_s: float, *, sent: bool) -> None:
-        ticket = self._take(owner, number)
-        if ticket is not None:
-            self.gate.dropped(ticket, now_s, sent=sent)
+        permit = self._take(owner, number)
+        if permit is not None:
+            self.limiter.on_lost(permit, now_s, sent=sent)
 
     def _drop_all(self, owner: str, now_s: float) -> None:
         for number in sorted(self._numbers(owner)):

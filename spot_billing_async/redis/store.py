@@ -26,7 +26,7 @@ from redis.exceptions import RedisError
 
 from spot_billing_async._core.aio.tasks import until_done
 from spot_billing_async._core.auth.secret import Secret, hidden
-from spot_billing_async.cache.store import Look, MemoryStore, Value
+from spot_billing_async.cache.store import LookupResult, MemoryStore, Value
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models.validation import check_seconds
 from spot_billing_async.redis.server import Reach, place_of
@@ -150,11 +150,11 @@ class RedisStore:
             with suppress(RedisError, OSError):
                 await redis.aclose()
 
-    def at_hand(self, keys: Sequence[str]) -> dict[str, bytes]:
+    def get_local(self, keys: Sequence[str]) -> dict[str, bytes]:
         """What this process has in memory."""
-        return self._memory.at_hand(keys)
+        return self._memory.get_local(keys)
 
-    async def look(self, keys: Sequence[str]) -> Look:
+    async def get_or_claim(self, keys: Sequence[str]) -> LookupResult:
         """Look into Redis, and claim what is not there; without Redis, into memory."""
         found: dict[str, bytes] = {}
         claimed: list[str] = []
@@ -162,19 +162,19 @@ class RedisStore:
             part = await self._look(keys[start : start + _KEYS_AT_ONCE])
             found.update(part.found)
             claimed += part.claimed
-        return Look(found, claimed)
+        return LookupResult(found, claimed)
 
-    async def _look(self, keys: Sequence[str]) -> Look:
+    async def _look(self, keys: Sequence[str]) -> LookupResult:
         arguments = [self._owner, _ms(self._lease_s)]
         looked = await self._run(_LOOK, keys, arguments, partial(_looked, keys))
         if looked is None:
-            return await self._memory.look(keys)
+            return await self._memory.get_or_claim(keys)
         found, claimed = looked
         self._memory.keep(found)
         self._claimed.update(claimed)
-        return Look({key: value.data for key, value in found.items()}, claimed)
+        return LookupResult({key: value.data for key, value in found.items()}, claimed)
 
-    async def write(self, values: Mapping[str, Value]) -> None:
+    async def set(self, values: Mapping[str, Value]) -> None:
         """Keep values, and let all others have them."""
         self._memory.keep(values)
         self._claimed.difference_update(values)

@@ -10,7 +10,7 @@ import msgspec
 from spot_billing_async._core.aio.deadline import hard_end_s, overrun
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.session import SessionManager
-from spot_billing_async._core.protocol.decoder import added_totals, reader_for
+from spot_billing_async._core.protocol.decoder import added_totals, decoder_for
 from spot_billing_async._core.protocol.operations import GET_COSTS
 from spot_billing_async.cache import CostCache
 from spot_billing_async.cache.codec import codec_for
@@ -60,7 +60,7 @@ def ask_of(
     return Ask(
         operation_id=_OPERATION_ID,
         series=Series(
-            session.space,
+            session.namespace,
             session.base_url + session.path_of(GET_COSTS),
             account_id,
             query.group_by,
@@ -97,7 +97,7 @@ async def _totals(items: list[T], item_type: type[T]) -> dict[str, Decimal]:
 
     Each day was looked at as it came; here nothing can fail but the sum of all.
     """
-    reader = reader_for(item_type, totalled=True)
+    reader = decoder_for(item_type, totalled=True)
     totals: dict[str, Decimal] = {}
     for place in range(0, len(items), _ROWS_AT_ONCE):
         if place:

@@ -7,8 +7,8 @@ from typing import Any, TypeVar, overload
 
 from spot_billing_async._core.http.call import call
 from spot_billing_async._core.http.session import SessionManager
-from spot_billing_async._core.pacing.budget import Tally
-from spot_billing_async._core.protocol.decoder import reader_for
+from spot_billing_async._core.pacing.budget import RequestCounts
+from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async._core.protocol.operations import GET_COSTS
 from spot_billing_async._core.protocol.rate_limit import RateLimit
 from spot_billing_async.bulk.plan import CostPlan
@@ -163,9 +163,11 @@ class CostsResource:
             check_count("max_requests", max_requests)
         if deadline_s is not None:
             check_seconds("deadline_s", deadline_s)
-        reader_for(item_type)
+        decoder_for(item_type)
 
-        def fetch(query: CostQuery, tally: Tally, ends_at_s: float) -> Awaitable[Answer[Any]]:
+        def fetch(
+            query: CostQuery, tally: RequestCounts, ends_at_s: float
+        ) -> Awaitable[Answer[Any]]:
             return self._answer(
                 query, item_type, tally=tally, pull_ends_at_s=ends_at_s, totalled=True
             )
@@ -185,7 +187,7 @@ class CostsResource:
         query: CostQuery,
         item_type: type[T],
         *,
-        tally: Tally | None = None,
+        tally: RequestCounts | None = None,
         pull_ends_at_s: float | None = None,
         totalled: bool = False,
     ) -> Awaitable[Answer[T]]:
@@ -203,7 +205,7 @@ class CostsResource:
         self,
         query: CostQuery,
         item_type: type[T],
-        tally: Tally | None,
+        tally: RequestCounts | None,
         pull_ends_at_s: float | None,
         *,
         totalled: bool = False,

@@ -13,9 +13,9 @@ from spot_billing_async.errors import RequestLimitReachedError
 from spot_billing_async.models import CostItem, GroupBy
 from spot_billing_async.models.money import exact_sum, totals_by_currency
 from spot_billing_async.models.windows import DateWindow
-from spot_billing_async.table.planning.planner import Ask, LearningAgenda, query_of
+from spot_billing_async.table.planning.planner import Ask, LearningPlanner, query_of
 from spot_billing_async.table.planning.runner import Rounds
-from spot_billing_async.table.planning.window_sizing import Widths
+from spot_billing_async.table.planning.window_sizing import WindowSizer
 from spot_billing_async.table.report import Difference, Reconciliation
 from spot_billing_async.table.scope import Scope
 from spot_billing_async.table.slices import by_account
@@ -47,7 +47,7 @@ async def reconciled(
     """
     breakdown: GroupBy | None = "account" if scope.group_by is None else None
     comparing = Comparing(store, scope)
-    agenda = LearningAgenda(await run_sync(_there, store, scope), Widths())
+    agenda = LearningPlanner(await run_sync(_there, store, scope), WindowSizer())
     await Rounds(client, breakdown, agenda, comparing, max_requests).run()
     return comparing.found()
 

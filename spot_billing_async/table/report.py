@@ -76,7 +76,7 @@ class SyncPlan(msgspec.Struct, frozen=True, kw_only=True):
     due_days: int
     skipped_days: int
     rate_limit: RateLimit | None = None
-    is_least: bool = False
+    is_lower_bound: bool = False
 
     @property
     def least_s(self) -> float | None:

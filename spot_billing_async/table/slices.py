@@ -241,7 +241,7 @@ def _checked_totals(items: Sequence[CostItem]) -> dict[str, Decimal]:
         if group in met:
             raise DecodeError(
                 f"a row is there twice: {item.date}, {item.service or item.region or item.family}",
-                lasting=True,
+                permanent=True,
             )
         met.add(group)
     priced = [item for item in items if item.cost is not None]
@@ -268,7 +268,7 @@ def _fits(amount: Decimal) -> bool:
 def _check_days(items: Iterable[CostItem], window: DateWindow) -> None:
     for item in items:
         if item.date is not None and not window.from_date <= item.date <= window.to_date:
-            raise DecodeError(f"a row is of {item.date}, which was not asked for", lasting=True)
+            raise DecodeError(f"a row is of {item.date}, which was not asked for", permanent=True)
 
 
 def _is_one_empty_slice(

@@ -17,9 +17,9 @@ from spot_billing_async.models.windows import DateWindow
 from spot_billing_async.table.batch import Batch
 from spot_billing_async.table.diff import Known
 from spot_billing_async.table.planning.due import TableWindow, due_windows
-from spot_billing_async.table.planning.planner import Agenda, LearningAgenda
+from spot_billing_async.table.planning.planner import LearningPlanner, Planner
 from spot_billing_async.table.planning.runner import Rounds
-from spot_billing_async.table.planning.window_sizing import Widths
+from spot_billing_async.table.planning.window_sizing import WindowSizer
 from spot_billing_async.table.reconcile import reconciled
 from spot_billing_async.table.report import Books, Reconciliation, SyncPlan, SyncReport
 from spot_billing_async.table.scope import AUTO, Scope, checked_scope
@@ -71,7 +71,7 @@ async def plan(
         due_days=agenda.days,
         skipped_days=scope.planned_days - agenda.days,
         rate_limit=rate_limit or await run_sync(store.rate_limit),
-        is_least=scope.window == AUTO and agenda.days > 0 and scope.group_by not in answered,
+        is_lower_bound=scope.window == AUTO and agenda.days > 0 and scope.group_by not in answered,
     )
 
 
@@ -164,9 +164,9 @@ def _due(store: TableStore, scope: Scope) -> dict[str, list[DateWindow]]:
     }
 
 
-def _agenda(due: dict[str, list[DateWindow]], scope: Scope, widths: Widths) -> Agenda:
+def _agenda(due: dict[str, list[DateWindow]], scope: Scope, widths: WindowSizer) -> Planner:
     """In which windows they are asked."""
-    return LearningAgenda(due, widths) if scope.window == AUTO else Agenda(due, scope.window)
+    return LearningPlanner(due, widths) if scope.window == AUTO else Planner(due, scope.window)
 
 
 def _unsettled(store: TableStore, scope: Scope) -> list[Entry]:

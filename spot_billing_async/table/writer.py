@@ -9,7 +9,7 @@ from spot_billing_async.client import TenantClient
 from spot_billing_async.models import CostItem
 from spot_billing_async.table.batch import Batch
 from spot_billing_async.table.planning.planner import Ask, query_of
-from spot_billing_async.table.planning.window_sizing import Widths
+from spot_billing_async.table.planning.window_sizing import WindowSizer
 from spot_billing_async.table.report import Books
 from spot_billing_async.table.scope import AUTO, Scope
 from spot_billing_async.table.slices import carries_no_day
@@ -34,7 +34,7 @@ class Writing:
         self,
         client: TenantClient,
         scope: Scope,
-        widths: Widths,
+        widths: WindowSizer,
         batch: Batch,
         books: Books,
         progress: Progress | None,

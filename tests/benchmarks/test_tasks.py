@@ -6,10 +6,10 @@ import time
 from benchmarks.harness.processes import cause_in
 from benchmarks.harness.server import answer_of, body_of
 from benchmarks.harness.task import Measured, Task, day_of
-from benchmarks.harness.watch import Watch, resident_mib, side_by_side
+from benchmarks.harness.watch import DeadlineTimer, resident_mib, side_by_side
 from spot_billing_async import CostItem
 from spot_billing_async._core.auth.secret import Secret
-from spot_billing_async._core.protocol.decoder import reader_for
+from spot_billing_async._core.protocol.decoder import decoder_for
 
 
 def test_tasks_and_measures_survive_their_text() -> None:
@@ -42,7 +42,7 @@ async def test_each_call_is_made_once_by_a_crew_of_fixed_size() -> None:
 def test_the_canned_page_is_a_true_answer() -> None:
     """This client reads all its rows; its head tells its length."""
     body = body_of(3)
-    envelope = reader_for(CostItem, totalled=True).decode("getCostAnalysis", body, Secret("t"))
+    envelope = decoder_for(CostItem, totalled=True).decode("getCostAnalysis", body, Secret("t"))
     assert envelope.response is not None
     assert isinstance(envelope.response.items, list)
     assert len(envelope.response.items) == envelope.response.count == 3
@@ -77,7 +77,7 @@ package.ConfigError: it was left
 
 def test_a_watch_sees_work_and_time() -> None:
     """Waiting takes time, but no CPU; without a loop there is no lag."""
-    with Watch(Task("", 1)) as watch:
+    with DeadlineTimer(Task("", 1)) as watch:
         time.sleep(0.05)
     measured = watch.measured(3, found=7)
     assert measured.cpu_s < 0.04 < measured.wall_s

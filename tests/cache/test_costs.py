@@ -213,7 +213,7 @@ def test_an_error_is_everybodys_and_is_not_kept(error: SpotBillingError) -> None
 
     @with_bench
     async def run(bench: Bench) -> None:
-        error.attempts, error.met = 3, ("a", "b")
+        error.attempts, error.attempt_errors = 3, ("a", "b")
         error.__cause__ = cause = ValueError("why")
         error.__notes__ = ["not sent again"]
         bench.api.fail = raising(error)
@@ -221,7 +221,7 @@ def test_an_error_is_everybodys_and_is_not_kept(error: SpotBillingError) -> None
         assert len({id(each) for each in (error, *failures)}) == 4
         for each in failures:
             assert (type(each), each.args, str(each)) == (type(error), error.args, str(error))
-            assert (each.attempts, each.met, each.__cause__) == (3, ("a", "b"), cause)
+            assert (each.attempts, each.attempt_errors, each.__cause__) == (3, ("a", "b"), cause)
             assert each.__context__ is None
             assert each.__notes__ == ["not sent again"]
             each.add_note("of this one's own")
@@ -355,7 +355,7 @@ async def test_what_is_no_rows_is_asked_for_again(bench: Bench) -> None:
     """A store that somebody else wrote to brings no call down."""
 
     class Spoiled(MemoryStore):
-        def at_hand(self, keys: Any) -> dict[str, bytes]:
+        def get_local(self, keys: Any) -> dict[str, bytes]:
             return dict.fromkeys(keys, b"no rows")
 
     async with CostCache(Spoiled()) as cache:
@@ -368,7 +368,7 @@ async def test_series_do_not_share(bench: Bench) -> None:
     """Another space, origin, account, breakdown or type has nothing of this one's."""
     await bench.get(1, 3)
     for other in (
-        SERIES._replace(space="other"),
+        SERIES._replace(namespace="other"),
         SERIES._replace(origin="other"),
         SERIES._replace(account_id="other"),
         SERIES._replace(group_by="service"),

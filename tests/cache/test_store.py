@@ -28,9 +28,9 @@ def test_what_is_kept_is_found_until_it_expires() -> None:
     store = MemoryStore(clock=clock)
     keep(store, "a", ttl_s=5.0)
     clock.now_s = 4.9
-    assert store.at_hand(["a", "b"]) == {"a": b"0123456789"}
+    assert store.get_local(["a", "b"]) == {"a": b"0123456789"}
     clock.now_s = 5.0
-    assert store.at_hand(["a"]) == {}
+    assert store.get_local(["a"]) == {}
     assert store.size_bytes == 0
 
 
@@ -38,9 +38,9 @@ def test_the_least_recently_used_goes_first() -> None:
     """Reading counts as use."""
     store = MemoryStore(room(3))
     keep(store, "a", "b", "c")
-    store.at_hand(["a"])
+    store.get_local(["a"])
     keep(store, "d")
-    assert store.at_hand(["a", "b", "c", "d"]).keys() == {"a", "c", "d"}
+    assert store.get_local(["a", "b", "c", "d"]).keys() == {"a", "c", "d"}
 
 
 def test_what_has_expired_goes_before_what_is_good() -> None:
@@ -51,7 +51,7 @@ def test_what_has_expired_goes_before_what_is_good() -> None:
     keep(store, "c", ttl_s=1.0)
     clock.now_s = 2.0
     keep(store, "d")
-    assert store.at_hand(["a", "b", "c", "d"]).keys() == {"a", "b", "d"}
+    assert store.get_local(["a", "b", "c", "d"]).keys() == {"a", "b", "d"}
 
 
 def test_what_is_larger_than_the_store_is_not_kept() -> None:
@@ -59,7 +59,7 @@ def test_what_is_larger_than_the_store_is_not_kept() -> None:
     store = MemoryStore(room(1))
     keep(store, "a")
     store.keep({"b": Value(b"0" * 1000, 100.0)})
-    assert store.at_hand(["a", "b"]).keys() == {"a"}
+    assert store.get_local(["a", "b"]).keys() == {"a"}
 
 
 @given(
@@ -84,7 +84,7 @@ def test_the_bound_holds_whatever_is_kept(
         assert len(store._expiries) <= 2 * len(store) + 1
     sizes = (len(key) + len(data) + _ENTRY_BYTES for key, (data, _) in store._entries.items())
     assert store.size_bytes == sum(sizes)
-    for key, data in store.at_hand("abcdef").items():
+    for key, data in store.get_local("abcdef").items():
         assert last[key][0] == data
         assert last[key][1] > clock.now_s
 
@@ -105,7 +105,7 @@ async def test_looking_claims_what_is_not_there() -> None:
     """In one process nobody else can be fetching it."""
     store = MemoryStore()
     keep(store, "a")
-    look = await store.look(["a", "b"])
+    look = await store.get_or_claim(["a", "b"])
     assert (look.found, list(look.claimed)) == ({"a": b"0123456789"}, ["b"])
 
 

@@ -73,9 +73,9 @@ async def test_starlette_has_it_by_request(arguments: ClientArguments) -> None:
     async def accounts(request: Request) -> JSONResponse:
         return JSONResponse(len(await client_of(request).accounts.list()))
 
-    within = Starlette(routes=[Route("/accounts", accounts)])
+    deadline = Starlette(routes=[Route("/accounts", accounts)])
     app = Starlette(
-        routes=[Route("/accounts", accounts), Mount("/within", within)],
+        routes=[Route("/accounts", accounts), Mount("/within", deadline)],
         lifespan=spot_billing_lifespan(**arguments),
     )
     async with serve_app(app) as url:

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from spot_billing_async import CostPlan, DeadlineExceededError, SpotBillingClient, within
+from spot_billing_async import CostPlan, DeadlineExceededError, SpotBillingClient, deadline
 from spot_billing_async.cache import CostCache
 from spot_billing_async.emulator import Emulator
 from tests.integration.callers import TOKEN, ask_all, ranges
@@ -101,7 +101,7 @@ async def test_who_has_less_time_does_not_shorten_what_others_wait_for() -> None
 
         async def hurried() -> None:
             begun.set()
-            with within(0.1), pytest.raises(DeadlineExceededError, match="or its caller's"):
+            with deadline(0.1), pytest.raises(DeadlineExceededError, match="or its caller's"):
                 await client.costs.get(account, day, day)
 
         async def patient() -> int:

@@ -66,8 +66,8 @@ async def until(happens: Callable[[], bool]) -> None:
 
 
 def gate_of(quota: RedisQuota) -> Any:
-    (gate,) = quota._gates.values()
-    return gate
+    (limiter,) = quota._limiters.values()
+    return limiter
 
 
 async def test_two_clients_pace_as_one() -> None:
@@ -79,8 +79,8 @@ async def test_two_clients_pace_as_one() -> None:
             clients(server.base_url, *quotas) as (one, other),
         ):
             reports = await asyncio.gather(pull(one, 40), pull(other, 40))
-            gates = [gate_of(quota) for quota in quotas]
-            await until(lambda: not any(gate.replica.held for gate in gates))
+            limiters = [gate_of(quota) for quota in quotas]
+            await until(lambda: not any(limiter.replica.held for limiter in limiters))
     for report in reports:
         assert report.complete
         assert report.requests == report.planned
@@ -112,7 +112,9 @@ async def test_a_redis_that_is_killed_and_started_again_fails_no_call(
             clients(server.base_url, *quotas) as members,
         ):
             pulls = [asyncio.create_task(pull(client, 100)) for client in members]
-            await until(lambda: all(quota._gates and gate_of(quota).is_joined for quota in quotas))
+            await until(
+                lambda: all(quota._limiters and gate_of(quota).is_joined for quota in quotas)
+            )
             redis.stop()
             await until(lambda: not any(gate_of(quota).is_joined for quota in quotas))
             redis.start()
@@ -237,7 +239,7 @@ async def test_each_credential_has_a_quota_of_its_own() -> None:
             for token in (TOKEN, "another-token", TOKEN):
                 await client.with_token(token).costs.get(ACCOUNT)
             await client.costs.get(ACCOUNT)
-            assert len(quota._gates) == 2
+            assert len(quota._limiters) == 2
 
 
 async def test_calls_of_two_gates_share_the_places_on_the_wire() -> None:
@@ -265,7 +267,7 @@ async def test_many_gates_come_back_together(caplog: pytest.LogCaptureFixture) -
             redis.stop()
             await asyncio.gather(*(view.costs.get(ACCOUNT) for view in views))
             redis.start()
-            await until(lambda: all(gate.is_joined for gate in quota._active))
+            await until(lambda: all(limiter.is_joined for limiter in quota._active))
             await asyncio.gather(*(view.costs.get(ACCOUNT) for view in views))
             assert len(quota._active) == 100
     lost, back = caplog.messages
@@ -283,12 +285,12 @@ async def test_a_gate_that_is_not_used_leaves_and_comes_back(
         quota = RedisQuota(redis.url)
         async with Emulator(token=TOKEN) as server, clients(server.base_url, quota) as (client,):
             await pull(client, 5)
-            gate = gate_of(quota)
+            limiter = gate_of(quota)
             await until(lambda: not quota._active)
-            assert not gate.is_joined
-            before = gate.replica.entries
+            assert not limiter.is_joined
+            before = limiter.replica.entries
             await pull(client, 5)
-            assert gate.replica.entries > before
+            assert limiter.replica.entries > before
         assert quota._task is None
 
 

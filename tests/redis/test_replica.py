@@ -114,7 +114,7 @@ def test_what_a_process_held_that_died_comes_back(limit: int, steps: list[tuple[
     for process in processes[1:]:
         process.want()
     finish(world, processes, within_s=100.0)
-    first, second = (process.gate.replica for process in processes[1:])
+    first, second = (process.limiter.replica for process in processes[1:])
     assert first.held == second.held == {}
 
 
@@ -134,27 +134,27 @@ def test_who_was_apart_comes_back_with_what_it_has_under_way(
     for who in set(apart):
         processes[who].join()
     finish(world, processes, within_s=300.0)
-    assert len({written(process.gate.replica) for process in processes}) == 1
-    assert processes[0].gate.replica.held == {}
+    assert len({written(process.limiter.replica) for process in processes}) == 1
+    assert processes[0].limiter.replica.held == {}
 
 
 def test_a_long_log_is_begun_at_its_last_state() -> None:
     """Which whoever wrote the entry before it writes; what is older is not needed."""
     world = World(RateLimit(20, 2.0))
     early = Process(world, "early")
-    while early.gate.replica.entries < 2 * STATE_EVERY + 100:
+    while early.limiter.replica.entries < 2 * STATE_EVERY + 100:
         if early.wanted + len(early.admitted) + len(early.under_way) == 0:
             early.want()
         early.go_on()
         world.now_s += 0.01
     log = [(entry_id, read_entry(data)) for entry_id, data in world.log]
     state = latest_state(log)
-    assert early.gate.replica.checkpoint == state.at
-    assert is_after(state.at, early.gate.replica.kept_from)
-    world.log = [row for row in world.log if not is_after(early.gate.replica.kept_from, row[0])]
+    assert early.limiter.replica.checkpoint == state.at
+    assert is_after(state.at, early.limiter.replica.kept_from)
+    world.log = [row for row in world.log if not is_after(early.limiter.replica.kept_from, row[0])]
     late = Process(world, "late")
     early.read()
-    assert written(late.gate.replica) == written(early.gate.replica)
+    assert written(late.limiter.replica) == written(early.limiter.replica)
 
 
 def test_who_missed_entries_notices() -> None:
@@ -164,7 +164,7 @@ def test_who_missed_entries_notices() -> None:
     other = Replica()
     other.read("1800000000000-9", Entry("fast", 1, []))
     entry = Entry("fast", 2, [state_of(other)])
-    assert not process.gate.advance([("1800000000001-0", entry)], process.now_s)
+    assert not process.limiter.advance([("1800000000001-0", entry)], process.now_s)
 
 
 def test_what_is_no_entry_comes_to_nothing() -> None:

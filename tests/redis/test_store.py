@@ -37,33 +37,33 @@ def store_of(server: RedisServer, **options: Any) -> RedisStore:
 async def test_what_one_writes_another_finds(redis_server: RedisServer) -> None:
     """With the time that it has left; and then it has it in memory."""
     async with store_of(redis_server) as one, store_of(redis_server) as other:
-        await one.write({"a": Value(b"1", 60.0), "b": Value(b"2", 60.0)})
-        assert other.at_hand(["a", "b"]) == {}
-        look = await other.look(["a", "b", "c"])
+        await one.set({"a": Value(b"1", 60.0), "b": Value(b"2", 60.0)})
+        assert other.get_local(["a", "b"]) == {}
+        look = await other.get_or_claim(["a", "b", "c"])
         assert look.found == {"a": b"1", "b": b"2"}
         assert list(look.claimed) == ["c"]
-        assert other.at_hand(["a", "b"]) == {"a": b"1", "b": b"2"}
+        assert other.get_local(["a", "b"]) == {"a": b"1", "b": b"2"}
 
 
 async def test_what_has_expired_is_not_found(redis_server: RedisServer) -> None:
     """Redis lets go of it by itself."""
     async with store_of(redis_server) as one, store_of(redis_server) as other:
-        await one.write({"a": Value(b"1", 0.001), "b": VALUE})
-        while (await other.look(["a"])).found:
+        await one.set({"a": Value(b"1", 0.001), "b": VALUE})
+        while (await other.get_or_claim(["a"])).found:
             await other.release(["b"])
-        assert (await other.look(["b"])).found == {"b": b"[]"}
+        assert (await other.get_or_claim(["b"])).found == {"b": b"[]"}
 
 
 async def test_a_day_is_claimed_by_one(redis_server: RedisServer) -> None:
     """Until it writes it, or releases it; nobody can release what is another's."""
     async with store_of(redis_server) as one, store_of(redis_server) as other:
-        assert list((await one.look(["a", "b"])).claimed) == ["a", "b"]
-        assert (await other.look(["a", "b"])) == ({}, [])
+        assert list((await one.get_or_claim(["a", "b"])).claimed) == ["a", "b"]
+        assert (await other.get_or_claim(["a", "b"])) == ({}, [])
         await other.release(["a"])
-        assert (await other.look(["a"])) == ({}, [])
-        await one.write({"a": VALUE})
+        assert (await other.get_or_claim(["a"])) == ({}, [])
+        await one.set({"a": VALUE})
         await one.release(["b"])
-        assert (await other.look(["a", "b"])) == ({"a": b"[]"}, ["b"])
+        assert (await other.get_or_claim(["a", "b"])) == ({"a": b"[]"}, ["b"])
 
 
 async def test_a_claim_outlasts_its_lease_while_its_process_lives(
@@ -75,14 +75,14 @@ async def test_a_claim_outlasts_its_lease_while_its_process_lives(
         store_of(redis_server) as other,
         redis.asyncio.Redis.from_url(redis_server.url) as plain,
     ):
-        await one.look(["a"])
+        await one.get_or_claim(["a"])
         renewals = 0
         left_ms = await plain.pttl("a:claim")
         while renewals < 6:
             before_ms, left_ms = left_ms, await plain.pttl("a:claim")
             assert left_ms > 0
             renewals += left_ms > before_ms
-        assert (await other.look(["a"])) == ({}, [])
+        assert (await other.get_or_claim(["a"])) == ({}, [])
 
 
 async def test_a_claim_of_a_process_that_died_is_taken_over(redis_server: RedisServer) -> None:
@@ -92,7 +92,7 @@ async def test_a_claim_of_a_process_that_died_is_taken_over(redis_server: RedisS
         "from spot_billing_async.redis import RedisStore\n"
         "async def main():\n"
         "    async with RedisStore(sys.argv[1], timeout_s=10.0, lease_s=0.2) as store:\n"
-        "        assert list((await store.look(['a'])).claimed) == ['a']\n"
+        "        assert list((await store.get_or_claim(['a'])).claimed) == ['a']\n"
         "        os._exit(7)\n"
         "asyncio.run(main())\n"
     )
@@ -102,7 +102,7 @@ async def test_a_claim_of_a_process_that_died_is_taken_over(redis_server: RedisS
     )
     assert done.returncode == 7
     async with store_of(redis_server) as store:
-        while not (look := await store.look(["a"])).claimed:
+        while not (look := await store.get_or_claim(["a"])).claimed:
             assert look.found == {}
             await asyncio.sleep(0.01)
 
@@ -191,7 +191,7 @@ async def test_without_redis_each_goes_on_by_itself(
                 await client.costs.get(ACCOUNT, day, day)
             assert server.requests == 9
         async with store_of(redis_server) as other:
-            assert len((await other.look(["x"])).claimed) == 1
+            assert len((await other.get_or_claim(["x"])).claimed) == 1
         async with redis.asyncio.Redis.from_url(redis_server.url) as plain:
             assert len(await plain.keys("spot-billing:*")) == 4
     told = [record for record in caplog.records if record.name == "spot_billing_async"]
@@ -251,9 +251,9 @@ async def test_much_is_written_and_looked_for_in_parts(
     values = {str(n): Value(b"0" * 200_000, 60.0) for n in range(10)}
     small = {f"small {n}": VALUE for n in range(100)}
     async with store_of(redis_server) as one, store_of(redis_server) as other:
-        await one.write(values | small)
+        await one.set(values | small)
         assert sizes == [3, 3, 3, *[32] * 3, 5]
-        look = await other.look([*values, *small, "none"])
+        look = await other.get_or_claim([*values, *small, "none"])
     assert look.found == {key: value.data for key, value in (values | small).items()}
     assert list(look.claimed) == ["none"]
 
@@ -262,7 +262,7 @@ async def test_memory_of_ones_own_holds_what_it_may() -> None:
     """The bound of what a process keeps for itself is the caller's to set."""
     memory = MemoryStore(10_000)
     async with RedisStore("redis://127.0.0.1:1", memory=memory) as store:
-        await store.write({str(n): Value(b"0" * 1000, 60.0) for n in range(100)})
+        await store.set({str(n): Value(b"0" * 1000, 60.0) for n in range(100)})
     assert 0 < memory.size_bytes <= 10_000
 
 

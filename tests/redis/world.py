@@ -5,11 +5,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from math import inf
 
-from spot_billing_async._core.pacing.abc import Line, Pacer
-from spot_billing_async._core.pacing.window import Ticket
+from spot_billing_async._core.pacing.abc import Limiter, Line
+from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.rate_limit import Quota
 from spot_billing_async.emulator.chaos.rate_limit import RateLimit, SlidingWindow
-from spot_billing_async.redis.limiter import SharedGate
+from spot_billing_async.redis.limiter import SharedLimiter
 from spot_billing_async.redis.replica import (
     FIRST_ID,
     Entry,
@@ -66,10 +66,10 @@ class Process:
         self.world, self.owner = world, owner
         self.line: Line | None = self
         self.server_clock = ServerClock(0.0, 1000.0)
-        self.gate = SharedGate("key", self)
+        self.limiter = SharedLimiter("key", self)
         self.wanted = self.done = 0
-        self.admitted: deque[Ticket] = deque()
-        self.under_way: deque[tuple[Ticket, bool, Quota]] = deque()
+        self.admitted: deque[Permit] = deque()
+        self.under_way: deque[tuple[Permit, bool, Quota]] = deque()
         self.is_dead = False
         self.read_to = 0
         self.join()
@@ -79,41 +79,41 @@ class Process:
         """The process's own clock."""
         return self.world.now_s - 1000.0
 
-    def told(self, gate: SharedGate) -> None:
+    def told(self, limiter: SharedLimiter) -> None:
         """Nothing is written before `write`."""
 
-    def needed(self, gate: SharedGate) -> float:
+    def needed(self, limiter: SharedLimiter) -> float:
         """It takes part from the beginning."""
-        gate.is_active = True
+        limiter.is_active = True
         return -inf
 
-    def waiting(self, gate: Pacer) -> int:  # noqa: ARG002  there is one
+    def waiting(self, limiter: Limiter) -> int:  # noqa: ARG002  there is one
         """All that wait could go."""
         return self.wanted
 
-    def changed(self, gate: Pacer) -> None:
+    def changed(self, limiter: Limiter) -> None:
         """Let those go who may."""
-        while self.wanted and gate.wait_s(self.now_s) == 0:
+        while self.wanted and limiter.wait_s(self.now_s) == 0:
             self.wanted -= 1
-            self.admitted.append(gate.start(self.now_s))
+            self.admitted.append(limiter.start(self.now_s))
 
     def want(self) -> None:
         """A call comes."""
         self.wanted += 1
-        self.changed(self.gate)
+        self.changed(self.limiter)
 
     def write(self) -> None:
         """Write what the gate has told."""
-        if self.gate._untold:
-            self.world.write(self.gate.take())
+        if self.limiter._untold:
+            self.world.write(self.limiter.take())
 
     def read(self) -> None:
         """Read on in the log."""
-        if self.gate.is_joined and self.read_to < len(self.world.log):
+        if self.limiter.is_joined and self.read_to < len(self.world.log):
             new = self.world.log[self.read_to :]
             self.read_to = len(self.world.log)
             log = [(entry_id, read_entry(data)) for entry_id, data in new]
-            assert self.gate.advance(log, self.now_s)
+            assert self.limiter.advance(log, self.now_s)
 
     def join(self) -> None:
         """Take part, or do so again."""
@@ -124,11 +124,11 @@ class Process:
             if is_after(entry_id, state.at):
                 replica.read(entry_id, entry)
         self.read_to = len(self.world.log)
-        self.gate.join(replica, self.now_s)
+        self.limiter.join(replica, self.now_s)
 
     def go_apart(self) -> None:
         """The log is not to be had."""
-        self.gate.go_apart(self.now_s)
+        self.limiter.go_apart(self.now_s)
 
     def send(self) -> None:
         """The server counts a request that was admitted."""
@@ -139,14 +139,14 @@ class Process:
         """The answer of a request comes; one that was refused is wanted again."""
         if not self.under_way:
             return
-        ticket, is_allowed, quota = self.under_way.popleft()
+        permit, is_allowed, quota = self.under_way.popleft()
         if is_allowed:
             self.done += 1
-            self.gate.answered(ticket, self.now_s, quota)
+            self.limiter.on_response(permit, self.now_s, quota)
         else:
             self.wanted += 1
-            self.gate.refused(ticket, self.now_s, quota, quota.reset_s)
-        self.changed(self.gate)
+            self.limiter.on_rejected(permit, self.now_s, quota, quota.reset_s)
+        self.changed(self.limiter)
 
     def go_on(self) -> None:
         """Whatever is to be done now, unless it is dead."""
@@ -155,7 +155,7 @@ class Process:
             self.read()
             self.send()
             self.hear()
-            self.changed(self.gate)
+            self.changed(self.limiter)
 
 
 def finish(world: World, processes: list[Process], within_s: float) -> None:
@@ -165,12 +165,12 @@ def finish(world: World, processes: list[Process], within_s: float) -> None:
     """
     ends_s = world.now_s + within_s
     alive = [process for process in processes if not process.is_dead]
-    while any(p.wanted or p.admitted or p.under_way or p.gate.is_behind for p in alive):
+    while any(p.wanted or p.admitted or p.under_way or p.limiter.is_behind for p in alive):
         assert world.now_s < ends_s, "somebody waits for ever"
         for process in alive:
             process.go_on()
-        if not any(p.admitted or p.under_way or p.gate.is_behind for p in alive):
-            waits = [p.gate.wait_s(p.now_s) for p in alive if p.wanted]
+        if not any(p.admitted or p.under_way or p.limiter.is_behind for p in alive):
+            waits = [p.limiter.wait_s(p.now_s) for p in alive if p.wanted]
             finite = [wait_s for wait_s in waits if 0 < wait_s < inf]
             world.now_s += min(finite, default=0.0)
         world.now_s += _TICK_S

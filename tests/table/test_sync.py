@@ -187,7 +187,7 @@ async def test_a_plan_sends_and_makes_nothing(
     scope: dict[str, Any] = {"accounts": api.accounts, "from_date": FIRST, "to_date": LAST}
     scope |= {"group_by": "service", "today": TODAY}
     first = await plan(table, **scope)
-    assert first == SyncPlan(requests=2, due_days=2 * DAYS, skipped_days=0, is_least=True)
+    assert first == SyncPlan(requests=2, due_days=2 * DAYS, skipped_days=0, is_lower_bound=True)
     assert (await plan(table, **scope, window="month")).requests == 6
     assert (list(tmp_path.iterdir()), api.asked) == ([], [])
     await run(today=TODAY)

@@ -26,7 +26,7 @@ from spot_billing_async import (
     SpotBillingClient,
     SpotBillingError,
     TenantClient,
-    within,
+    deadline,
 )
 from spot_billing_async.cache import CachePolicy, CostCache, MemoryStore, Store
 from spot_billing_async.fastapi import (
@@ -134,7 +134,7 @@ async def apps(request: Request, socket: WebSocket, given: SpotBilling) -> CostS
     assert_type(client_of(request), SpotBillingClient)
     assert_type(client_of(socket), SpotBillingClient)
     assert_type(given, SpotBillingClient)
-    with within(1.5), running_emulator() as server:
+    with deadline(1.5), running_emulator() as server:
         assert_type(SpotBillingClient(**server.client_arguments), SpotBillingClient)
     return stream_costs(given.costs.pull([CostQuery(account_id="a")]), format="sse")
 

@@ -13,7 +13,7 @@ from spot_billing_async.errors import DeadlineExceededError
 from spot_billing_async.models.validation import check_seconds
 
 
-class Watch:
+class DeadlineTimer:
     """Ends the calls whose deadlines pass, of all calls of a client, with one timer.
 
     A timer for each call is the most that a small request costs beside its bytes. Calls have
@@ -30,7 +30,7 @@ class Watch:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, deadline: "Deadline") -> None:
-        """Watch over a deadline, which may have been moved."""
+        """DeadlineTimer over a deadline, which may have been moved."""
         self._running.add(deadline)
         if deadline.due_s < self._looks_at_s:
             self._look_at(deadline.due_s)
@@ -90,7 +90,7 @@ class Deadline:
 
     def __init__(
         self,
-        watch: Watch,
+        watch: DeadlineTimer,
         what: str,
         left_s: float,
         *,
@@ -171,7 +171,7 @@ _ends_at_s: ContextVar[float] = ContextVar("ends_at_s", default=inf)
 
 
 @contextmanager
-def within(deadline_s: float) -> Iterator[None]:
+def deadline(deadline_s: float) -> Iterator[None]:
     """Have every call and pull that is begun in a block end by then.
 
     The client's own `deadline_s`, and an outer block, go on to hold. Waiting for the server's quota
@@ -196,22 +196,22 @@ def within(deadline_s: float) -> Iterator[None]:
         _ends_at_s.reset(before)
 
 
-def unbounded() -> Context:
-    """The present context, but for any `within`: for work that others have a share in."""
+def without_deadline() -> Context:
+    """The present context, but for any `deadline`: for work that others have a share in."""
     context = copy_context()
     context.run(_ends_at_s.set, inf)
     return context
 
 
 def hard_end_s(ends_at_s: float | None, clock: Callable[[], float]) -> float:
-    """The reading of a clock by which a call has to be done: that of its pull, or of `within`.
+    """The reading of a clock by which a call has to be done: that of its pull, or of `deadline`.
 
     Args:
         ends_at_s: the reading at which its pull ends; None for a call of its own.
         clock: seconds that only grow.
 
     Raises:
-        DeadlineExceededError: the deadline of `within` has passed.
+        DeadlineExceededError: the deadline of `deadline` has passed.
     """
     pull_ends_at_s = inf if ends_at_s is None else ends_at_s
     around_ends_at_s = _ends_at_s.get()

@@ -38,7 +38,7 @@ def is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-class Turns:
+class TurnQueue:
     """Lets one task at a time do what takes the event loop a while, and others in between.
 
     Answers that came together would else be decoded one after the other before anything else is

@@ -21,7 +21,7 @@ TokenProvider = Callable[[], Awaitable[str]]
 request, and when the server has refused (401) the token that it answered last."""
 
 
-_SPACE_BYTES = 16
+_NAMESPACE_BYTES = 16
 
 
 _MOST_SOURCES = 1_000
@@ -52,7 +52,7 @@ class Credential:
             its tenant is named.
     """
 
-    __slots__ = ("_asking", "_provider", "_tenant", "present", "space")
+    __slots__ = ("_asking", "_provider", "_tenant", "namespace", "present")
 
     def __init__(self, token: str | TokenProvider) -> None:
         self._provider = token if callable(token) else None
@@ -60,7 +60,7 @@ class Credential:
         self._tenant: str | None = None
         given = None if self._provider is not None else Secret(token)
         self.present = given
-        self.space = token_hex(_SPACE_BYTES) if given is None else _digest(given)
+        self.namespace = token_hex(_NAMESPACE_BYTES) if given is None else _digest(given)
 
     def checked(self) -> "Credential":
         """This one, if what was given may be sent.
@@ -70,7 +70,7 @@ class Credential:
         """
         if self.present is not None:
             self.present = _checked_token("token", self.present)
-            self.space = _digest(self.present)
+            self.namespace = _digest(self.present)
         return self
 
     def of_tenant(self, tenant: str | None) -> "Credential":
@@ -81,7 +81,7 @@ class Credential:
         """
         self._tenant = tenant
         if tenant is not None:
-            self.space = _digest(Secret(f"tenant {checked_text('tenant', tenant)}"))
+            self.namespace = _digest(Secret(f"tenant {checked_text('tenant', tenant)}"))
         return self
 
     @property
@@ -105,7 +105,7 @@ class Credential:
                 raise own_copy(asking.failure)
         return self.present
 
-    def refused(self, token: Secret) -> bool:
+    def reject(self, token: Secret) -> bool:
         """The server has refused a token; whether there is, or will be, another one to send.
 
         Only the first of those who sent it has the provider asked anew.
@@ -160,7 +160,7 @@ class Credentials:
 
 def _digest(token: Secret) -> str:
     text = token.reveal().encode("utf-8", "surrogatepass")
-    return blake2b(text, digest_size=_SPACE_BYTES, person=b"spot-billing").hexdigest()
+    return blake2b(text, digest_size=_NAMESPACE_BYTES, person=b"spot-billing").hexdigest()
 
 
 async def _provided(provider: TokenProvider | None) -> Secret:

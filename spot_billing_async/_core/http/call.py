@@ -8,15 +8,15 @@ from spot_billing_async._core.aio.deadline import Deadline, hard_end_s
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.session import SessionManager
-from spot_billing_async._core.pacing.budget import Tally
-from spot_billing_async._core.protocol.decoder import ItemReader, reader_for
+from spot_billing_async._core.pacing.budget import RequestCounts
+from spot_billing_async._core.protocol.decoder import ItemDecoder, decoder_for
 from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async._core.protocol.pagination import Page, Pages
 from spot_billing_async._core.protocol.request import build_request
-from spot_billing_async._core.protocol.response import Reply, read_large_page, read_page
+from spot_billing_async._core.protocol.response import Response, read_large_page, read_page
 from spot_billing_async.errors import DecodeError, SpotBillingError
 from spot_billing_async.models.results import Answer
-from spot_billing_async.telemetry import tell
+from spot_billing_async.telemetry import emit
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ async def call(
     path_ids: Mapping[str, str] | None = None,
     query: Mapping[str, str | None] | None = None,
     body: Mapping[str, object] | None = None,
-    tally: Tally | None = None,
+    tally: RequestCounts | None = None,
     pull_ends_at_s: float | None = None,
     totalled: bool = False,
 ) -> Answer[T]:
@@ -53,10 +53,10 @@ async def call(
     """
     hook = session.hook
     record = CallRecord(
-        Tally() if tally is None else tally, None if hook is None else session.clock
+        RequestCounts() if tally is None else tally, None if hook is None else session.clock
     )
     # The first of its type takes milliseconds to make.
-    reader = reader_for(item_type, totalled=totalled)
+    reader = decoder_for(item_type, totalled=totalled)
     record.lap("decode_s")
     pages: Pages[T] = Pages(operation)
     parameters = dict(query or {})
@@ -88,7 +88,7 @@ async def call(
                 if answer is not None:
                     rows = len(answer.items)
                     return answer
-                _demand_list(operation)
+                _require_list(operation)
                 parameters["paginationKey"] = pages.next_key
     except BaseException as error:
         problem = record.failed(error)
@@ -98,11 +98,11 @@ async def call(
             record.lap("queued_s")
             asked = {**(path_ids or {}), **(query or {})}
             ended = record.ended(operation.operation_id, problem, parameters=asked, rows=rows)
-            tell(hook, ended)
+            emit(hook, ended)
 
 
 async def _read(
-    operation: Operation, reader: ItemReader[T], reply: Reply, token: Secret
+    operation: Operation, reader: ItemDecoder[T], reply: Response, token: Secret
 ) -> Page[T]:
     """What an answer means; nothing but a `SpotBillingError` gets out."""
     try:
@@ -114,13 +114,13 @@ async def _read(
     except Exception as error:  # noqa: BLE001  a caller's type may run code of its own
         problem = type(error).__name__
     raise DecodeError(
-        f"{operation.operation_id}: reading the items failed with {problem}", lasting=True
+        f"{operation.operation_id}: reading the items failed with {problem}", permanent=True
     )
 
 
-def _demand_list(operation: Operation) -> None:
+def _require_list(operation: Operation) -> None:
     """Refuse another page of what is no list: a change would be made twice."""
     if operation.method != "GET":
         raise DecodeError(
-            f"{operation.operation_id}: its answer leads to another page", lasting=True
+            f"{operation.operation_id}: its answer leads to another page", permanent=True
         )

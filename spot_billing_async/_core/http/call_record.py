@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from itertools import count
 
-from spot_billing_async._core.pacing.budget import Tally
+from spot_billing_async._core.pacing.budget import RequestCounts
 from spot_billing_async.errors import SpotBillingError
 from spot_billing_async.telemetry import CallEnded, Phase, Phases, RequestEnded
 
@@ -20,7 +20,7 @@ class CallRecord:
     Attributes:
         call_id: its number in this process.
         tally: what it sent.
-        met: what went wrong, in order, as `SpotBillingError.met` has it.
+        met: what went wrong, in order, as `SpotBillingError.attempt_errors` has it.
         phases: where its time went so far.
         received_bytes: what came of bodies so far, as it crossed the wire.
     """
@@ -29,17 +29,17 @@ class CallRecord:
         "_clock",
         "_marked_s",
         "_told_bytes",
+        "attempt_errors",
         "call_id",
-        "met",
         "phases",
         "received_bytes",
         "started_s",
         "tally",
     )
 
-    def __init__(self, tally: Tally, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, tally: RequestCounts, clock: Callable[[], float] | None = None) -> None:
         self.tally = tally
-        self.met: list[str] = []
+        self.attempt_errors: list[str] = []
         self.received_bytes = self._told_bytes = 0
         self._clock = clock
         if clock is not None:
@@ -61,7 +61,11 @@ class CallRecord:
         if isinstance(error, SpotBillingError):
             error.attempts = self.tally.requests
             own = f"{name}: {error}"
-            error.met = tuple(self.met if self.met[-1:] == [own] else [*self.met, own])
+            error.attempt_errors = tuple(
+                self.attempt_errors
+                if self.attempt_errors[-1:] == [own]
+                else [*self.attempt_errors, own]
+            )
         return name
 
     def request_ended(

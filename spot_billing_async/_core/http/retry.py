@@ -75,7 +75,7 @@ def decide(
     idempotent: bool,
     tries: int,
     left_s: float,
-    gate_wait_s: float,
+    limiter_wait_s: float,
     budget: RetryBudget,
     random: Callable[[], float],
 ) -> Retry | GiveUp:
@@ -87,7 +87,7 @@ def decide(
         idempotent: sending twice does what sending once does.
         tries: tries for this answer so far that were not refused for their rate.
         left_s: seconds until the call's deadline.
-        gate_wait_s: seconds until the gate may let the next request through.
+        limiter_wait_s: seconds until the gate may let the next request through.
         budget: of all calls; a retry that is decided on is taken out of it.
         random: answers a number from 0 to 1.
     """
@@ -96,7 +96,7 @@ def decide(
     doubled = 2.0 ** min(tries - 1, _DOUBLINGS)
     bound_s = min(policy.backoff_cap_s, policy.backoff_base_s * doubled)
     after_s = 0.0 if is_refused else (asked_s or 0.0) + random() * bound_s
-    wait_s = max(after_s, gate_wait_s)
+    wait_s = max(after_s, limiter_wait_s)
     reason = None
     if not may_pass(failure):
         reason = "another try would end the same way"
@@ -114,7 +114,7 @@ def decide(
 def may_pass(failure: SpotBillingError) -> bool:
     """Another try may end differently: no connection, a broken body, rate limiting, 5xx."""
     if isinstance(failure, DecodeError):
-        return not failure.lasting
+        return not failure.permanent
     return isinstance(failure, TransportError | RateLimitedError | ServerError)
 
 

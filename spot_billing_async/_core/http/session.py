@@ -9,20 +9,20 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from spot_billing_async._core.aio.deadline import Deadline, Watch
+from spot_billing_async._core.aio.deadline import Deadline, DeadlineTimer
 from spot_billing_async._core.auth.credentials import Credential, Credentials
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.retry import GiveUp, decide, may_pass
-from spot_billing_async._core.http.transport import Connections
-from spot_billing_async._core.pacing.abc import Pacer
-from spot_billing_async._core.pacing.registry import Gates
-from spot_billing_async._core.pacing.window import Ticket
+from spot_billing_async._core.http.transport import Transport
+from spot_billing_async._core.pacing.abc import Limiter
+from spot_billing_async._core.pacing.registry import LimiterRegistry
+from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async._core.protocol.rate_limit import RateLimit, read_quota
 from spot_billing_async._core.protocol.request import Request
-from spot_billing_async._core.protocol.response import Reply
+from spot_billing_async._core.protocol.response import Response
 from spot_billing_async.errors import (
     AuthenticationError,
     DeadlineExceededError,
@@ -31,7 +31,7 @@ from spot_billing_async.errors import (
     TransportError,
     without_frames,
 )
-from spot_billing_async.telemetry import Hook, tell
+from spot_billing_async.telemetry import Hook, emit
 
 T = TypeVar("T")
 
@@ -55,11 +55,11 @@ class SessionManager:
 
     def __init__(
         self,
-        connections: Connections,
+        connections: Transport,
         credential: Credential,
         base_url: str,
         config: ClientConfig,
-        gates: Gates,
+        limiters: LimiterRegistry,
         credentials: Credentials,
         hook: Hook | None = None,
     ) -> None:
@@ -70,15 +70,15 @@ class SessionManager:
         self._connections = connections
         self._credential = credentials.one_of(credential)
         self._credentials = credentials
-        self._gates = gates
+        self._limiters = limiters
 
     @property
-    def space(self) -> str:
+    def namespace(self) -> str:
         """What stands for its credential where something is shared or kept."""
-        return self._credential.space
+        return self._credential.namespace
 
     @property
-    def watch(self) -> Watch:
+    def watch(self) -> DeadlineTimer:
         """Over the deadlines of the client's calls."""
         return self._connections.watch
 
@@ -93,7 +93,7 @@ class SessionManager:
             credential,
             self.base_url,
             self.config,
-            self._gates,
+            self._limiters,
             self._credentials,
             self.hook,
         )
@@ -101,7 +101,7 @@ class SessionManager:
     async def send(
         self,
         request: Request,
-        read: Callable[[Reply, Secret], Awaitable[T]],
+        read: Callable[[Response, Secret], Awaitable[T]],
         *,
         deadline: Deadline,
         record: CallRecord,
@@ -119,29 +119,29 @@ class SessionManager:
             SpotBillingError: what the last request met.
         """
         operation = request.operation
-        gate = self._gates.of(self.space, operation.operation_id)
+        limiter = self._limiters.of(self.namespace, operation.operation_id)
         self._connections.budget.ask()
         tries, refused, renewed = 0, False, False
         while True:
-            record.tally.demand_request()  # before it waits for its turn
+            record.tally.require_request()  # before it waits for its turn
             try:
                 # First the token: no place is held meanwhile.
                 token = self._credential.present or await self._token(record)
-                ticket = await self._admit(gate, request, deadline, record, refused=refused)
+                permit = await self._admit(limiter, request, deadline, record, refused=refused)
                 token = self._credential.present or token  # renewed while it waited for its turn
-                return await self._attempt(request, token, gate, ticket, read, record)
+                return await self._attempt(request, token, limiter, permit, read, record)
             except SpotBillingError as error:
                 failure = error
-            record.met.append(f"{type(failure).__name__}: {failure}")
+            record.attempt_errors.append(f"{type(failure).__name__}: {failure}")
             refused = isinstance(failure, RateLimitedError)
             record.tally.refusals += refused
             if isinstance(failure, AuthenticationError) and not renewed:
-                renewed = self._credential.refused(token)
+                renewed = self._credential.reject(token)
                 if renewed:  # nothing was done, and the next one has another token
                     record.tally.retries += 1
                     continue
             tries += not refused
-            await self._back_off(failure, tries, operation, gate, deadline, record)
+            await self._back_off(failure, tries, operation, limiter, deadline, record)
             record.tally.retries += 1
 
     async def _back_off(
@@ -149,7 +149,7 @@ class SessionManager:
         failure: SpotBillingError,
         tries: int,
         operation: Operation,
-        gate: Pacer,
+        limiter: Limiter,
         deadline: Deadline,
         record: CallRecord,
     ) -> None:
@@ -161,7 +161,7 @@ class SessionManager:
             idempotent=operation.idempotent,
             tries=tries,
             left_s=deadline.ends_at_s - now_s,
-            gate_wait_s=gate.due_s(now_s),
+            limiter_wait_s=limiter.due_s(now_s),
             budget=self._connections.budget,
             random=random.random,
         )
@@ -177,8 +177,8 @@ class SessionManager:
 
     def rate_limit(self, operation: Operation) -> RateLimit | None:
         """What the answers of an operation have told of its rate limit; None for nothing."""
-        gate = self._gates.known(self.space, operation.operation_id)
-        return None if gate is None else gate.rate_limit
+        limiter = self._limiters.known(self.namespace, operation.operation_id)
+        return None if limiter is None else limiter.rate_limit
 
     async def _token(self, record: CallRecord) -> Secret:
         try:
@@ -191,23 +191,23 @@ class SessionManager:
 
     async def _admit(
         self,
-        gate: Pacer,
+        limiter: Limiter,
         request: Request,
         deadline: Deadline,
         record: CallRecord,
         *,
         refused: bool,
-    ) -> Ticket:
+    ) -> Permit:
         """Wait for the gate and for a place on the wire."""
-        self._connections.demand_open(deadline.loop)
+        self._connections.require_open(deadline.loop)
         admission = self._connections.admission
-        if admission.is_open(gate):
-            return admission.start(gate)
-        is_paced = gate.wait_s(self.clock()) > 0
+        if admission.is_open(limiter):
+            return admission.start(limiter)
+        is_paced = limiter.wait_s(self.clock()) > 0
         ends_at_s = deadline.bound_s(refused=refused)
         paused_s = deadline.pause() if ends_at_s != deadline.ends_at_s else None
         try:
-            return await admission.wait(gate, ends_at_s, again=refused)
+            return await admission.wait(limiter, ends_at_s, again=refused)
         except DeadlineExceededError as late:
             message = f"{request.operation.operation_id}: {late}"
             retry_after_s = late.retry_after_s
@@ -221,9 +221,9 @@ class SessionManager:
         self,
         request: Request,
         token: Secret,
-        gate: Pacer,
-        ticket: Ticket,
-        read: Callable[[Reply, Secret], Awaitable[T]],
+        limiter: Limiter,
+        permit: Permit,
+        read: Callable[[Response, Secret], Awaitable[T]],
         record: CallRecord,
     ) -> T:
         """Send a request that was admitted, once; gate and limit learn how it ended."""
@@ -235,14 +235,14 @@ class SessionManager:
             reply = await self._connections.exchange(request, token, record)
         except BaseException as error:
             is_unsent = isinstance(error, TransportError) and not error.sent
-            admission.dropped(gate, ticket, sent=is_counted and not is_unsent)
+            admission.on_lost(limiter, permit, sent=is_counted and not is_unsent)
             record.lap("first_byte_s")
             if is_counted:
-                elapsed_s = self.clock() - ticket.sent_s
-                self._tell(request, record, ticket.sent_s, elapsed_s, None, error)
+                elapsed_s = self.clock() - permit.sent_s
+                self._tell(request, record, permit.sent_s, elapsed_s, None, error)
             without_frames(error)  # they hold the request's headers
             raise
-        elapsed_s = self.clock() - ticket.sent_s
+        elapsed_s = self.clock() - permit.sent_s
         failure: SpotBillingError | None = None
         try:
             if len(reply.body) > _QUICK_BYTES:
@@ -251,24 +251,24 @@ class SessionManager:
         except SpotBillingError as error:
             failure = without_frames(error)
         except BaseException as error:  # cancelled while it read a large one
-            admission.dropped(gate, ticket, sent=True)
-            self._tell(request, record, ticket.sent_s, elapsed_s, reply.status, error)
+            admission.on_lost(limiter, permit, sent=True)
+            self._tell(request, record, permit.sent_s, elapsed_s, reply.status, error)
             raise
         finally:
             record.lap("decode_s")
         quota = read_quota(reply.headers)
         if isinstance(failure, RateLimitedError):
-            admission.refused(gate, ticket, quota, retry_after_s=failure.retry_after_s)
+            admission.on_rejected(limiter, permit, quota, retry_after_s=failure.retry_after_s)
         else:
-            admission.answered(
-                gate,
-                ticket,
+            admission.on_response(
+                limiter,
+                permit,
                 quota,
                 # A body that trickles in says nothing of how much the server has to do.
                 waited_s=reply.waited_s if failure is None else None,
                 is_overloaded=reply.status == _OVERLOADED,
             )
-        self._tell(request, record, ticket.sent_s, elapsed_s, reply.status, failure)
+        self._tell(request, record, permit.sent_s, elapsed_s, reply.status, failure)
         if failure is not None:
             raise failure
         return value
@@ -296,4 +296,4 @@ class SessionManager:
             status=status,
             error=error,
         )
-        tell(self.hook, event)
+        emit(self.hook, event)

@@ -1,4 +1,4 @@
-"""Connections, and the bytes that cross them: the thin skin over aiohttp.
+"""Transport, and the bytes that cross them: the thin skin over aiohttp.
 
 The only file that uses aiohttp's client. Its exceptions, and the operating system's, end here: what
 leaves is a `SpotBillingError` that quotes nothing of the request.
@@ -15,8 +15,8 @@ from aiohttp.http import HttpProcessingError
 from anyio import to_thread
 from yarl import URL
 
-from spot_billing_async._core.aio.deadline import Watch
-from spot_billing_async._core.aio.tasks import Turns, is_being_cancelled
+from spot_billing_async._core.aio.deadline import DeadlineTimer
+from spot_billing_async._core.aio.tasks import TurnQueue, is_being_cancelled
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.config import ClientConfig
@@ -26,7 +26,7 @@ from spot_billing_async._core.http.tls import Network, load
 from spot_billing_async._core.pacing.admission import Admission
 from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
 from spot_billing_async._core.protocol.request import Request
-from spot_billing_async._core.protocol.response import Reply
+from spot_billing_async._core.protocol.response import Response
 from spot_billing_async._core.protocol.streaming_decoder import LARGE_BYTES
 from spot_billing_async.errors import (
     CLIENT_IS_ELSEWHERE,
@@ -47,7 +47,7 @@ _HEADERS = {
 }
 
 
-class Connections:
+class Transport:
     """The connections that a client and its views share, and the lines before them.
 
     One request, one answer: no retries, no token of its own.
@@ -117,8 +117,8 @@ class Connections:
     def _start_anew(self) -> None:
         """Make what belongs to one event loop, and to one time that the client is entered."""
         self.admission = Admission(ConcurrencyLimit(self._config.max_concurrency), self.clock)
-        self.watch = Watch(self.clock)
-        self.turns = Turns()
+        self.watch = DeadlineTimer(self.clock)
+        self.turns = TurnQueue()
 
     def _load_network(self) -> Network:
         config = self._config
@@ -148,7 +148,7 @@ class Connections:
         if session is not None and session is not self._callers_session:
             await session.close()
 
-    def demand_open(self, loop: asyncio.AbstractEventLoop) -> None:
+    def require_open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Refuse to begin in an event loop what could not be sent there.
 
         Raises:
@@ -159,7 +159,7 @@ class Connections:
         if loop is not self._loop:
             raise ConfigError(CLIENT_IS_ELSEWHERE)
 
-    async def exchange(self, request: Request, token: Secret, record: CallRecord) -> Reply:
+    async def exchange(self, request: Request, token: Secret, record: CallRecord) -> Response:
         """Send a request and read the whole answer.
 
         Raises:
@@ -270,7 +270,7 @@ def _headers(request: Request, token: Secret, common: Mapping[str, str]) -> dict
     return headers
 
 
-async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: int) -> Reply:
+async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: int) -> Response:
     """What came; a body that is too large to be joined and decoded at once stays in pieces.
 
     Raises:
@@ -286,11 +286,11 @@ async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: in
         pieces = []  # an error's status says enough
     status, headers = response.status, response.headers
     if len(pieces) == 1:
-        return Reply(status, headers, pieces[0], waited_s=waited_s)
+        return Response(status, headers, pieces[0], waited_s=waited_s)
     if sum(map(len, pieces)) > LARGE_BYTES:
-        return Reply(status, headers, pieces[0], pieces=pieces, waited_s=waited_s)
+        return Response(status, headers, pieces[0], pieces=pieces, waited_s=waited_s)
     is_marked = bool(pieces) or _is_marked(response)
-    return Reply(status, headers, b"".join(pieces), is_marked, waited_s=waited_s)
+    return Response(status, headers, b"".join(pieces), is_marked, waited_s=waited_s)
 
 
 def _at_hand(response: aiohttp.ClientResponse, max_bytes: int) -> list[bytes] | None:

@@ -1,18 +1,18 @@
 """What pacing has to offer where several processes share one quota: the faces, not the work.
 
-A `Gate` of its own decides at once. One that is shared may first have to ask: so it is told who
+A `RouteLimiter` decides at once. One that is shared may first have to ask: so it is told who
 waits in its line, and calls back when that changes who may go.
 """
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from spot_billing_async._core.pacing.window import Ticket
+from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.rate_limit import Quota, RateLimit
 
 
-class Pacer(Protocol):
-    """Admits requests, as `pacing.Gate` does; all times are seconds of the caller's clock."""
+class Limiter(Protocol):
+    """Admission of requests, as by `RouteLimiter`; times are seconds of the caller's clock."""
 
     @property
     def is_told(self) -> bool:
@@ -35,20 +35,20 @@ class Pacer(Protocol):
         """Seconds after which a request may start at the earliest."""
         ...
 
-    def start(self, now_s: float) -> Ticket:
+    def start(self, now_s: float) -> Permit:
         """Admit a request; only where `wait_s` is 0."""
         ...
 
-    def dropped(self, ticket: Ticket, now_s: float, *, sent: bool) -> None:
+    def on_lost(self, permit: Permit, now_s: float, *, sent: bool) -> None:
         """No answer came; `sent` where the server may have counted it."""
         ...
 
-    def answered(self, ticket: Ticket, now_s: float, quota: Quota) -> None:
+    def on_response(self, permit: Permit, now_s: float, quota: Quota) -> None:
         """An answer came that is no refusal."""
         ...
 
-    def refused(
-        self, ticket: Ticket, now_s: float, quota: Quota, retry_after_s: float | None
+    def on_rejected(
+        self, permit: Permit, now_s: float, quota: Quota, retry_after_s: float | None
     ) -> None:
         """The server refused the request for its rate."""
         ...
@@ -57,11 +57,11 @@ class Pacer(Protocol):
 class Line(Protocol):
     """Calls that wait before gates."""
 
-    def waiting(self, gate: Pacer) -> int:
+    def waiting(self, limiter: Limiter) -> int:
         """How many of a gate's calls could go on the wire now, if it let them."""
         ...
 
-    def changed(self, gate: Pacer) -> None:
+    def changed(self, limiter: Limiter) -> None:
         """Look at a gate's calls again: something happened to it that no call of this line did."""
         ...
 
@@ -85,7 +85,7 @@ class SharedQuota(Protocol):
         """End, and give back what this process still holds."""
         ...
 
-    def gate(self, name: str, deadline_s: float) -> Pacer:
+    def limiter(self, name: str, deadline_s: float) -> Limiter:
         """The gate that is shared under a name: the same one for the same name.
 
         Args:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from math import inf
 from typing import NamedTuple
 
-from spot_billing_async._core.pacing.abc import Pacer
+from spot_billing_async._core.pacing.abc import Limiter
 from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
-from spot_billing_async._core.pacing.window import Ticket
+from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.rate_limit import Quota
 from spot_billing_async.errors import (
     CLIENT_WAS_LEFT,
@@ -37,7 +37,7 @@ class _Waiter:
     __slots__ = ("admitted", "ends_at_s")
 
     def __init__(self, ends_at_s: float) -> None:
-        self.admitted: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
+        self.admitted: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         self.ends_at_s = ends_at_s
 
 
@@ -59,29 +59,29 @@ class Admission:
     def __init__(self, limit: ConcurrencyLimit, clock: Callable[[], float]) -> None:
         self.limit = limit
         self._clock = clock
-        self._lines: dict[Pacer, deque[_Waiter]] = {}
-        self._timers: dict[Pacer, _Timer] = {}
+        self._lines: dict[Limiter, deque[_Waiter]] = {}
+        self._timers: dict[Limiter, _Timer] = {}
         self._is_short = False  # a gate was open, and there was no place for its first call
 
-    def is_open(self, gate: Pacer) -> bool:
+    def is_open(self, limiter: Limiter) -> bool:
         """Whether a call that comes now is let through at once."""
         return (
-            gate not in self._lines
-            and self.limit.has_room(told=gate.is_told)
-            and gate.wait_s(self._clock()) == 0
+            limiter not in self._lines
+            and self.limit.has_room(told=limiter.is_told)
+            and limiter.wait_s(self._clock()) == 0
         )
 
-    def start(self, gate: Pacer) -> Ticket:
+    def start(self, limiter: Limiter) -> Permit:
         """Let a call through; only where the gate `is_open`."""
-        ticket = gate.start(self._clock())
-        self.limit.start(told=ticket.is_told)
-        return ticket
+        permit = limiter.start(self._clock())
+        self.limit.start(told=permit.is_told)
+        return permit
 
-    async def wait(self, gate: Pacer, ends_at_s: float, *, again: bool) -> Ticket:
+    async def wait(self, limiter: Limiter, ends_at_s: float, *, again: bool) -> Permit:
         """Line up until the gate lets this call through.
 
         Args:
-            gate: of the call's credential, route and method.
+            limiter: of the call's credential, route and method.
             ends_at_s: the call's deadline, on this clock.
             again: it was refused, and goes back to the head of the line.
 
@@ -89,42 +89,42 @@ class Admission:
             DeadlineExceededError: its turn is sure to come after the deadline.
         """
         waiter = _Waiter(ends_at_s)
-        late = self._lateness(gate, waiter)
+        late = self._lateness(limiter, waiter)
         if late is not None:
             raise late
-        line = self._lines.setdefault(gate, deque())
+        line = self._lines.setdefault(limiter, deque())
         if again:
             line.appendleft(waiter)
         else:
             line.append(waiter)
-        self._move_up(gate)
+        self._move_up(limiter)
         try:
             return await waiter.admitted
         except BaseException:
-            self._leave(gate, waiter)
+            self._leave(limiter, waiter)
             raise
 
-    def _leave(self, gate: Pacer, waiter: _Waiter) -> None:
+    def _leave(self, limiter: Limiter, waiter: _Waiter) -> None:
         """A call no longer waits: it gives back what it may have got, and the others move up."""
         admitted = waiter.admitted
-        line = self._lines.get(gate, ())
+        line = self._lines.get(limiter, ())
         if waiter in line:
-            self._lines[gate].remove(waiter)
+            self._lines[limiter].remove(waiter)
         if admitted.done() and not admitted.cancelled() and admitted.exception() is None:
-            self.dropped(gate, admitted.result(), sent=False)
+            self.on_lost(limiter, admitted.result(), sent=False)
         else:
-            self._move_up(gate)
+            self._move_up(limiter)
 
-    def dropped(self, gate: Pacer, ticket: Ticket, *, sent: bool) -> None:
+    def on_lost(self, limiter: Limiter, permit: Permit, *, sent: bool) -> None:
         """The request came to nothing."""
-        self.limit.end(told=ticket.is_told)
-        gate.dropped(ticket, self._clock(), sent=sent)
-        self._place_is_free(gate)
+        self.limit.end(told=permit.is_told)
+        limiter.on_lost(permit, self._clock(), sent=sent)
+        self._place_is_free(limiter)
 
-    def answered(
+    def on_response(
         self,
-        gate: Pacer,
-        ticket: Ticket,
+        limiter: Limiter,
+        permit: Permit,
         quota: Quota,
         *,
         waited_s: float | None,
@@ -136,71 +136,71 @@ class Admission:
         the work takes, as with an error.
         """
         now_s = self._clock()
-        self.limit.end(told=ticket.is_told)
+        self.limit.end(told=permit.is_told)
         if is_overloaded:
-            self.limit.overloaded(ticket.sent_s, now_s)
-        elif waited_s is not None and not ticket.is_told:
-            self.limit.answered(waited_s, ticket.sent_s, now_s)
-        gate.answered(ticket, now_s, quota)
-        self._place_is_free(gate)
+            self.limit.overloaded(permit.sent_s, now_s)
+        elif waited_s is not None and not permit.is_told:
+            self.limit.on_response(waited_s, permit.sent_s, now_s)
+        limiter.on_response(permit, now_s, quota)
+        self._place_is_free(limiter)
 
-    def refused(
-        self, gate: Pacer, ticket: Ticket, quota: Quota, *, retry_after_s: float | None
+    def on_rejected(
+        self, limiter: Limiter, permit: Permit, quota: Quota, *, retry_after_s: float | None
     ) -> None:
         """The request was refused for its rate; calls that are sure to be late now fail."""
-        self.limit.end(told=ticket.is_told)
-        gate.refused(ticket, self._clock(), quota, retry_after_s)
-        self._end_the_late(gate)
-        self._place_is_free(gate)
+        self.limit.end(told=permit.is_told)
+        limiter.on_rejected(permit, self._clock(), quota, retry_after_s)
+        self._end_the_late(limiter)
+        self._place_is_free(limiter)
 
-    def waiting(self, gate: Pacer) -> int:
+    def waiting(self, limiter: Limiter) -> int:
         """How many of a gate's calls could go on the wire now, if it let them."""
-        line = self._lines.get(gate, ())
-        room = self.limit.room(told=gate.is_told)
+        line = self._lines.get(limiter, ())
+        room = self.limit.room(told=limiter.is_told)
         self._is_short = self._is_short or bool(line and not room)
         return min(len(line), room)
 
-    def changed(self, gate: Pacer) -> None:
+    def changed(self, limiter: Limiter) -> None:
         """Look at a gate's calls again; those that are sure to be late now fail."""
-        self._end_the_late(gate)
-        self._move_up(gate)
+        self._end_the_late(limiter)
+        self._move_up(limiter)
 
-    def _end_the_late(self, gate: Pacer) -> None:
-        if gate.due_s(self._clock()) > 0:
-            for waiter in tuple(self._lines.get(gate, ())):
-                late = self._lateness(gate, waiter)
+    def _end_the_late(self, limiter: Limiter) -> None:
+        if limiter.due_s(self._clock()) > 0:
+            for waiter in tuple(self._lines.get(limiter, ())):
+                late = self._lateness(limiter, waiter)
                 if late is not None:
-                    self._fail(gate, waiter, late)
+                    self._fail(limiter, waiter, late)
 
     def close(self) -> None:
         """Send those away who still wait: the client is left."""
-        for gate in tuple(self._lines):
-            for waiter in tuple(self._lines.get(gate, ())):
-                self._fail(gate, waiter, ConfigError(CLIENT_WAS_LEFT))
-            self._forget(gate)
+        for limiter in tuple(self._lines):
+            for waiter in tuple(self._lines.get(limiter, ())):
+                self._fail(limiter, waiter, ConfigError(CLIENT_WAS_LEFT))
+            self._forget(limiter)
 
-    def _lateness(self, gate: Pacer, waiter: _Waiter) -> DeadlineExceededError | None:
+    def _lateness(self, limiter: Limiter, waiter: _Waiter) -> DeadlineExceededError | None:
         now_s = self._clock()
-        due_s = gate.due_s(now_s)
+        due_s = limiter.due_s(now_s)
         if now_s + due_s < waiter.ends_at_s:
             return None
         message = f"the server's rate limit opens again in {due_s:.3g} s, after the deadline"
         return DeadlineExceededError(message, due_s)
 
-    def _fail(self, gate: Pacer, waiter: _Waiter, error: SpotBillingError) -> None:
-        self._lines[gate].remove(waiter)
+    def _fail(self, limiter: Limiter, waiter: _Waiter, error: SpotBillingError) -> None:
+        self._lines[limiter].remove(waiter)
         if not waiter.admitted.done():
             waiter.admitted.set_exception(error)
 
-    def _place_is_free(self, gate: Pacer) -> None:
+    def _place_is_free(self, limiter: Limiter) -> None:
         """A call of a gate is over; where places were short, the others look at theirs too.
 
         Else they wait for their timers: with thousands of them, to look at all is not for every
         answer.
         """
-        self._move_up(None if self._is_short else gate)
+        self._move_up(None if self._is_short else limiter)
 
-    def _move_up(self, changed: Pacer | None) -> None:
+    def _move_up(self, changed: Limiter | None) -> None:
         """Let through whoever may go now, of a gate or of all; these take turns, one call each.
 
         Nobody is looked at for whom there can be no place.
@@ -217,45 +217,45 @@ class Admission:
             if changed is None and not self.limit.has_room(told=True):
                 self._is_short = True
                 break
-            gate, line = waiting.popleft()
+            limiter, line = waiting.popleft()
             # Cancelled or out of time: it is about to notice, and nothing is to be sent for it.
             while line and (line[0].admitted.done() or line[0].ends_at_s <= self._clock()):
                 line.popleft()
             if not line:
-                self._forget(gate)
-            elif self._is_next(gate):
-                line.popleft().admitted.set_result(self.start(gate))
+                self._forget(limiter)
+            elif self._is_next(limiter):
+                line.popleft().admitted.set_result(self.start(limiter))
                 # Back of the turn order, here and for the next time.
-                self._lines[gate] = self._lines.pop(gate)
-                waiting.append((gate, line))
+                self._lines[limiter] = self._lines.pop(limiter)
+                waiting.append((limiter, line))
 
-    def _is_next(self, gate: Pacer) -> bool:
+    def _is_next(self, limiter: Limiter) -> bool:
         """Whether the head of a line may go; where only the clock is in its way, a timer is set."""
-        wait_s = gate.wait_s(self._clock())
+        wait_s = limiter.wait_s(self._clock())
         if wait_s == 0:
-            has_room = self.limit.has_room(told=gate.is_told)
+            has_room = self.limit.has_room(told=limiter.is_told)
             self._is_short = self._is_short or not has_room
             return has_room
         if wait_s < inf:
-            self._look_again(gate, wait_s)
+            self._look_again(limiter, wait_s)
         return False
 
-    def _look_again(self, gate: Pacer, wait_s: float) -> None:
+    def _look_again(self, limiter: Limiter, wait_s: float) -> None:
         loop = asyncio.get_running_loop()
         at_s = loop.time() + max(wait_s, _SHORTEST_TIMER_S)
-        timer = self._timers.get(gate)
+        timer = self._timers.get(limiter)
         if timer is not None:
             if timer.at_s <= at_s:
                 return
             timer.handle.cancel()
-        self._timers[gate] = _Timer(at_s, loop.call_at(at_s, self._time_has_come, gate))
+        self._timers[limiter] = _Timer(at_s, loop.call_at(at_s, self._time_has_come, limiter))
 
-    def _time_has_come(self, gate: Pacer) -> None:
-        del self._timers[gate]  # first: it is none that is still to come
-        self._move_up(gate)
+    def _time_has_come(self, limiter: Limiter) -> None:
+        del self._timers[limiter]  # first: it is none that is still to come
+        self._move_up(limiter)
 
-    def _forget(self, gate: Pacer) -> None:
-        self._lines.pop(gate, None)
-        timer = self._timers.pop(gate, None)
+    def _forget(self, limiter: Limiter) -> None:
+        self._lines.pop(limiter, None)
+        timer = self._timers.pop(limiter, None)
         if timer is not None:
             timer.handle.cancel()

@@ -14,7 +14,7 @@ class Allowance(msgspec.Struct):
 
     left: int
 
-    def demand(self) -> None:
+    def require(self) -> None:
         """See that a request may still be sent.
 
         Raises:
@@ -24,7 +24,7 @@ class Allowance(msgspec.Struct):
             raise RequestLimitReachedError("not sent: the pull's max_requests are spent")
 
 
-class Tally(msgspec.Struct):
+class RequestCounts(msgspec.Struct):
     """Requests counted as they are sent, so that a call that fails or is cancelled is counted too.
 
     Attributes:
@@ -39,14 +39,14 @@ class Tally(msgspec.Struct):
     refusals: int = 0
     allowance: Allowance | None = None
 
-    def demand_request(self) -> None:
+    def require_request(self) -> None:
         """See that a request may still be sent.
 
         Raises:
             RequestLimitReachedError: the allowance is spent.
         """
         if self.allowance is not None:
-            self.allowance.demand()
+            self.allowance.require()
 
     def count_request(self) -> None:
         """Count a request that is sent now.
@@ -55,11 +55,11 @@ class Tally(msgspec.Struct):
             RequestLimitReachedError: the allowance is spent; it must not be sent.
         """
         if self.allowance is not None:
-            self.allowance.demand()
+            self.allowance.require()
             self.allowance.left -= 1
         self.requests += 1
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "RequestCounts") -> None:
         """Count in what another tally counted."""
         self.requests += other.requests
         self.retries += other.retries

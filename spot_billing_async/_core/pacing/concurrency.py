@@ -75,7 +75,7 @@ class ConcurrencyLimit:
         self.under_way -= 1
         self._untold -= not told
 
-    def answered(self, elapsed_s: float, sent_s: float, now_s: float) -> None:
+    def on_response(self, elapsed_s: float, sent_s: float, now_s: float) -> None:
         """A request that was sent at `sent_s` was answered, and not refused."""
         if sent_s < self._round_began_s:
             return

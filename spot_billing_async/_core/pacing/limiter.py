@@ -39,7 +39,7 @@ from math import ceil, inf, log
 
 import msgspec
 
-from spot_billing_async._core.pacing.window import Mirror, Ticket, WindowLength
+from spot_billing_async._core.pacing.window import Permit, ServerWindow, WindowLength
 from spot_billing_async._core.protocol.rate_limit import Quota, RateLimit
 
 LONGEST_WAIT_S = 3600.0
@@ -65,8 +65,8 @@ class _Word(msgspec.Struct, array_like=True):
     Attributes:
         said_s: when.
         remaining: how much, less what may have been counted since and was never answered.
-        left: `Mirror.left` then.
-        left_likely: `Mirror.left_likely` then.
+        left: `ServerWindow.left` then.
+        left_likely: `ServerWindow.left_likely` then.
     """
 
     said_s: float
@@ -89,7 +89,7 @@ class _Refusals(msgspec.Struct, array_like=True):
     last_number: int = 0
 
 
-class Gate(msgspec.Struct, eq=False, array_like=True):
+class RouteLimiter(msgspec.Struct, eq=False, array_like=True):
     """Admits the requests of one credential x route x method.
 
     It is plain values all through, and decides by them and by the clock alone: written down and
@@ -100,7 +100,7 @@ class Gate(msgspec.Struct, eq=False, array_like=True):
     """
 
     first_pause_s: float = 0.25
-    _mirror: Mirror = msgspec.field(default_factory=Mirror)
+    _mirror: ServerWindow = msgspec.field(default_factory=ServerWindow)
     _limit: int | None = None
     _is_told: bool = False
     # The remaining of each word is below that of the next.
@@ -154,43 +154,43 @@ class Gate(msgspec.Struct, eq=False, array_like=True):
         """Seconds after which a request may start at the earliest: what the server has told."""
         return max(0.0, self._closed_until_s - now_s)
 
-    def start(self, now_s: float) -> Ticket:
+    def start(self, now_s: float) -> Permit:
         """Admit a request; only where `wait_s` is 0."""
         is_asking = self._is_told and not self._mirror.under_way and self._surely_free(now_s) < 1
         self._sent_since += 1
-        ticket = self._mirror.start(now_s)
+        permit = self._mirror.start(now_s)
         if self._limit is None:
-            self._grow(now_s, ticket.number)
-        ticket.is_told = self._is_told
+            self._grow(now_s, permit.number)
+        permit.is_told = self._is_told
         if is_asking:
-            self._asking = ticket.number
-        return ticket
+            self._asking = permit.number
+        return permit
 
-    def dropped(self, ticket: Ticket, now_s: float, *, sent: bool) -> None:
+    def on_lost(self, permit: Permit, now_s: float, *, sent: bool) -> None:
         """No answer came. The server may have counted it, if it was sent at all."""
         if sent:
-            self._mirror.end(ticket, now_s)
+            self._mirror.end(permit, now_s)
             for word in self._words:
                 word.remaining -= 1
         else:
             self._mirror.take_back()
 
-    def answered(self, ticket: Ticket, now_s: float, quota: Quota) -> None:
+    def on_response(self, permit: Permit, now_s: float, quota: Quota) -> None:
         """An answer came that is no refusal."""
         mirror, refusals = self._mirror, self._refusals
-        mirror.end(ticket, now_s)
-        mirror.let_pass(ticket)
-        self._hear(ticket, now_s, quota)
+        mirror.end(permit, now_s)
+        mirror.let_pass(permit)
+        self._hear(permit, now_s, quota)
         if self._limit is not None:
             if not self._is_told:
-                self._guess_more(ticket, now_s, self._limit)
+                self._guess_more(permit, now_s, self._limit)
             elif quota.remaining is not None:
-                self._bound_window(ticket, now_s, self._limit, quota)
-        if ticket.number > refusals.last_number:
+                self._bound_window(permit, now_s, self._limit, quota)
+        if permit.number > refusals.last_number:
             refusals.count = 0
 
-    def refused(
-        self, ticket: Ticket, now_s: float, quota: Quota, retry_after_s: float | None
+    def on_rejected(
+        self, permit: Permit, now_s: float, quota: Quota, retry_after_s: float | None
     ) -> None:
         """The server refused the request for its rate.
 
@@ -198,19 +198,19 @@ class Gate(msgspec.Struct, eq=False, array_like=True):
         again: a client may outlive a proxy's word.
         """
         refusals = self._refusals
-        self._mirror.end(ticket, now_s)
-        self._hear(ticket, now_s, quota)
-        if ticket.number == self._asking:
+        self._mirror.end(permit, now_s)
+        self._hear(permit, now_s, quota)
+        if permit.number == self._asking:
             self._asks_from_s = now_s + _VAIN_WINDOWS * self.window_s
         # Refusals of what was sent before the first one was met are one and the same event.
-        if ticket.number > refusals.last_number:
+        if permit.number > refusals.last_number:
             refusals.last_number = self._mirror.last_number
             refusals.count += 1
             if refusals.count == 1:
                 refusals.first_s = now_s
             if not self._is_told:
                 self._guess_less(now_s)
-            self._bound_from_below(ticket, quota.reset_s)
+            self._bound_from_below(permit, quota.reset_s)
         pause_s = retry_after_s if retry_after_s is not None else quota.reset_s
         if pause_s:
             until_s = now_s + min(pause_s, LONGEST_WAIT_S)
@@ -274,7 +274,7 @@ class Gate(msgspec.Struct, eq=False, array_like=True):
         else:
             self._next_s = max(self._next_s, now_s - _LATE_S) + _GROWTH_GAP_S / number
 
-    def _hear(self, ticket: Ticket, now_s: float, quota: Quota) -> None:
+    def _hear(self, permit: Permit, now_s: float, quota: Quota) -> None:
         """Take the word of an answer."""
         mirror = self._mirror
         mirror.places(now_s)
@@ -289,36 +289,36 @@ class Gate(msgspec.Struct, eq=False, array_like=True):
         self._sent_since = 0
         limit = self._limit or 0
         remaining = min(quota.remaining, limit)
-        if limit - remaining > mirror.most_places(ticket, now_s):
+        if limit - remaining > mirror.most_places(permit, now_s):
             self._alone_from_s = now_s + _OTHERS_WINDOWS * self.window_s
         word = _Word(now_s, remaining, mirror.left, mirror.left_likely)
         while self._words and self._words[-1].remaining >= word.remaining:
             self._words.pop()
         self._words.append(word)
-        if ticket.number > self._freshest:
-            self._freshest = ticket.number
-            while self._words[0].said_s < ticket.sent_s:
+        if permit.number > self._freshest:
+            self._freshest = permit.number
+            while self._words[0].said_s < permit.sent_s:
                 self._words.popleft()
 
-    def _bound_window(self, ticket: Ticket, now_s: float, limit: int, quota: Quota) -> None:
+    def _bound_window(self, permit: Permit, now_s: float, limit: int, quota: Quota) -> None:
         """See what an answer tells of the length of the window, and of when it opens again."""
         mirror, used = self._mirror, limit - min(quota.remaining or 0, limit)
         if used == limit:
-            self._note_full(ticket, now_s, quota.reset_s)
+            self._note_full(permit, now_s, quota.reset_s)
         # Of those that were counted before, the last `used` and one more are one too many.
-        mirror.bound_length(now_s, ticket.passed, used + 1)
-        if not mirror.length.is_known and quota.reset_s and ticket.sent_s <= self._full_s:
+        mirror.bound_length(now_s, permit.passed, used + 1)
+        if not mirror.length.is_known and quota.reset_s and permit.sent_s <= self._full_s:
             mirror.bound_length(self._reset_s, mirror.passed, limit)
 
-    def _note_full(self, ticket: Ticket, now_s: float, reset_s: float | None) -> None:
+    def _note_full(self, permit: Permit, now_s: float, reset_s: float | None) -> None:
         """Nothing remains until the reset."""
         self._full_s = now_s
         self._reset_s = now_s + (reset_s or self.first_pause_s)
         # Whole seconds are rounded up: within the last of them the mirror knows better.
         sure_s = ceil(reset_s) - 1 if reset_s else 0.0
-        self._closed_until_s = max(self._closed_until_s, ticket.sent_s + sure_s)
+        self._closed_until_s = max(self._closed_until_s, permit.sent_s + sure_s)
 
-    def _bound_from_below(self, ticket: Ticket, reset_s: float | None) -> None:
+    def _bound_from_below(self, permit: Permit, reset_s: float | None) -> None:
         """A place of the window is taken for W, so no reset is further away."""
         mirror = self._mirror
         if self._is_told:
@@ -329,7 +329,7 @@ class Gate(msgspec.Struct, eq=False, array_like=True):
         if not last:
             return
         # Had the L-th last of ours left the window, this one had not been refused.
-        bound_s = ticket.sent_s - last[0].ended_s
+        bound_s = permit.sent_s - last[0].ended_s
         if bound_s >= mirror.length.longest_s:
             mirror.length = WindowLength()  # it was others that left: learn it anew
         mirror.length.at_least(bound_s)
@@ -343,10 +343,10 @@ class Gate(msgspec.Struct, eq=False, array_like=True):
             self._limit = max(1, met if known is None else max(min(met, known), known // 2))
         self._grows_s = now_s + _QUIET_WINDOWS * self.window_s
 
-    def _guess_more(self, ticket: Ticket, now_s: float, limit: int) -> None:
+    def _guess_more(self, permit: Permit, now_s: float, limit: int) -> None:
         """Without a word of it, what passes shows how long the window is, and how much it holds."""
         mirror, refusals = self._mirror, self._refusals
-        if refusals.count and ticket.number <= refusals.last_number:
+        if refusals.count and permit.number <= refusals.last_number:
             self._limit = limit + 1  # it had passed before that refusal, and is known only now
             return
         oldest_s = mirror.oldest_sent_s() if refusals.count else inf
@@ -354,7 +354,7 @@ class Gate(msgspec.Struct, eq=False, array_like=True):
             # The window was full of ours then, so the first of them has left it.
             mirror.length.at_most(now_s - oldest_s)
         # Of those that were counted before, not all that the window holds can still be in it.
-        mirror.bound_length(now_s, ticket.passed, limit)
+        mirror.bound_length(now_s, permit.passed, limit)
         if now_s >= self._grows_s:
             self._limit = limit + max(1, int(limit * _HIGHER))
             self._grows_s = now_s + self.window_s

@@ -4,18 +4,18 @@ from collections.abc import Callable
 
 import msgspec
 
-from spot_billing_async._core.pacing.abc import Pacer
+from spot_billing_async._core.pacing.abc import Limiter
 from spot_billing_async._core.pacing.limiter import LONGEST_WAIT_S
 
 _MOST_IDLE = 1_000  # gates; a backend meets tenants without number, and makes a view of each again
 
 
 class _Kept(msgspec.Struct):
-    gate: Pacer
+    limiter: Limiter
     used_s: float
 
 
-class Gates:
+class LimiterRegistry:
     """Finds the gate of a request, and makes it where there is none.
 
     What was learned of a tenant's quota outlives the view that learned it. A gate that nobody has
@@ -26,26 +26,26 @@ class Gates:
         clock: seconds that only grow.
     """
 
-    def __init__(self, make: Callable[[str, str], Pacer], clock: Callable[[], float]) -> None:
+    def __init__(self, make: Callable[[str, str], Limiter], clock: Callable[[], float]) -> None:
         self._make = make
         self._clock = clock
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._sweeps_at = _MOST_IDLE
 
-    def of(self, space: str, operation_id: str) -> Pacer:
+    def of(self, namespace: str, operation_id: str) -> Limiter:
         """The gate of a credential's requests for an operation."""
-        kept = self._kept.get((space, operation_id))
+        kept = self._kept.get((namespace, operation_id))
         if kept is None:
-            kept = _Kept(self._make(space, operation_id), self._clock())
-            self._kept[space, operation_id] = kept
+            kept = _Kept(self._make(namespace, operation_id), self._clock())
+            self._kept[namespace, operation_id] = kept
             self._sweep()
         kept.used_s = self._clock()
-        return kept.gate
+        return kept.limiter
 
-    def known(self, space: str, operation_id: str) -> Pacer | None:
+    def known(self, namespace: str, operation_id: str) -> Limiter | None:
         """The same, where there is one."""
-        kept = self._kept.get((space, operation_id))
-        return None if kept is None else kept.gate
+        kept = self._kept.get((namespace, operation_id))
+        return None if kept is None else kept.limiter
 
     def _sweep(self) -> None:
         if len(self._kept) <= self._sweeps_at:

@@ -15,14 +15,14 @@ _CLOCK_SLACK = 1.01  # a bound this close below a whole second still means it
 _MOST_KEPT = 4_000  # requests; of a server that tells no quota no more need be known
 
 
-class Ticket(msgspec.Struct, eq=False, gc=False, array_like=True):
+class Permit(msgspec.Struct, eq=False, gc=False, array_like=True):
     """A request that was admitted, from then until its place at the server is free again.
 
     Attributes:
         number: counted from 1, in the order in which requests were admitted.
         sent_s: when it was admitted; the server counted it then or later.
         passed: how many requests had passed then, and so were counted before it.
-        left: `Mirror.left_perhaps` then.
+        left: `ServerWindow.left_perhaps` then.
         ended_s: when its answer came, or when it came to nothing; the server counted it by then.
         has_passed: the server let it pass.
         is_told: the server told its quota then.
@@ -79,7 +79,7 @@ class WindowLength(msgspec.Struct, array_like=True):
         self.value_s = float(whole_s) if whole_s > self._shortest_s else self.longest_s
 
 
-class Mirror(msgspec.Struct, array_like=True):
+class ServerWindow(msgspec.Struct, array_like=True):
     """Our requests that may be in the window, and those that lately passed.
 
     Attributes:
@@ -101,21 +101,21 @@ class Mirror(msgspec.Struct, array_like=True):
     left_likely: int = 0
     left_perhaps: int = 0
     most_kept: int = _MOST_KEPT
-    _ended: deque[Ticket] = msgspec.field(default_factory=deque)
-    _latest: list[Ticket] = msgspec.field(default_factory=list)  # in the order of their answers
+    _ended: deque[Permit] = msgspec.field(default_factory=deque)
+    _latest: list[Permit] = msgspec.field(default_factory=list)  # in the order of their answers
     _heard_s: float = -inf
 
-    def start(self, now_s: float) -> Ticket:
+    def start(self, now_s: float) -> Permit:
         """A request is admitted."""
         self.last_number += 1
         self.under_way += 1
-        return Ticket(self.last_number, now_s, self.passed, self.left_perhaps)
+        return Permit(self.last_number, now_s, self.passed, self.left_perhaps)
 
-    def end(self, ticket: Ticket, now_s: float) -> None:
+    def end(self, permit: Permit, now_s: float) -> None:
         """It ended in whatever way; the server may have counted it."""
         self.under_way -= 1
-        ticket.ended_s = now_s
-        self._ended.append(ticket)
+        permit.ended_s = now_s
+        self._ended.append(permit)
         if len(self._ended) > _MOST_KEPT:
             self._ended.popleft()
 
@@ -127,27 +127,27 @@ class Mirror(msgspec.Struct, array_like=True):
         """An answer came: what leaves from now on leaves after it."""
         self._heard_s = now_s
 
-    def let_pass(self, ticket: Ticket) -> None:
+    def let_pass(self, permit: Permit) -> None:
         """The server has let it pass."""
-        ticket.has_passed = True
+        permit.has_passed = True
         self.passed += 1
-        self._latest.append(ticket)
+        self._latest.append(permit)
         if len(self._latest) > 2 * self.most_kept:
             del self._latest[: -self.most_kept]
 
     def places(self, now_s: float) -> int:
         """How many places in the window may be ours."""
         while self.next_free_s <= now_s:
-            ticket = self._ended.popleft()
+            permit = self._ended.popleft()
             self.left_perhaps += 1
-            likely_s = (ticket.sent_s + ticket.ended_s) / 2 + self.length.value_s
+            likely_s = (permit.sent_s + permit.ended_s) / 2 + self.length.value_s
             self.left_likely += likely_s > self._heard_s
-            self.left += ticket.has_passed and ticket.sent_s + self.length.value_s > self._heard_s
+            self.left += permit.has_passed and permit.sent_s + self.length.value_s > self._heard_s
         return self.under_way + len(self._ended)
 
-    def most_places(self, ticket: Ticket, now_s: float) -> int:
+    def most_places(self, permit: Permit, now_s: float) -> int:
         """How many places may have been ours when an answered request was counted."""
-        return self.places(now_s) + self.left_perhaps - ticket.left
+        return self.places(now_s) + self.left_perhaps - permit.left
 
     @property
     def next_free_s(self) -> float:
@@ -156,13 +156,13 @@ class Mirror(msgspec.Struct, array_like=True):
 
     def oldest_sent_s(self) -> float:
         """When the first of those that ended and may be in the window was sent; inf for none."""
-        return min((ticket.sent_s for ticket in self._ended), default=inf)
+        return min((permit.sent_s for permit in self._ended), default=inf)
 
     def passed_inside(self) -> int:
         """How many of those that passed may be in the window."""
-        return sum(ticket.has_passed for ticket in self._ended)
+        return sum(permit.has_passed for permit in self._ended)
 
-    def last_passed(self, count: int, before: int) -> list[Ticket]:
+    def last_passed(self, count: int, before: int) -> list[Permit]:
         """The last so many of the first `before` of those that passed; [] where some are lost."""
         end = before - (self.passed - len(self._latest))
         return self._latest[end - count : end] if end >= count > 0 else []
@@ -175,5 +175,5 @@ class Mirror(msgspec.Struct, array_like=True):
         """
         place = before - count - (self.passed - len(self._latest))
         if place >= 0 and self.length.is_news(ends_s - self._latest[place].sent_s):
-            oldest_s = min(ticket.sent_s for ticket in self.last_passed(count, before))
+            oldest_s = min(permit.sent_s for permit in self.last_passed(count, before))
             self.length.at_most(ends_s - oldest_s)

@@ -16,7 +16,7 @@ from msgspec import inspect
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async.errors import ConfigError, DecodeError
 from spot_billing_async.models.envelope import Envelope
-from spot_billing_async.models.money import demand_amounts, merged_totals, totals_by_currency
+from spot_billing_async.models.money import merged_totals, require_amounts, totals_by_currency
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -30,8 +30,8 @@ _plain_decoder = msgspec.json.Decoder(float_hook=Decimal)
 _plain_encoder = msgspec.json.Encoder(decimal_format="number")
 
 
-class ItemReader(Generic[T]):
-    """Reads bodies whose items are of one type. Made once a type: see `reader_for`.
+class ItemDecoder(Generic[T]):
+    """Reads bodies whose items are of one type. Made once a type: see `decoder_for`.
 
     Args:
         item_type: what items are decoded to.
@@ -93,7 +93,9 @@ class ItemReader(Generic[T]):
             problem = token.removed_from(str(error))
         except UNREADABLE:
             is_json, problem = False, "no readable JSON"
-        raise DecodeError(f"{operation_id}: the body has another shape: {problem}", lasting=is_json)
+        raise DecodeError(
+            f"{operation_id}: the body has another shape: {problem}", permanent=is_json
+        )
 
     def _mend(self, item: dict[str, Any]) -> None:
         for key in self._shape.text_keys & item.keys():
@@ -126,14 +128,14 @@ class ItemReader(Generic[T]):
             costs = self._shape.costs(items)
             if self._currencies is not None:
                 return totals_by_currency(costs, self._currencies(items))
-            demand_amounts(costs)
+            require_amounts(costs)
         except (ArithmeticError, TypeError, KeyError, AttributeError):
             shown = token.removed_from(_keys_seen(body))
         else:
             return {}
         raise DecodeError(
             f"{operation_id}: an item has no cost that is a finite number; keys seen: {shown}",
-            lasting=True,
+            permanent=True,
         )
 
 
@@ -149,10 +151,10 @@ def added_totals(
         return merged_totals(totals, more)
     except ArithmeticError:
         problem = f"{operation_id}: the amounts cannot be added without rounding"
-    raise DecodeError(problem, lasting=True)
+    raise DecodeError(problem, permanent=True)
 
 
-def reader_for(item_type: type[T], *, totalled: bool = False) -> ItemReader[T]:
+def decoder_for(item_type: type[T], *, totalled: bool = False) -> ItemDecoder[T]:
     """The reader of an item type, which adds the items' costs up where they are to be `totalled`.
 
     Raises:
@@ -167,8 +169,8 @@ def reader_for(item_type: type[T], *, totalled: bool = False) -> ItemReader[T]:
 
 
 @lru_cache(maxsize=64)
-def _cached_reader(item_type: type, totalled: bool) -> ItemReader[Any]:
-    return ItemReader(item_type, totalled=totalled)
+def _cached_reader(item_type: type, totalled: bool) -> ItemDecoder[Any]:
+    return ItemDecoder(item_type, totalled=totalled)
 
 
 def _plain_items(text: object) -> list[dict[str, Any]]:

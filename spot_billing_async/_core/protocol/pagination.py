@@ -78,7 +78,7 @@ class Pages(Generic[T]):
         if page.is_blank and self._keys:
             raise self._error("has no body")
         if page.items and (self._keys or page.next_key is not None):
-            self._demand_new(page)
+            self._require_new(page)
         self._add(page)
         self._count(page)
         key = self.next_key = page.next_key
@@ -102,7 +102,7 @@ class Pages(Generic[T]):
             return
         raise problem
 
-    def _demand_new(self, page: Page[T]) -> None:
+    def _require_new(self, page: Page[T]) -> None:
         """Refuse items that came before, to the byte: a page in the place of another one.
 
         Items are compared as they came: a caller's type may leave out what tells them apart.

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from spot_billing_async._core.auth.secret import Secret
-from spot_billing_async._core.protocol.decoder import ItemReader, added_totals
+from spot_billing_async._core.protocol.decoder import ItemDecoder, added_totals
 from spot_billing_async._core.protocol.error_mapping import (
     error_code,
     header_request_id,
@@ -21,12 +21,12 @@ from spot_billing_async._core.protocol.error_mapping import (
 )
 from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async._core.protocol.pagination import Page
-from spot_billing_async._core.protocol.streaming_decoder import ItemStream, ManyItems
+from spot_billing_async._core.protocol.streaming_decoder import LargeList, StreamingDecoder
 from spot_billing_async.errors import DecodeError
 from spot_billing_async.models.envelope import (
     Envelope,
     PaginationInfo,
-    Response,
+    ResponseEnvelope,
     ResponseStatus,
 )
 
@@ -40,7 +40,7 @@ _SUCCESS = {200, 201, 202, _NO_CONTENT}  # a 206 is a part, and nobody asked for
 
 
 @dataclass(slots=True, repr=False)
-class Reply:
+class Response:
     """What came back, completely. Its repr shows no header and no body: a server may echo a token.
 
     Attributes:
@@ -62,10 +62,12 @@ class Reply:
     waited_s: float = 0.0
 
     def __repr__(self) -> str:
-        return f"Reply(status={self.status})"
+        return f"Response(status={self.status})"
 
 
-def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], token: Secret) -> Page[T]:
+def read_page(
+    operation: Operation, reply: Response, reader: ItemDecoder[T], token: Secret
+) -> Page[T]:
     """Say what an answer means.
 
     Args:
@@ -78,7 +80,7 @@ def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], token: 
         ApiError: the status, or the body of a 2xx, tells of an error.
         DecodeError: the answer cannot be trusted.
     """
-    _demand_success(operation, reply, token)
+    _require_success(operation, reply, token)
     body = reply.body
     if not body or body.isspace():
         return _empty_page(operation, reply, token)
@@ -90,16 +92,16 @@ def read_page(operation: Operation, reply: Reply, reader: ItemReader[T], token: 
 
 
 async def read_large_page(
-    operation: Operation, reply: Reply, reader: ItemReader[T], token: Secret
+    operation: Operation, reply: Response, reader: ItemDecoder[T], token: Secret
 ) -> Page[T]:
     """Say what a large answer means, a few items at a time: the event loop goes on meanwhile.
 
     The arguments, and what is raised, are those of `read_page`.
     """
-    _demand_success(operation, reply, token)
+    _require_success(operation, reply, token)
     name = operation.operation_id
-    stream = ItemStream(lambda text: reader.decode_list(name, text, token))
-    items: list[T] = ManyItems()
+    stream = StreamingDecoder(lambda text: reader.decode_list(name, text, token))
+    items: list[T] = LargeList()
     totals: dict[str, Decimal] = {}
     reply.pieces.reverse()
     while reply.pieces:  # each is let go of once it is read
@@ -116,13 +118,17 @@ async def read_large_page(
     return page
 
 
-def _demand_success(operation: Operation, reply: Reply, token: Secret) -> None:
+def _require_success(operation: Operation, reply: Response, token: Secret) -> None:
     if reply.status not in _SUCCESS:
         raise read_error(operation, reply.status, reply.headers, reply.body, token)
 
 
 def _page_of(
-    operation: Operation, reply: Reply, envelope: Envelope[T], apart: list[T] | None, token: Secret
+    operation: Operation,
+    reply: Response,
+    envelope: Envelope[T],
+    apart: list[T] | None,
+    token: Secret,
 ) -> Page[T]:
     """What an envelope says; `apart` are items that were taken out of it, before its own."""
     response = envelope.response
@@ -156,7 +162,7 @@ def _next_key(operation: Operation, paging: PaginationInfo, token: Secret) -> st
     return str(key)
 
 
-def _empty_page(operation: Operation, reply: Reply, token: Secret) -> Page[Any]:
+def _empty_page(operation: Operation, reply: Response, token: Secret) -> Page[Any]:
     """A 2xx without a body is legal by the contract and means 'no items'.
 
     Where only the closing of the connection ends the body, or where it was compressed, an empty
@@ -182,7 +188,9 @@ def _status(status: object, token: Secret) -> ResponseStatus | None:
     )
 
 
-def _read_items(operation: Operation, response: Response[T], apart: list[T] | None) -> list[T]:
+def _read_items(
+    operation: Operation, response: ResponseEnvelope[T], apart: list[T] | None
+) -> list[T]:
     items, count = response.items, response.count
     if items is msgspec.UNSET and operation.method == "GET" and count != 0:
         raise DecodeError(f"{operation.operation_id}: the response has no items in it")

@@ -28,7 +28,7 @@ _TOKEN = re.compile(rb'\s*("(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+)(?=.)', 
 _FOLLOWS = re.compile(rb"\s*([,\]])")
 
 
-class ManyItems(list[T]):
+class LargeList(list[T]):
     """A list that lets go of its items a few at a time while an event loop runs.
 
     To free a million of them takes a tenth of a second, at whatever moment the last one who holds
@@ -51,7 +51,7 @@ def _free(loop: asyncio.AbstractEventLoop, items: list[Any]) -> None:
         loop.call_soon(_free, loop, items)
 
 
-class ItemStream(Generic[T]):
+class StreamingDecoder(Generic[T]):
     """Takes the pieces of a body, and gives its items.
 
     Args:

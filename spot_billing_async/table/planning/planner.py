@@ -15,7 +15,7 @@ from typing import NamedTuple
 from spot_billing_async.models import CostQuery, GroupBy
 from spot_billing_async.models.windows import DateWindow, WindowSize, cut
 from spot_billing_async.table.planning.due import joined
-from spot_billing_async.table.planning.window_sizing import Widths
+from spot_billing_async.table.planning.window_sizing import WindowSizer
 
 _DAY = timedelta(days=1)
 
@@ -74,7 +74,7 @@ class Gap(NamedTuple):
         return self.window.days
 
 
-class Agenda:
+class Planner:
     """What is still to be asked, in windows of a size.
 
     Args:
@@ -132,7 +132,7 @@ class Agenda:
         return [ask.window]
 
 
-class LearningAgenda(Agenda):
+class LearningPlanner(Planner):
     """What is still to be asked, in windows as wide as the server bears.
 
     Args:
@@ -142,7 +142,7 @@ class LearningAgenda(Agenda):
 
     learns = True
 
-    def __init__(self, due: Mapping[str, Iterable[DateWindow]], widths: Widths) -> None:
+    def __init__(self, due: Mapping[str, Iterable[DateWindow]], widths: WindowSizer) -> None:
         super().__init__(due, "whole")
         self._gaps = [
             Gap(account, window) for account, mine in self._due.items() for window in mine

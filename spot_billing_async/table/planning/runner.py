@@ -18,7 +18,7 @@ from spot_billing_async.errors import (
 )
 from spot_billing_async.export import ExportError
 from spot_billing_async.models import CostItem, GroupBy
-from spot_billing_async.table.planning.planner import Agenda, Ask, query_of
+from spot_billing_async.table.planning.planner import Ask, Planner, query_of
 
 _TOO_LARGE = 413
 
@@ -66,7 +66,7 @@ class Rounds:
         self,
         client: TenantClient,
         group_by: GroupBy | None,
-        agenda: Agenda,
+        agenda: Planner,
         taker: Taker,
         max_requests: int | None,
     ) -> None:
@@ -170,7 +170,7 @@ def may_be_too_wide(error: SpotBillingError) -> bool:
     """Whether it depends on others: a 5xx or no answer on this window alone, or on everything."""
     if isinstance(error, DeadlineExceededError):
         # Not where it was the quota that it waited for.
-        return not any(met.startswith("RateLimitedError") for met in error.met)
+        return not any(met.startswith("RateLimitedError") for met in error.attempt_errors)
     return isinstance(error, ServerError)
 
 

@@ -155,7 +155,7 @@ class Split(NamedTuple):
     requests: float
 
 
-class Widths:
+class WindowSizer:
     """What is known of the widths that may be asked for.
 
     Args:

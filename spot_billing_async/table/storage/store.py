@@ -24,7 +24,7 @@ from spot_billing_async.export.arrow import DEFAULT_SCALE, batch_table, schema
 from spot_billing_async.models import CostItem, GroupBy
 from spot_billing_async.models.money import NO_CURRENCY
 from spot_billing_async.models.windows import DateWindow
-from spot_billing_async.table.planning.window_sizing import Density, Limits, Widths
+from spot_billing_async.table.planning.window_sizing import Density, Limits, WindowSizer
 from spot_billing_async.table.slices import Coverage, Entry, Key
 from spot_billing_async.table.storage.delta import DeltaTable, TableConflictError
 from spot_billing_async.table.storage.invalidation import DaySum, doubted
@@ -154,7 +154,7 @@ class TableStore:
         where = f"{overlaps(group_by, window)} AND {_AGE_DAYS} < {mutable_days}"
         yield from self._entries(where)
 
-    def widths(self, group_by: GroupBy | None) -> Widths:
+    def widths(self, group_by: GroupBy | None) -> WindowSizer:
         """What the ledger tells of how much the server bears at once."""
         days = days_from("from_date")
         limits = ", ".join(
@@ -170,7 +170,7 @@ class TableStore:
         for row in _rows(self._ledger, sql):
             densities[row["account_id"]] = Density(row["days"], row["rows"], row["squares"])
             remembered[row["account_id"]] = Limits(*(row[name] for name in Limits._fields))
-        return Widths(densities, remembered)
+        return WindowSizer(densities, remembered)
 
     def rate_limit(self) -> RateLimit | None:
         """What the server told of its rate limit at the last commit; None where it is not known."""

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from spot_billing_async import ClientConfig, RetryPolicy, SpotBillingClient, TransportError
 from spot_billing_async._core.auth.credentials import TokenProvider
-from spot_billing_async._core.protocol.decoder import reader_for
+from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async.telemetry import CallEnded, Event, RequestEnded
 from tests.support import Handler, serve
 
@@ -72,7 +72,7 @@ async def test_reading_an_item_type_is_part_of_the_call(monkeypatch: pytest.Monk
 
     def slow_reader_for(item_type: type, *, totalled: bool) -> Any:
         watched.clock.now_s += 5
-        return reader_for(item_type, totalled=totalled)
+        return decoder_for(item_type, totalled=totalled)
 
     monkeypatch.setattr("spot_billing_async._core.http.call.reader_for", slow_reader_for)
     async with serve(answering(body=GOOD)) as base_url, watched.client(base_url) as client:

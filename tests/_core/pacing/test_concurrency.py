@@ -40,7 +40,7 @@ def test_the_limit_never_passes_what_is_allowed() -> None:
             limit.start(told=False)
         for _ in range(limit.limit):
             limit.end(told=False)
-            limit.answered(0.05, now_s, now_s + 0.5)
+            limit.on_response(0.05, now_s, now_s + 0.5)
     assert limit.limit == 24
 
 
@@ -67,7 +67,7 @@ def test_queries_of_different_size_do_not_throttle_each_other(seed: int) -> None
             limit.start(told=False)
         for time_s in times_s:
             limit.end(told=False)
-            limit.answered(time_s, now_s, now_s + 0.5)
+            limit.on_response(time_s, now_s, now_s + 0.5)
     assert limit.limit >= 32
 
 
@@ -88,7 +88,7 @@ def test_who_is_not_pressed_does_not_grow() -> None:
     for now_s in range(100):
         limit.start(told=False)
         limit.end(told=False)
-        limit.answered(0.01, now_s, now_s)
+        limit.on_response(0.01, now_s, now_s)
     assert limit.limit == FIRST_REQUESTS
 
 
@@ -103,5 +103,5 @@ def test_the_limit_stays_in_its_bounds(most: int, answers: list[tuple[float, boo
         if is_overload:
             limit.overloaded(now_s - 0.5, now_s)
         else:
-            limit.answered(elapsed_s, now_s - 0.5, now_s)
+            limit.on_response(elapsed_s, now_s - 0.5, now_s)
         assert 1 <= limit.limit <= most

@@ -19,7 +19,7 @@ from spot_billing_async import (
     Failed,
     RetryPolicy,
     SpotBillingClient,
-    within,
+    deadline,
 )
 from spot_billing_async._core.aio.deadline import hard_end_s
 from spot_billing_async._core.http.config import ClientConfig
@@ -55,13 +55,13 @@ def test_without_it_a_call_ends_with_its_pull() -> None:
 
 def test_the_nearest_end_counts() -> None:
     """That of the pull, of the block, or of a block around it; each holds for its block alone."""
-    with within(LATER_S):
+    with deadline(LATER_S):
         assert hard_end_s(7.0, clock) == 7.0
         outer = hard_end_s(None, clock)
         assert 1000 < outer <= 1000 + LATER_S
-        with within(2 * LATER_S):
+        with deadline(2 * LATER_S):
             assert hard_end_s(None, clock) <= outer
-        with within(60):
+        with deadline(60):
             assert hard_end_s(None, clock) <= 1060
         assert hard_end_s(None, clock) > 1060
     assert hard_end_s(None, clock) == inf
@@ -71,7 +71,7 @@ def test_the_nearest_end_counts() -> None:
 def test_other_than_seconds_is_refused(value: Any) -> None:
     """The error names the value and what is allowed."""
     allowed = r"deadline_s: .* allowed: seconds above 0"
-    with pytest.raises(ConfigError, match=allowed), within(value):
+    with pytest.raises(ConfigError, match=allowed), deadline(value):
         pass
 
 
@@ -79,7 +79,7 @@ async def test_a_call_ends_by_then(silent: tuple[str, list[str]]) -> None:
     """One that would wait for its client's own two minutes; outside of the block it would."""
     base_url, asked = silent
     async with SpotBillingClient("t", base_url=base_url) as client:
-        with pytest.raises(DeadlineExceededError, match="or its caller's"), within(SOON_S):
+        with pytest.raises(DeadlineExceededError, match="or its caller's"), deadline(SOON_S):
             await client.accounts.list()
         assert len(asked) == 1
 
@@ -89,7 +89,7 @@ async def test_nothing_is_sent_after_it(silent: tuple[str, list[str]]) -> None:
     base_url, asked = silent
     told: list[Event] = []
     async with SpotBillingClient("t", base_url=base_url, hook=told.append) as client:
-        with within(SOON_S):
+        with deadline(SOON_S):
             await asyncio.sleep(SOON_S)
             with pytest.raises(DeadlineExceededError, match="passed before this call began"):
                 await client.accounts.list()
@@ -105,7 +105,7 @@ async def test_all_slices_of_a_pull_end_by_then(silent: tuple[str, list[str]]) -
     config = ClientConfig(max_concurrency=2)
     async with SpotBillingClient("t", base_url=base_url, config=config) as client:
         plan = CostPlan.build(["a", "b", "c", "d"], DAY, DAY)
-        with within(SOON_S):
+        with deadline(SOON_S):
             async with client.costs.pull(plan) as run:
                 outcomes = [outcome async for outcome in run]
     errors = [outcome.error for outcome in outcomes if isinstance(outcome, Failed)]
@@ -124,7 +124,7 @@ async def test_waiting_for_the_quota_counts() -> None:
         serve(refuse) as base_url,
         SpotBillingClient("t", base_url=base_url, config=config) as client,
     ):
-        with within(0.5):
+        with deadline(0.5):
             async with client.costs.pull([CostQuery(account_id="a")]) as run:
                 outcome = await anext(run)
     assert isinstance(outcome, Failed)

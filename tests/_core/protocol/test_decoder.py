@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spot_billing_async import BillingAccount, ConfigError, CostItem, DecodeError
 from spot_billing_async._core.auth.secret import Secret
-from spot_billing_async._core.protocol.decoder import reader_for
+from spot_billing_async._core.protocol.decoder import decoder_for
 
 
 def envelope(*items: str) -> bytes:
@@ -20,7 +20,7 @@ def envelope(*items: str) -> bytes:
 
 
 def items_of(item_type: type[Any], *items: str) -> list[Any]:
-    response = reader_for(item_type).decode("op", envelope(*items), Secret("a-token")).response
+    response = decoder_for(item_type).decode("op", envelope(*items), Secret("a-token")).response
     assert response is not None
     assert isinstance(response.items, list)
     return response.items
@@ -87,7 +87,7 @@ def test_an_amount_that_is_none_is_an_error(item: str) -> None:
 def test_an_item_without_an_amount_is_loud(item: str) -> None:
     """A row whose amount is missing or no number lists the keys that were seen instead."""
     body = envelope('{"cost":1}', item)
-    reader = reader_for(CostItem)
+    reader = decoder_for(CostItem)
     response = reader.decode("op", body, Secret("a-token")).response
     assert response is not None
     assert isinstance(response.items, list)
@@ -107,7 +107,7 @@ def test_a_callers_own_type_is_decoded_as_it_says() -> None:
     """Any type of msgspec's serves; without `cost: Decimal` there is nothing to total exactly."""
     (row,) = items_of(Row, '{"service":"S3","cost":0.5}')
     assert row == Row("S3", 0.5)
-    assert reader_for(Row).totals("op", [row], b"", Secret("t")) == {}
+    assert decoder_for(Row).totals("op", [row], b"", Secret("t")) == {}
     assert items_of(dict[str, Any], '{"cost":0.10}') == [{"cost": Decimal("0.10")}]
     with pytest.raises(DecodeError):
         items_of(Row, '{"cost":1}')
@@ -137,7 +137,7 @@ class Amount(msgspec.Struct):
 @pytest.mark.parametrize("item_type", [Bill, Line, Amount])
 def test_amounts_of_every_kind_of_type_are_checked(item_type: type[Any]) -> None:
     """Whatever a caller's type is made of, a row without an amount is loud."""
-    reader = reader_for(item_type, totalled=True)
+    reader = decoder_for(item_type, totalled=True)
     good = '{"cost":0.10,"currency":"USD"}'
     totals = reader.totals("op", items_of(item_type, good, good), b"", Secret("t"))
     assert totals == ({} if item_type is Amount else {"USD": Decimal("0.20")})
@@ -153,7 +153,7 @@ def test_amounts_of_every_kind_of_type_are_checked(item_type: type[Any]) -> None
 def test_what_is_wrapped_around_a_type_hides_nothing(item_type: Any) -> None:
     """Amounts are checked, and ids mended, as for the type itself."""
     good, bad = '{"cost":0.10,"currency":"USD","accountId":7}', '{"accountId":"7"}'
-    reader = reader_for(item_type, totalled=True)
+    reader = decoder_for(item_type, totalled=True)
     items = items_of(item_type, good)
     assert items[0].account_id == "7"
     assert reader.totals("op", items, b"", Secret("t")) == {"USD": Decimal("0.10")}
@@ -166,7 +166,7 @@ def test_a_union_of_types_with_amounts_is_refused() -> None:
     first = msgspec.defstruct("First", [("cost", Decimal)], tag=True)
     second = msgspec.defstruct("Second", [("cost", Decimal)], tag=True)
     with pytest.raises(ConfigError, match="union of types with a cost"):
-        reader_for(first | second)  # type: ignore[arg-type]  # what is tested
+        decoder_for(first | second)  # type: ignore[arg-type]  # what is tested
 
 
 def test_an_echoed_token_stays_out_of_a_callers_types_errors() -> None:
@@ -174,7 +174,7 @@ def test_an_echoed_token_stays_out_of_a_callers_types_errors() -> None:
     strict = msgspec.defstruct("Strict", [("cost", Decimal), ("currency", Literal["USD"])])
     body = envelope('{"cost":1,"currency":"a-secret-token"}')
     with pytest.raises(DecodeError) as caught:
-        reader_for(strict).decode("op", body, Secret("a-secret-token"))
+        decoder_for(strict).decode("op", body, Secret("a-secret-token"))
     assert "a-secret-token" not in str(caught.value)
 
 
@@ -182,10 +182,10 @@ def test_a_type_that_would_make_up_an_amount_is_refused() -> None:
     """A default cost would pass for a real one; a currency that is no text cannot be totalled."""
     default = msgspec.defstruct("Default", [("cost", Decimal, Decimal(0))])
     with pytest.raises(ConfigError, match="cost has a default"):
-        reader_for(default)
+        decoder_for(default)
     number = msgspec.defstruct("Number", [("cost", Decimal), ("currency", int)])
     with pytest.raises(ConfigError, match="currency is no text"):
-        reader_for(number)
+        decoder_for(number)
 
 
 @pytest.mark.parametrize(
@@ -206,4 +206,4 @@ def test_absurd_values_end_as_an_error_of_this_package(item: str) -> None:
 def test_a_type_that_cannot_be_decoded_is_refused(item_type: Any) -> None:
     """The error comes before anything is sent."""
     with pytest.raises(ConfigError, match="item_type"):
-        reader_for(item_type)
+        decoder_for(item_type)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot_billing_async.bulk.buffer import Handover
+from spot_billing_async.bulk.buffer import OutcomeBuffer
 
 
 async def settle() -> None:
@@ -20,7 +20,7 @@ def test_everything_arrives_once_and_in_order(
     """Each value comes out once; with `ordered`, by index, whatever the order of arrival."""
 
     async def main() -> list[int]:
-        handover: Handover[int] = Handover(capacity, ordered=ordered)
+        handover: OutcomeBuffer[int] = OutcomeBuffer(capacity, ordered=ordered)
         got: list[int] = []
 
         async def produce() -> None:
@@ -47,7 +47,7 @@ def test_everything_arrives_once_and_in_order(
 @pytest.mark.parametrize("ordered", [False, True])
 async def test_no_more_than_capacity_is_kept(ordered: bool) -> None:
     """Who comes when it is full waits until the reader took one."""
-    handover: Handover[int] = Handover(2, ordered=ordered)
+    handover: OutcomeBuffer[int] = OutcomeBuffer(2, ordered=ordered)
     done: list[int] = []
 
     async def put(index: int) -> None:
@@ -69,7 +69,7 @@ async def test_no_more_than_capacity_is_kept(ordered: bool) -> None:
 
 async def test_the_one_that_is_due_never_waits() -> None:
     """In plan order a full house of later slices does not lock the due one out."""
-    handover: Handover[str] = Handover(2, ordered=True)
+    handover: OutcomeBuffer[str] = OutcomeBuffer(2, ordered=True)
     async with anyio.create_task_group() as group:
         for index in (3, 2, 1):
             group.start_soon(handover.put, index, str(index))
@@ -80,7 +80,7 @@ async def test_the_one_that_is_due_never_waits() -> None:
 
 async def test_a_reader_that_gives_up_waiting_loses_nothing() -> None:
     """A cancelled `get` leaves the value for the next one."""
-    handover: Handover[int] = Handover(1, ordered=False)
+    handover: OutcomeBuffer[int] = OutcomeBuffer(1, ordered=False)
     with anyio.move_on_after(0):
         await handover.get()
     await handover.put(0, 7)
@@ -89,7 +89,7 @@ async def test_a_reader_that_gives_up_waiting_loses_nothing() -> None:
 
 async def test_two_readers_share_the_values() -> None:
     """Each value goes to one of them; closing ends both."""
-    handover: Handover[int] = Handover(1, ordered=False)
+    handover: OutcomeBuffer[int] = OutcomeBuffer(1, ordered=False)
     got: list[int] = []
 
     async def read() -> None:

@@ -12,11 +12,11 @@ from multidict import CIMultiDict
 
 from spot_billing_async import CostItem, DecodeError
 from spot_billing_async._core.auth.secret import Secret
-from spot_billing_async._core.protocol.decoder import reader_for
+from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async._core.protocol.operations import GET_COSTS
 from spot_billing_async._core.protocol.pagination import Page, Pages
-from spot_billing_async._core.protocol.response import Reply, read_large_page, read_page
-from spot_billing_async._core.protocol.streaming_decoder import ItemStream, items_start
+from spot_billing_async._core.protocol.response import Response, read_large_page, read_page
+from spot_billing_async._core.protocol.streaming_decoder import StreamingDecoder, items_start
 from spot_billing_async.models.results import Answer
 
 SECRET = Secret("token-of-a-test")
@@ -57,7 +57,7 @@ def test_whatever_the_pieces_all_items_come_in_order(
 ) -> None:
     """However it is cut, within text and nested objects too, the items are those of the whole."""
     body = body_of(items)
-    stream = ItemStream(decoded, cut)
+    stream = StreamingDecoder(decoded, cut)
     came = [
         item for piece in pieces_of(body, sizes) for some in stream.feed(piece) for item in some
     ]
@@ -73,7 +73,7 @@ def test_the_checksum_is_that_of_the_list(items: list[Any], cuts: tuple[int, int
     """So that a page that comes twice is known, however its bytes were cut each time."""
     sums = set()
     for cut in cuts:
-        stream = ItemStream(decoded, cut)
+        stream = StreamingDecoder(decoded, cut)
         for piece in pieces_of(body_of(items), [cut]):
             list(stream.feed(piece))
         stream.end()
@@ -116,8 +116,8 @@ def rows(count: int, **changed: Any) -> list[dict[str, Any]]:
 
 
 async def page_of(body: bytes, size: int = 100_000) -> Page[CostItem]:
-    reply = Reply(200, CIMultiDict(), body[:size], True, pieces_of(body, [size]))
-    return await read_large_page(GET_COSTS, reply, reader_for(CostItem, totalled=True), SECRET)
+    reply = Response(200, CIMultiDict(), body[:size], True, pieces_of(body, [size]))
+    return await read_large_page(GET_COSTS, reply, decoder_for(CostItem, totalled=True), SECRET)
 
 
 async def test_a_large_page_is_as_a_small_one() -> None:
@@ -126,7 +126,7 @@ async def test_a_large_page_is_as_a_small_one() -> None:
     body = body_of(rows(7000), **paging)
     large = await page_of(body)
     small = read_page(
-        GET_COSTS, Reply(200, CIMultiDict(), body), reader_for(CostItem, totalled=True), SECRET
+        GET_COSTS, Response(200, CIMultiDict(), body), decoder_for(CostItem, totalled=True), SECRET
     )
     assert large.items == small.items
     assert large.totals == small.totals == {"USD": Decimal(sum(range(7000))) / 8}
@@ -159,13 +159,13 @@ def of_another_shape(body: bytes) -> bytes:
     ],
 )
 async def test_a_large_page_that_cannot_be_trusted(
-    spoil: Callable[[bytes], bytes], said: str, lasting: bool
+    spoil: Callable[[bytes], bytes], said: str, permanent: bool
 ) -> None:
     """What is refused of a small one is refused of a large one."""
     spoilt = spoil(body_of(rows(7000)))
     with pytest.raises(DecodeError, match=said) as met:
         await page_of(spoilt)
-    assert met.value.lasting is lasting
+    assert met.value.permanent is permanent
 
 
 async def test_what_is_forgiven_is_forgiven_in_a_large_page_too() -> None:

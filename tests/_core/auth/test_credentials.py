@@ -157,13 +157,13 @@ async def test_a_provider_is_asked_when_its_token_is_refused() -> None:
     credential = Credential(provider)
     one = await credential.token()
     assert (one.reveal(), await credential.token()) == ("one", one)
-    assert credential.refused(one)
-    assert credential.refused(one)  # by another who had sent it
+    assert credential.reject(one)
+    assert credential.reject(one)  # by another who had sent it
     two = await credential.token()
     assert two.reveal() == "two"
-    assert credential.refused(one)
+    assert credential.reject(one)
     assert await credential.token() is two
-    assert credential.refused(two)
+    assert credential.reject(two)
     with pytest.raises(ConfigError, match="provider"):
         await credential.token()
     with pytest.raises(TransportError, match="OSError") as caught:
@@ -310,12 +310,16 @@ def test_a_space_tells_credentials_apart_and_shows_none() -> None:
     async def provider() -> str:
         return SECRET
 
-    space = Credential(SECRET).space
-    assert space == Credential(f" {SECRET} ").checked().space != Credential(SECRET + "x").space
-    assert Credential(provider).space != Credential(provider).space
-    assert SECRET not in space
-    named = [Credential(given).of_tenant("acme").space for given in (provider, SECRET)]
-    assert named[0] == named[1] != Credential(provider).of_tenant("umbra").space
+    namespace = Credential(SECRET).namespace
+    assert (
+        namespace
+        == Credential(f" {SECRET} ").checked().namespace
+        != Credential(SECRET + "x").namespace
+    )
+    assert Credential(provider).namespace != Credential(provider).namespace
+    assert SECRET not in namespace
+    named = [Credential(given).of_tenant("acme").namespace for given in (provider, SECRET)]
+    assert named[0] == named[1] != Credential(provider).of_tenant("umbra").namespace
     with pytest.raises(ConfigError, match="tenant: ' ' is not allowed"):
         Credential(provider).of_tenant(" ")
 

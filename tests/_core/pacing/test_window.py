@@ -2,15 +2,20 @@
 
 from math import inf
 
-from spot_billing_async._core.pacing.window import DOCUMENTED_WINDOW_S, Mirror, Ticket, WindowLength
+from spot_billing_async._core.pacing.window import (
+    DOCUMENTED_WINDOW_S,
+    Permit,
+    ServerWindow,
+    WindowLength,
+)
 
 
-def passed(mirror: Mirror, sent_s: float, ended_s: float) -> Ticket:
+def passed(mirror: ServerWindow, sent_s: float, ended_s: float) -> Permit:
     """A request that passed."""
-    ticket = mirror.start(sent_s)
-    mirror.end(ticket, ended_s)
-    mirror.let_pass(ticket)
-    return ticket
+    permit = mirror.start(sent_s)
+    mirror.end(permit, ended_s)
+    mirror.let_pass(permit)
+    return permit
 
 
 def test_a_window_is_as_documented_until_it_is_shown_to_be_shorter() -> None:
@@ -39,7 +44,7 @@ def test_the_whole_second_below_the_bound_is_taken() -> None:
 
 def test_a_place_is_free_a_window_after_its_answer() -> None:
     """Not after it was sent: the server may have counted it as late as that."""
-    mirror = Mirror()
+    mirror = ServerWindow()
     mirror.length.at_most(2.0)
     slow = mirror.start(0.0)
     passed(mirror, 0.0, 1.0)
@@ -51,7 +56,7 @@ def test_a_place_is_free_a_window_after_its_answer() -> None:
 
 def test_what_was_never_sent_takes_no_place() -> None:
     """It is as if it had not been."""
-    mirror = Mirror()
+    mirror = ServerWindow()
     mirror.start(0.0)
     mirror.take_back()
     assert (mirror.places(0.0), mirror.under_way) == (0, 0)
@@ -59,7 +64,7 @@ def test_what_was_never_sent_takes_no_place() -> None:
 
 def test_who_surely_left_after_the_last_answer_is_told_apart() -> None:
     """One that may have left before it is in that answer's count already, or it is not."""
-    mirror = Mirror()
+    mirror = ServerWindow()
     mirror.length.at_most(10.0)
     passed(mirror, 0.0, 1.0)
     passed(mirror, 5.0, 5.5)
@@ -71,7 +76,7 @@ def test_who_surely_left_after_the_last_answer_is_told_apart() -> None:
 
 def test_of_so_many_places_the_request_before_is_out() -> None:
     """Of requests whose answers overtook each other, the one that was sent first counts."""
-    mirror = Mirror()
+    mirror = ServerWindow()
     passed(mirror, 1.0, 5.0)
     passed(mirror, 0.0, 6.0)
     passed(mirror, 7.0, 7.5)
@@ -85,7 +90,7 @@ def test_of_so_many_places_the_request_before_is_out() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     """The latest are kept, and keep their places in the count."""
-    mirror = Mirror()
+    mirror = ServerWindow()
     mirror.most_kept = 10
     for number in range(1000):
         passed(mirror, float(number), number + 0.5)

@@ -11,7 +11,7 @@ from aiohttp import web
 from spot_billing_async import ClientConfig, RetryPolicy, ServerError, SpotBillingClient
 from spot_billing_async._core.pacing.admission import Admission
 from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
-from spot_billing_async._core.pacing.limiter import Gate
+from spot_billing_async._core.pacing.limiter import RouteLimiter
 from spot_billing_async._core.protocol.rate_limit import Quota
 from spot_billing_async.telemetry import CallEnded, Event
 from tests.support import serve
@@ -24,11 +24,11 @@ async def test_only_the_wait_for_a_good_answer_tells_how_busy_a_server_is(
 ) -> None:
     """An error comes at once, and a body may trickle: neither is the time that work takes."""
     waits: list[float | None] = []
-    answered = Admission.answered
+    on_response = Admission.on_response
 
     def noting(self: Admission, *args: Any, **told: Any) -> None:
         waits.append(told["waited_s"])
-        answered(self, *args, **told)
+        on_response(self, *args, **told)
 
     async def handler(request: web.Request) -> web.StreamResponse:
         if request.query["accountId"] == "sick":
@@ -40,7 +40,7 @@ async def test_only_the_wait_for_a_good_answer_tells_how_busy_a_server_is(
             await asyncio.sleep(0)
         return answer
 
-    monkeypatch.setattr(Admission, "answered", noting)
+    monkeypatch.setattr(Admission, "on_response", noting)
     events: list[Event] = []
     config = ClientConfig(retry=RetryPolicy(max_attempts=1))
     async with (
@@ -61,17 +61,17 @@ async def test_only_the_wait_for_a_good_answer_tells_how_busy_a_server_is(
 
 async def test_a_call_cancelled_as_it_is_let_through_gives_its_place_back() -> None:
     """Between its turn and its waking up lies a turn of the loop, in which it may be cancelled."""
-    limit, gate = ConcurrencyLimit(1), Gate()
+    limit, limiter = ConcurrencyLimit(1), RouteLimiter()
     admission = Admission(limit, time.monotonic)
-    first = admission.start(gate)
-    waiting = [asyncio.create_task(admission.wait(gate, inf, again=False)) for _ in range(2)]
+    first = admission.start(limiter)
+    waiting = [asyncio.create_task(admission.wait(limiter, inf, again=False)) for _ in range(2)]
     await asyncio.sleep(0)
-    admission.dropped(gate, first, sent=False)
+    admission.on_lost(limiter, first, sent=False)
     waiting[0].cancel()
-    ticket = await waiting[1]
+    permit = await waiting[1]
     assert waiting[0].cancelled()
-    admission.dropped(gate, ticket, sent=False)
-    assert (limit.under_way, admission.is_open(gate)) == (0, True)
+    admission.on_lost(limiter, permit, sent=False)
+    assert (limit.under_way, admission.is_open(limiter)) == (0, True)
 
 
 @pytest.mark.parametrize("places", [1, 64])
@@ -82,22 +82,22 @@ async def test_an_answer_does_not_look_at_all_who_wait(
     admission = Admission(ConcurrencyLimit(places), time.monotonic)
     waiting = []
     for _ in range(300):
-        gate = Gate()
-        gate.refused(gate.start(0.0), time.monotonic(), Quota(), 600.0)
-        waiting.append(asyncio.create_task(admission.wait(gate, inf, again=False)))
+        limiter = RouteLimiter()
+        limiter.on_rejected(limiter.start(0.0), time.monotonic(), Quota(), 600.0)
+        waiting.append(asyncio.create_task(admission.wait(limiter, inf, again=False)))
     await asyncio.sleep(0)
-    looks: list[Gate] = []
-    wait_s = Gate.wait_s
+    looks: list[RouteLimiter] = []
+    wait_s = RouteLimiter.wait_s
 
-    def noting(self: Gate, now_s: float) -> float:
+    def noting(self: RouteLimiter, now_s: float) -> float:
         looks.append(self)
         return wait_s(self, now_s)
 
-    monkeypatch.setattr(Gate, "wait_s", noting)
-    mine = Gate()
+    monkeypatch.setattr(RouteLimiter, "wait_s", noting)
+    mine = RouteLimiter()
     for _ in range(10):
-        ticket = admission.start(mine)
-        admission.answered(mine, ticket, Quota(), waited_s=0.01)
+        permit = admission.start(mine)
+        admission.on_response(mine, permit, Quota(), waited_s=0.01)
     assert len(looks) < 300
     for task in waiting:
         task.cancel()
@@ -106,14 +106,14 @@ async def test_an_answer_does_not_look_at_all_who_wait(
 
 async def test_a_place_that_was_short_goes_to_whoever_waits_for_it() -> None:
     """Whatever gate the call was of that gives it back."""
-    limit, one, other = ConcurrencyLimit(1), Gate(), Gate()
+    limit, one, other = ConcurrencyLimit(1), RouteLimiter(), RouteLimiter()
     admission = Admission(limit, time.monotonic)
     held = admission.start(one)
     waiting = asyncio.create_task(admission.wait(other, inf, again=False))
     await asyncio.sleep(0)
     assert not waiting.done()
-    admission.answered(one, held, Quota(), waited_s=0.01)
-    admission.dropped(other, await waiting, sent=False)
+    admission.on_response(one, held, Quota(), waited_s=0.01)
+    admission.on_lost(other, await waiting, sent=False)
     assert limit.under_way == 0
 
 
@@ -121,22 +121,24 @@ async def test_who_has_no_place_to_get_is_not_looked_at(monkeypatch: pytest.Monk
     """Hundreds of tenants wait for one place: news of each, and each place, cost one look or so."""
     limit = ConcurrencyLimit(1)
     admission = Admission(limit, time.monotonic)
-    gates = [Gate() for _ in range(300)]
-    held = admission.start(gates[0])
-    waiting = [asyncio.create_task(admission.wait(gate, inf, again=False)) for gate in gates]
+    limiters = [RouteLimiter() for _ in range(300)]
+    held = admission.start(limiters[0])
+    waiting = [
+        asyncio.create_task(admission.wait(limiter, inf, again=False)) for limiter in limiters
+    ]
     await asyncio.sleep(0)
-    looks: list[Gate] = []
-    wait_s = Gate.wait_s
+    looks: list[RouteLimiter] = []
+    wait_s = RouteLimiter.wait_s
 
-    def noting(self: Gate, now_s: float) -> float:
+    def noting(self: RouteLimiter, now_s: float) -> float:
         looks.append(self)
         return wait_s(self, now_s)
 
-    monkeypatch.setattr(Gate, "wait_s", noting)
-    for gate in gates:
-        admission.changed(gate)
-    admission.dropped(gates[0], held, sent=False)
-    for gate, task in zip(gates, waiting, strict=True):
-        admission.dropped(gate, await task, sent=False)
-    assert len(looks) < 4 * len(gates)
+    monkeypatch.setattr(RouteLimiter, "wait_s", noting)
+    for limiter in limiters:
+        admission.changed(limiter)
+    admission.on_lost(limiters[0], held, sent=False)
+    for limiter, task in zip(limiters, waiting, strict=True):
+        admission.on_lost(limiter, await task, sent=False)
+    assert len(looks) < 4 * len(limiters)
     assert limit.under_way == 0

@@ -23,7 +23,7 @@ from spot_billing_async import (
     ServerError,
 )
 from spot_billing_async._core.auth.secret import Secret
-from spot_billing_async._core.protocol.decoder import reader_for
+from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async._core.protocol.operations import (
     DELETE_FAMILY,
     GET_COSTS,
@@ -34,7 +34,7 @@ from spot_billing_async._core.protocol.operations import (
 from spot_billing_async._core.protocol.pagination import Page
 from spot_billing_async._core.protocol.rate_limit import retry_after_s
 from spot_billing_async._core.protocol.request import build_request
-from spot_billing_async._core.protocol.response import Reply, read_page
+from spot_billing_async._core.protocol.response import Response, read_page
 
 SECRET = "not-a-real-token"
 BASE = "https://api.example.com/base"
@@ -47,8 +47,8 @@ def read(
     operation: Operation = GET_COSTS,
 ) -> Page[Any]:
     raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    reply = Reply(status, CIMultiDict(headers or {}), raw)
-    return read_page(operation, reply, reader_for(CostItem, totalled=True), Secret(SECRET))
+    reply = Response(status, CIMultiDict(headers or {}), raw)
+    return read_page(operation, reply, decoder_for(CostItem, totalled=True), Secret(SECRET))
 
 
 def error_of(
@@ -119,8 +119,8 @@ def test_an_empty_body_that_only_the_closing_ends_is_not_trusted() -> None:
     with pytest.raises(DecodeError, match="cut off"):
         read_page(
             GET_COSTS,
-            Reply(200, {}, b"", end_is_marked=False),
-            reader_for(CostItem, totalled=True),
+            Response(200, {}, b"", end_is_marked=False),
+            decoder_for(CostItem, totalled=True),
             Secret(SECRET),
         )
     with pytest.raises(DecodeError, match="cut off"):
@@ -316,9 +316,9 @@ def test_the_token_is_cut_out_of_what_a_server_echoes(echo: str) -> None:
 
 def test_a_short_token_does_not_garble_words() -> None:
     """A test's token of one letter is cut out where it stands alone."""
-    reply = Reply(404, CIMultiDict(), b"Bearer t does not exist")
+    reply = Response(404, CIMultiDict(), b"Bearer t does not exist")
     with pytest.raises(NotFoundError) as caught:
-        read_page(GET_COSTS, reply, reader_for(CostItem, totalled=True), Secret("t"))
+        read_page(GET_COSTS, reply, decoder_for(CostItem, totalled=True), Secret("t"))
     assert caught.value.body_excerpt == "Bearer [token removed] does not exist"
 
 

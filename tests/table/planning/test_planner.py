@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spot_billing_async.models.windows import DateWindow
-from spot_billing_async.table.planning.planner import LearningAgenda, evenly
-from spot_billing_async.table.planning.window_sizing import Density, Widths
+from spot_billing_async.table.planning.planner import LearningPlanner, evenly
+from spot_billing_async.table.planning.window_sizing import Density, WindowSizer
 
 FIRST = date(2024, 1, 1)
 
@@ -26,7 +26,7 @@ class Asked(NamedTuple):
     windows: Counter[int]
     refused: int
     rounds: int
-    widths: Widths
+    widths: WindowSizer
 
     @property
     def requests(self) -> int:
@@ -34,11 +34,11 @@ class Asked(NamedTuple):
         return self.windows.total()
 
 
-def asked(rows: Rows, bears: Bears, widths: Widths | None = None) -> Asked:
+def asked(rows: Rows, bears: Bears, widths: WindowSizer | None = None) -> Asked:
     """Ask for all of it; each day is answered once, or fails for being too much by itself."""
-    learned = Widths() if widths is None else widths
+    learned = WindowSizer() if widths is None else widths
     due = {account: [window_of(0, len(days))] for account, days in rows.items()}
-    agenda = LearningAgenda(due, learned)
+    agenda = LearningPlanner(due, learned)
     met: Counter[tuple[str, int]] = Counter()
     windows: Counter[int] = Counter()
     refused = rounds = 0
@@ -143,7 +143,7 @@ def test_what_was_learned_is_used(most: int) -> None:
     first = asked(rows, at_most(rows=most))
     densities = {account: Density.of(days) for account, days in rows.items()}
     limits = {account: first.widths.limits(account) for account in rows}
-    again = asked(rows, at_most(rows=most), Widths(densities, limits))
+    again = asked(rows, at_most(rows=most), WindowSizer(densities, limits))
     assert again.requests <= 1.1 * fewest(rows, most)
 
 
@@ -154,7 +154,7 @@ def test_a_server_that_bears_more_by_now_is_found_out(before: int, now: int) -> 
     widths = asked(rows, at_most(rows=before)).widths
     densities = {account: Density.of(days) for account, days in rows.items()}
     limits = {account: widths.limits(account) for account in rows}
-    found = asked(rows, at_most(rows=now), Widths(densities, limits))
+    found = asked(rows, at_most(rows=now), WindowSizer(densities, limits))
     assert found.requests <= 1.2 * fewest(rows, now) + 5
 
 

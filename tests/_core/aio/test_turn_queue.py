@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from spot_billing_async._core.aio.tasks import Turns
+from spot_billing_async._core.aio.tasks import TurnQueue
 
 
 async def test_the_loop_comes_between_two_turns() -> None:
     """Tasks that are ready together have their turns one by one, first come first served."""
-    turns, order = Turns(), list[object]()
+    turns, order = TurnQueue(), list[object]()
 
     async def work(number: int) -> None:
         await turns.take()
@@ -23,7 +23,7 @@ async def test_the_loop_comes_between_two_turns() -> None:
 
 async def test_a_turn_alone_is_taken_at_once() -> None:
     """Who is alone waits for nothing, now and the next time."""
-    turns = Turns()
+    turns = TurnQueue()
     for _ in range(2):
         with pytest.raises(StopIteration):
             turns.take().send(None)
@@ -33,7 +33,7 @@ async def test_a_turn_alone_is_taken_at_once() -> None:
 @pytest.mark.parametrize("leaves_on_its_turn", [False, True])
 async def test_who_is_cancelled_passes_the_turn_on(leaves_on_its_turn: bool) -> None:
     """In line or just as its turn has come: those behind it have theirs."""
-    turns, order = Turns(), list[int]()
+    turns, order = TurnQueue(), list[int]()
 
     async def work(number: int) -> None:
         await turns.take()

@@ -22,7 +22,7 @@ from spot_billing_async import (
     SpotBillingError,
     TransportError,
 )
-from spot_billing_async._core.pacing.budget import Tally
+from spot_billing_async._core.pacing.budget import RequestCounts
 from spot_billing_async.models.results import Answer
 
 EMPTY: Answer[str] = Answer([], "r", None, {})
@@ -47,7 +47,7 @@ def adds_up(report: PullReport) -> bool:
     )
 
 
-async def mixed(query: CostQuery, tally: Tally, ___: float) -> Answer[str]:
+async def mixed(query: CostQuery, tally: RequestCounts, ___: float) -> Answer[str]:
     """Every third slice is empty, every third fails, every third costs a tenth."""
     tally.requests += 1
     await anyio.lowlevel.checkpoint()
@@ -87,7 +87,7 @@ async def test_the_crew_is_fixed() -> None:
     busy = 0
     most = 0
 
-    async def fetch(_: CostQuery, __: Tally, ___: float) -> Answer[str]:
+    async def fetch(_: CostQuery, __: RequestCounts, ___: float) -> Answer[str]:
         nonlocal busy, most
         busy += 1
         most = max(most, busy)
@@ -110,7 +110,7 @@ async def test_a_reader_that_does_not_read_stops_the_crew(ordered: bool) -> None
     """Back-pressure: what is fetched ahead is bounded by the crew, not by the plan."""
     asked = 0
 
-    async def fetch(_: CostQuery, __: Tally, ___: float) -> Answer[str]:
+    async def fetch(_: CostQuery, __: RequestCounts, ___: float) -> Answer[str]:
         nonlocal asked
         asked += 1
         return EMPTY
@@ -148,7 +148,7 @@ def test_leaving_early_counts_the_rest(
 async def test_a_cancelled_fetch_is_counted() -> None:
     """Requests of slices that were cut short are in the report; the slices are 'cancelled'."""
 
-    async def fetch(_: CostQuery, tally: Tally, ___: float) -> Answer[str]:
+    async def fetch(_: CostQuery, tally: RequestCounts, ___: float) -> Answer[str]:
         tally.requests += 1
         await anyio.sleep_forever()
         return EMPTY
@@ -214,7 +214,7 @@ async def test_being_cancelled_twice_still_ends_the_crew() -> None:
     """A second cancellation, while the first is dealt with, leaves no task behind."""
     stubborn = asyncio.Event()
 
-    async def fetch(_: CostQuery, __: Tally, ___: float) -> Answer[str]:
+    async def fetch(_: CostQuery, __: RequestCounts, ___: float) -> Answer[str]:
         try:
             await anyio.sleep_forever()
         finally:
@@ -244,7 +244,7 @@ async def test_amounts_that_cannot_be_added_fail_their_slice() -> None:
     """A total is never rounded: the slice that would need it fails, and is not counted in."""
     amounts = {0: "1e150", 1: "1e-150", 2: "2e150"}
 
-    async def fetch(query: CostQuery, _: Tally, ___: float) -> Answer[str]:
+    async def fetch(query: CostQuery, _: RequestCounts, ___: float) -> Answer[str]:
         return answer(amounts[index_of(query)])
 
     async with PullRun(plan_of(3), fetch, crew_size=1, ordered=True) as run:
@@ -260,7 +260,7 @@ async def test_cancelling_the_caller_ends_the_run(native: bool) -> None:
     """Cancelled by the event loop or by a cancel scope, no task is left and the report adds up."""
     runs: list[PullRun[str]] = []
 
-    async def fetch(_: CostQuery, __: Tally, ___: float) -> Answer[str]:
+    async def fetch(_: CostQuery, __: RequestCounts, ___: float) -> Answer[str]:
         await anyio.sleep_forever()
         return EMPTY
 
@@ -290,7 +290,7 @@ async def test_cancelling_the_caller_ends_the_run(native: bool) -> None:
 async def test_a_deadline_of_the_caller_ends_the_run() -> None:
     """`asyncio.timeout` around a pull ends in TimeoutError, as it does around anything else."""
 
-    async def fetch(_: CostQuery, __: Tally, ___: float) -> Answer[str]:
+    async def fetch(_: CostQuery, __: RequestCounts, ___: float) -> Answer[str]:
         await anyio.sleep_forever()
         return EMPTY
 
@@ -305,7 +305,7 @@ async def test_a_deadline_of_the_caller_ends_the_run() -> None:
 async def test_a_bug_in_fetch_is_not_swallowed() -> None:
     """What is no SpotBillingError is a bug: it ends the run, loudly."""
 
-    async def fetch(_: CostQuery, __: Tally, ___: float) -> Answer[str]:
+    async def fetch(_: CostQuery, __: RequestCounts, ___: float) -> Answer[str]:
         raise ZeroDivisionError
 
     with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
@@ -338,7 +338,7 @@ async def test_totals_of_currencies_are_kept_apart() -> None:
         now_s += 1
         return now_s
 
-    async def fetch(query: CostQuery, _: Tally, ___: float) -> Answer[str]:
+    async def fetch(query: CostQuery, _: RequestCounts, ___: float) -> Answer[str]:
         return answer("1.5", "EUR") if index_of(query) % 2 else answer("-0.25")
 
     async with PullRun(plan_of(4), fetch, crew_size=1, clock=clock) as run:
@@ -356,7 +356,7 @@ async def test_outcomes_are_not_kept() -> None:
 
     made: list[ref[Big]] = []
 
-    async def fetch(_: CostQuery, __: Tally, ___: float) -> Answer[str]:
+    async def fetch(_: CostQuery, __: RequestCounts, ___: float) -> Answer[str]:
         items = Big(["1"])
         made.append(ref(items))
         return Answer(items, None, None, {})
@@ -386,7 +386,7 @@ async def anext_of(run: PullRun[str]) -> Fetched[str] | Failed:
 async def test_a_crew_that_ends_early_is_no_end_of_the_plan() -> None:
     """A cancellation that comes from nowhere does not pass for a complete pull."""
 
-    async def fetch(query: CostQuery, _: Tally, ___: float) -> Answer[str]:
+    async def fetch(query: CostQuery, _: RequestCounts, ___: float) -> Answer[str]:
         if index_of(query) == 1:
             raise asyncio.CancelledError
         return EMPTY

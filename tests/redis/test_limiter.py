@@ -19,7 +19,7 @@ def test_a_request_starts_when_its_question_has_come_back() -> None:
     """Not before: another one may stand in front of it in the log."""
     _, (process,) = world_of("a")
     process.want()
-    assert process.gate.wait_s(process.now_s) == inf
+    assert process.limiter.wait_s(process.now_s) == inf
     process.write()
     assert not process.admitted
     process.read()
@@ -40,7 +40,7 @@ def test_places_that_nobody_takes_any_more_are_given_back() -> None:
         one.write()
         other.read()
         other.write()
-    assert one.gate.replica.held.keys() == {"b"}
+    assert one.limiter.replica.held.keys() == {"b"}
     assert len(other.admitted) == 1
 
 
@@ -54,12 +54,12 @@ def test_a_lease_ends_though_nobody_tells_anything() -> None:
     for _ in range(2):
         waits.write()
         waits.read()
-    wait_s = waits.gate.wait_s(waits.now_s)
+    wait_s = waits.limiter.wait_s(waits.now_s)
     assert LEASE_S - 0.1 < wait_s < LEASE_S + 0.1
     world.now_s += wait_s
-    waits.changed(waits.gate)
+    waits.changed(waits.limiter)
     waits.go_on()
-    assert waits.gate.replica.held.keys() == {"b"}
+    assert waits.limiter.replica.held.keys() == {"b"}
 
 
 def test_places_whose_lease_has_ended_are_not_taken() -> None:
@@ -75,8 +75,8 @@ def test_places_whose_lease_has_ended_are_not_taken() -> None:
     other.read()
     stopped.read()
     assert not stopped.admitted
-    assert not stopped.gate._under_way
-    assert stopped.gate.replica.held.keys() == other.gate.replica.held.keys() <= {"b"}
+    assert not stopped.limiter._under_way
+    assert stopped.limiter.replica.held.keys() == other.limiter.replica.held.keys() <= {"b"}
     finish(world, [stopped, other], 600.0)
     assert (stopped.done, other.done, world.refusals) == (FIRST_REQUESTS, 1, 0)
 
@@ -89,11 +89,11 @@ def test_a_process_that_holds_something_is_heard_of() -> None:
     process.read()
     for _ in range(5):
         world.now_s += RENEW_S + 0.1
-        process.gate.renew(process.now_s)
-        process.gate.renew(process.now_s)
+        process.limiter.renew(process.now_s)
+        process.limiter.renew(process.now_s)
         process.write()
         process.read()
-    assert process.gate.replica.held.keys() == {"a"}
+    assert process.limiter.replica.held.keys() == {"a"}
     told = [event for _, data in world.log for event in read_entry(data).events]
     assert told.count(Renewed()) == 5
 
@@ -106,12 +106,12 @@ def test_what_was_refused_is_known_before_the_log_says_it() -> None:
     process.want()
     process.write()
     process.read()
-    ticket = process.admitted.popleft()
-    process.gate.refused(ticket, process.now_s, Quota(10, 0, 7.0), None)
-    assert process.gate.due_s(process.now_s) == 7.0
+    permit = process.admitted.popleft()
+    process.limiter.on_rejected(permit, process.now_s, Quota(10, 0, 7.0), None)
+    assert process.limiter.due_s(process.now_s) == 7.0
     process.write()
     process.read()
-    assert 6.9 < process.gate.due_s(process.now_s) <= 7.0
+    assert 6.9 < process.limiter.due_s(process.now_s) <= 7.0
 
 
 def test_apart_a_gate_decides_at_once() -> None:
@@ -134,7 +134,7 @@ def test_what_comes_back_after_it_was_given_up_is_given_back() -> None:
     """An entry may be written late, when its process has gone apart and joined again."""
     world, (process,) = world_of("a")
     process.want()
-    late = process.gate.take()
+    late = process.limiter.take()
     process.go_apart()
     process.join()
     process.write()
@@ -143,8 +143,8 @@ def test_what_comes_back_after_it_was_given_up_is_given_back() -> None:
     for _ in range(2):
         process.read()
         process.write()
-    held = process.gate.replica.held["a"].tickets
-    assert held.keys() == {ticket.number for ticket in process.admitted}
+    held = process.limiter.replica.held["a"].permits
+    assert held.keys() == {permit.number for permit in process.admitted}
     assert len(process.admitted) == 2
 
 

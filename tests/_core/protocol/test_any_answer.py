@@ -13,13 +13,13 @@ from multidict import CIMultiDict
 
 from spot_billing_async import AccountFamily, ApiError, BillingAccount, CostItem, SpotBillingError
 from spot_billing_async._core.auth.secret import Secret
-from spot_billing_async._core.pacing.limiter import Gate
-from spot_billing_async._core.protocol.decoder import reader_for
+from spot_billing_async._core.pacing.limiter import RouteLimiter
+from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async._core.protocol.error_mapping import read_error
 from spot_billing_async._core.protocol.operations import GET_COSTS, LIST_ACCOUNTS, SETUP
 from spot_billing_async._core.protocol.pagination import Pages
 from spot_billing_async._core.protocol.rate_limit import read_quota
-from spot_billing_async._core.protocol.response import Reply, read_page
+from spot_billing_async._core.protocol.response import Response, read_page
 
 TOKEN = "not-a-real-token"
 SECRET = Secret(TOKEN)
@@ -170,7 +170,7 @@ STATUSES = st.one_of(
     st.sampled_from([200, 200, 200, 201, 204, 206, 302, 400, 401, 403, 404, 409, 422, 429, 500]),
     st.integers(0, 10_000),
 )
-REPLIES = st.builds(Reply, STATUSES, HEADERS, st.one_of(mangled(), mangled(), st.binary()))
+REPLIES = st.builds(Response, STATUSES, HEADERS, st.one_of(mangled(), mangled(), st.binary()))
 
 
 def check_error(error: SpotBillingError) -> None:
@@ -183,10 +183,10 @@ def check_error(error: SpotBillingError) -> None:
 
 @settings(max_examples=20 * settings().max_examples)  # of the profile: 2,000, thorough 10,000
 @given(REPLIES, st.sampled_from(ITEM_TYPES), st.sampled_from([GET_COSTS, LIST_ACCOUNTS, SETUP]))
-def test_any_answer_is_a_page_or_an_error(reply: Reply, item_type: Any, operation: Any) -> None:
+def test_any_answer_is_a_page_or_an_error(reply: Response, item_type: Any, operation: Any) -> None:
     """Any bytes, status and headers: no other exception, also when pages are put together."""
     try:
-        page = read_page(operation, reply, reader_for(item_type, totalled=True), SECRET)
+        page = read_page(operation, reply, decoder_for(item_type, totalled=True), SECRET)
         Pages(operation).add(page)
     except SpotBillingError as error:
         check_error(error)
@@ -201,20 +201,20 @@ def test_any_answer_is_a_page_or_an_error(reply: Reply, item_type: Any, operatio
 @given(st.lists(HEADERS, min_size=1, max_size=8), st.data())
 def test_any_headers_leave_a_gate_in_order(headers: list[Any], data: st.DataObject) -> None:
     """Malformed, contradictory or huge rate limit headers: a quota, and a wait that is a number."""
-    gate, now_s = Gate(), 0.0
+    limiter, now_s = RouteLimiter(), 0.0
     for each in headers:
         quota = read_quota(each)
         assert quota.limit is None or quota.limit >= 1
         assert quota.remaining is None or quota.remaining >= 0
         assert quota.reset_s is None or 0 <= quota.reset_s <= 3600
         now_s += data.draw(st.floats(0, 100))
-        ticket = gate.start(now_s)
+        permit = limiter.start(now_s)
         now_s += data.draw(st.floats(0, 100))
         if data.draw(st.booleans()):
-            gate.refused(ticket, now_s, quota, data.draw(st.none() | st.floats(0, 1e300)))
+            limiter.on_rejected(permit, now_s, quota, data.draw(st.none() | st.floats(0, 1e300)))
         else:
-            gate.answered(ticket, now_s, quota)
-        assert 0 <= gate.wait_s(now_s) <= 3601  # rounding
+            limiter.on_response(permit, now_s, quota)
+        assert 0 <= limiter.wait_s(now_s) <= 3601  # rounding
 
 
 @pytest.mark.parametrize("code", ["9" * 5000, f'"{"9" * 5000}"', "[" * 900 + "500" + "]" * 900])
@@ -225,8 +225,8 @@ def test_an_absurd_status_in_the_body_does_not_hide_that_of_http(code: str, stat
     with pytest.raises(ApiError) as caught:
         read_page(
             GET_COSTS,
-            Reply(status, CIMultiDict(), body),
-            reader_for(CostItem, totalled=True),
+            Response(status, CIMultiDict(), body),
+            decoder_for(CostItem, totalled=True),
             SECRET,
         )
     assert caught.value.status == status
@@ -235,10 +235,10 @@ def test_an_absurd_status_in_the_body_does_not_hide_that_of_http(code: str, stat
 @pytest.mark.parametrize("status", [200, 500])
 def test_a_request_id_can_be_written(status: int) -> None:
     """In bytes that are no UTF-8 it comes as lone surrogates, which no file takes."""
-    reply = Reply(status, CIMultiDict({"X-Request-Id": "r\udcff1"}), b"")
+    reply = Response(status, CIMultiDict({"X-Request-Id": "r\udcff1"}), b"")
     assert read_error(GET_COSTS, status, reply.headers, b"", SECRET).request_id == "r?1"
     if status < 400:
         assert (
-            read_page(GET_COSTS, reply, reader_for(CostItem, totalled=True), SECRET).request_id
+            read_page(GET_COSTS, reply, decoder_for(CostItem, totalled=True), SECRET).request_id
             == "r?1"
         )

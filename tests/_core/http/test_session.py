@@ -30,7 +30,7 @@ from spot_billing_async import (
     SpotBillingError,
     TransportError,
 )
-from spot_billing_async._core.pacing.limiter import Gate
+from spot_billing_async._core.pacing.limiter import RouteLimiter
 from spot_billing_async.emulator import Emulator, RateLimit
 from spot_billing_async.telemetry import CallEnded, Event, RequestEnded
 from tests.support import http, serve, serve_raw
@@ -667,12 +667,12 @@ async def test_a_garbled_answer_is_followed_by_a_good_one() -> None:
         with pytest.raises(DecodeError) as caught:
             await client.costs.get("a")
     assert caught.value.attempts == len(heads) == 3
-    assert [met.split(":")[0] for met in caught.value.met] == [
+    assert [met.split(":")[0] for met in caught.value.attempt_errors] == [
         "DecodeError",
         "TransportError",
         "DecodeError",
     ]
-    assert pickle.loads(pickle.dumps(caught.value)).met == caught.value.met
+    assert pickle.loads(pickle.dumps(caught.value)).attempt_errors == caught.value.attempt_errors
 
 
 async def test_a_sick_server_is_not_buried_under_retries() -> None:
@@ -774,10 +774,10 @@ async def test_a_request_that_was_never_sent_takes_no_place_of_the_quota() -> No
     async with client_of("http://127.0.0.1:9", ONCE) as client:
         with pytest.raises(TransportError):
             await client.costs.get("a")
-        (kept,) = client._session._gates._kept.values()
-        gate = kept.gate
-        assert isinstance(gate, Gate)
-        assert gate._mirror.places(0.0) == gate._mirror.under_way == 0
+        (kept,) = client._session._limiters._kept.values()
+        limiter = kept.limiter
+        assert isinstance(limiter, RouteLimiter)
+        assert limiter._mirror.places(0.0) == limiter._mirror.under_way == 0
 
 
 async def test_the_deadline_that_is_over_is_named() -> None:

@@ -35,7 +35,7 @@ def decision(
     left_s: float = 100.0,
     random: float = 1.0,
     policy: RetryPolicy = POLICY,
-    gate_wait_s: float = 0.0,
+    limiter_wait_s: float = 0.0,
     budget: RetryBudget | None = None,
 ) -> Retry | GiveUp:
     return decide(
@@ -44,7 +44,7 @@ def decision(
         idempotent=idempotent,
         tries=attempt,
         left_s=left_s,
-        gate_wait_s=gate_wait_s,
+        limiter_wait_s=limiter_wait_s,
         budget=budget or RetryBudget(policy),
         random=lambda: random,
     )
@@ -61,7 +61,7 @@ def test_what_may_pass_is_tried_again(failure: SpotBillingError) -> None:
     [
         AuthenticationError(401),
         NotFoundError(404),
-        DecodeError("x", lasting=True),
+        DecodeError("x", permanent=True),
         ConfigError("x"),
         DeadlineExceededError("x"),
     ],
@@ -107,15 +107,15 @@ def test_the_servers_word_is_the_least() -> None:
 def test_when_after_a_refusal_is_the_gates_affair() -> None:
     """No wait of the call's own, no limit on tries; but the gate must open before the deadline."""
     refused = RateLimitedError(429, retry_after_s=7.0)
-    assert decision(refused, attempt=99, gate_wait_s=7.0) == Retry(0.0)
-    assert isinstance(decision(refused, gate_wait_s=7.0, left_s=7.0), GiveUp)
+    assert decision(refused, attempt=99, limiter_wait_s=7.0) == Retry(0.0)
+    assert isinstance(decision(refused, limiter_wait_s=7.0, left_s=7.0), GiveUp)
     assert isinstance(decision(refused, policy=RetryPolicy(max_attempts=1)), GiveUp)
 
 
 def test_a_wait_past_the_deadline_fails_at_once() -> None:
     """Waiting for what cannot succeed only hides the reason."""
     assert isinstance(decision(ServerError(503, retry_after_s=7.0), left_s=7.0), GiveUp)
-    assert isinstance(decision(ServerError(503), gate_wait_s=7.0, left_s=7.0), GiveUp)
+    assert isinstance(decision(ServerError(503), limiter_wait_s=7.0, left_s=7.0), GiveUp)
 
 
 @given(st.lists(st.booleans(), max_size=2000))

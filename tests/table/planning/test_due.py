@@ -83,5 +83,5 @@ def test_what_a_failure_says_of_the_window(
 def test_a_quota_is_no_width() -> None:
     """A deadline that passed while the server refused for the rate is no reason to ask more."""
     error = DeadlineExceededError("x")
-    error.met = ("RateLimitedError: 429", "DeadlineExceededError: x")
+    error.attempt_errors = ("RateLimitedError: 429", "DeadlineExceededError: x")
     assert not may_be_too_wide(error)
