@@ -1,19 +1,16 @@
-"""SpotBillingClient: puts the parts together."""
+"""The client: wires the parts together, and offers one resource for each tag of the API."""
 
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import aiohttp
 
-from spot_billing_async._core.auth.credentials import Credential, Credentials, TokenProvider
+from spot_billing_async._core.auth.credentials import Credential, TokenProvider
 from spot_billing_async._core.auth.settings import resolve
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.session import SessionManager
-from spot_billing_async._core.http.transport import Transport
-from spot_billing_async._core.pacing.abc import Limiter, SharedQuota
-from spot_billing_async._core.pacing.limiter import RouteLimiter
-from spot_billing_async._core.pacing.registry import LimiterRegistry
+from spot_billing_async._core.http.shared import SharedState
+from spot_billing_async._core.pacing.abc import SharedQuota
 from spot_billing_async.cache import CostCache
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models.validation import checked_id
@@ -26,15 +23,10 @@ from spot_billing_async.telemetry import Hook, check_hook
 
 
 class TenantClient:
-    """The API as one credential sees it. Made by `SpotBillingClient`, or by its `with_token`.
+    """The API as one credential sees it. Made by `SpotBillingClient` and its `with_token`.
 
     Attributes:
-        account_id: the account that `costs.get` asks for where it is given none; may be None.
-        accounts: accounts registered with Billing Engine.
-        billing_engine: linking accounts to their cost data.
-        families: named groups of accounts.
-        costs: cost analysis.
-        cost_intelligence: Cost Intelligence of an account.
+        account_id: account that `costs.get` uses if it is given none; may be None.
     """
 
     def __init__(
@@ -43,16 +35,63 @@ class TenantClient:
         self._session = session
         self._cache = cache
         self.account_id = account_id
-        self.accounts = AccountsResource(session)
-        self.billing_engine = BillingEngineResource(session)
-        self.families = FamiliesResource(session)
-        self.costs = CostsResource(session, account_id, cache)
-        self.cost_intelligence = CostIntelligenceResource(session)
+        self._accounts = AccountsResource(session)
+        self._billing_engine = BillingEngineResource(session)
+        self._families = FamiliesResource(session)
+        self._costs = CostsResource(session, account_id, cache)
+        self._cost_intelligence = CostIntelligenceResource(session)
+
+    # Properties rather than attributes: `help` and `dir` then show the resources of the class.
+
+    @property
+    def accounts(self) -> AccountsResource:
+        """Accounts registered with Billing Engine.
+
+        Operations: `list(account_id=None)`.
+        """
+        return self._accounts
+
+    @property
+    def billing_engine(self) -> BillingEngineResource:
+        """Setup that links billing accounts to their cost data.
+
+        Operations: `setup(cloud_provider, billing_account_id, bucket_name)`,
+        `validate(cloud_provider, billing_account_id)`.
+        """
+        return self._billing_engine
+
+    @property
+    def families(self) -> FamiliesResource:
+        """Account families: named groups of accounts.
+
+        Operations: `create(name, description=None, account_ids=())`, `list()`, `get(family_id)`,
+        `update(family_id, name=None, description=None, account_ids=None)`, `delete(family_id)`.
+        """
+        return self._families
+
+    @property
+    def costs(self) -> CostsResource:
+        """Cost analysis.
+
+        Operations: `get(account_id=None, from_date=None, to_date=None, group_by=None,
+        item_type=CostItem)`, `pull(plan, item_type=CostItem, ordered=False, deadline_s=None,
+        max_requests=None)`.
+        """
+        return self._costs
+
+    @property
+    def cost_intelligence(self) -> CostIntelligenceResource:
+        """Setup of Cost Intelligence for a billing account.
+
+        Operations: `setup(cloud_provider, billing_account_id)`, `validate(cloud_provider,
+        billing_account_id)`.
+        """
+        return self._cost_intelligence
 
     @property
     def base_url(self) -> str:
-        """Where requests go, without a slash at its end."""
-        return self._session.base_url
+        """URL that requests are sent to, without a trailing slash."""
+        return self._session.shared.base_url
 
     def with_token(
         self,
@@ -61,15 +100,15 @@ class TenantClient:
         account_id: str | None = None,
         tenant: str | None = None,
     ) -> "TenantClient":
-        """A view for another tenant over the same connections and limits.
+        """Return a view of the API for another tenant, over the same connections and limits.
 
-        It works while the client that it was made from is entered, and needs no closing. It costs
-        little: make one for each request if need be. Views with the same token share what is known
-        of its quota; so do views with the same provider, which also share the token: hand over the
-        same function each time, or the same method of the same object.
+        The view works while its client is entered, and needs no closing. It is cheap: make one per
+        request if that is convenient. Views with the same token share what is known of its quota.
+        So do views with the same token provider, which also share the token: pass the same function
+        each time, or the same method of the same object.
 
         Args:
-            token: the tenant's token, or an async function that provides it.
+            token: the tenant's token, or an async function that returns it.
             account_id: the tenant's own account, as for `SpotBillingClient`.
             tenant: the tenant's name, as for `SpotBillingClient`.
 
@@ -79,44 +118,44 @@ class TenantClient:
         credential = Credential(token)
         del token  # no frame that raises holds it
         return TenantClient(
-            self._session.with_credential(credential.checked().of_tenant(tenant)),
-            _checked_account(account_id),
+            SessionManager(self._session.shared, credential.checked().of_tenant(tenant)),
+            None if account_id is None else checked_id("account_id", account_id),
             self._cache,
         )
 
     def __repr__(self) -> str:
-        if "account_id" not in vars(self):  # it is refused, and its traceback is shown
+        if "account_id" not in vars(self):  # the constructor raised, and its traceback is shown
             return f"{type(self).__name__}()"
         return f"{type(self).__name__}(base_url={self.base_url!r}, account_id={self.account_id!r})"
 
 
 class SpotBillingClient(TenantClient):
-    """Client of the Spot Billing Engine API. Use it as an async context manager.
+    """Client of the Spot Billing Engine API, used as an async context manager.
 
     Args:
-        token: the bearer token, or an async function that provides it: it is called before the
-            first request, and when the server has refused its token. None looks into the
-            environment (`SPOTINST_TOKEN`), then into `~/.spotinst/credentials`.
-        base_url: where the API is; None takes `SPOTINST_BASE_URL`, else the contract's server.
-            Plain http is for loopback hosts alone, but for `ClientConfig(allow_insecure=True)`.
-        account_id: the account that `costs.get` asks for where it is given none. None looks into
-            `SPOTINST_ACCOUNT`, then into the credentials file.
-        config: limits, and the way to the server: TLS, proxy.
-        session: an aiohttp session of the caller's, who then also closes it. Its connector's limit
-            holds beside `max_concurrency`. Its TLS, proxy, cookies and traces are the caller's:
-            `tls`, `proxy` and `trust_env` of the config are refused beside it.
-        hook: a plain function that is told of every request and call as they end: it is given a
-            `telemetry.Event`, on the event loop. `telemetry.fan_out` makes one hook of several.
-        cache: keeps costs, and shares fetches of them; None for none. It is entered and left with
-            the client, and its views for other tenants use it too, each in a space of its own.
-        quota: what other processes share of the server's rate limit, such as a `redis.RedisQuota`;
-            None for nothing. It is opened and closed with the client.
-        tenant: names whose token it is. Views and processes share cached costs and quota where they
-            have the same token; or, whatever their tokens are, where they have the same name: two
-            tenants must not. A token that is provided needs one for that, as it changes.
+        token: bearer token, or an async function that returns it; the function is called before
+            the first request, and again after the server has refused its token (401). None reads
+            `SPOTINST_TOKEN`, then `~/.spotinst/credentials`.
+        base_url: URL of the API. None reads `SPOTINST_BASE_URL`, then uses the contract's server.
+            Plain http is for loopback hosts only, unless `ClientConfig(allow_insecure=True)`.
+        account_id: account that `costs.get` uses if it is given none. None reads
+            `SPOTINST_ACCOUNT`, then the credentials file.
+        config: limits, TLS and proxy.
+        session: aiohttp session of the caller, who also closes it. Its connector's limit holds in
+            addition to `max_concurrency`. TLS, proxy, cookies and traces are the session's: `tls`,
+            `proxy` and `trust_env` of the config are refused together with it.
+        hook: function that receives a `telemetry.Event` at the end of each request and call, on the
+            event loop. `telemetry.fan_out` combines several.
+        cache: keeps costs and shares fetches; None for no cache. It is entered and left with the
+            client. Views for other tenants use it too, each in a namespace of its own.
+        quota: rate limit shared with other processes, such as a `redis.RedisQuota`; None paces this
+            process alone. It is opened and closed with the client.
+        tenant: name of the token's owner. Views and processes share cached costs and quota if they
+            have the same token, or the same tenant name whatever their tokens are: never give two
+            tenants one name. A token provider needs a name for that, because its token changes.
 
     Raises:
-        ConfigError: there is no token, or a value is not usable; names it and what is allowed.
+        ConfigError: there is no token, or a value is not usable; the message names the field.
     """
 
     def __init__(
@@ -135,48 +174,29 @@ class SpotBillingClient(TenantClient):
         credential = None if token is None else Credential(token)
         del token  # no frame that raises holds it
         if not isinstance(config, ClientConfig):
-            raise ConfigError(f"config: {config!r} is not allowed; allowed: a ClientConfig")
+            raise ConfigError(f"config must be a ClientConfig, got {config!r}")
         if hook is not None:
             check_hook("hook", hook)
         if cache is not None and not isinstance(cache, CostCache):
-            raise ConfigError(f"cache: {cache!r} is not allowed; allowed: a CostCache, or None")
+            raise ConfigError(f"cache must be a CostCache or None, got {cache!r}")
         if quota is not None and not isinstance(quota, SharedQuota):
-            raise ConfigError(f"quota: {quota!r} is not allowed; allowed: a SharedQuota, or None")
+            raise ConfigError(f"quota must be a SharedQuota or None, got {quota!r}")
         settings = resolve(credential, account_id, base_url, allow_insecure=config.allow_insecure)
-        self._connections = Transport(
-            config, settings.base_url, session, times_connecting=hook is not None
-        )
-        self._quota = quota
-        limiters = LimiterRegistry(
-            limiter_factory(settings.base_url, config, quota), self._connections.clock
-        )
+        account_id = settings.account_id
+        self._shared = SharedState(config, settings.base_url, session, hook, quota)
         super().__init__(
-            SessionManager(
-                self._connections,
-                settings.credential.of_tenant(tenant),
-                settings.base_url,
-                config,
-                limiters,
-                Credentials(),
-                hook,
-            ),
-            _checked_account(settings.account_id),
+            SessionManager(self._shared, settings.credential.of_tenant(tenant)),
+            None if account_id is None else checked_id("account_id", account_id),
             cache,
         )
 
     async def __aenter__(self) -> Self:
-        await self._connections.open()
-        if self._quota is not None:
-            try:
-                await self._quota.open(self._connections.admission, self._connections.clock)
-            except BaseException:
-                await self._connections.close()
-                raise
+        await self._shared.open()
         if self._cache is not None:
             try:
                 await self._cache.__aenter__()
             except BaseException:
-                await self._disconnect()
+                await self._shared.close()
                 raise
         return self
 
@@ -190,34 +210,4 @@ class SpotBillingClient(TenantClient):
             if self._cache is not None:
                 await self._cache.__aexit__(kind, error, trace)
         finally:
-            await self._disconnect()
-
-    async def _disconnect(self) -> None:
-        try:
-            await self._connections.close()
-        finally:
-            if self._quota is not None:
-                await self._quota.close()
-
-
-def _checked_account(account_id: str | None) -> str | None:
-    return None if account_id is None else checked_id("account_id", account_id)
-
-
-def limiter_factory(
-    base_url: str, config: ClientConfig, quota: SharedQuota | None
-) -> Callable[[str, str], Limiter]:
-    """What makes the gates of a client: those that other processes share, where there is a quota.
-
-    Args:
-        base_url: the server.
-        config: limits.
-        quota: what is shared; None has each gate decide for this process alone.
-    """
-
-    def make(namespace: str, operation_id: str) -> Limiter:
-        if quota is None:
-            return RouteLimiter(config.retry.backoff_base_s)
-        return quota.limiter(f"{namespace} {base_url} {operation_id}", deadline_s=config.deadline_s)
-
-    return make
+            await self._shared.close()

@@ -1,1 +1,1 @@
-"""Core."""
+"""Implementation of the client. Users import from `spot_billing_async`, not from here."""

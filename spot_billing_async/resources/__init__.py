@@ -1,1 +1,1 @@
-"""One thin class for each tag of the API: it checks arguments and names the operation."""
+"""Resources: one thin class for each tag of the contract."""

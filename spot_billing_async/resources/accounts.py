@@ -1,4 +1,4 @@
-"""Tag 'Billing Accounts'."""
+"""Accounts: the contract's tag 'Billing Accounts'."""
 
 from spot_billing_async._core.http.call import call
 from spot_billing_async._core.http.session import SessionManager
@@ -14,13 +14,15 @@ class AccountsResource:
         self._session = session
 
     async def list(self, account_id: str | None = None) -> list[BillingAccount]:
-        """List the accounts registered with Billing Engine.
+        """Return the accounts registered with Billing Engine.
 
         Args:
-            account_id: only this one. None lists all of them, whatever the client's own account.
+            account_id: return only this account. None returns all accounts, also if the client has
+                an account of its own.
 
         Raises:
-            SpotBillingError: the call failed; see `spot_billing_async.errors`.
+            ArgumentError: `account_id` is not an id; nothing was sent.
+            SpotBillingError: the call failed.
         """
         query = None if account_id is None else {"accountId": checked_id("account_id", account_id)}
         answer = await call(self._session, LIST_ACCOUNTS, BillingAccount, query=query)

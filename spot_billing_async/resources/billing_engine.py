@@ -1,4 +1,4 @@
-"""Tag 'Billing Engine Setup'."""
+"""Billing Engine setup: the contract's tag 'Billing Engine Setup'."""
 
 from spot_billing_async._core.http.session import SessionManager
 from spot_billing_async._core.protocol.operations import SETUP, VALIDATE_SETUP
@@ -12,7 +12,7 @@ from spot_billing_async.resources.billing_setup import (
 
 
 class BillingEngineResource:
-    """Linking accounts to where their cost data comes from: `client.billing_engine`."""
+    """Setup that links billing accounts to their cost data: `client.billing_engine`."""
 
     def __init__(self, session: SessionManager) -> None:
         self._session = session
@@ -20,14 +20,14 @@ class BillingEngineResource:
     async def setup(
         self, *, cloud_provider: str, billing_account_id: str, bucket_name: str
     ) -> Acknowledgement:
-        """Link a cloud provider's billing account and the bucket of its reports.
+        """Link a billing account to the bucket that holds its cost and usage reports.
 
-        It is sent again only where it is certain that the server did not act.
+        The request is retried only if it is certain that the server did not act on it.
 
         Args:
-            cloud_provider: `aws`, `azure` or `gcp`, in any case.
-            billing_account_id: the billing or payer account at the provider.
-            bucket_name: bucket or storage container of the cost and usage reports.
+            cloud_provider: "aws", "azure" or "gcp", in upper or lower case.
+            billing_account_id: billing or payer account at the provider.
+            bucket_name: bucket or storage container of the reports.
 
         Raises:
             ArgumentError: an argument is not usable; nothing was sent.
@@ -38,12 +38,12 @@ class BillingEngineResource:
         return await acknowledged(self._session, SETUP, {"billingEngine": subject})
 
     async def validate(self, *, cloud_provider: str, billing_account_id: str) -> Acknowledgement:
-        """Have credentials and billing access of a setup checked; the items tell the findings.
+        """Check credentials and billing access of a setup; the findings are in `items`.
 
         Args:
-            cloud_provider: the provider of the setup. The contract lists no values for it here, so
-                any text is sent, as it is.
-            billing_account_id: the billing account of the setup.
+            cloud_provider: provider of the setup. The contract lists no values here, so any text is
+                sent unchanged.
+            billing_account_id: billing account of the setup.
 
         Raises:
             ArgumentError: an argument is not usable; nothing was sent.

@@ -1,4 +1,4 @@
-"""What both kinds of setup share: a cloud provider's billing account, and an acknowledgement."""
+"""Request bodies and acknowledgements that both kinds of setup share."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,24 +12,24 @@ from spot_billing_async.models.validation import checked_id
 
 
 def checked_provider(value: object) -> str:
-    """The contract's spelling of a provider, which may be given in any case.
+    """Return the contract's spelling of a cloud provider, given in upper or lower case.
 
     Raises:
-        ArgumentError: names the value and the providers.
+        ArgumentError: the contract does not list it.
     """
     provider = value.lower() if isinstance(value, str) else ""
     if provider not in CLOUD_PROVIDERS:
         raise ArgumentError(
-            f"cloud_provider: {value!r} is unknown; allowed: {', '.join(CLOUD_PROVIDERS)}"
+            f"cloud_provider must be one of {', '.join(CLOUD_PROVIDERS)}, got {value!r}"
         )
     return provider
 
 
 def billing_subject(cloud_provider: str, billing_account_id: str) -> dict[str, str]:
-    """The part of a body that names a billing account.
+    """Return the part of a request body that names a billing account.
 
     Raises:
-        ArgumentError: the account is no id.
+        ArgumentError: the account is not an id.
     """
     return {
         "cloudProvider": cloud_provider,
@@ -40,11 +40,11 @@ def billing_subject(cloud_provider: str, billing_account_id: str) -> dict[str, s
 async def acknowledged(
     session: SessionManager, operation: Operation, body: Mapping[str, object]
 ) -> Acknowledgement:
-    """Call an operation that answers with an acknowledgement.
+    """Call an operation that returns an acknowledgement.
 
     Raises:
         SpotBillingError: the call failed.
     """
-    # Any: the contract does not describe the items, so they are handed on as plain data.
+    # Any: the contract does not describe the items, so they stay plain data.
     answer = await call(session, operation, Any, body=body)
     return Acknowledgement(request_id=answer.request_id, status=answer.status, items=answer.items)

@@ -1,4 +1,4 @@
-"""Tag 'Cost Intelligence'."""
+"""Cost Intelligence: the contract's tag 'Cost Intelligence'."""
 
 from spot_billing_async._core.http.session import SessionManager
 from spot_billing_async._core.protocol.operations import SETUP_INTELLIGENCE, VALIDATE_INTELLIGENCE
@@ -12,7 +12,7 @@ from spot_billing_async.resources.billing_setup import (
 
 
 class CostIntelligenceResource:
-    """Cost Intelligence of an account: `client.cost_intelligence`."""
+    """Setup of Cost Intelligence for a billing account: `client.cost_intelligence`."""
 
     def __init__(self, session: SessionManager) -> None:
         self._session = session
@@ -21,8 +21,8 @@ class CostIntelligenceResource:
         """Set up Cost Intelligence for a billing account.
 
         Args:
-            cloud_provider: `aws`, `azure` or `gcp`, in any case.
-            billing_account_id: the billing account at the provider.
+            cloud_provider: "aws", "azure" or "gcp", in upper or lower case.
+            billing_account_id: billing account at the provider.
 
         Raises:
             ArgumentError: an argument is not usable; nothing was sent.
@@ -33,11 +33,11 @@ class CostIntelligenceResource:
         return await acknowledged(self._session, SETUP_INTELLIGENCE, body)
 
     async def validate(self, *, cloud_provider: str, billing_account_id: str) -> Acknowledgement:
-        """Have a Cost Intelligence setup checked; the items tell the findings.
+        """Check a Cost Intelligence setup; the findings are in `items`.
 
         Args:
-            cloud_provider: the provider of the setup; any text is sent, as it is.
-            billing_account_id: the billing account of the setup.
+            cloud_provider: provider of the setup; any text is sent unchanged.
+            billing_account_id: billing account of the setup.
 
         Raises:
             ArgumentError: an argument is not usable; nothing was sent.

@@ -1,8 +1,7 @@
-"""Tag 'Cost Analysis'."""
+"""Cost analysis: the contract's tag 'Cost Analysis'."""
 
 from collections.abc import Awaitable, Sequence
 from datetime import date
-from functools import partial
 from typing import Any, TypeVar, overload
 
 from spot_billing_async._core.http.call import call
@@ -24,7 +23,7 @@ from spot_billing_async.models.validation import (
     checked_group_by,
     checked_id,
 )
-from spot_billing_async.resources.cached_costs import answered, ask_of
+from spot_billing_async.resources.cached_costs import cache_query_for, read_cached
 
 T = TypeVar("T")
 
@@ -41,14 +40,14 @@ class CostsResource:
 
     @property
     def uncached(self) -> "CostsResource":
-        """The same past any cache: it asks the API, and leaves the cache as it is."""
+        """This resource without the cache: it neither reads nor fills it."""
         return CostsResource(self._session, self._account_id)
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """The rate limit of cost queries, as the answers so far have told; None for nothing yet.
+        """Rate limit of cost queries as learned from responses so far; None if nothing shows one.
 
-        Where no headers tell it, it is a guess from what was refused.
+        Without rate-limit headers, it is an estimate from refused requests.
         """
         return self._session.rate_limit(GET_COSTS)
 
@@ -78,34 +77,33 @@ class CostsResource:
         group_by: GroupBy | None = None,
         item_type: type[Any] = CostItem,
     ) -> list[Any]:
-        """Get the costs of an account, all pages of them, in one call.
+        """Return all cost rows of an account in a range of days.
 
-        With a cache, days that it has or that somebody asks for already are not asked for again.
+        With a cache, days that it holds or that another call is fetching are not requested again.
 
         Args:
-            account_id: the account; None asks for the client's own account, and where it has none
-                leaves the choice to the server.
-            from_date: first day, included; None leaves it to the server.
-            to_date: last day, included; None leaves it to the server.
+            account_id: account; None uses the client's own account, and if it has none leaves the
+                choice to the server.
+            from_date: first day, inclusive; None leaves it to the server.
+            to_date: last day, inclusive; None leaves it to the server.
             group_by: "account", "service", "region", "family", or None for no breakdown.
-            item_type: what each row is decoded to: `CostItem`, or anything msgspec decodes. Where
-                it has a field `cost: Decimal`, a row without an amount is an error; where it has a
-                `currency` too, a pull's report totals the costs.
+            item_type: type of the rows: `CostItem`, or any type that msgspec decodes. If it has a
+                field `cost: Decimal`, a row without an amount is an error.
 
         Raises:
             ArgumentError: an argument is not usable; nothing was sent.
-            DecodeError: the answer cannot be trusted, or a row has no amount.
+            DecodeError: the response cannot be trusted, or a row has no amount.
             SpotBillingError: the call failed.
         """
         check_range(from_date, to_date)
-        asked = account_id if account_id is not None else self._account_id
+        account_id = account_id if account_id is not None else self._account_id
         query = CostQuery(
-            account_id=None if asked is None else checked_id("account_id", asked),
+            account_id=None if account_id is None else checked_id("account_id", account_id),
             from_date=from_date,
             to_date=to_date,
             group_by=checked_group_by(group_by),
         )
-        answer: Answer[Any] = await self._answer(query, item_type)
+        answer: Answer[Any] = await self._fetch(query, item_type)
         return answer.items
 
     @overload
@@ -136,25 +134,28 @@ class CostsResource:
         deadline_s: float | None = None,
         max_requests: int | None = None,
     ) -> PullRun[Any]:
-        """Ask for every slice of a plan, `max_concurrency` at once.
+        """Start a pull: fetch every slice of a plan, `max_concurrency` at once.
+
+        A slice is one query of the plan: one account and one window of days.
 
         Args:
-            plan: what to ask: what `CostPlan.build` makes, or a list of `CostQuery`.
-            item_type: what each row is decoded to, as for `get`.
-            ordered: hand outcomes over in the plan's order rather than as they finish.
-            deadline_s: seconds for the whole pull, from entering it; slices that cannot be done by
+            plan: a `CostPlan`, or a list of `CostQuery`.
+            item_type: type of the rows, as for `get`. If it has `cost: Decimal` and `currency`, the
+                report adds the costs up.
+            ordered: return outcomes in the order of the plan instead of as they finish.
+            deadline_s: seconds for the whole pull, from entering it; slices that are not done by
                 then fail with a `DeadlineExceededError`. None for no limit.
-            max_requests: requests sent at most, retries and pages included; slices that have no
+            max_requests: most requests to send, retries and pages included; slices that have no
                 request left fail with a `RequestLimitReachedError`. None for no limit.
 
         Returns:
-            A run: enter it with `async with`, iterate it with `async for`, and read its `report`.
-            Each slice has the client's `deadline_s` too; waiting for the server's quota before it
-            is sent does not count in that. One failure does not stop the others. With a cache, a
-            request counts where it was begun: a slice that joined another's fetch sent none.
+            A run: enter it with `async with`, iterate it with `async for`, read its `report`. Each
+            slice has the client's `deadline_s` too; waiting for the server's quota does not count
+            in it. A failed slice does not stop the others. With a cache, a request counts for the
+            slice that started it: a slice that joined a shared fetch sent none.
 
         Raises:
-            ArgumentError: the plan or a query in it is none.
+            ArgumentError: the plan, or a query in it, is not valid.
             ConfigError: a limit is out of its range, or the item type cannot be decoded.
         """
         if not isinstance(plan, CostPlan):
@@ -166,77 +167,76 @@ class CostsResource:
         decoder_for(item_type)
 
         def fetch(
-            query: CostQuery, tally: RequestCounts, ends_at_s: float
+            query: CostQuery, counts: RequestCounts, ends_at_s: float
         ) -> Awaitable[Answer[Any]]:
-            return self._answer(
-                query, item_type, tally=tally, pull_ends_at_s=ends_at_s, totalled=True
+            return self._fetch(
+                query, item_type, counts=counts, pull_ends_at_s=ends_at_s, totalled=True
             )
 
         return PullRun(
             plan,
             fetch,
-            crew_size=self._session.config.max_concurrency,
+            crew_size=self._session.shared.config.max_concurrency,
             ordered=ordered,
             deadline_s=deadline_s,
             max_requests=max_requests,
-            clock=self._session.clock,
+            clock=self._session.shared.clock,
         )
 
-    def _answer(
+    def _fetch(
         self,
         query: CostQuery,
         item_type: type[T],
         *,
-        tally: RequestCounts | None = None,
+        counts: RequestCounts | None = None,
         pull_ends_at_s: float | None = None,
         totalled: bool = False,
     ) -> Awaitable[Answer[T]]:
-        """What a query comes to: from the cache as far as there is one and it can be of use."""
+        """Return the answer to a query: from the cache if there is one that can serve it."""
         if self._cache is not None:
-            ask = partial(
-                self._ask, item_type=item_type, tally=tally, pull_ends_at_s=pull_ends_at_s
+            cached = cache_query_for(
+                self._session,
+                query,
+                item_type,
+                lambda part: self._call(part, item_type, counts, pull_ends_at_s, totalled=False),
+                pull_ends_at_s,
             )
-            cached = ask_of(self._session, query, item_type, ask, pull_ends_at_s)
             if cached is not None:
-                return answered(self._cache, cached, item_type, totalled=totalled)
-        return self._ask(query, item_type, tally, pull_ends_at_s, totalled=totalled)
+                return read_cached(self._cache, cached, item_type, totalled=totalled)
+        return self._call(query, item_type, counts, pull_ends_at_s, totalled=totalled)
 
-    def _ask(
+    def _call(
         self,
         query: CostQuery,
         item_type: type[T],
-        tally: RequestCounts | None,
+        counts: RequestCounts | None,
         pull_ends_at_s: float | None,
         *,
-        totalled: bool = False,
+        totalled: bool,
     ) -> Awaitable[Answer[T]]:
-        parameters = {
-            "accountId": query.account_id,
-            "fromDate": None if query.from_date is None else query.from_date.isoformat(),
-            "toDate": None if query.to_date is None else query.to_date.isoformat(),
-            "groupBy": query.group_by,
-        }
         return call(
             self._session,
             GET_COSTS,
             item_type,
-            query=parameters,
-            tally=tally,
+            query={
+                "accountId": query.account_id,
+                "fromDate": None if query.from_date is None else query.from_date.isoformat(),
+                "toDate": None if query.to_date is None else query.to_date.isoformat(),
+                "groupBy": query.group_by,
+            },
+            counts=counts,
             pull_ends_at_s=pull_ends_at_s,
             totalled=totalled,
         )
 
 
 def _check_queries(plan: object) -> None:
-    """Refuse what is no list of queries that can be asked, before any of them is sent."""
+    """Raise unless `plan` is a list of valid queries; nothing was sent yet."""
     if not isinstance(plan, list | tuple):
-        raise ArgumentError(
-            f"plan: {plan!r} is not allowed; allowed: what CostPlan.build makes, or a list of "
-            "CostQuery"
-        )
+        raise ArgumentError(f"plan must be a CostPlan or a list of CostQuery, got {plan!r}")
     for place, query in enumerate(plan):
         if not isinstance(query, CostQuery):
-            raise ArgumentError(f"plan[{place}]: {query!r} is not allowed; allowed: a CostQuery")
+            raise ArgumentError(f"plan[{place}] must be a CostQuery, got {query!r}")
         if query.account_id is not None:
             checked_id(f"plan[{place}].account_id", query.account_id)
         check_range(query.from_date, query.to_date)

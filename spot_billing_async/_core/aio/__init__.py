@@ -1,1 +1,1 @@
-"""Aio."""
+"""Asyncio helpers: deadlines, and waits that survive a cancellation."""

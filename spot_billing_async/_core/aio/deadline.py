@@ -1,4 +1,4 @@
-"""Until when a call has to be done; waiting for the server's quota may be left out of it."""
+"""Deadlines: one per call, ended by one shared timer; and `deadline(...)` around a block of calls."""
 
 import asyncio
 import time
@@ -14,104 +14,107 @@ from spot_billing_async.models.validation import check_seconds
 
 
 class DeadlineTimer:
-    """Ends the calls whose deadlines pass, of all calls of a client, with one timer.
+    """One event-loop timer for the deadlines of all calls of a client.
 
-    A timer for each call is the most that a small request costs beside its bytes. Calls have
-    deadlines alike, and nearly all are done by then: so one look at the first of them is enough.
+    A timer per call would be the largest cost of a small request beside its bytes. Calls have
+    similar deadlines and nearly all end before them, so one timer for the earliest is enough.
 
     Args:
-        clock: seconds that only grow.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self._running: set[Deadline] = set()
-        self._looks_at_s = inf
-        self._timer: asyncio.TimerHandle | None = None
+        self._fires_at_s = inf
+        self._handle: asyncio.TimerHandle | None = None
 
     def add(self, deadline: "Deadline") -> None:
-        """DeadlineTimer over a deadline, which may have been moved."""
+        """Start to watch a deadline, or watch it at its new time."""
         self._running.add(deadline)
-        if deadline.due_s < self._looks_at_s:
-            self._look_at(deadline.due_s)
+        if deadline.due_s < self._fires_at_s:
+            self._set(deadline.due_s)
 
     def remove(self, deadline: "Deadline") -> None:
-        """Its call is over."""
+        """Stop watching the deadline of a call that ended."""
         self._running.discard(deadline)
 
     def close(self) -> None:
-        """Look no more, unless a call still runs."""
+        """Cancel the timer, unless a call is still running."""
         if not self._running:
-            self._stop()
+            self._cancel()
 
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._looks_at_s = None, inf
+    def _cancel(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle, self._fires_at_s = None, inf
 
-    def _look_at(self, at_s: float) -> None:
-        self._stop()
-        self._looks_at_s = at_s
+    def _set(self, at_s: float) -> None:
+        self._cancel()
+        self._fires_at_s = at_s
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(max(0.0, at_s - self.clock()), self._look)
+        self._handle = loop.call_later(max(0.0, at_s - self.clock()), self._fire)
 
-    def _look(self) -> None:
-        self._stop()
+    def _fire(self) -> None:
+        self._cancel()
         now_s = self.clock()
         for deadline in [d for d in self._running if d.due_s <= now_s]:
             self._running.discard(deadline)
-            deadline.end()
+            deadline.expire()
         first_s = min((deadline.due_s for deadline in self._running), default=inf)
         if first_s < inf:
-            self._look_at(first_s)
+            self._set(first_s)
 
 
 class Deadline:
-    """Until when a call has to be done: a context manager around it.
+    """Deadline of one call: a context manager around it.
 
-    It cancels the task that is in it, as `asyncio.timeout` does, and takes that back.
+    At the deadline it cancels the task inside, as `asyncio.timeout` does, and turns that
+    cancellation into a `DeadlineExceededError`.
 
     Args:
-        watch: over the deadlines of all calls of the client; it goes by its clock.
-        what: the call, for the error's text.
-        left_s: seconds for the call itself.
-        paced_freely: the time in which the server's quota holds the call back does not count; so it
-            is for the slices of a pull, whose crew waits for the quota by design.
-        hard_end_s: reading of the clock after which even that is over.
+        timer: shared timer; its clock is used.
+        what: name of the call, for the error's text.
+        timeout_s: seconds for the call itself.
+        pauses_for_quota: waiting for the server's quota does not count. Slices of a pull use this,
+            because their workers wait for the quota by design.
+        hard_end_s: reading of the clock at which the call ends in any case.
 
     Raises:
-        DeadlineExceededError: on leaving it, where it was what ended the call.
+        DeadlineExceededError: on exit, if the deadline ended the call.
 
     Attributes:
-        loop: the event loop that the call is made in.
-        ends_at_s: reading of the clock by which the call has to be done, as far as it is known.
-        due_s: reading of the clock at which it is ended; later than that while it is held back.
+        loop: event loop of the call.
+        ends_at_s: reading of the clock at which the call's own time ends, as known so far.
+        due_s: reading of the clock at which the call is cancelled; later than `ends_at_s` while
+            the deadline is paused.
     """
 
     def __init__(
         self,
-        watch: DeadlineTimer,
+        timer: DeadlineTimer,
         what: str,
-        left_s: float,
+        timeout_s: float,
         *,
-        paced_freely: bool = False,
+        pauses_for_quota: bool = False,
         hard_end_s: float = inf,
     ) -> None:
-        self._watch = watch
+        self._timer = timer
         self._what = what
-        self._left_s = left_s
-        self._paced_freely = paced_freely
+        self._timeout_s = timeout_s
+        self._pauses_for_quota = pauses_for_quota
         self._hard_end_s = hard_end_s
-        self.ends_at_s = self.due_s = min(watch.clock() + left_s, hard_end_s)
+        self.ends_at_s = self.due_s = min(timer.clock() + timeout_s, hard_end_s)
         self._is_over = False
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101  a coroutine that awaits is in one
+        assert task is not None  # noqa: S101  a coroutine that awaits runs in a task
         self._task = task
-        self.loop = task.get_loop()  # asked for itself it takes a system call, on Python 3.11
+        # Taken from the task: asyncio.get_running_loop() makes a system call on Python 3.11.
+        self.loop = task.get_loop()
         self._cancels_before = task.cancelling()
-        self._watch.add(self)
+        self._timer.add(self)
         return self
 
     def __exit__(
@@ -120,73 +123,77 @@ class Deadline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._watch.remove(self)
+        self._timer.remove(self)
         if not self._is_over:
             return
-        # Somebody else may have cancelled the task as well: then that stands.
+        # Race: the caller may have cancelled the task as well. Then its cancellation stands.
         is_ours = self._task.uncancel() <= self._cancels_before
         if is_ours and isinstance(error, asyncio.CancelledError):
-            left_s = None if self.due_s == self._hard_end_s else self._left_s
-            raise DeadlineExceededError(overrun(self._what, left_s)) from None
+            timeout_s = None if self.due_s == self._hard_end_s else self._timeout_s
+            raise DeadlineExceededError(deadline_message(self._what, timeout_s)) from None
 
-    def bound_s(self, *, refused: bool) -> float:
-        """Until when a wait for the gate may last."""
-        return self._hard_end_s if self._paced_freely and not refused else self.ends_at_s
+    def wait_limit_s(self, *, after_refusal: bool) -> float:
+        """Return the reading of the clock until which a wait for the limiter may last."""
+        if self._pauses_for_quota and not after_refusal:
+            return self._hard_end_s
+        return self.ends_at_s
 
     def pause(self) -> float:
-        """Stop counting, up to the hard end; the reading of the clock."""
+        """Stop the call's own time, up to the hard end, and return the reading of the clock."""
         self._move(self._hard_end_s)
-        return self._watch.clock()
+        return self._timer.clock()
 
     def resume(self, paused_s: float) -> None:
-        """Count again, from a pause that began at `paused_s`."""
-        waited_s = self._watch.clock() - paused_s
+        """Continue the call's own time after a pause that began at `paused_s`."""
+        waited_s = self._timer.clock() - paused_s
         self.ends_at_s = min(self.ends_at_s + waited_s, self._hard_end_s)
         self._move(self.ends_at_s)
 
-    def end(self) -> None:
-        """It has passed: cancel the call."""
+    def expire(self) -> None:
+        """Cancel the call: its deadline has passed."""
         self._is_over = True
         self._task.cancel()
 
     def _move(self, due_s: float) -> None:
         if not self._is_over:
             self.due_s = due_s
-            self._watch.add(self)
+            self._timer.add(self)
 
 
-def overrun(what: str, left_s: float | None) -> str:
-    """What the error of a call says that did not end in time.
+def deadline_message(what: str, timeout_s: float | None) -> str:
+    """Return the text of the error for a call that did not end in time.
 
     Args:
-        what: the call.
-        left_s: the seconds that it had for itself; None where it was ended before they had passed.
+        what: name of the call.
+        timeout_s: seconds that the call had for itself; None if its pull or its caller ended it
+            before they had passed.
     """
-    if left_s is None:
-        return f"{what} did not end before its pull's deadline, or its caller's"
-    return f"{what} did not end within {left_s:g} s"
+    if timeout_s is None:
+        return f"{what} did not end before the deadline of its pull or its caller"
+    return f"{what} did not end within {timeout_s:g} s"
 
 
+# The deadline travels with the context: the task of a request and all tasks made in it share it.
 _ends_at_s: ContextVar[float] = ContextVar("ends_at_s", default=inf)
 
 
 @contextmanager
 def deadline(deadline_s: float) -> Iterator[None]:
-    """Have every call and pull that is begun in a block end by then.
+    """Limit the time of every call and pull that starts inside the block.
 
-    The client's own `deadline_s`, and an outer block, go on to hold. Waiting for the server's quota
-    counts. What is not done in time fails as by any deadline: a call with a
-    `DeadlineExceededError`, a slice of a pull as `Failed`. Nothing is sent after it. It goes with
-    the context; a plain function that a framework runs in a thread has one of its own.
+    The client's own `deadline_s` and outer blocks still hold. Waiting for the server's quota
+    counts. A call that is not done in time raises `DeadlineExceededError`; a slice of a pull
+    becomes `Failed`. Nothing is sent after the deadline. The deadline belongs to the context: a
+    plain function that a framework runs in a thread has a context of its own.
 
-        with within(2.5):
+        with deadline(2.5):
             items = await client.costs.get(account_id, day, day)
 
     Args:
-        deadline_s: seconds from now.
+        deadline_s: seconds from now, above 0.
 
     Raises:
-        ConfigError: it is no number of seconds above 0.
+        ConfigError: `deadline_s` is not a number above 0.
     """
     check_seconds("deadline_s", deadline_s)
     before = _ends_at_s.set(min(_ends_at_s.get(), time.monotonic() + deadline_s))
@@ -197,27 +204,27 @@ def deadline(deadline_s: float) -> Iterator[None]:
 
 
 def without_deadline() -> Context:
-    """The present context, but for any `deadline`: for work that others have a share in."""
+    """Copy the current context without its `deadline`, for work that several callers share."""
     context = copy_context()
     context.run(_ends_at_s.set, inf)
     return context
 
 
-def hard_end_s(ends_at_s: float | None, clock: Callable[[], float]) -> float:
-    """The reading of a clock by which a call has to be done: that of its pull, or of `deadline`.
+def hard_end_s(pull_ends_at_s: float | None, clock: Callable[[], float]) -> float:
+    """Return the reading of a clock at which a call must end, by its pull or by `deadline`.
 
     Args:
-        ends_at_s: the reading at which its pull ends; None for a call of its own.
-        clock: seconds that only grow.
+        pull_ends_at_s: reading at which its pull ends; None for a call of its own.
+        clock: monotonic clock in seconds.
 
     Raises:
-        DeadlineExceededError: the deadline of `deadline` has passed.
+        DeadlineExceededError: the `deadline` of the block has passed.
     """
-    pull_ends_at_s = inf if ends_at_s is None else ends_at_s
-    around_ends_at_s = _ends_at_s.get()
-    if around_ends_at_s == inf:
+    pull_ends_at_s = inf if pull_ends_at_s is None else pull_ends_at_s
+    block_ends_at_s = _ends_at_s.get()
+    if block_ends_at_s == inf:
         return pull_ends_at_s
-    left_s = around_ends_at_s - time.monotonic()
+    left_s = block_ends_at_s - time.monotonic()
     if left_s <= 0:
         raise DeadlineExceededError("the caller's deadline passed before this call began")
     return min(pull_ends_at_s, clock() + left_s)

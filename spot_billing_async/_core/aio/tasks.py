@@ -1,4 +1,4 @@
-"""Waits that outlast a cancellation: what was begun is over when its caller goes on."""
+"""Waits that survive a cancellation, and turns for work that blocks the event loop."""
 
 import asyncio
 from collections import deque
@@ -9,13 +9,15 @@ import anyio
 from anyio.to_thread import run_sync
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 async def until_done(future: "asyncio.Future[T]") -> None:
-    """Wait until a future is done, however often the one who waits is cancelled meanwhile.
+    """Wait until a future is done, even if this task is cancelled in the meantime.
 
     Raises:
-        CancelledError: in the end, if it was; the future's own end is not looked at.
+        CancelledError: after the future is done, if the task was cancelled. The future's own
+            result or exception is not looked at.
     """
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):
@@ -28,63 +30,60 @@ async def until_done(future: "asyncio.Future[T]") -> None:
         raise cancelled
 
 
-def is_being_cancelled() -> bool:
-    """Whether a cancellation that this task meets is meant for it.
+async def finished(work: Callable[[*Ts], T], *args: *Ts) -> T:
+    """Run `work` in a thread and wait for its end, even if this task is cancelled.
 
-    Foreign code may let that of something it waited for through. Taken for the task's own, it would
-    end a pull without a word.
+    A commit that went on after its caller was cancelled could conflict with the next one.
+    """
+    running = asyncio.ensure_future(run_sync(work, *args))
+    try:
+        await until_done(running)
+    except asyncio.CancelledError:
+        running.exception()  # marks it as retrieved: asyncio would log it otherwise
+        raise
+    return running.result()
+
+
+def is_being_cancelled() -> bool:
+    """Return whether a `CancelledError` in this task was meant for this task.
+
+    Foreign code may let the cancellation of something it awaited escape. Taken for the task's own,
+    it would end a pull silently.
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 class TurnQueue:
-    """Lets one task at a time do what takes the event loop a while, and others in between.
+    """Queue of tasks that block the event loop for a moment: one at a time, others in between.
 
-    Answers that came together would else be decoded one after the other before anything else is
-    looked at; and what was made of the first would be cold in the caches by the time it is used.
+    Without it, responses that arrive together are all decoded before the loop does anything else,
+    and the rows of the first have left the CPU caches by the time they are used.
     """
 
     def __init__(self) -> None:
         self._is_taken = False
-        self._line: deque[asyncio.Future[None]] = deque()
+        self._waiters: deque[asyncio.Future[None]] = deque()
 
     async def take(self) -> None:
-        """Wait for a turn; it lasts until the task waits for something, or is done."""
+        """Wait for a turn. It lasts until the task awaits something or ends."""
         loop = asyncio.get_running_loop()
         if self._is_taken:
             waiter = loop.create_future()
-            self._line.append(waiter)
+            self._waiters.append(waiter)
             try:
                 await waiter
             except asyncio.CancelledError:
-                if not waiter.cancelled():
-                    self._pass_on()  # it was its turn
+                if not waiter.cancelled():  # race: it was given the turn, then cancelled
+                    self._pass_on()
                 raise
         self._is_taken = True
         loop.call_soon(self._pass_on)
 
     def _pass_on(self) -> None:
-        while self._line:
-            waiter = self._line.popleft()
+        while self._waiters:
+            waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
                 return
         self._is_taken = False
-
-
-Ts = TypeVarTuple("Ts")
-
-
-async def finished(work: Callable[[*Ts], T], *args: *Ts) -> T:
-    """Do work in a thread, to its end even where the task is cancelled meanwhile.
-
-    A commit that went on behind the back of who cancelled it would meet the next one.
-    """
-    doing = asyncio.ensure_future(run_sync(work, *args))
-    try:
-        await until_done(doing)
-    except asyncio.CancelledError:
-        doing.exception()  # nobody else is going to look at it
-        raise
-    return doing.result()

@@ -1,1 +1,1 @@
-"""Auth."""
+"""Credentials: where the token, the account and the base URL come from."""

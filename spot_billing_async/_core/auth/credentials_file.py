@@ -1,6 +1,6 @@
-"""The environment, and the credentials file as the vendor's own tools write it.
+"""Credentials of the environment and of the credentials file, as the vendor's own tools use them.
 
-The file's text and the environment hold tokens: neither stands in a frame that raises.
+The environment and the file hold tokens, so neither text is a variable of a frame that raises.
 """
 
 import logging
@@ -20,13 +20,13 @@ _OPEN_TO_OTHERS = 0o066  # group or others may read or write
 
 
 class Profile(NamedTuple):
-    """A profile's fields, as far as it has them."""
+    """Fields of one profile; None where it lacks one."""
 
     token: Secret | None = None
     account_id: str | None = None
 
     def over(self, other: "Profile") -> "Profile":
-        """These fields, and the other's where they lack."""
+        """Return this profile with its missing fields taken from another one."""
         return Profile(
             other.token if self.token is None else self.token,
             other.account_id if self.account_id is None else self.account_id,
@@ -34,37 +34,37 @@ class Profile(NamedTuple):
 
 
 def variable(*names: str) -> str | None:
-    """The first of some environment variables that is set and not empty."""
+    """Return the first of some environment variables that is set and not empty."""
     return next((os.environ[name] for name in names if os.environ.get(name)), None)
 
 
 def credentials_path() -> Path:
-    """Where the credentials file is looked for."""
-    named = variable("SPOTINST_SHARED_CREDENTIALS_FILE", "SPOTINST_CREDENTIALS_FILE")
-    return Path(named or "~/.spotinst/credentials").expanduser()
+    """Return the path of the credentials file."""
+    path = variable("SPOTINST_SHARED_CREDENTIALS_FILE", "SPOTINST_CREDENTIALS_FILE")
+    return Path(path or "~/.spotinst/credentials").expanduser()
 
 
-def profile_of_environment() -> Profile:
-    """What `SPOTINST_TOKEN` and `SPOTINST_ACCOUNT` say."""
+def environment_profile() -> Profile:
+    """Return the profile made of `SPOTINST_TOKEN` and `SPOTINST_ACCOUNT`."""
     token = os.environ.get("SPOTINST_TOKEN")
     return Profile(Secret(token) if token else None, variable("SPOTINST_ACCOUNT"))
 
 
 def read_profile(name: str | None) -> Profile:
-    """A profile of the credentials file, with the fields of `[default]` where it lacks them.
+    """Read a profile of the credentials file; missing fields come from its `[default]`.
 
     Args:
-        name: None for `[default]`, which need not be there; neither need the file.
+        name: name of the profile. None reads `[default]`; neither it nor the file has to exist.
 
     Raises:
-        ConfigError: the file cannot be read, or the profile that is asked for is not in it.
+        ConfigError: the file cannot be read, or it has no profile of that name.
     """
     path = credentials_path()
     text = _read(path)
     if text is None:
         if name is None:
             return Profile()
-        raise ConfigError(f"profile: {name!r} is asked for, but {path} is missing")
+        raise ConfigError(f"profile {name!r} cannot be read: {path} does not exist")
     profiles = _parse(text)
     if isinstance(profiles, str):
         raise ConfigError(f"{path} cannot be read: {profiles}")
@@ -73,42 +73,44 @@ def read_profile(name: str | None) -> Profile:
         return default
     if name not in profiles:
         known = ", ".join(sorted(profiles)) or "none"
-        raise ConfigError(f"profile: {name!r} is not in {path}; allowed: {known}")
+        raise ConfigError(f"profile must be one of those in {path} ({known}), got {name!r}")
     return profiles[name].over(default)
 
 
 def _read(path: Path) -> Secret | None:
-    """The file's text; None without a file."""
+    """Return the text of the file; None if there is no file."""
     try:
         with path.open(encoding="utf-8") as file:
-            _check_mode(path, os.fstat(file.fileno()).st_mode & 0o777)
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+            if mode & _OPEN_TO_OTHERS:
+                _warn_of_mode(path, mode)
             return Secret(file.read())
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
         problem = type(error).__name__
-    # Raised out here: the error of a decoder holds the file's bytes, and would be the context.
+    # Raised outside the except block: a UnicodeDecodeError holds the file's bytes, and would become
+    # the context of this error.
     raise ConfigError(f"{path} cannot be read: {problem}")
 
 
-def _check_mode(path: Path, mode: int) -> None:
-    if mode & _OPEN_TO_OTHERS:
-        _warn_of_mode(path, mode)
-
-
-@lru_cache(maxsize=64)  # once for each file, however many clients a service makes
+@lru_cache(maxsize=64)  # once per file, however many clients a service makes
 def _warn_of_mode(path: Path, mode: int) -> None:
-    """Logged, as a warning of Python's that its host turns into an error would end a service."""
+    """Log that others can read the file.
+
+    It is not a Python warning: a host that turns warnings into errors would fail to start.
+    """
     _log.warning(
-        "%s has mode %04o: others can read or change the token in it; allowed: 0600", path, mode
+        "%s has mode %04o, so others can read or change the token in it; use mode 0600", path, mode
     )
 
 
 def _parse(content: Secret) -> dict[str, Profile] | str:
-    """Profiles by name, from INI, or from the two-level YAML that one vendor tool writes.
+    """Parse the file: INI, or the two-level YAML that one vendor tool writes (FACTS.md).
 
-    It answers with what is wrong, rather than raise: its variables hold the file, and a parser's
-    error quotes it.
+    Returns:
+        The profiles by name, or a description of the problem. It does not raise, because its
+        variables hold the file's text, and a parser's error quotes it.
     """
     import configparser  # noqa: PLC0415  late: most clients never read a file
 
@@ -116,12 +118,13 @@ def _parse(content: Secret) -> dict[str, Profile] | str:
         text = content.reveal()
         if not re.search(r"^\s*\[", text, re.MULTILINE):
             return _parse_yaml(text)
-        # An empty default_section: inheritance is done here, as the file's [default] may be absent.
+        # An empty default_section: inheritance is done in `read_profile`, as [default] may be
+        # missing.
         parser = configparser.ConfigParser(interpolation=None, default_section="\0", strict=False)
         parser.read_string(text)
         return {name: _profile(dict(parser[name])) for name in parser.sections()}
     except configparser.Error as error:
-        return f"it is no INI file ({type(error).__name__})"
+        return f"it is not an INI file ({type(error).__name__})"
 
 
 def _parse_yaml(text: str) -> dict[str, Profile]:

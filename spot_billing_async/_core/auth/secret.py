@@ -1,8 +1,8 @@
 """Texts that do not show themselves: tokens, passwords, files that hold them.
 
-Tools print the local variables of every frame of a traceback. So the text is revealed inside an
-expression alone, or in a function that raises nothing; it never stands in a variable of a frame
-that an error may pass through.
+Tools print the local variables of every frame of a traceback. Therefore the text is revealed only
+inside an expression, or in a function that raises nothing; it is never a variable of a frame that
+an error may pass through.
 """
 
 import re
@@ -11,21 +11,17 @@ from functools import lru_cache
 from typing import NoReturn
 from urllib.parse import SplitResult, urlsplit
 
-_ESCAPES = "%\\&"  # one of which begins whatever stands for a character
-
-
 _REMOVED = "[token removed]"
-
-
-_SHORTEST = 8  # characters; anything shorter is a test's token, or a word
+_ESCAPE_STARTS = "%\\&"  # first characters of URL, JSON and HTML escapes
+_MIN_FREE_LENGTH = 8  # characters; shorter texts are words, cut out only where they stand alone
 
 
 class Secret:
-    """A text that is masked wherever a value is shown, and is never pickled.
+    """A text that is masked wherever a value is shown, and cannot be pickled.
 
     Args:
-        text: what to hide. Anything but text counts as empty: whoever needs one refuses that.
-        shown: what its repr says in place of the text.
+        text: text to hide. Anything but a `str` becomes "", which its user then refuses.
+        shown: text that the repr shows instead.
     """
 
     __slots__ = ("_shown", "_text")
@@ -35,20 +31,18 @@ class Secret:
         self._shown = shown
 
     def reveal(self) -> str:
-        """The text itself."""
+        """Return the text itself."""
         return self._text
 
     def removed_from(self, text: str) -> str:
-        """Another text without this one, escaped or not; a word is cut out where it stands alone.
-
-        Escaped as in JSON, URLs and HTML, that is, where it holds more than letters and digits.
-        """
-        if self._text not in text and not any(map(text.__contains__, _ESCAPES)):
+        """Return `text` without this secret, plain or escaped as in JSON, URLs and HTML."""
+        # Regular expressions are slow; most texts hold neither the secret nor an escape.
+        if self._text not in text and not any(map(text.__contains__, _ESCAPE_STARTS)):
             return text
         return _pattern_of(self._text).sub(_REMOVED, text)
 
     def is_in(self, text: str) -> bool:
-        """Whether another text shows this one."""
+        """Return whether `text` shows this secret, plain or escaped."""
         return self.removed_from(text) != text
 
     def __len__(self) -> int:
@@ -58,20 +52,20 @@ class Secret:
         return f"{type(self).__name__}({self._shown})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled: it would be written out")
+        raise TypeError("a secret cannot be pickled: its text would be written out")
 
 
 @lru_cache(maxsize=64)
 def _pattern_of(text: str) -> re.Pattern[str]:
-    """Finds a text in whatever spelling a server may send it back."""
+    """Return a pattern that finds `text` in every spelling in which a server may send it back."""
     if not text:
-        return re.compile(r"(?!)")  # nothing is found nowhere
+        return re.compile(r"(?!)")  # matches nothing
     spelled = "".join(map(_spellings, text))
-    return re.compile(spelled if len(text) >= _SHORTEST else rf"(?<!\w){spelled}(?!\w)")
+    return re.compile(spelled if len(text) >= _MIN_FREE_LENGTH else rf"(?<!\w){spelled}(?!\w)")
 
 
 def _spellings(character: str) -> str:
-    """A character as itself, or escaped; letters and digits are not."""
+    """Return a pattern for a character, plain or escaped. Letters and digits are never escaped."""
     if character.isalnum():
         return character
     code = ord(character)
@@ -80,14 +74,16 @@ def _spellings(character: str) -> str:
 
 
 def hidden(text: str | Secret) -> Secret:
-    """A text that was given as such, or is hidden already."""
+    """Return `text` as a `Secret`."""
     return text if isinstance(text, Secret) else Secret(text)
 
 
 def masked(hidden_url: Secret, schemes: Collection[str]) -> SplitResult | None:
-    """A server's URL with its credentials masked; None for one of no such scheme, or with a query.
+    """Return the parts of a server's URL with its credentials masked.
 
-    It raises nothing, as it holds the credentials.
+    Returns:
+        None for a URL of another scheme, one with a query or fragment, or no URL at all. The
+        function raises nothing, because its variables hold the credentials.
     """
     url = hidden_url.reveal()
     try:

@@ -1,4 +1,9 @@
-"""Arguments, environment and file put together."""
+"""Token, account and base URL, resolved from arguments, environment and credentials file.
+
+Precedence, field by field: arguments, then the environment, then the file. A profile that is named
+explicitly comes before the environment. Names and file format are those of the vendor's own tools
+(FACTS.md, 'Credentials').
+"""
 
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -8,7 +13,7 @@ from spot_billing_async._core.auth.credentials import Credential
 from spot_billing_async._core.auth.credentials_file import (
     Profile,
     credentials_path,
-    profile_of_environment,
+    environment_profile,
     read_profile,
     variable,
 )
@@ -18,7 +23,7 @@ DEFAULT_BASE_URL = "https://api.spotinst.io"
 
 
 class Settings(NamedTuple):
-    """What arguments, environment and file come to."""
+    """Resolved settings of a client."""
 
     credential: Credential
     account_id: str | None
@@ -32,27 +37,27 @@ def resolve(
     *,
     allow_insecure: bool,
 ) -> Settings:
-    """Put arguments, environment and credentials file together.
+    """Resolve arguments, environment and credentials file.
 
     Environment: `SPOTINST_TOKEN`, `SPOTINST_ACCOUNT`, `SPOTINST_BASE_URL`; `SPOTINST_PROFILE` (or
     `SPOTINST_CREDENTIALS_PROFILE`); `SPOTINST_SHARED_CREDENTIALS_FILE` (or
-    `SPOTINST_CREDENTIALS_FILE`), by default `~/.spotinst/credentials`. A variable that is set but
-    empty counts as not set.
+    `SPOTINST_CREDENTIALS_FILE`), default `~/.spotinst/credentials`. An empty variable counts as not
+    set.
 
     Raises:
         ConfigError: there is no token, a value is not usable, or the file cannot be read.
     """
-    named_profile = variable("SPOTINST_PROFILE", "SPOTINST_CREDENTIALS_PROFILE")
-    from_env = profile_of_environment()
-    complete = credential is not None and account_id is not None
-    needs_file = named_profile is not None or None in from_env
-    from_file = read_profile(named_profile) if needs_file and not complete else Profile()
-    found = from_file.over(from_env) if named_profile else from_env.over(from_file)
+    profile_name = variable("SPOTINST_PROFILE", "SPOTINST_CREDENTIALS_PROFILE")
+    from_env = environment_profile()
+    has_arguments = credential is not None and account_id is not None
+    needs_file = profile_name is not None or None in from_env
+    from_file = read_profile(profile_name) if needs_file and not has_arguments else Profile()
+    found = from_file.over(from_env) if profile_name else from_env.over(from_file)
     if credential is None:
         if found.token is None:
             raise ConfigError(
-                "token: none found; allowed: the token argument, SPOTINST_TOKEN, or `token = …` "
-                f"under [default] in {credentials_path()}"
+                "token must be given: as the argument `token`, as SPOTINST_TOKEN, or as "
+                f"`token = …` under [default] in {credentials_path()}"
             )
         credential = Credential(found.token.reveal())
     url = base_url if base_url is not None else variable("SPOTINST_BASE_URL") or DEFAULT_BASE_URL
@@ -64,41 +69,38 @@ def resolve(
 
 
 def checked_base_url(url: object, *, allow_insecure: bool) -> str:
-    """A base URL that the token may be sent to, without a slash at its end.
+    """Return a base URL that the token may be sent to, without a trailing slash.
 
     Raises:
-        ConfigError: no http(s) URL, one with credentials, query or fragment in it, or plain http to
-            a host other than loopback without `allow_insecure`.
+        ConfigError: not an http(s) URL, one with credentials, query or fragment, or plain http to a
+            host other than loopback without `allow_insecure`.
     """
     if not isinstance(url, str):
-        raise ConfigError(f"base_url: {url!r} is no text; allowed: https://host[:port]")
+        raise ConfigError(f"base_url must be text such as https://host[:port], got {url!r}")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
         (host or "").encode("idna")
     except ValueError:
-        raise ConfigError(f"base_url: {url!r} is no URL; allowed: https://host[:port]") from None
+        raise ConfigError(f"base_url must be a URL: https://host[:port], got {url!r}") from None
     if parts.username is not None or parts.password is not None:
-        raise ConfigError("base_url holds a user name or password; allowed: https://host[:port]")
-    clean = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
-    if not clean or parts.scheme not in {"http", "https"} or not host:
+        raise ConfigError("base_url must not hold a user name or password: https://host[:port]")
+    is_clean = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
+    if not is_clean or parts.scheme not in {"http", "https"} or not host:
         raise ConfigError(
-            f"base_url: {url!r} is not usable; allowed: https://host[:port], or http:// to loopback"
+            f"base_url must be https://host[:port], or http:// to a loopback host, got {url!r}"
         )
     if "?" in url or "#" in url:
-        raise ConfigError(f"base_url: {url!r} has a query or fragment; allowed: none")
-    if parts.scheme == "http" and not (allow_insecure or _is_loopback(host)):
-        raise ConfigError(
-            f"base_url: {url!r} would send the token in the clear; allowed: https, loopback hosts, "
-            "or ClientConfig(allow_insecure=True)"
-        )
+        raise ConfigError(f"base_url must not have a query or fragment, got {url!r}")
+    if parts.scheme == "http" and not allow_insecure:
+        try:
+            is_loopback = host == "localhost" or ip_address(host).is_loopback
+        except ValueError:  # a name other than localhost
+            is_loopback = False
+        if not is_loopback:
+            raise ConfigError(
+                "base_url must be https, a loopback host, or used with "
+                "ClientConfig(allow_insecure=True): plain http would send the token in the clear, "
+                f"got {url!r}"
+            )
     return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

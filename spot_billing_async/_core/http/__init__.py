@@ -1,1 +1,1 @@
-"""Http."""
+"""Requests over HTTP: calls, sessions, retries, and the transport over aiohttp."""

@@ -1,4 +1,4 @@
-"""Carried out of spot_billing_async/telemetry.py."""
+"""Counts, errors and times of one call while it runs, and the events made of them."""
 
 from collections.abc import Callable, Mapping
 from itertools import count
@@ -11,62 +11,59 @@ _call_ids = count(1)
 
 
 class CallRecord:
-    """The books of one call while it runs.
+    """Record of one call.
 
     Args:
-        tally: counts what it sends.
-        clock: None where nobody is to be told: then its time is not kept.
+        counts: counts the requests that the call sends.
+        clock: monotonic clock in seconds; None if there is no hook, so that no times are kept.
 
     Attributes:
-        call_id: its number in this process.
-        tally: what it sent.
-        met: what went wrong, in order, as `SpotBillingError.attempt_errors` has it.
-        phases: where its time went so far.
-        received_bytes: what came of bodies so far, as it crossed the wire.
+        is_timed: whether there is a hook. Without one, `lap` must not be called.
+        call_id: number of the call in this process.
+        counts: requests sent.
+        attempt_errors: errors of the attempts in order, as `SpotBillingError.attempt_errors`.
+        phases: time spent in each phase so far.
+        received_bytes: bytes of bodies received so far, as they crossed the wire.
     """
 
     __slots__ = (
         "_clock",
         "_marked_s",
-        "_told_bytes",
+        "_reported_bytes",
         "attempt_errors",
         "call_id",
+        "counts",
+        "is_timed",
         "phases",
         "received_bytes",
         "started_s",
-        "tally",
     )
 
-    def __init__(self, tally: RequestCounts, clock: Callable[[], float] | None = None) -> None:
-        self.tally = tally
+    def __init__(self, counts: RequestCounts, clock: Callable[[], float] | None) -> None:
+        self.counts = counts
         self.attempt_errors: list[str] = []
-        self.received_bytes = self._told_bytes = 0
-        self._clock = clock
+        self.received_bytes = 0
+        self.is_timed = clock is not None
         if clock is not None:
+            self._clock = clock
+            self._reported_bytes = 0
             self.call_id = next(_call_ids)
             self.phases = Phases()
             self.started_s = self._marked_s = clock()
 
     def lap(self, phase: Phase) -> None:
-        """Book the time since the last lap to the phase that ends now."""
-        if self._clock is None:
-            return
+        """Add the time since the last lap to the phase that ends now."""
         now_s = self._clock()
         setattr(self.phases, phase, getattr(self.phases, phase) + now_s - self._marked_s)
         self._marked_s = now_s
 
-    def failed(self, error: BaseException) -> str:
-        """Tell an error what the call met before it; the name of its class."""
-        name = type(error).__name__
-        if isinstance(error, SpotBillingError):
-            error.attempts = self.tally.requests
-            own = f"{name}: {error}"
-            error.attempt_errors = tuple(
-                self.attempt_errors
-                if self.attempt_errors[-1:] == [own]
-                else [*self.attempt_errors, own]
-            )
-        return name
+    def complete(self, error: SpotBillingError) -> None:
+        """Add the number of requests and the errors of all attempts to the call's error."""
+        error.attempts = self.counts.requests
+        own = f"{type(error).__name__}: {error}"
+        if self.attempt_errors[-1:] != [own]:
+            self.attempt_errors.append(own)
+        error.attempt_errors = tuple(self.attempt_errors)
 
     def request_ended(
         self,
@@ -80,13 +77,13 @@ class CallRecord:
         status: int | None,
         error: BaseException | None,
     ) -> RequestEnded:
-        """The event of the end of this call's last request; of each request once."""
-        received_bytes = self.received_bytes - self._told_bytes
-        self._told_bytes = self.received_bytes
+        """Return the event for the end of this call's last request; call it once per request."""
+        received_bytes = self.received_bytes - self._reported_bytes
+        self._reported_bytes = self.received_bytes
         return RequestEnded(
             operation_id=operation_id,
             call_id=self.call_id,
-            number=self.tally.requests,
+            number=self.counts.requests,
             method=method,
             url=url,
             url_template=url_template,
@@ -97,7 +94,7 @@ class CallRecord:
             error=None if error is None else type(error).__name__,
         )
 
-    def ended(
+    def call_ended(
         self,
         operation_id: str,
         error: str | None,
@@ -105,7 +102,7 @@ class CallRecord:
         parameters: Mapping[str, str | None],
         rows: int,
     ) -> CallEnded:
-        """The event of this call's end, which is at the last lap."""
+        """Return the event for the end of this call, at the time of the last lap."""
         return CallEnded(
             operation_id=operation_id,
             call_id=self.call_id,
@@ -113,9 +110,9 @@ class CallRecord:
             started_s=self.started_s,
             elapsed_s=self._marked_s - self.started_s,
             phases=self.phases,
-            requests=self.tally.requests,
-            retries=self.tally.retries,
-            refusals=self.tally.refusals,
+            requests=self.counts.requests,
+            retries=self.counts.retries,
+            refusals=self.counts.refusals,
             received_bytes=self.received_bytes,
             rows=rows,
             error=error,

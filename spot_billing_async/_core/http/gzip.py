@@ -1,21 +1,21 @@
-"""Bodies out of gzip, a bounded step at a time; pure.
+"""Decompression of gzip bodies in bounded steps, without I/O.
 
-aiohttp can do this too, but it wakes a reader only for what comes out: a flood that unpacks to
-nothing would be counted by nobody. And it takes a body that ends in the middle for a whole one.
+aiohttp can decompress too, but it wakes its reader only for decompressed bytes, so nothing would
+count a flood that decompresses to nothing; and it accepts a body that ends in the middle.
 """
 
 import zlib
 from collections.abc import Iterator
 
 STEP_BYTES = 256 * 1024
-"""What one step gives at most, however well it was packed."""
+"""Most bytes that one step returns, whatever the compression ratio."""
 
 _GZIP = 16 + zlib.MAX_WBITS
-_MOST_MEMBERS = 1000  # a body is one member, or a few; each more costs a copy of what follows it
+_MAX_MEMBERS = 1000  # a body is one member or a few; each further one copies what follows it
 
 
 class Gunzip:
-    """Unpacks one body."""
+    """Decompressor of one body."""
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(_GZIP)
@@ -23,26 +23,24 @@ class Gunzip:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the bytes so far end where a member of the body ends."""
+        """Whether the bytes so far end where a gzip member ends."""
         return self._inflate.eof
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take packed bytes; the pieces that they unpack to, of `STEP_BYTES` at most.
+        """Decompress bytes into pieces of at most `STEP_BYTES`.
 
         Raises:
-            zlib.error: they are no gzip, or of more members than any honest body has.
+            zlib.error: the bytes are not gzip, or have more members than any real body.
         """
-        is_full = False
-        while data or is_full:
+        has_more = False
+        while data or has_more:
             if self._inflate.eof:
-                self._begin_member()
+                self._members += 1
+                if self._members > _MAX_MEMBERS:
+                    raise zlib.error("too many members")
+                self._inflate = zlib.decompressobj(_GZIP)
             piece = self._inflate.decompress(data, STEP_BYTES)
             data = self._inflate.unused_data or self._inflate.unconsumed_tail
-            is_full = len(piece) == STEP_BYTES and not self._inflate.eof  # more may be inside
+            # A full piece may leave output inside zlib that needs no further input.
+            has_more = len(piece) == STEP_BYTES and not self._inflate.eof
             yield piece
-
-    def _begin_member(self) -> None:
-        self._members += 1
-        if self._members > _MOST_MEMBERS:
-            raise zlib.error("too many members")
-        self._inflate = zlib.decompressobj(_GZIP)

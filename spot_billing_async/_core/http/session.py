@@ -1,221 +1,186 @@
-"""The session manager: one credential's requests over shared connections, until they are answered.
+"""Session manager: sends the requests of one credential until they are answered.
 
-Here is the border for errors: what leaves `_attempt` has no frames of the request it was met in.
+Errors are stripped here: no error that leaves `_attempt` has frames of the request, because their
+variables hold headers and bodies.
 """
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from spot_billing_async._core.aio.deadline import Deadline, DeadlineTimer
-from spot_billing_async._core.auth.credentials import Credential, Credentials
+from spot_billing_async._core.aio.deadline import Deadline
+from spot_billing_async._core.auth.credentials import Credential
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.call_record import CallRecord
-from spot_billing_async._core.http.config import ClientConfig
-from spot_billing_async._core.http.retry import GiveUp, decide, may_pass
-from spot_billing_async._core.http.transport import Transport
+from spot_billing_async._core.http.retry import GiveUp, decide, is_retryable
+from spot_billing_async._core.http.shared import SharedState
 from spot_billing_async._core.pacing.abc import Limiter
-from spot_billing_async._core.pacing.registry import LimiterRegistry
 from spot_billing_async._core.pacing.window import Permit
+from spot_billing_async._core.protocol.decoder import ItemDecoder
 from spot_billing_async._core.protocol.operations import Operation
+from spot_billing_async._core.protocol.pagination import Page
 from spot_billing_async._core.protocol.rate_limit import RateLimit, read_quota
 from spot_billing_async._core.protocol.request import Request
-from spot_billing_async._core.protocol.response import Response
+from spot_billing_async._core.protocol.response import parse_large_response, parse_response
 from spot_billing_async.errors import (
     AuthenticationError,
     DeadlineExceededError,
+    DecodeError,
     RateLimitedError,
     SpotBillingError,
     TransportError,
     without_frames,
 )
-from spot_billing_async.telemetry import Hook, emit
+from spot_billing_async.telemetry import emit
 
 T = TypeVar("T")
 
 _OVERLOADED = 503
 _QUICK_BYTES = 32 * 1024
-"""A body that is decoded in a tenth of a millisecond."""
+"""Largest body that is decoded without waiting for a turn: it takes a tenth of a millisecond."""
 
 
 class SessionManager:
-    """Sends one credential's requests over shared connections, until they are answered.
+    """Sender of one credential's requests, over the connections that all views share.
 
     Args:
-        connections: opened and closed by the client.
-        credential: whose token is sent.
-        base_url: where to; the token goes nowhere else.
-        config: limits.
-        gates: of all credentials over these connections.
-        credentials: of all views over these connections.
-        hook: is told of what happens; None for nobody.
+        shared: state of the client and all its views.
+        credential: its token is sent, to the client's base URL only.
+
+    Attributes:
+        namespace: key under which the credential's quota and cached costs are kept.
     """
 
-    def __init__(
-        self,
-        connections: Transport,
-        credential: Credential,
-        base_url: str,
-        config: ClientConfig,
-        limiters: LimiterRegistry,
-        credentials: Credentials,
-        hook: Hook | None = None,
-    ) -> None:
-        self.base_url = base_url
-        self.config = config
-        self.hook = hook
-        self.clock = connections.clock
-        self._connections = connections
-        self._credential = credentials.one_of(credential)
-        self._credentials = credentials
-        self._limiters = limiters
+    def __init__(self, shared: SharedState, credential: Credential) -> None:
+        self.shared = shared
+        self._credential = shared.credentials.unified(credential)
+        self.namespace = self._credential.namespace
 
-    @property
-    def namespace(self) -> str:
-        """What stands for its credential where something is shared or kept."""
-        return self._credential.namespace
-
-    @property
-    def watch(self) -> DeadlineTimer:
-        """Over the deadlines of the client's calls."""
-        return self._connections.watch
-
-    def path_of(self, operation: Operation) -> str:
-        """The path of an operation's template, or what overrides it."""
-        return self.config.path_overrides.get(operation.operation_id, operation.path)
-
-    def with_credential(self, credential: Credential) -> "SessionManager":
-        """Another credential over the same connections; its requests have gates of their own."""
-        return SessionManager(
-            self._connections,
-            credential,
-            self.base_url,
-            self.config,
-            self._limiters,
-            self._credentials,
-            self.hook,
-        )
+    def rate_limit(self, operation: Operation) -> RateLimit | None:
+        """Return the rate limit of an operation as learned so far; None if nothing shows one."""
+        limiter = self.shared.limiters.get(self.namespace, operation.operation_id)
+        return None if limiter is None else limiter.rate_limit
 
     async def send(
-        self,
-        request: Request,
-        read: Callable[[Response, Secret], Awaitable[T]],
-        *,
-        deadline: Deadline,
-        record: CallRecord,
-    ) -> T:
-        """Send a request, again where `retry.decide` says so, and read what is answered.
+        self, request: Request, decoder: ItemDecoder[T], *, deadline: Deadline, record: CallRecord
+    ) -> Page[T]:
+        """Send a request, with retries as `retry.decide` says, and parse its response.
 
         Args:
-            request: what to send.
-            read: makes the value of an answer, or raises the error that it stands for; it is given
-                the token too, to cut it out of what errors carry.
-            deadline: of the call; no wait that is sure to outlast it is begun.
-            record: the call's books.
+            request: request to send.
+            decoder: decodes the items of the response.
+            deadline: deadline of the call; a wait that would pass it is not started.
+            record: record of the call.
 
         Raises:
-            SpotBillingError: what the last request met.
+            SpotBillingError: error of the last attempt.
         """
-        operation = request.operation
-        limiter = self._limiters.of(self.namespace, operation.operation_id)
-        self._connections.budget.ask()
-        tries, refused, renewed = 0, False, False
+        shared, counts = self.shared, record.counts
+        limiter = shared.limiters.get_or_create(self.namespace, request.operation.operation_id)
+        shared.retry_budget.calls += 1
+        attempts, is_refused, is_renewed = 0, False, False
         while True:
-            record.tally.require_request()  # before it waits for its turn
+            if counts.allowance is not None:
+                counts.require_request()  # before it waits for a permit
             try:
-                # First the token: no place is held meanwhile.
-                token = self._credential.present or await self._token(record)
-                permit = await self._admit(limiter, request, deadline, record, refused=refused)
-                token = self._credential.present or token  # renewed while it waited for its turn
-                return await self._attempt(request, token, limiter, permit, read, record)
+                token = self._credential.current
+                if token is None:  # before admission, so that no permit is held meanwhile
+                    token = await self._provided_token(record)
+                shared.require_open(deadline.loop)
+                if shared.admission.is_open(limiter):
+                    permit = shared.admission.start(limiter)
+                else:
+                    permit = await self._wait_for_permit(
+                        limiter, request, deadline, record, after_refusal=is_refused
+                    )
+                    # Race: the token may have been renewed during the wait.
+                    token = token if self._credential.current is None else self._credential.current
+                return await self._attempt(request, token, limiter, permit, decoder, record)
             except SpotBillingError as error:
                 failure = error
             record.attempt_errors.append(f"{type(failure).__name__}: {failure}")
-            refused = isinstance(failure, RateLimitedError)
-            record.tally.refusals += refused
-            if isinstance(failure, AuthenticationError) and not renewed:
-                renewed = self._credential.reject(token)
-                if renewed:  # nothing was done, and the next one has another token
-                    record.tally.retries += 1
+            is_refused = isinstance(failure, RateLimitedError)
+            counts.refusals += is_refused
+            if isinstance(failure, AuthenticationError) and not is_renewed:
+                is_renewed = self._credential.reject(token)
+                if is_renewed:  # the server did nothing, and there is another token: no back-off
+                    counts.retries += 1
                     continue
-            tries += not refused
-            await self._back_off(failure, tries, operation, limiter, deadline, record)
-            record.tally.retries += 1
+            attempts += not is_refused
+            await self._back_off(failure, attempts, request.operation, limiter, deadline, record)
+            counts.retries += 1
 
-    async def _back_off(
-        self,
-        failure: SpotBillingError,
-        tries: int,
-        operation: Operation,
-        limiter: Limiter,
-        deadline: Deadline,
-        record: CallRecord,
-    ) -> None:
-        """Wait until a request may be sent again; where it may not, raise what it failed with."""
-        now_s = self.clock()
-        decision = decide(
-            self.config.retry,
-            failure,
-            idempotent=operation.idempotent,
-            tries=tries,
-            left_s=deadline.ends_at_s - now_s,
-            limiter_wait_s=limiter.due_s(now_s),
-            budget=self._connections.budget,
-            random=random.random,
-        )
-        if isinstance(decision, GiveUp):
-            if may_pass(failure):
-                failure.add_note(f"not sent again: {decision.reason}")
-            raise failure
-        if decision.after_s:
-            try:
-                await asyncio.sleep(decision.after_s)
-            finally:
-                record.lap("backoff_s")
-
-    def rate_limit(self, operation: Operation) -> RateLimit | None:
-        """What the answers of an operation have told of its rate limit; None for nothing."""
-        limiter = self._limiters.known(self.namespace, operation.operation_id)
-        return None if limiter is None else limiter.rate_limit
-
-    async def _token(self, record: CallRecord) -> Secret:
+    async def _provided_token(self, record: CallRecord) -> Secret:
         try:
             return await self._credential.token()
         except BaseException as error:
             without_frames(error)
             raise
         finally:
-            record.lap("queued_s")
+            if record.is_timed:
+                record.lap("queued_s")
 
-    async def _admit(
+    async def _wait_for_permit(
         self,
         limiter: Limiter,
         request: Request,
         deadline: Deadline,
         record: CallRecord,
         *,
-        refused: bool,
+        after_refusal: bool,
     ) -> Permit:
-        """Wait for the gate and for a place on the wire."""
-        self._connections.require_open(deadline.loop)
-        admission = self._connections.admission
-        if admission.is_open(limiter):
-            return admission.start(limiter)
-        is_paced = limiter.wait_s(self.clock()) > 0
-        ends_at_s = deadline.bound_s(refused=refused)
+        """Wait until the limiter and the concurrency limit let the request through.
+
+        Raises:
+            DeadlineExceededError: they would do so only after the deadline.
+        """
+        is_paced = limiter.wait_s(self.shared.clock()) > 0
+        ends_at_s = deadline.wait_limit_s(after_refusal=after_refusal)
         paused_s = deadline.pause() if ends_at_s != deadline.ends_at_s else None
         try:
-            return await admission.wait(limiter, ends_at_s, again=refused)
+            return await self.shared.admission.wait(limiter, ends_at_s, again=after_refusal)
         except DeadlineExceededError as late:
             message = f"{request.operation.operation_id}: {late}"
-            retry_after_s = late.retry_after_s
+            raise DeadlineExceededError(message, late.retry_after_s) from None
         finally:
-            record.lap("paced_s" if is_paced else "queued_s")
+            if record.is_timed:
+                record.lap("paced_s" if is_paced else "queued_s")
             if paused_s is not None:
                 deadline.resume(paused_s)
-        raise DeadlineExceededError(message, retry_after_s)
+
+    async def _back_off(
+        self,
+        failure: SpotBillingError,
+        attempts: int,
+        operation: Operation,
+        limiter: Limiter,
+        deadline: Deadline,
+        record: CallRecord,
+    ) -> None:
+        """Wait until the request may be sent again; raise its failure if it may not."""
+        shared = self.shared
+        now_s = shared.clock()
+        decision = decide(
+            shared.config.retry,
+            failure,
+            idempotent=operation.idempotent,
+            attempts=attempts,
+            left_s=deadline.ends_at_s - now_s,
+            limiter_wait_s=limiter.due_s(now_s),
+            budget=shared.retry_budget,
+            random=random.random,
+        )
+        if isinstance(decision, GiveUp):
+            if is_retryable(failure):
+                failure.add_note(f"not sent again: {decision.reason}")
+            raise failure
+        if decision.after_s:
+            try:
+                await asyncio.sleep(decision.after_s)
+            finally:
+                if record.is_timed:
+                    record.lap("backoff_s")
 
     async def _attempt(
         self,
@@ -223,40 +188,48 @@ class SessionManager:
         token: Secret,
         limiter: Limiter,
         permit: Permit,
-        read: Callable[[Response, Secret], Awaitable[T]],
+        decoder: ItemDecoder[T],
         record: CallRecord,
-    ) -> T:
-        """Send a request that was admitted, once; gate and limit learn how it ended."""
-        admission = self._connections.admission
+    ) -> Page[T]:
+        """Send a request once; report its end to the limiter and to the hook."""
+        shared = self.shared
+        admission = shared.admission
         is_counted = False
         try:
-            record.tally.count_request()
+            record.counts.count_request()
             is_counted = True
-            reply = await self._connections.exchange(request, token, record)
+            response = await shared.transport.exchange(request, token, record)
         except BaseException as error:
             is_unsent = isinstance(error, TransportError) and not error.sent
             admission.on_lost(limiter, permit, sent=is_counted and not is_unsent)
-            record.lap("first_byte_s")
-            if is_counted:
-                elapsed_s = self.clock() - permit.sent_s
-                self._tell(request, record, permit.sent_s, elapsed_s, None, error)
-            without_frames(error)  # they hold the request's headers
-            raise
-        elapsed_s = self.clock() - permit.sent_s
+            if record.is_timed:
+                record.lap("first_byte_s")
+                if is_counted:
+                    elapsed_s = shared.clock() - permit.sent_s
+                    self._emit(request, record, permit.sent_s, elapsed_s, None, error)
+            raise without_frames(error)  # they hold the request's headers
+        elapsed_s = shared.clock() - permit.sent_s
         failure: SpotBillingError | None = None
         try:
-            if len(reply.body) > _QUICK_BYTES:
-                await self._connections.turns.take()
-            value = await read(reply, token)
+            if len(response.body) > _QUICK_BYTES:
+                await shared.decode_turns.take()
+            if response.pieces:
+                page = await parse_large_response(request.operation, response, decoder, token)
+            else:
+                page = parse_response(request.operation, response, decoder, token)
         except SpotBillingError as error:
             failure = without_frames(error)
-        except BaseException as error:  # cancelled while it read a large one
+        except Exception as error:  # noqa: BLE001  a caller's item type may run code of its own
+            problem = f"decoding the items failed with {type(error).__name__}"
+            failure = DecodeError(f"{request.operation.operation_id}: {problem}", permanent=True)
+        except BaseException as error:  # cancelled while decoding a large response
             admission.on_lost(limiter, permit, sent=True)
-            self._tell(request, record, permit.sent_s, elapsed_s, reply.status, error)
+            self._emit(request, record, permit.sent_s, elapsed_s, response.status, error)
             raise
         finally:
-            record.lap("decode_s")
-        quota = read_quota(reply.headers)
+            if record.is_timed:
+                record.lap("decode_s")
+        quota = read_quota(response.headers)
         if isinstance(failure, RateLimitedError):
             admission.on_rejected(limiter, permit, quota, retry_after_s=failure.retry_after_s)
         else:
@@ -264,16 +237,16 @@ class SessionManager:
                 limiter,
                 permit,
                 quota,
-                # A body that trickles in says nothing of how much the server has to do.
-                waited_s=reply.waited_s if failure is None else None,
-                is_overloaded=reply.status == _OVERLOADED,
+                # Only the time to the first byte: how fast a body arrives says nothing about load.
+                waited_s=response.waited_s if failure is None else None,
+                is_overloaded=response.status == _OVERLOADED,
             )
-        self._tell(request, record, permit.sent_s, elapsed_s, reply.status, failure)
+        self._emit(request, record, permit.sent_s, elapsed_s, response.status, failure)
         if failure is not None:
             raise failure
-        return value
+        return page
 
-    def _tell(
+    def _emit(
         self,
         request: Request,
         record: CallRecord,
@@ -282,18 +255,20 @@ class SessionManager:
         status: int | None,
         error: BaseException | None,
     ) -> None:
-        """Tell the hook, if there is one, of a request that is over."""
-        if self.hook is None:
+        """Send the event of a request that ended to the hook, if there is one."""
+        hook = self.shared.hook
+        if hook is None:
             return
         operation = request.operation
         event = record.request_ended(
             operation.operation_id,
             method=operation.method,
             url=request.url,
-            url_template=urlsplit(self.base_url).path + self.path_of(operation),
+            url_template=urlsplit(self.shared.base_url).path
+            + self.shared.paths[operation.operation_id],
             started_s=started_s,
             elapsed_s=elapsed_s,
             status=status,
             error=error,
         )
-        emit(self.hook, event)
+        emit(hook, event)

@@ -1,7 +1,7 @@
-"""The way to the server: whom to trust, what to show it, and through which proxy.
+"""TLS and proxy of the connection to the server.
 
-What is read here, from files and the environment, is read once, as the client is entered. It blocks
-and belongs in a thread.
+Files and environment are read once, when the client is entered. Reading blocks and belongs in a
+thread.
 """
 
 import netrc
@@ -20,21 +20,21 @@ PemFile = str | os.PathLike[str]
 
 
 class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How the server is verified, and how the client shows who it is, by files in PEM.
+    """PEM files that verify the server and authenticate the client.
 
-    The server's certificate and name are always verified: there is no switch for that. The files
-    are read each time the client is entered, which is where a bad one is refused.
+    The server's certificate and name are always verified; nothing switches that off. The files are
+    read each time the client is entered, and a bad one is refused there.
 
     Attributes:
-        ca_file: certificates of the authorities to trust in place of the system's; None trusts
-            those of the system.
-        client_cert_file: the client's certificate, followed by those between it and its authority;
-            None shows none.
-        client_key_file: its private key; None where `client_cert_file` holds it too.
-        client_key_password: of an encrypted key. It is kept as a `Secret`, which hides it.
+        ca_file: certificates of the authorities to trust instead of the system's; None trusts the
+            system's.
+        client_cert_file: the client's certificate, followed by the intermediate ones; None sends
+            none.
+        client_key_file: private key of that certificate; None if `client_cert_file` holds it too.
+        client_key_password: password of an encrypted key, kept as a `Secret` that hides it.
 
     Raises:
-        ConfigError: a value is of no use; names the field, the value and what is allowed.
+        ConfigError: a value is not usable; the message names the field and the value.
     """
 
     ca_file: PemFile | None = None
@@ -43,6 +43,7 @@ class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
     client_key_password: str | Secret | None = None
 
     def __post_init__(self) -> None:
+        # The password comes first: a later error's traceback shows the fields of this value.
         if self.client_key_password is not None:
             msgspec.structs.force_setattr(
                 self, "client_key_password", hidden(self.client_key_password)
@@ -50,16 +51,14 @@ class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("ca_file", "client_cert_file", "client_key_file"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str | os.PathLike):
-                raise ConfigError(f"tls.{name}: {value!r} is not allowed; allowed: a path, or None")
+                raise ConfigError(f"tls.{name} must be a path or None, got {value!r}")
         has_key = self.client_key_file is not None or self.client_key_password is not None
         if has_key and self.client_cert_file is None:
-            raise ConfigError(
-                "tls.client_cert_file: None is not allowed where a key is given; allowed: a path"
-            )
+            raise ConfigError("tls.client_cert_file must be a path if a key is given, got None")
 
 
 def check_tls(tls: object) -> None:
-    """Refuse what does not say how to verify a server.
+    """Raise unless `tls` says how to verify a server.
 
     Raises:
         ConfigError: it is neither a TlsConfig nor an SSLContext that verifies.
@@ -67,124 +66,123 @@ def check_tls(tls: object) -> None:
     if isinstance(tls, TlsConfig):
         return
     if not isinstance(tls, ssl.SSLContext):
-        raise ConfigError(f"tls: {tls!r} is not allowed; allowed: a TlsConfig or an SSLContext")
+        raise ConfigError(f"tls must be a TlsConfig or an SSLContext, got {tls!r}")
     if tls.verify_mode is not ssl.CERT_REQUIRED or not tls.check_hostname:
         raise ConfigError(
-            "tls: the SSLContext does not verify the server; allowed: one with "
-            "verify_mode=CERT_REQUIRED and check_hostname=True"
+            "tls must be an SSLContext with verify_mode=CERT_REQUIRED and check_hostname=True, "
+            "got one that does not verify the server"
         )
 
 
 def checked_proxy(field: str, url: str | Secret) -> Secret:
-    """A proxy's URL, hidden but for where it is.
+    """Return the URL of a proxy as a secret that shows scheme, host and port.
 
     Raises:
-        ConfigError: it is no URL of an http proxy. The value is not named: it may hold a password.
+        ConfigError: it is not the URL of an http proxy. The value is not named: it may hold a
+            password.
     """
     proxy = hidden(url)
-    place = masked(proxy, {"http"})
-    if place is None or place.path not in {"", "/"}:
+    parts = masked(proxy, {"http"})
+    if parts is None or parts.path not in {"", "/"}:
         raise ConfigError(
-            f"{field}: the URL is not usable; allowed: http://[user:password@]host[:port]"
+            f"{field} must be http://[user:password@]host[:port]; the value is not shown"
         )
-    return Secret(proxy.reveal(), place._replace(path="").geturl())
+    return Secret(proxy.reveal(), parts._replace(path="").geturl())
 
 
 class Network(NamedTuple):
-    """The way to one server.
+    """TLS context and proxy of the connections to one server.
 
     Attributes:
         context: None verifies by the system's authorities.
-        proxy: URL; None goes straight.
+        proxy: URL; None connects directly.
     """
 
     context: ssl.SSLContext | None = None
     proxy: Secret | None = None
 
 
-def load(
+def load_network(
     tls: TlsConfig | ssl.SSLContext, proxy: str | Secret | None, base_url: str, *, trust_env: bool
 ) -> Network:
-    """Read the files and the environment. It blocks.
+    """Read the files and the environment. This blocks.
 
     Raises:
-        ConfigError: a file, or what the environment names, cannot be used.
+        ConfigError: a file, or a proxy of the environment, cannot be used.
     """
     context = tls if isinstance(tls, ssl.SSLContext) else _context(tls)
     if proxy is not None:
         return Network(context, hidden(proxy))
-    return Network(context, _environment_proxy(base_url) if trust_env else None)
+    server = urlsplit(base_url)
+    # Only for https: over plain http the proxy would see the token.
+    if not trust_env or server.scheme != "https" or proxy_bypass(server.netloc):
+        return Network(context)
+    from_environment = Secret(getproxies().get("https"))
+    if not len(from_environment):
+        return Network(context)
+    return Network(context, _with_netrc(checked_proxy("HTTPS_PROXY", from_environment)))
 
 
 def _context(tls: TlsConfig) -> ssl.SSLContext | None:
     if tls == TlsConfig():
         return None
-    context = ssl.create_default_context() if tls.ca_file is None else _trusting(tls.ca_file)
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+    except (OSError, ValueError) as error:
+        problem = _problem(error)
+        raise ConfigError(
+            f"tls.ca_file must be a PEM file of certificates, got {str(tls.ca_file)!r}: {problem}"
+        ) from None
     context.set_alpn_protocols(["http/1.1"])
     if tls.client_cert_file is not None:
-        _show_certificate(context, tls.client_cert_file, tls)
+        _load_client_certificate(context, tls)
     return context
 
 
-def _trusting(ca_file: PemFile) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except (OSError, ValueError) as error:
-        problem = _problem(error)
-    raise ConfigError(
-        f"tls.ca_file: {str(ca_file)!r} cannot be used: {problem}; "
-        "allowed: a PEM file of certificates"
-    )
-
-
-def _show_certificate(context: ssl.SSLContext, cert_file: PemFile, tls: TlsConfig) -> None:
+def _load_client_certificate(context: ssl.SSLContext, tls: TlsConfig) -> None:
+    assert tls.client_cert_file is not None  # noqa: S101  the caller has checked
     password = tls.client_key_password
     try:
         # Never None: OpenSSL would ask on the terminal for the password of an encrypted key.
         context.load_cert_chain(
-            cert_file, tls.client_key_file, hidden("" if password is None else password).reveal
+            tls.client_cert_file,
+            tls.client_key_file,
+            hidden("" if password is None else password).reveal,
         )
     except (OSError, ValueError) as error:
+        key = tls.client_key_file
+        files = f"{str(tls.client_cert_file)!r}" + ("" if key is None else f" and {str(key)!r}")
         problem = _problem(error)
-    else:
-        return
-    key = "" if tls.client_key_file is None else f", tls.client_key_file: {tls.client_key_file!r}"
-    raise ConfigError(
-        f"tls.client_cert_file: {str(cert_file)!r}{key} cannot be used: {problem}; allowed: PEM "
-        "files of a certificate and its key, and the password of an encrypted key"
-    )
+        raise ConfigError(
+            "tls.client_cert_file and tls.client_key_file must be PEM files of a certificate and "
+            "its key, with the password if the key is encrypted (tls.client_key_password), got "
+            f"{files}: {problem}"
+        ) from None
 
 
 def _problem(error: Exception) -> str:
-    """What is wrong with a file, in the system's words or OpenSSL's."""
+    """Return a description of a bad file, in the words of the system or of OpenSSL."""
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 
-def _environment_proxy(base_url: str) -> Secret | None:
-    """What `HTTPS_PROXY` says, unless `NO_PROXY` excludes the server.
-
-    It serves https alone: over plain http the proxy would be shown the token.
-    """
-    server = urlsplit(base_url)
-    if server.scheme != "https" or proxy_bypass(server.netloc):
-        return None
-    proxy = Secret(getproxies().get("https"))
-    return _with_netrc(checked_proxy("HTTPS_PROXY", proxy)) if len(proxy) else None
-
-
 def _with_netrc(proxy: Secret) -> Secret:
-    """A proxy with the credentials that netrc (`NETRC`, else `~/.netrc`) has for its host."""
+    """Return a proxy with the credentials that netrc (`NETRC`, else `~/.netrc`) has for its host.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     try:
         return _from_netrc(proxy)
     except FileNotFoundError:
         return proxy
     except (OSError, ValueError, netrc.NetrcParseError) as error:
         problem = type(error).__name__
-    # No cause, and no word of it: a parser's error quotes what it met.
-    raise ConfigError(f"netrc: the file cannot be read: {problem}")
+    # Raised outside the except block, and without a cause: a parser's error quotes the file.
+    raise ConfigError(f"netrc cannot be read: {problem}")
 
 
 def _from_netrc(proxy: Secret) -> Secret:
+    # A function of its own: no frame that outlives an error may hold the password.
     parts = urlsplit(proxy.reveal())
     entry = netrc.netrc(os.environ.get("NETRC")).authenticators(parts.hostname or "")
     if entry is None or parts.username is not None:

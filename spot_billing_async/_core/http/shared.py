@@ -1,0 +1,127 @@
+"""State that all views of a client share."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import aiohttp
+
+from spot_billing_async._core.aio.deadline import DeadlineTimer
+from spot_billing_async._core.aio.tasks import TurnQueue
+from spot_billing_async._core.auth.credentials import CredentialRegistry
+from spot_billing_async._core.http.config import ClientConfig
+from spot_billing_async._core.http.retry import RetryBudget
+from spot_billing_async._core.http.transport import Transport
+from spot_billing_async._core.pacing.abc import Limiter, SharedQuota
+from spot_billing_async._core.pacing.admission import Admission
+from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
+from spot_billing_async._core.pacing.limiter import RouteLimiter
+from spot_billing_async._core.pacing.registry import LimiterRegistry
+from spot_billing_async._core.protocol.operations import OPERATIONS
+from spot_billing_async.errors import (
+    CLIENT_IS_ELSEWHERE,
+    CLIENT_IS_NOT_OPEN,
+    ConfigError,
+)
+from spot_billing_async.telemetry import Hook
+
+
+class SharedState:
+    """Connections, limits, timers, retry budget and credentials of a client and its views.
+
+    Args:
+        config: limits, and the connection to the server.
+        base_url: checked base URL of the server.
+        session: aiohttp session of the caller; None for one of the client's own.
+        hook: receives an event for each request and call; None for none.
+        quota: rate limit that is shared with other processes; None for this process alone.
+
+    Raises:
+        ConfigError: the settings contradict the session or the server.
+
+    Attributes:
+        paths: path template of each operation, by operationId, overrides included.
+        admission: queue of the calls that wait for a permit.
+        timer: ends calls at their deadlines.
+        decode_turns: queue of the calls whose response takes long to decode.
+        retry_budget: retries of all calls.
+        limiters: one limiter for each credential and operation.
+        credentials: one credential for each token provider.
+    """
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        base_url: str,
+        session: aiohttp.ClientSession | None,
+        hook: Hook | None,
+        quota: SharedQuota | None,
+    ) -> None:
+        self.config = config
+        self.base_url = base_url
+        self.hook = hook
+        self.clock: Callable[[], float] = time.monotonic
+        self.paths = {operation.operation_id: operation.path for operation in OPERATIONS}
+        self.paths |= config.path_overrides
+        self.transport = Transport(
+            config, base_url, session, self.clock, times_connecting=hook is not None
+        )
+        self.retry_budget = RetryBudget(config.retry)
+        self.limiters = LimiterRegistry(self._new_limiter, self.clock)
+        self.credentials = CredentialRegistry()
+        self._quota = quota
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._renew()
+
+    def _new_limiter(self, namespace: str, operation_id: str) -> Limiter:
+        if self._quota is None:
+            return RouteLimiter(self.config.retry.backoff_base_s)
+        name = f"{namespace} {self.base_url} {operation_id}"
+        return self._quota.limiter(name, deadline_s=self.config.deadline_s)
+
+    def _renew(self) -> None:
+        """Make what belongs to one event loop, for one time that the client is entered."""
+        self.admission = Admission(ConcurrencyLimit(self.config.max_concurrency), self.clock)
+        self.timer = DeadlineTimer(self.clock)
+        self.decode_turns = TurnQueue()
+
+    async def open(self) -> None:
+        """Open the connections, and join the shared quota.
+
+        Raises:
+            ConfigError: the client is open already, or a file or a proxy cannot be used.
+        """
+        await self.transport.open()
+        self._loop = asyncio.get_running_loop()
+        self._renew()
+        if self._quota is not None:
+            try:
+                await self._quota.open(self.admission, self.clock)
+            except BaseException:
+                await self._close_connections()
+                raise
+
+    async def close(self) -> None:
+        """End the calls that wait for a permit, close the connections, and leave the quota."""
+        try:
+            await self._close_connections()
+        finally:
+            if self._quota is not None:
+                await self._quota.close()
+
+    async def _close_connections(self) -> None:
+        self.admission.close()
+        self.timer.close()
+        await self.transport.close()
+
+    def require_open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Raise unless a call in this event loop can be sent.
+
+        Raises:
+            ConfigError: the client is not entered, or was entered in another loop, or the caller's
+                session is closed.
+        """
+        if self.transport.session is None or self.transport.session.closed:
+            raise ConfigError(CLIENT_IS_NOT_OPEN)
+        if loop is not self._loop:
+            raise ConfigError(CLIENT_IS_ELSEWHERE)
