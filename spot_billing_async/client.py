@@ -151,11 +151,11 @@ class SpotBillingClient(TenantClient):
         quota: rate limit shared with other processes, such as a `redis.RedisQuota`; None paces this
             process alone. It is opened and closed with the client.
         tenant: name of the token's owner. Views and processes share cached costs and quota if they
-            have the same token, or the same tenant name whatever their tokens are: never give two
-            tenants one name. A token provider needs a name for that, because its token changes.
+            have the same token, or the same tenant name: never give two tenants one name. A token
+            provider needs a name for that, because its token changes.
 
     Raises:
-        ConfigError: there is no token, or a value is not usable; the message names the field.
+        ConfigError: the token is missing, or a value is not usable; the message names the field.
     """
 
     def __init__(

@@ -275,8 +275,8 @@ def what_is_left(client: SpotBillingClient, before: set[asyncio.Task[Any]]) -> I
     closing the client ends it.
     """
     # ruff: noqa: SLF001  there is no public way to see a leak
-    connections = client._connections
-    connector = connections._opened().connector
+    connections = client._shared
+    connector = connections.transport.session.connector
     assert isinstance(connector, aiohttp.TCPConnector)
     for task in asyncio.all_tasks() - before - connector._resolve_host_tasks:
         yield f"task: {task}"
@@ -285,7 +285,7 @@ def what_is_left(client: SpotBillingClient, before: set[asyncio.Task[Any]]) -> I
     admission = connections.admission
     if admission.limit.under_way or admission._lines or admission._timers:
         yield f"places: {admission.limit.under_way}, {admission._lines}, {admission._timers}"
-    for limiter in [kept.limiter for kept in client._session._limiters._kept.values()]:
+    for limiter in [kept.limiter for kept in client._shared.limiters._kept.values()]:
         assert isinstance(limiter, RouteLimiter)
         if limiter._mirror.under_way:
             yield f"limiter: {limiter._mirror.under_way} under way"

@@ -77,7 +77,7 @@ async def pulls(
     took_s = []
     requests = 0
     async with SpotBillingClient(TOKEN, base_url=base_url, config=config) as client:
-        client._connections.admission.limit = limit(MOST)  # noqa: SLF001  to measure another one
+        client._shared.admission.limit = limit(MOST)  # noqa: SLF001  to measure another one
         for _ in range(times):
             async with client.costs.pull(plan) as run:
                 async for _ in run:

@@ -70,7 +70,7 @@ class State(NamedTuple):
 async def state(client: SpotBilling) -> State:
     """What this process holds now."""
     gc.collect()
-    connector = client._connections._opened().connector  # noqa: SLF001  no public way to see a leak
+    connector = client._shared.transport.session.connector  # noqa: SLF001  no public way to see a leak
     assert connector is not None
     in_use = len(connector._acquired)  # noqa: SLF001  the same
     return State(len(asyncio.all_tasks()), in_use, open_sockets(), resident_mib())

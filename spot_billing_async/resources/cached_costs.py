@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from spot_billing_async._core.aio.deadline import hard_end_s, overrun
+from spot_billing_async._core.aio.deadline import hard_end_s, deadline_message
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.session import SessionManager
 from spot_billing_async._core.protocol.decoder import added_totals, decoder_for
@@ -27,7 +27,7 @@ _MOST_DAYS = 3_660  # ten years: each day takes some microseconds, all of them a
 _ROWS_AT_ONCE = 5_000  # are added up in half a millisecond
 
 
-def ask_of(
+def cache_query_for(
     session: SessionManager,
     query: CostQuery,
     item_type: type[T],
@@ -53,15 +53,15 @@ def ask_of(
     days = DateWindow(first, last)
     if days.days > _MOST_DAYS:
         return None
-    deadline_s = session.config.deadline_s
-    own_ends_at_s = session.clock() + deadline_s if pull_ends_at_s is None else pull_ends_at_s
-    ends_at_s = min(own_ends_at_s, hard_end_s(pull_ends_at_s, session.clock))
+    deadline_s = session.shared.config.deadline_s
+    own_ends_at_s = session.shared.clock() + deadline_s if pull_ends_at_s is None else pull_ends_at_s
+    ends_at_s = min(own_ends_at_s, hard_end_s(pull_ends_at_s, session.shared.clock))
     is_own = ends_at_s == own_ends_at_s
     return Ask(
         operation_id=_OPERATION_ID,
         series=Series(
             session.namespace,
-            session.base_url + session.path_of(GET_COSTS),
+            session.shared.base_url + session.shared.paths[GET_COSTS.operation_id],
             account_id,
             query.group_by,
             codec.name,
@@ -71,15 +71,15 @@ def ask_of(
         fetch=lambda days: fetch(
             msgspec.structs.replace(query, from_date=days.from_date, to_date=days.to_date)
         ),
-        clock=session.clock,
+        clock=session.shared.clock,
         ends_at_s=ends_at_s,
         grace_s=_GRACE_S if is_own else 0.0,
-        late=overrun(_OPERATION_ID, deadline_s if is_own and pull_ends_at_s is None else None),
-        hook=session.hook,
+        late=deadline_message(_OPERATION_ID, deadline_s if is_own and pull_ends_at_s is None else None),
+        hook=session.shared.hook,
     )
 
 
-async def answered(
+async def read_cached(
     cache: CostCache, ask: Ask[T], item_type: type[T], *, totalled: bool
 ) -> Answer[T]:
     """What the cache answers, with its costs added up where they are to be `totalled`.

@@ -104,7 +104,7 @@ def tasks() -> set[asyncio.Task[Any]]:
 
 def in_use(client: SpotBillingClient) -> int:
     """How many connections carry a request."""
-    connector = client._connections._opened().connector
+    connector = client._shared.transport.session.connector
     assert connector is not None
     return len(connector._acquired)
 

@@ -24,7 +24,7 @@ async def test_a_proxy_is_shown_neither_token_nor_costs(files: Files) -> None:
             async with client_of(port, tls=tls, proxy=proxy) as client:
                 for _ in range(2):
                     assert await attempt(kept, lambda: client.costs.get("a")) is None
-                kept.keep(client, client._session.config, client._connections)
+                kept.keep(client, client._shared.config, client._shared)
     assert len(heard.heads) == 2
     (head,) = proxied.heads
     lines = head.split("\r\n")
@@ -59,7 +59,7 @@ def test_a_proxy_is_not_shown_what_goes_in_the_clear() -> None:
     """Over plain http it would read the token, whatever else is allowed."""
     config = ClientConfig(proxy=f"http://u:{PASSWORD}@proxy.example", allow_insecure=True)
     for base_url in ("http://127.0.0.1:9", "http://api.example.com"):
-        with pytest.raises(ConfigError, match="allowed: a proxy with an https base_url") as caught:
+        with pytest.raises(ConfigError, match="proxy must be used with an https base_url") as caught:
             SpotBillingClient(TOKEN, base_url=base_url, config=config)
         assert PASSWORD not in str(caught.value)
 
@@ -86,7 +86,7 @@ async def test_the_environment_is_heeded_on_request_alone(
             environment.setenv("HTTPS_PROXY", f"http://{place}")
             async with client_of(port, tls=tls, trust_env=asked) as client:
                 assert await attempt(kept, lambda: client.costs.get("a")) is None
-                kept.keep(client._connections)
+                kept.keep(client._shared)
     (inner,) = heard.heads
     assert f"Authorization: Bearer {TOKEN}" in inner
     assert "Basic" not in inner

@@ -125,7 +125,7 @@ async def test_no_answer_brings_the_token_out(name: str) -> None:
             await attempt(kept, client.families.list)
             await attempt(kept, lambda: client.families.create(name="n"))
             await attempt(kept, lambda: pulled(client, kept))
-            kept.keep(client, client._session, client._session._credential, client._connections)
+            kept.keep(client, client._session, client._session._credential, client._shared)
     assert all(isinstance(error, SpotBillingError) for error in kept.errors)
     assert (not kept.errors) == (name in {"200", "200 that is blank"})
     assert len(kept.exported.calls) == len(kept.exported.requests) == 4

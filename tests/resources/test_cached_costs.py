@@ -332,7 +332,7 @@ async def test_a_cache_is_open_as_long_as_its_client(server: Emulator) -> None:
         other = SpotBillingClient("t", base_url=server.base_url, cache=cache)
         with pytest.raises(ConfigError, match="one client at a time"):
             await other.__aenter__()
-        assert other._connections._session is None
+        assert other._shared.transport.session is None
     with pytest.raises(ConfigError, match="not open"):
         await client.costs.get(ACCOUNT, FIRST, LAST)
 

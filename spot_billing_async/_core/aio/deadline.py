@@ -1,4 +1,4 @@
-"""Deadlines: one per call, ended by one shared timer; and `deadline(...)` around a block of calls."""
+"""Deadlines: one per call, over one shared timer; and `deadline(...)` for a block of calls."""
 
 import asyncio
 import time

@@ -78,7 +78,7 @@ def read_profile(name: str | None) -> Profile:
 
 
 def _read(path: Path) -> Secret | None:
-    """Return the text of the file; None if there is no file."""
+    """Return the text of the file; None without a file."""
     try:
         with path.open(encoding="utf-8") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777

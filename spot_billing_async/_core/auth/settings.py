@@ -45,7 +45,7 @@ def resolve(
     set.
 
     Raises:
-        ConfigError: there is no token, a value is not usable, or the file cannot be read.
+        ConfigError: the token is missing, a value is not usable, or the file cannot be read.
     """
     profile_name = variable("SPOTINST_PROFILE", "SPOTINST_CREDENTIALS_PROFILE")
     from_env = environment_profile()

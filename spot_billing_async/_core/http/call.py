@@ -85,12 +85,7 @@ async def call(
                 if answer is not None:
                     rows = len(answer.items)
                     return answer
-                if operation.method != "GET":  # following the page would make the change twice
-                    raise DecodeError(
-                        f"{operation.operation_id}: the response has a next page, which only a "
-                        "list may have",
-                        permanent=True,
-                    )
+                _require_list(operation)
                 parameters["paginationKey"] = paginator.next_key
     except BaseException as error:
         problem = type(error).__name__
@@ -105,3 +100,12 @@ async def call(
                 hook,
                 record.call_ended(operation.operation_id, problem, parameters=asked, rows=rows),
             )
+
+
+def _require_list(operation: Operation) -> None:
+    # Following the next page of a change would make the change twice.
+    if operation.method != "GET":
+        raise DecodeError(
+            f"{operation.operation_id}: the response has a next page, which only a list may have",
+            permanent=True,
+        )

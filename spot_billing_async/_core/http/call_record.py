@@ -15,7 +15,7 @@ class CallRecord:
 
     Args:
         counts: counts the requests that the call sends.
-        clock: monotonic clock in seconds; None if there is no hook, so that no times are kept.
+        clock: monotonic clock in seconds; None without a hook, which keeps no times.
 
     Attributes:
         is_timed: whether there is a hook. Without one, `lap` must not be called.

@@ -13,7 +13,7 @@ from spot_billing_async.models.validation import _is_number, check_count, check_
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How often, and after what waits, idempotent calls are retried.
+    """Limits of retries: how often idempotent calls are retried, and after what waits.
 
     Attributes:
         max_attempts: most requests for one response, the first included; 1 never retries.
@@ -116,5 +116,5 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_default_network(self) -> bool:
-        """Whether `tls`, `proxy` and `trust_env` have their defaults."""
+        """True if `tls`, `proxy` and `trust_env` have their defaults."""
         return self.proxy is None and not self.trust_env and self.tls == TlsConfig()

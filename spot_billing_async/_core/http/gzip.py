@@ -23,7 +23,7 @@ class Gunzip:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the bytes so far end where a gzip member ends."""
+        """True if the bytes so far end where a gzip member ends."""
         return self._inflate.eof
 
     def feed(self, data: bytes) -> Iterator[bytes]:

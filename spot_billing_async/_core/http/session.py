@@ -22,7 +22,11 @@ from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async._core.protocol.pagination import Page
 from spot_billing_async._core.protocol.rate_limit import RateLimit, read_quota
 from spot_billing_async._core.protocol.request import Request
-from spot_billing_async._core.protocol.response import parse_large_response, parse_response
+from spot_billing_async._core.protocol.response import (
+    Response,
+    parse_large_response,
+    parse_response,
+)
 from spot_billing_async.errors import (
     AuthenticationError,
     DeadlineExceededError,
@@ -103,7 +107,7 @@ class SessionManager:
             is_refused = isinstance(failure, RateLimitedError)
             counts.refusals += is_refused
             if isinstance(failure, AuthenticationError) and not is_renewed:
-                is_renewed = self._credential.reject(token)
+                is_renewed = token is not None and self._credential.reject(token)
                 if is_renewed:  # the server did nothing, and there is another token: no back-off
                     counts.retries += 1
                     continue
@@ -207,21 +211,14 @@ class SessionManager:
                 if is_counted:
                     elapsed_s = shared.clock() - permit.sent_s
                     self._emit(request, record, permit.sent_s, elapsed_s, None, error)
-            raise without_frames(error)  # they hold the request's headers
+            without_frames(error)  # they hold the request's headers
+            raise
         elapsed_s = shared.clock() - permit.sent_s
         failure: SpotBillingError | None = None
         try:
-            if len(response.body) > _QUICK_BYTES:
-                await shared.decode_turns.take()
-            if response.pieces:
-                page = await parse_large_response(request.operation, response, decoder, token)
-            else:
-                page = parse_response(request.operation, response, decoder, token)
+            page = await self._parsed(request.operation, response, decoder, token)
         except SpotBillingError as error:
             failure = without_frames(error)
-        except Exception as error:  # noqa: BLE001  a caller's item type may run code of its own
-            problem = f"decoding the items failed with {type(error).__name__}"
-            failure = DecodeError(f"{request.operation.operation_id}: {problem}", permanent=True)
         except BaseException as error:  # cancelled while decoding a large response
             admission.on_lost(limiter, permit, sent=True)
             self._emit(request, record, permit.sent_s, elapsed_s, response.status, error)
@@ -245,6 +242,27 @@ class SessionManager:
         if failure is not None:
             raise failure
         return page
+
+    async def _parsed(
+        self, operation: Operation, response: Response, decoder: ItemDecoder[T], token: Secret
+    ) -> Page[T]:
+        """Parse a response; a large one waits for its turn.
+
+        Raises:
+            SpotBillingError: the response is an error, or cannot be trusted.
+        """
+        if len(response.body) > _QUICK_BYTES:
+            await self.shared.decode_turns.take()
+        try:
+            if response.pieces:
+                return await parse_large_response(operation, response, decoder, token)
+            return parse_response(operation, response, decoder, token)
+        except SpotBillingError:
+            raise
+        except Exception as error:  # noqa: BLE001  see below
+            # A caller's item type may run code of its own, which may raise anything.
+            problem = f"decoding the items failed with {type(error).__name__}"
+            raise DecodeError(f"{operation.operation_id}: {problem}", permanent=True) from None
 
     def _emit(
         self,

@@ -12,7 +12,7 @@ from spot_billing_async._core.auth.credentials import CredentialRegistry
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.retry import RetryBudget
 from spot_billing_async._core.http.transport import Transport
-from spot_billing_async._core.pacing.abc import Limiter, SharedQuota
+from spot_billing_async._core.pacing.abc import SharedQuota
 from spot_billing_async._core.pacing.admission import Admission
 from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
 from spot_billing_async._core.pacing.limiter import RouteLimiter
@@ -61,23 +61,26 @@ class SharedState:
         self.base_url = base_url
         self.hook = hook
         self.clock: Callable[[], float] = time.monotonic
-        self.paths = {operation.operation_id: operation.path for operation in OPERATIONS}
+        self.paths = {name: operation.path for name, operation in OPERATIONS.items()}
         self.paths |= config.path_overrides
         self.transport = Transport(
             config, base_url, session, self.clock, times_connecting=hook is not None
         )
         self.retry_budget = RetryBudget(config.retry)
-        self.limiters = LimiterRegistry(self._new_limiter, self.clock)
+        self.limiters = LimiterRegistry(
+            lambda namespace, operation_id: (
+                RouteLimiter(config.retry.backoff_base_s)
+                if quota is None
+                else quota.limiter(
+                    f"{namespace} {base_url} {operation_id}", deadline_s=config.deadline_s
+                )
+            ),
+            self.clock,
+        )
         self.credentials = CredentialRegistry()
         self._quota = quota
         self._loop: asyncio.AbstractEventLoop | None = None
         self._renew()
-
-    def _new_limiter(self, namespace: str, operation_id: str) -> Limiter:
-        if self._quota is None:
-            return RouteLimiter(self.config.retry.backoff_base_s)
-        name = f"{namespace} {self.base_url} {operation_id}"
-        return self._quota.limiter(name, deadline_s=self.config.deadline_s)
 
     def _renew(self) -> None:
         """Make what belongs to one event loop, for one time that the client is entered."""

@@ -51,8 +51,8 @@ class Transport:
         base_url: checked base URL of the server.
         callers_session: session of the caller, which stays open; None for one of its own.
         clock: monotonic clock in seconds.
-        times_connecting: measure the time of connecting apart from that of the first byte, at a
-            small cost per request.
+        times_connecting: measure the time of connecting separately from that of the first byte,
+            at a small cost per request.
 
     Raises:
         ConfigError: the settings contradict the session or the server.
@@ -123,7 +123,7 @@ class Transport:
         )
         # aiohttp retries GET, PUT and DELETE by itself if a kept connection breaks. No report, no
         # `max_attempts` and no limiter would see such a request, so retries are decided in
-        # `retry.decide` only. There is no public name for this.
+        # `retry.decide` only. aiohttp has no public name for it.
         session._retry_connection = False  # noqa: SLF001  see above
         return session
 
@@ -298,16 +298,14 @@ def _translated(error: Exception) -> SpotBillingError:
     """
     name = type(error).__name__
     match error:
-        # No connection, so nothing was sent.
+        # The first three: there was no connection, so nothing was sent.
         case aiohttp.ClientConnectorError():
-            reason = error.os_error.strerror or error.os_error
-            problem = f"cannot connect to {error.host}:{error.port}: {reason}"
-            return TransportError(problem, sent=False)
+            problem = f"cannot connect to {error.host}:{error.port}: "
+            problem += str(error.os_error.strerror or error.os_error)
         case aiohttp.ConnectionTimeoutError():
-            return TransportError("connecting took longer than connect_timeout_s", sent=False)
+            problem = "connecting took longer than connect_timeout_s"
         case aiohttp.ClientHttpProxyError():
             problem = f"the proxy refuses the tunnel: it answered {error.status}"
-            return TransportError(problem, sent=False)
         case OSError():
             return TransportError(f"{name}: {error}")
         case zlib.error():
@@ -318,3 +316,4 @@ def _translated(error: Exception) -> SpotBillingError:
             # Raised before anything is sent, for example by a session whose own auth contradicts
             # the token, or whose proxy is not a URL.
             return ConfigError(f"session: aiohttp refuses the request: {name}")
+    return TransportError(problem, sent=False)

@@ -32,7 +32,7 @@ class LimiterRegistry:
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._sweeps_at = _MOST_IDLE
 
-    def of(self, namespace: str, operation_id: str) -> Limiter:
+    def get_or_create(self, namespace: str, operation_id: str) -> Limiter:
         """The gate of a credential's requests for an operation."""
         kept = self._kept.get((namespace, operation_id))
         if kept is None:
@@ -42,7 +42,7 @@ class LimiterRegistry:
         kept.used_s = self._clock()
         return kept.limiter
 
-    def known(self, namespace: str, operation_id: str) -> Limiter | None:
+    def get(self, namespace: str, operation_id: str) -> Limiter | None:
         """The same, where there is one."""
         kept = self._kept.get((namespace, operation_id))
         return None if kept is None else kept.limiter

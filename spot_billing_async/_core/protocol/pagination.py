@@ -51,7 +51,7 @@ class Page(Generic[T]):
         return f"Page({len(self.items)} items)"
 
 
-class Pages(Generic[T]):
+class Paginator(Generic[T]):
     """The pages of one call, put together; it notices a page that repeats, or one that is missing.
 
     Attributes:

@@ -65,7 +65,7 @@ class Response:
         return f"Response(status={self.status})"
 
 
-def read_page(
+def parse_response(
     operation: Operation, reply: Response, reader: ItemDecoder[T], token: Secret
 ) -> Page[T]:
     """Say what an answer means.
@@ -91,12 +91,12 @@ def read_page(
     return page
 
 
-async def read_large_page(
+async def parse_large_response(
     operation: Operation, reply: Response, reader: ItemDecoder[T], token: Secret
 ) -> Page[T]:
     """Say what a large answer means, a few items at a time: the event loop goes on meanwhile.
 
-    The arguments, and what is raised, are those of `read_page`.
+    The arguments, and what is raised, are those of `parse_response`.
     """
     _require_success(operation, reply, token)
     name = operation.operation_id

@@ -48,7 +48,7 @@ class Watched:
         """A client that goes by the clock and tells the hook."""
         config = ClientConfig(deadline_s=7200, retry=RetryPolicy(max_attempts=2))
         client = SpotBillingClient(token or "t", base_url=base_url, config=config, hook=self.hook)
-        client._session.clock = self.clock
+        client._shared.clock = self.clock
         return client
 
     def spent(self) -> dict[str, float]:
@@ -74,7 +74,7 @@ async def test_reading_an_item_type_is_part_of_the_call(monkeypatch: pytest.Monk
         watched.clock.now_s += 5
         return decoder_for(item_type, totalled=totalled)
 
-    monkeypatch.setattr("spot_billing_async._core.http.call.reader_for", slow_reader_for)
+    monkeypatch.setattr("spot_billing_async._core.http.call.decoder_for", slow_reader_for)
     async with serve(answering(body=GOOD)) as base_url, watched.client(base_url) as client:
         await client.costs.get("a")
     assert watched.spent() == {"decode_s": 5}

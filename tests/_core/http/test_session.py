@@ -245,7 +245,7 @@ async def test_a_cancellation_of_somebody_else_fails_its_call_alone() -> None:
 
     config = ClientConfig(retry=FAST)
     async with SpotBillingClient(provider, base_url="http://127.0.0.1:9", config=config) as client:
-        with pytest.raises(TransportError, match="somebody else cancelled"):
+        with pytest.raises(TransportError, match="awaited something that was cancelled"):
             await client.costs.get("a")
         plan = CostPlan.build(["a", "b", "c"], date(2018, 10, 1), date(2018, 10, 1))
         async with client.costs.pull(plan) as run:
@@ -286,7 +286,7 @@ async def test_only_a_list_has_further_pages() -> None:
         return web.Response(text='{"response":{"items":[],"paginationInfo":{"nextKey":"2"}}}')
 
     async with serve(handler) as base_url, client_of(base_url) as client:
-        with pytest.raises(DecodeError, match="leads to another page"):
+        with pytest.raises(DecodeError, match="has a next page"):
             await client.families.create(name="n")
     assert calls == 1
 
@@ -549,7 +549,7 @@ async def test_a_session_that_contradicts_the_token_is_told() -> None:
 async def test_the_connector_has_the_same_limit() -> None:
     """No more connections are kept than requests may be on the wire."""
     async with client_of("http://127.0.0.1:9", max_concurrency=7) as client:
-        session = client._connections._opened()
+        session = client._shared.transport.session
         assert session.connector is not None
         assert session.connector.limit == 7
 
@@ -774,7 +774,7 @@ async def test_a_request_that_was_never_sent_takes_no_place_of_the_quota() -> No
     async with client_of("http://127.0.0.1:9", ONCE) as client:
         with pytest.raises(TransportError):
             await client.costs.get("a")
-        (kept,) = client._session._limiters._kept.values()
+        (kept,) = client._shared.limiters._kept.values()
         limiter = kept.limiter
         assert isinstance(limiter, RouteLimiter)
         assert limiter._mirror.places(0.0) == limiter._mirror.under_way == 0
@@ -795,7 +795,7 @@ async def test_the_deadline_that_is_over_is_named() -> None:
     ):
         (outcome,) = [outcome async for outcome in run]
     assert isinstance(outcome, Failed)
-    assert "pull's deadline" in str(outcome.error)
+    assert "deadline of its pull" in str(outcome.error)
 
 
 async def test_a_token_that_is_waited_for_holds_no_place() -> None:
