@@ -1,4 +1,4 @@
-"""A deadline around calls and pulls that know nothing of it."""
+"""`deadline(...)` around calls and pulls."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ def clock() -> float:
 
 @pytest.fixture
 async def silent() -> AsyncIterator[tuple[str, list[str]]]:
-    """A server that takes requests in and never answers; and what it was asked."""
+    """Run a server that accepts requests and never answers, and record the requests."""
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -48,13 +48,13 @@ async def silent() -> AsyncIterator[tuple[str, list[str]]]:
 
 
 def test_without_it_a_call_ends_with_its_pull() -> None:
-    """Or never, as far as this is concerned."""
+    """Without a block, a call ends with its pull, or never."""
     assert hard_end_s(None, clock) == inf
     assert hard_end_s(7.0, clock) == 7.0
 
 
 def test_the_nearest_end_counts() -> None:
-    """That of the pull, of the block, or of a block around it; each holds for its block alone."""
+    """The nearest deadline holds: of the pull, of the block, or of an outer block."""
     with deadline(LATER_S):
         assert hard_end_s(7.0, clock) == 7.0
         outer = hard_end_s(None, clock)
@@ -69,14 +69,14 @@ def test_the_nearest_end_counts() -> None:
 
 @pytest.mark.parametrize("value", [0, -1, inf, "1", None, True])
 def test_other_than_seconds_is_refused(value: Any) -> None:
-    """The error names the value and what is allowed."""
+    """A value that is not a number of seconds above 0 is refused; the error names it."""
     allowed = r"deadline_s: .* allowed: seconds above 0"
     with pytest.raises(ConfigError, match=allowed), deadline(value):
         pass
 
 
 async def test_a_call_ends_by_then(silent: tuple[str, list[str]]) -> None:
-    """One that would wait for its client's own two minutes; outside of the block it would."""
+    """A call inside a block ends at the block's deadline; outside, at its client's."""
     base_url, asked = silent
     async with SpotBillingClient("t", base_url=base_url) as client:
         with pytest.raises(DeadlineExceededError, match="or its caller"), deadline(SOON_S):
@@ -85,7 +85,7 @@ async def test_a_call_ends_by_then(silent: tuple[str, list[str]]) -> None:
 
 
 async def test_nothing_is_sent_after_it(silent: tuple[str, list[str]]) -> None:
-    """A call that comes too late fails at once; like any other it is told to the hook."""
+    """A call that starts after the deadline fails at once, and the hook receives it."""
     base_url, asked = silent
     told: list[Event] = []
     async with SpotBillingClient("t", base_url=base_url, hook=told.append) as client:
@@ -100,7 +100,7 @@ async def test_nothing_is_sent_after_it(silent: tuple[str, list[str]]) -> None:
 
 
 async def test_all_slices_of_a_pull_end_by_then(silent: tuple[str, list[str]]) -> None:
-    """Those on their way, and those whose turn never came: each is handed over as failed."""
+    """Slices in flight and slices not started fail at the deadline, and are returned as failed."""
     base_url, _ = silent
     config = ClientConfig(max_concurrency=2)
     async with SpotBillingClient("t", base_url=base_url, config=config) as client:
@@ -114,7 +114,7 @@ async def test_all_slices_of_a_pull_end_by_then(silent: tuple[str, list[str]]) -
 
 
 async def test_waiting_for_the_quota_counts() -> None:
-    """A slice that is held back for an hour fails by then, though its own time stands still."""
+    """Waiting for the quota counts against the block, though not against the slice's own time."""
 
     async def refuse(_: web.Request) -> web.Response:
         return web.Response(status=429, headers={"Retry-After": "3600"})

@@ -1,4 +1,4 @@
-"""Waits that outlast a cancellation."""
+"""Waits that survive a cancellation."""
 
 import asyncio
 import threading
@@ -9,7 +9,7 @@ from spot_billing_async._core.aio.tasks import finished, until_done
 
 
 async def test_a_wait_outlasts_every_cancellation() -> None:
-    """It ends when the future is done, and only then tells of being cancelled."""
+    """A wait ends when the future is done, and raises the cancellation only then."""
     future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     waiting = asyncio.create_task(until_done(future))
     for _ in range(3):
@@ -24,7 +24,7 @@ async def test_a_wait_outlasts_every_cancellation() -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 async def test_work_in_a_thread_is_over_when_its_caller_goes_on(fails: bool) -> None:
-    """Cancelled in whatever way, however the work ends; an error then is nobody's."""
+    """Work in a thread has ended when its caller continues, even after a cancellation."""
     began, may_end, ended = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
@@ -46,7 +46,7 @@ async def test_work_in_a_thread_is_over_when_its_caller_goes_on(fails: bool) -> 
 
 
 async def test_work_in_a_thread_has_a_result_or_an_error() -> None:
-    """As if it had been called."""
+    """Work in a thread returns its result or raises its error."""
     assert await finished(max, 1, 2) == 2
     with pytest.raises(ValueError, match="invalid literal"):
         await finished(int, "x")

@@ -1,4 +1,4 @@
-"""One piece of heavy work a turn of the event loop."""
+"""Turns for work that blocks the event loop."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from spot_billing_async._core.aio.tasks import TurnQueue
 
 
 async def test_the_loop_comes_between_two_turns() -> None:
-    """Tasks that are ready together have their turns one by one, first come first served."""
+    """Tasks that are ready together take turns in order, and the loop runs in between."""
     turns, order = TurnQueue(), list[object]()
 
     async def work(number: int) -> None:
@@ -22,7 +22,7 @@ async def test_the_loop_comes_between_two_turns() -> None:
 
 
 async def test_a_turn_alone_is_taken_at_once() -> None:
-    """Who is alone waits for nothing, now and the next time."""
+    """A task that is alone does not wait, the next time neither."""
     turns = TurnQueue()
     for _ in range(2):
         with pytest.raises(StopIteration):
@@ -31,8 +31,8 @@ async def test_a_turn_alone_is_taken_at_once() -> None:
 
 
 @pytest.mark.parametrize("leaves_on_its_turn", [False, True])
-async def test_who_is_cancelled_passes_the_turn_on(leaves_on_its_turn: bool) -> None:
-    """In line or just as its turn has come: those behind it have theirs."""
+async def test_a_cancelled_task_passes_the_turn_on(leaves_on_its_turn: bool) -> None:
+    """A cancelled task passes its turn on, whether it was waiting or had just been given it."""
     turns, order = TurnQueue(), list[int]()
 
     async def work(number: int) -> None:

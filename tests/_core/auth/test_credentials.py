@@ -1,4 +1,4 @@
-"""Where token, account and base URL come from."""
+"""Sources of token, account and base URL."""
 
 import asyncio
 import os
@@ -47,7 +47,7 @@ def file(tmp_path: Path) -> Path:
 
 
 async def test_arguments_beat_the_environment_beats_the_file(file: Path) -> None:
-    """Each field is taken from the first place that has it."""
+    """Each field is taken from the first source that has it: argument, environment, file."""
     at = {"SPOTINST_SHARED_CREDENTIALS_FILE": str(file)}
     from_file = settings(at)
     assert (await token_of(from_file), from_file.account_id) == ("file-%token", "act-file")
@@ -61,7 +61,7 @@ async def test_arguments_beat_the_environment_beats_the_file(file: Path) -> None
 
 @pytest.mark.parametrize("name", ["SPOTINST_PROFILE", "SPOTINST_CREDENTIALS_PROFILE"])
 async def test_a_named_profile_beats_the_environments_token(file: Path, name: str) -> None:
-    """Who asks for a profile means it; what the profile lacks comes from [default]."""
+    """A named profile comes before the environment; its missing fields come from [default]."""
     found = settings(
         {"SPOTINST_CREDENTIALS_FILE": str(file), "SPOTINST_TOKEN": "env-token", name: "other"}
     )
@@ -69,16 +69,18 @@ async def test_a_named_profile_beats_the_environments_token(file: Path, name: st
 
 
 def test_a_profile_that_is_not_there_is_an_error(file: Path, tmp_path: Path) -> None:
-    """Neither a missing profile nor a missing file falls back to other credentials."""
+    """A missing profile or file does not fall back to other credentials."""
     env = {"SPOTINST_PROFILE": "nobody", "SPOTINST_TOKEN": "env-token"}
-    with pytest.raises(ConfigError, match=r"profile must be one of .*\(default, other\), got 'nobody'"):
+    with pytest.raises(
+        ConfigError, match=r"profile must be one of .*\(default, other\), got 'nobody'"
+    ):
         settings({**env, "SPOTINST_CREDENTIALS_FILE": str(file)})
     with pytest.raises(ConfigError, match="does not exist"):
         settings({**env, "SPOTINST_CREDENTIALS_FILE": str(tmp_path / "none")})
 
 
 async def test_the_file_may_be_yaml(file: Path) -> None:
-    """One of the vendor's tools writes the same keys as YAML."""
+    """The YAML file of one vendor tool is read like the INI file."""
     file.write_text(f"default:\n  token: {SECRET}\n  account: 'act-1'\nother:\n  token: x\n")
     found = settings({"SPOTINST_CREDENTIALS_FILE": str(file)})
     assert (await token_of(found), found.account_id) == (SECRET, "act-1")
@@ -89,7 +91,7 @@ async def test_the_file_may_be_yaml(file: Path) -> None:
     [f"[default\ntoken={SECRET}\n".encode(), f"[default]\n{SECRET}\n".encode(), b"\xff[a]"],
 )
 def test_a_broken_file_is_told_without_its_content(file: Path, content: bytes) -> None:
-    """What a parser says of a line would show the token that may stand on it."""
+    """The error for a broken file does not quote it, because a line may hold the token."""
     file.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
         settings({"SPOTINST_CREDENTIALS_FILE": str(file)})
@@ -98,14 +100,14 @@ def test_a_broken_file_is_told_without_its_content(file: Path, content: bytes) -
 
 
 def test_no_token_anywhere_is_told_with_the_places_to_put_it() -> None:
-    """The error names the argument, the variable and the file."""
+    """The error for a missing token names the argument, the variable and the file."""
     with pytest.raises(ConfigError, match=r"SPOTINST_TOKEN.*\.spotinst/credentials"):
         SpotBillingClient()
 
 
 @pytest.mark.parametrize("bad", ["", "  ", "a b", "a\r\nX: y", "töken", "a\0b", 'a"b', "a\\b"])
 def test_a_token_that_could_change_the_request_is_refused_and_not_shown(bad: str) -> None:
-    """Control characters, spaces and non-ASCII never reach a header, nor the message."""
+    """A token with control characters, spaces or non-ASCII text is refused and not quoted."""
     with pytest.raises(ConfigError) as caught:
         Credential(bad).checked()
     assert not bad.strip() or bad not in str(caught.value)
@@ -113,7 +115,7 @@ def test_a_token_that_could_change_the_request_is_refused_and_not_shown(bad: str
 
 @pytest.mark.parametrize("bad", [123, b"token", [], object()])
 def test_a_token_of_another_type_is_refused(bad: Any) -> None:
-    """At once, not when the first request is sent."""
+    """A token of another type is refused at construction."""
     with pytest.raises(ConfigError, match="token must be printable ASCII"):
         SpotBillingClient(bad)
     with pytest.raises(ConfigError, match="token must be printable ASCII"):
@@ -121,7 +123,7 @@ def test_a_token_of_another_type_is_refused(bad: Any) -> None:
 
 
 def test_a_view_needs_a_token_of_its_own() -> None:
-    """None is no token, and does not fall back to the client's."""
+    """None is refused as a view's token, and does not fall back to the client's."""
     with pytest.raises(ConfigError, match="token must be printable ASCII"):
         SpotBillingClient("t").with_token(None)  # type: ignore[arg-type]  # what is tested
 
@@ -131,13 +133,13 @@ def test_a_view_needs_a_token_of_its_own() -> None:
     [{"config": None}, {"config": {}}, {"session": "x"}, {"base_url": 7}, {"base_url": ""}],
 )
 def test_options_of_another_type_are_refused(options: dict[str, Any]) -> None:
-    """An empty base URL is no wish for the default one either."""
+    """Options of another type are refused; an empty base URL does not mean the default one."""
     with pytest.raises(ConfigError, match=next(iter(options))):
         SpotBillingClient("t", **options)
 
 
 def test_a_credential_does_not_show_or_pickle_its_token() -> None:
-    """Neither repr, nor str, nor a pickle holds it; neither does the client's repr."""
+    """No repr, str or pickle of a credential or client holds the token."""
     credential = Credential(SECRET)
     assert SECRET not in f"{credential!r} {credential} {SpotBillingClient(SECRET)!r}"
     with pytest.raises(TypeError):
@@ -145,7 +147,7 @@ def test_a_credential_does_not_show_or_pickle_its_token() -> None:
 
 
 async def test_a_provider_is_asked_when_its_token_is_refused() -> None:
-    """Its token is checked like any other, and sent until then; its failure is a TransportError."""
+    """A provided token is checked, and kept until it is refused; a failure is a TransportError."""
     answers = iter(["one", "two", "a b"])
 
     async def provider() -> str:
@@ -176,7 +178,7 @@ async def test_a_provider_is_asked_when_its_token_is_refused() -> None:
     ["https://api.example.com/", "http://localhost:8080", "http://127.0.0.9", "http://[::1]:1/x"],
 )
 def test_https_and_loopback_are_allowed(url: str) -> None:
-    """A base URL may have a port and a path; a slash at its end is dropped."""
+    """A base URL may have a port and a path; a trailing slash is dropped."""
     assert checked_base_url(url, allow_insecure=False) == url.rstrip("/")
 
 
@@ -201,20 +203,20 @@ def test_https_and_loopback_are_allowed(url: str) -> None:
     ],
 )
 def test_other_base_urls_are_refused(url: str) -> None:
-    """The token goes to a host that is named without doubt, and encrypted."""
+    """Only an unambiguous https URL, or loopback, is accepted as base URL."""
     with pytest.raises(ConfigError, match="base_url") as caught:
         checked_base_url(url, allow_insecure=False)
     assert "secret" not in str(caught.value)
 
 
 def test_plain_http_can_be_allowed() -> None:
-    """Who says so may send the token in the clear."""
+    """Plain http is accepted with `allow_insecure=True`."""
     url = "http://api.example.com"
     assert checked_base_url(url, allow_insecure=True) == url
 
 
 def test_the_base_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SPOTINST_BASE_URL serves where no argument is given; the contract's server is the default."""
+    """Without an argument, SPOTINST_BASE_URL is used, then the contract's server."""
     assert SpotBillingClient("t").base_url == "https://api.spotinst.io"
     monkeypatch.setenv("SPOTINST_BASE_URL", "http://localhost:1")
     assert SpotBillingClient("t").base_url == "http://localhost:1"
@@ -222,7 +224,7 @@ def test_the_base_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch
 
 
 class Expiring:
-    """A server that takes one token alone, and a provider that has another one each time.
+    """A server that accepts only the newest token, and a provider that returns a new one each time.
 
     Attributes:
         valid: the token that the server takes.
@@ -235,20 +237,20 @@ class Expiring:
         self.asked = self.refused = 0
 
     async def handler(self, request: web.Request) -> web.Response:
-        """Answer with no items, or refuse the token."""
+        """Answer without items, or refuse the token."""
         if request.headers["Authorization"] != f"Bearer {self.valid}":
             self.refused += 1
             return web.Response(status=401)
         return web.Response(text='{"response":{"items":[]}}')
 
     async def provider(self) -> str:
-        """Another token each time, after a turn of the loop."""
+        """Return a new token each time, after a turn of the loop."""
         self.asked += 1
         await asyncio.sleep(0)
         return f"token-{self.asked}"
 
 
-async def test_a_refused_token_is_renewed_once_for_all_who_wait() -> None:
+async def test_a_refused_token_is_renewed_once() -> None:
     """An expired token costs one call of the provider and no failed call, however many wait."""
     api = Expiring("token-2")
     async with (
@@ -266,8 +268,8 @@ async def test_a_refused_token_is_renewed_once_for_all_who_wait() -> None:
         assert api.asked == 4  # not for ever
 
 
-async def test_who_waits_for_its_turn_sends_the_token_of_then() -> None:
-    """Of 100 calls in line, those on the wire alone have the one that has expired refused."""
+async def test_a_queued_call_sends_the_newest_token() -> None:
+    """Of 100 queued calls, only those in flight send the expired token."""
     api, config = Expiring("token-1"), ClientConfig(max_concurrency=2)
     async with (
         serve(api.handler) as base_url,
@@ -280,8 +282,8 @@ async def test_who_waits_for_its_turn_sends_the_token_of_then() -> None:
     assert 0 < api.refused < 10
 
 
-async def test_who_waits_for_a_token_shares_a_failure_but_no_cancellation() -> None:
-    """All who wait learn of the provider's failure; one who is cancelled has another ask."""
+async def test_waiting_calls_share_a_failure_but_no_cancellation() -> None:
+    """Waiting calls share the provider's failure; after a cancellation another call asks it."""
     asked: asyncio.Queue[asyncio.Future[str]] = asyncio.Queue()
 
     async def provider() -> str:
@@ -304,8 +306,8 @@ async def test_who_waits_for_a_token_shares_a_failure_but_no_cancellation() -> N
     assert first.cancelled()
 
 
-def test_a_space_tells_credentials_apart_and_shows_none() -> None:
-    """Equal tokens have one space in any process; a provider has its own; no token is in it."""
+def test_a_namespace_separates_credentials() -> None:
+    """Equal tokens have one namespace in every process, and it does not show the token."""
 
     async def provider() -> str:
         return SECRET
@@ -325,7 +327,7 @@ def test_a_space_tells_credentials_apart_and_shows_none() -> None:
 
 
 async def test_views_with_one_provider_share_its_token() -> None:
-    """A view that is made for one request finds the token that an earlier one has got."""
+    """A view made for one request uses the token that an earlier view obtained."""
 
     class Vault:
         def __init__(self) -> None:
@@ -355,7 +357,7 @@ async def test_views_with_one_provider_share_its_token() -> None:
 
 
 def test_providers_that_are_gone_take_no_memory() -> None:
-    """Of thousands, those are kept that were used last."""
+    """Of thousands of providers, only the most recently used are kept."""
     credentials, first = CredentialRegistry(), Credential(lambda: SECRET)  # type: ignore[arg-type, return-value]  # never called
     assert credentials.unified(first) is first
     for number in range(5_000):

@@ -1,4 +1,4 @@
-"""A call's books: whatever time passes in it is in its phases, in the one that it was spent in."""
+"""Phases of a call: all time that passes in a call is counted in the phase in which it passed."""
 
 import asyncio
 import time
@@ -20,17 +20,17 @@ START_S = float(int(time.monotonic()))  # whole seconds add up exactly
 
 
 class Clock:
-    """A clock that stands still until it is moved; the machine's own time, as parts go by that."""
+    """A clock that stands still until a test moves it."""
 
     now_s = START_S
 
     def __call__(self) -> float:
-        """What it shows, in seconds."""
+        """Return the reading in seconds."""
         return self.now_s
 
 
 class Watched:
-    """A client's hook, and the clock that the client goes by."""
+    """A client's hook, and the clock that the client reads."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -38,21 +38,21 @@ class Watched:
         self.calls: list[CallEnded] = []
 
     def hook(self, event: Event) -> None:
-        """Take note."""
+        """Record an event."""
         if isinstance(event, RequestEnded):
             self.request_ended.set()
         elif isinstance(event, CallEnded):
             self.calls.append(event)
 
     def client(self, base_url: str, token: str | TokenProvider = "") -> SpotBillingClient:
-        """A client that goes by the clock and tells the hook."""
+        """Return a client that reads the clock and reports to the hook."""
         config = ClientConfig(deadline_s=7200, retry=RetryPolicy(max_attempts=2))
         client = SpotBillingClient(token or "t", base_url=base_url, config=config, hook=self.hook)
         client._shared.clock = self.clock
         return client
 
     def spent(self) -> dict[str, float]:
-        """The phases of the only call that took any time; they are all of its time."""
+        """Return the phases of the only call that took time; together they are all of its time."""
         (ended,) = self.calls
         assert ended.phases.total_s == ended.elapsed_s == self.clock.now_s - Clock.now_s
         names = ended.phases.__struct_fields__
@@ -66,8 +66,8 @@ def answering(**answer: Any) -> Handler:
     return handler
 
 
-async def test_reading_an_item_type_is_part_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first call for a type makes its decoder, which takes milliseconds."""
+async def test_making_a_decoder_is_part_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first call for an item type makes its decoder, and the time counts as decoding."""
     watched = Watched()
 
     def slow_reader_for(item_type: type, *, totalled: bool) -> Any:
@@ -80,8 +80,8 @@ async def test_reading_an_item_type_is_part_of_the_call(monkeypatch: pytest.Monk
     assert watched.spent() == {"decode_s": 5}
 
 
-async def test_waiting_for_a_token_that_does_not_come_is_queueing() -> None:
-    """Nothing was sent, so no answer was waited for."""
+async def test_waiting_for_a_failing_provider_is_queueing() -> None:
+    """Time that a failing token provider takes counts as queueing, because nothing was sent."""
     watched = Watched()
 
     async def provider() -> str:
@@ -101,7 +101,7 @@ async def test_waiting_for_a_token_that_does_not_come_is_queueing() -> None:
 async def test_a_body_that_breaks_off_took_the_time_of_a_body(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its first byte had come long before."""
+    """Time until a body breaks off counts as reading the body."""
     watched = Watched()
 
     async def broken_off(*_: object) -> bytes:
@@ -115,8 +115,8 @@ async def test_a_body_that_breaks_off_took_the_time_of_a_body(
     assert watched.spent() == {"body_s": 3}
 
 
-async def test_a_wait_that_is_cancelled_counts_as_one() -> None:
-    """The call is cancelled before it is tried again."""
+async def test_a_cancelled_back_off_counts() -> None:
+    """Time in a back-off that is cancelled counts as back-off."""
     watched = Watched()
     sick = answering(status=503, headers={"Retry-After": "3600"})
     async with serve(sick) as base_url, watched.client(base_url) as client:

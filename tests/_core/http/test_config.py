@@ -1,4 +1,4 @@
-"""Limits are checked where they are made."""
+"""Configuration values are checked when they are made."""
 
 from typing import Any
 
@@ -9,33 +9,33 @@ from spot_billing_async import ClientConfig, ConfigError, RetryPolicy
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, None, "8"])
 def test_counts_are_whole_numbers_from_one(value: object) -> None:
-    """The error names the field, the value, and what is allowed."""
+    """A count that is not an integer >= 1 is refused; the error names field and value."""
     with pytest.raises(ConfigError, match=r"max_concurrency: .* allowed: a whole number from 1"):
         ClientConfig(max_concurrency=value)  # type: ignore[arg-type]  # what is tested
 
 
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), None, "30", True])
 def test_times_are_finite_seconds_above_zero(value: object) -> None:
-    """A deadline that never comes, or came already, is refused."""
+    """A deadline that is not a finite number above zero is refused."""
     with pytest.raises(ConfigError, match=r"deadline_s: .* allowed: seconds above 0"):
         ClientConfig(deadline_s=value)  # type: ignore[arg-type]  # what is tested
 
 
 def test_the_retry_policy_is_checked_as_well() -> None:
-    """Parts of the configuration name themselves in their errors."""
+    """Errors in a part of the configuration name that part."""
     with pytest.raises(ConfigError, match=r"retry\.max_attempts: 0"):
         RetryPolicy(max_attempts=0)
 
 
 @pytest.mark.parametrize("options", [{"allow_insecure": "false"}, {"retry": None}])
 def test_parts_are_of_their_type(options: dict[str, Any]) -> None:
-    """A text that says 'false' does not open the door."""
+    """A value of another type is refused, such as the text 'false' for a flag."""
     with pytest.raises(ConfigError, match=next(iter(options))):
         ClientConfig(**options)
 
 
 def test_values_are_frozen() -> None:
-    """A configuration that clients share cannot change under them."""
+    """A configuration that several clients share cannot be changed."""
     with pytest.raises(AttributeError):
         ClientConfig().deadline_s = 1  # type: ignore[misc]  # what is tested
     overrides = {"getCostAnalysis": "/cost"}

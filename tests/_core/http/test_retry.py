@@ -1,4 +1,4 @@
-"""Deciding on retries."""
+"""Retry decisions."""
 
 import pytest
 from hypothesis import given
@@ -51,8 +51,8 @@ def decision(
 
 
 @pytest.mark.parametrize("failure", PASSING, ids=lambda f: type(f).__name__)
-def test_what_may_pass_is_tried_again(failure: SpotBillingError) -> None:
-    """Connection failures, broken bodies, rate limiting and 5xx of an idempotent call."""
+def test_transient_failures_are_retried(failure: SpotBillingError) -> None:
+    """Connection failures, broken bodies, 429 and 5xx of an idempotent call are retried."""
     assert isinstance(decision(failure), Retry)
 
 
@@ -67,13 +67,13 @@ def test_what_may_pass_is_tried_again(failure: SpotBillingError) -> None:
     ],
     ids=lambda f: type(f).__name__,
 )
-def test_what_stays_wrong_is_not_tried_again(failure: SpotBillingError) -> None:
-    """Another try would end the same way."""
+def test_permanent_failures_are_not_retried(failure: SpotBillingError) -> None:
+    """A failure that a retry would repeat is not retried."""
     assert isinstance(decision(failure), GiveUp)
 
 
-def test_what_may_have_been_done_is_not_done_again() -> None:
-    """A call that is not idempotent is sent again only where the server did not act."""
+def test_a_change_is_retried_only_if_it_was_not_made() -> None:
+    """A call that is not idempotent is retried only if the server did not act on it."""
     assert isinstance(decision(ServerError(500), idempotent=False), GiveUp)
     assert isinstance(decision(TransportError("reset"), idempotent=False), GiveUp)
     assert isinstance(decision(TransportError("refused", sent=False), idempotent=False), Retry)
@@ -81,7 +81,7 @@ def test_what_may_have_been_done_is_not_done_again() -> None:
 
 
 def test_attempts_are_bounded() -> None:
-    """`max_attempts` counts the first one."""
+    """`max_attempts` counts the first request."""
     assert isinstance(decision(ServerError(500), attempt=2), Retry)
     assert isinstance(decision(ServerError(500), attempt=3), GiveUp)
     once = RetryPolicy(max_attempts=1)
@@ -90,22 +90,22 @@ def test_attempts_are_bounded() -> None:
 
 @given(st.integers(1, 2000), st.floats(0, 1))
 def test_the_random_wait_is_below_a_doubling_bound(attempt: int, random: float) -> None:
-    """Full jitter: from nothing to base * 2^(attempt - 1), never above the cap."""
+    """The random wait lies between 0 and base * 2^(attempt - 1), never above the cap."""
     policy = RetryPolicy(max_attempts=10_000, backoff_base_s=1.0, backoff_cap_s=4.0)
     decided = decision(ServerError(500), attempt=attempt, random=random, policy=policy)
     assert isinstance(decided, Retry)
     assert 0 <= decided.after_s <= min(4.0, 2.0 ** min(attempt - 1, 10))
 
 
-def test_the_servers_word_is_the_least() -> None:
-    """The wait that it asks for is kept in full; the jitter comes on top."""
+def test_the_servers_wait_is_kept() -> None:
+    """A wait that the server asks for is kept in full, and the random wait is added."""
     asked = ServerError(503, retry_after_s=7.0)
     assert decision(asked, random=0.0) == Retry(7.0)
     assert decision(asked, random=0.5) == Retry(7.5)
 
 
-def test_when_after_a_refusal_is_the_gates_affair() -> None:
-    """No wait of the call's own, no limit on tries; but the gate must open before the deadline."""
+def test_the_limiter_times_a_rate_limited_retry() -> None:
+    """A rate-limited request has no wait and no attempt limit of its own; only the deadline ends it."""
     refused = RateLimitedError(429, retry_after_s=7.0)
     assert decision(refused, attempt=99, limiter_wait_s=7.0) == Retry(0.0)
     assert isinstance(decision(refused, limiter_wait_s=7.0, left_s=7.0), GiveUp)
@@ -113,14 +113,14 @@ def test_when_after_a_refusal_is_the_gates_affair() -> None:
 
 
 def test_a_wait_past_the_deadline_fails_at_once() -> None:
-    """Waiting for what cannot succeed only hides the reason."""
+    """A wait that would pass the deadline is not started."""
     assert isinstance(decision(ServerError(503, retry_after_s=7.0), left_s=7.0), GiveUp)
     assert isinstance(decision(ServerError(503), limiter_wait_s=7.0, left_s=7.0), GiveUp)
 
 
 @given(st.lists(st.booleans(), max_size=2000))
 def test_the_budget_bounds_all_retries_together(calls: list[bool]) -> None:
-    """A share of what was asked for, or the reserve while that is more."""
+    """The budget is a share of the first requests, or the reserve if that is more."""
     budget = RetryBudget(RetryPolicy(budget_share=0.2, budget_reserve=10))
     retries = 0
     for fails in calls:
@@ -131,7 +131,7 @@ def test_the_budget_bounds_all_retries_together(calls: list[bool]) -> None:
 
 
 def test_an_empty_budget_ends_retries() -> None:
-    """The failure is told instead."""
+    """A failure is raised if the budget is spent."""
     policy = RetryPolicy(budget_reserve=1)
     budget = RetryBudget(policy)
     assert isinstance(decision(ServerError(500), policy=policy, budget=budget), Retry)

@@ -1,4 +1,4 @@
-"""The session manager over real sockets: what crosses the wire, and what goes wrong there."""
+"""The session manager over real sockets: requests on the wire, and everything that can fail there."""
 
 import asyncio
 import gzip
@@ -46,8 +46,8 @@ def client_of(base_url: str, retry: RetryPolicy = FAST, **limits: float) -> Spot
     return SpotBillingClient(TOKEN, base_url=base_url, config=config)
 
 
-async def test_what_is_sent() -> None:
-    """Bearer token, user agent, encoded query; a body only where there is one; no cookies back."""
+async def test_the_request_on_the_wire() -> None:
+    """A request has bearer token, user agent and encoded query, a body only if needed, no cookies."""
     seen: list[web.Request] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -70,7 +70,7 @@ async def test_what_is_sent() -> None:
 
 
 async def test_every_request_is_counted() -> None:
-    """A kept connection that breaks is not silently tried again by the HTTP library."""
+    """aiohttp does not silently retry a kept connection that breaks."""
     heads = 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,8 +93,8 @@ async def test_every_request_is_counted() -> None:
     assert heads == 2
 
 
-async def test_a_client_left_while_calls_wait_tells_them() -> None:
-    """Calls that are on the wire or queue for a slot when the client is left fail as such."""
+async def test_leaving_the_client_fails_its_calls() -> None:
+    """Calls in flight or queued when the client is left fail with an error that says so."""
     arrived, release = asyncio.Event(), asyncio.Event()
 
     async def handler(_: web.Request) -> web.Response:
@@ -112,7 +112,7 @@ async def test_a_client_left_while_calls_wait_tells_them() -> None:
 
 
 def test_a_client_belongs_to_its_event_loop() -> None:
-    """It may be entered anew in another loop, but not be used there while it is open here."""
+    """A client can be entered again in another loop, but not be used there while it is open here."""
     client = client_of("http://127.0.0.1:9", ONCE)
 
     async def use() -> None:
@@ -131,7 +131,7 @@ def test_a_client_belongs_to_its_event_loop() -> None:
 
 
 async def test_no_redirect_is_followed() -> None:
-    """The token would go where the answer says; a redirect is an error instead."""
+    """A redirect is an error: following it would send the token to another host."""
     paths: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -145,8 +145,8 @@ async def test_no_redirect_is_followed() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_passing_failure_is_tried_again(status: int) -> None:
-    """An idempotent call survives refusals and 5xx, up to `max_attempts`."""
+async def test_a_transient_failure_is_retried(status: int) -> None:
+    """An idempotent call is retried after 429 and 5xx, up to `max_attempts`."""
     statuses = [status, status, 200]
 
     async def handler(_: web.Request) -> web.Response:
@@ -157,7 +157,7 @@ async def test_a_passing_failure_is_tried_again(status: int) -> None:
     assert statuses == []
 
 
-async def test_a_lasting_failure_is_told_with_its_attempts() -> None:
+async def test_the_last_failure_is_raised() -> None:
     """The last failure is raised; `attempts` counts the requests sent."""
 
     async def handler(_: web.Request) -> web.Response:
@@ -171,7 +171,7 @@ async def test_a_lasting_failure_is_told_with_its_attempts() -> None:
 
 
 async def test_a_change_that_may_have_happened_is_not_sent_twice() -> None:
-    """A POST that met a 5xx or a lost connection is not repeated; one that met a 429 is."""
+    """A POST is not repeated after a 5xx or a lost connection, but it is after a 429."""
     calls: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -191,8 +191,8 @@ async def test_a_change_that_may_have_happened_is_not_sent_twice() -> None:
         assert caught.value.sent
 
 
-async def test_a_refusal_closes_the_gate_for_all_calls() -> None:
-    """While the reset of a refusal is awaited, no other call of the route is sent."""
+async def test_a_refusal_holds_back_all_calls() -> None:
+    """No other call of the route is sent until the reset of a 429."""
     calls: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -214,7 +214,7 @@ async def test_a_refusal_closes_the_gate_for_all_calls() -> None:
 
 
 async def test_a_refusal_holds_back_those_that_queue_for_a_slot() -> None:
-    """Calls that waited for a slot when the refusal came are not sent either."""
+    """Calls that waited for a concurrency slot when the 429 arrived are not sent either."""
     calls = 0
 
     async def handler(_: web.Request) -> web.Response:
@@ -235,8 +235,8 @@ async def test_a_refusal_holds_back_those_that_queue_for_a_slot() -> None:
     assert attempts == calls
 
 
-async def test_a_cancellation_of_somebody_else_fails_its_call_alone() -> None:
-    """A provider that awaits what was cancelled elsewhere does not end calls as cancelled."""
+async def test_a_foreign_cancellation_fails_only_its_call() -> None:
+    """A provider that awaits a cancelled future fails its call and cancels no task."""
     refresh: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     refresh.cancel()
 
@@ -254,7 +254,7 @@ async def test_a_cancellation_of_somebody_else_fails_its_call_alone() -> None:
 
 
 async def test_a_callers_session_that_is_closed_cancels_nobody() -> None:
-    """Calls that queue for one of its connections fail; their tasks do not end as cancelled."""
+    """Calls that queue for a connection of a caller's closed session fail; no task is cancelled."""
     arrived = asyncio.Event()
 
     async def handler(_: web.Request) -> web.Response:
@@ -277,7 +277,7 @@ async def test_a_callers_session_that_is_closed_cancels_nobody() -> None:
 
 
 async def test_only_a_list_has_further_pages() -> None:
-    """A change whose answer names a next page is not sent again for it."""
+    """A change whose response names a next page is not sent again."""
     calls = 0
 
     async def handler(_: web.Request) -> web.Response:
@@ -292,7 +292,7 @@ async def test_only_a_list_has_further_pages() -> None:
 
 
 async def test_a_failing_token_provider_is_not_asked_for_ever() -> None:
-    """Its failures count as tries; nothing was sent."""
+    """Failures of a token provider count as attempts, and nothing is sent."""
     asked = 0
 
     async def provider() -> str:
@@ -322,7 +322,7 @@ async def test_a_failing_token_provider_is_not_asked_for_ever() -> None:
     ],
 )
 async def test_an_echoed_token_stays_out_of_errors(answer: bytes) -> None:
-    """Whatever of the request a peer sends back, no error shows the token."""
+    """No error shows the token, whichever part of the request a peer sends back."""
     async with serve_raw(answer) as (base_url, _), client_of(base_url, ONCE) as client:
         with pytest.raises(SpotBillingError) as caught:
             await client.costs.get("a")
@@ -358,7 +358,7 @@ async def test_an_echoed_token_stays_out_of_errors(answer: bytes) -> None:
     ],
 )
 async def test_a_broken_answer_is_an_error_of_this_package(answer: bytes) -> None:
-    """Nothing of aiohttp's or the system's escapes, and nothing that broke is taken for less."""
+    """No exception of aiohttp or the system escapes, and no broken response passes as a good one."""
     async with serve_raw(answer) as (base_url, _), client_of(base_url, ONCE) as client:
         with pytest.raises((TransportError, DecodeError)) as caught:
             await client.costs.get("a")
@@ -369,8 +369,8 @@ async def test_a_broken_answer_is_an_error_of_this_package(answer: bytes) -> Non
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
-async def test_a_broken_answer_is_followed_by_a_good_one() -> None:
-    """A GET whose connection broke is sent again."""
+async def test_a_broken_connection_is_retried() -> None:
+    """A GET whose connection breaks is retried."""
     answers = (b"", http(GOOD, length=len(GOOD) + 1), http(GOOD))
     async with serve_raw(*answers) as (base_url, heads), client_of(base_url) as client:
         assert len(await client.costs.get("a")) == 1
@@ -378,7 +378,7 @@ async def test_a_broken_answer_is_followed_by_a_good_one() -> None:
 
 
 async def test_a_body_that_only_the_closing_ends_must_be_json() -> None:
-    """Without a length, a cut-off body shows in its JSON."""
+    """A body without a length that was cut off is recognised by its JSON."""
     head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
     async with serve_raw(head + GOOD) as (base_url, _), client_of(base_url, ONCE) as client:
         assert len(await client.costs.get("a")) == 1
@@ -391,7 +391,7 @@ async def test_a_body_that_only_the_closing_ends_must_be_json() -> None:
 
 
 async def test_nobody_listens(unused_tcp_port: int) -> None:
-    """A refused connection is certain not to have reached the server."""
+    """A refused connection is known not to have reached the server."""
     async with client_of(f"http://127.0.0.1:{unused_tcp_port}") as client:
         with pytest.raises(TransportError) as caught:
             await client.families.create(name="f")
@@ -401,7 +401,7 @@ async def test_nobody_listens(unused_tcp_port: int) -> None:
 
 @pytest.mark.parametrize("compressed", [False, True])
 async def test_a_flood_is_cut(compressed: bool) -> None:
-    """A body over `max_response_bytes`, after decompression, is an error."""
+    """A body over `max_response_bytes` after decompression is an error."""
     body = b" " * 1_000_000 + GOOD
     answer = http(gzip.compress(body), "Content-Encoding: gzip") if compressed else http(body)
     async with serve_raw(answer) as (base_url, heads):
@@ -417,7 +417,7 @@ async def test_a_flood_is_cut(compressed: bool) -> None:
     "answer", [b"", b"HTTP/1.1 200 OK\r\n", http(GOOD, length=10_000)], ids=["none", "head", "body"]
 )
 async def test_the_deadline_covers_everything(answer: bytes) -> None:
-    """A server that falls silent, wherever it does, ends in DeadlineExceededError."""
+    """A server that falls silent at any point ends in DeadlineExceededError."""
     async with (
         serve_raw(answer, close=False) as (base_url, _),
         client_of(base_url, deadline_s=0.5) as client,
@@ -429,7 +429,7 @@ async def test_the_deadline_covers_everything(answer: bytes) -> None:
 
 
 async def test_the_deadline_covers_waiting_of_every_kind() -> None:
-    """Queueing for a slot, a slow token provider, backing off, and a second page."""
+    """The deadline covers queueing, a slow token provider, back-off, and a second page."""
 
     async def handler(request: web.Request) -> web.Response:
         match request.query.get("accountId"):
@@ -468,7 +468,7 @@ async def test_the_deadline_covers_waiting_of_every_kind() -> None:
 
 
 async def test_concurrency_is_one_number() -> None:
-    """No more than `max_concurrency` requests are on the wire, however they were started."""
+    """At most `max_concurrency` requests are in flight, however they were started."""
     busy = 0
     most = 0
     full = asyncio.Event()
@@ -517,7 +517,7 @@ async def test_no_slot_is_held_while_waiting_for_a_retry() -> None:
 
 
 async def test_a_callers_session_is_left_open() -> None:
-    """Who brings a session closes it; its own defaults do not change what a status means."""
+    """A caller's session stays open, and its defaults do not change the meaning of a status."""
 
     async def handler(_: web.Request) -> web.Response:
         return web.Response(status=404)
@@ -533,7 +533,7 @@ async def test_a_callers_session_is_left_open() -> None:
                 await client.costs.get("a")
 
 
-async def test_a_session_that_contradicts_the_token_is_told() -> None:
+async def test_a_session_with_its_own_auth_is_refused() -> None:
     """A caller's session with credentials of its own cannot carry the bearer token."""
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         # On its way out, but in use.
@@ -547,7 +547,7 @@ async def test_a_session_that_contradicts_the_token_is_told() -> None:
 
 
 async def test_the_connector_has_the_same_limit() -> None:
-    """No more connections are kept than requests may be on the wire."""
+    """The connector keeps at most as many connections as requests may be in flight."""
     async with client_of("http://127.0.0.1:9", max_concurrency=7) as client:
         session = client._shared.transport.session
         assert session.connector is not None
@@ -555,7 +555,7 @@ async def test_the_connector_has_the_same_limit() -> None:
 
 
 async def test_a_client_is_used_inside_its_block() -> None:
-    """Before, after, and twice at once are told as such; entering again after leaving is fine."""
+    """Use before, after, and entering twice are errors; entering again after leaving works."""
     client = client_of("http://127.0.0.1:9")
     with pytest.raises(ConfigError, match="inside 'async with'") as caught:
         await client.costs.get("a")
@@ -570,7 +570,7 @@ async def test_a_client_is_used_inside_its_block() -> None:
 
 
 async def test_pages_are_followed_within_one_call() -> None:
-    """`nextKey` goes back as `paginationKey` beside the parameters of the query."""
+    """`nextKey` is sent back as `paginationKey`, with the parameters of the query."""
     seen: list[dict[str, str]] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -592,7 +592,7 @@ async def test_pages_are_followed_within_one_call() -> None:
 
 
 async def test_a_path_can_be_overridden() -> None:
-    """By operationId; ids are encoded in it as in the contract's path."""
+    """A path is overridden by operationId, and ids in it are encoded as usual."""
     paths: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -633,7 +633,7 @@ async def test_cancelling_a_call_frees_its_slot() -> None:
         assert await client.costs.get("a") == [CostItem(cost=1, currency="USD")]  # type: ignore[arg-type]  # 1 == Decimal(1)
 
 
-async def test_bad_requests_come_back_as_told() -> None:
+async def test_a_bad_request_carries_its_details() -> None:
     """A 400 of the documented shape carries code, message and request id."""
 
     async def handler(_: web.Request) -> web.Response:
@@ -654,8 +654,8 @@ async def test_bad_requests_come_back_as_told() -> None:
     assert error.attempts == 1
 
 
-async def test_a_garbled_answer_is_followed_by_a_good_one() -> None:
-    """A GET whose body cannot be read is sent again; the error says what each try met."""
+async def test_a_garbled_body_is_retried() -> None:
+    """A GET whose body cannot be read is retried; an error lists the error of each attempt."""
     async with (
         serve_raw(http(b"{"), http(GOOD)) as (base_url, heads),
         client_of(base_url) as client,
@@ -675,8 +675,8 @@ async def test_a_garbled_answer_is_followed_by_a_good_one() -> None:
     assert pickle.loads(pickle.dumps(caught.value)).attempt_errors == caught.value.attempt_errors
 
 
-async def test_a_sick_server_is_not_buried_under_retries() -> None:
-    """Where every call fails, all of them together send at most 1.2 requests for each."""
+async def test_a_failing_server_is_not_flooded() -> None:
+    """If every call fails, all calls together send at most 1.2 requests each."""
     calls = 0
 
     async def handler(_: web.Request) -> web.Response:
@@ -697,7 +697,7 @@ async def test_a_sick_server_is_not_buried_under_retries() -> None:
 
 
 async def test_the_quota_is_kept_to() -> None:
-    """A pull over a quota that it does not know is complete, and next to nothing is refused."""
+    """A pull over an unknown quota is complete, and almost no request is refused."""
     plan = CostPlan.build(["011254002932"], date(2024, 1, 1), date(2024, 2, 29), "day")
     async with (
         Emulator(token=TOKEN, rate_limit=RateLimit(20, 1.0)) as server,
@@ -711,7 +711,7 @@ async def test_the_quota_is_kept_to() -> None:
 
 
 async def test_a_pull_has_a_deadline() -> None:
-    """What cannot be done by then fails at once, slice by slice; the report adds up."""
+    """Slices that cannot end before the pull's deadline fail at once; the report adds up."""
 
     async def handler(_: web.Request) -> web.Response:
         headers = {
@@ -738,7 +738,7 @@ async def test_a_pull_has_a_deadline() -> None:
 
 
 async def test_the_phases_of_a_call_add_up() -> None:
-    """Events tell of each request and call; a call's phases are its wall time."""
+    """A hook receives each request and call, and a call's phases add up to its wall time."""
     events: list[Event] = []
 
     def hook(event: Event) -> None:
@@ -770,7 +770,7 @@ async def test_the_phases_of_a_call_add_up() -> None:
 
 
 async def test_a_request_that_was_never_sent_takes_no_place_of_the_quota() -> None:
-    """Where nothing listens, the server has counted nothing."""
+    """A refused connection does not use up the quota."""
     async with client_of("http://127.0.0.1:9", ONCE) as client:
         with pytest.raises(TransportError):
             await client.costs.get("a")
@@ -781,7 +781,7 @@ async def test_a_request_that_was_never_sent_takes_no_place_of_the_quota() -> No
 
 
 async def test_the_deadline_that_is_over_is_named() -> None:
-    """A slice that the pull's deadline ends does not blame its own."""
+    """The error of a slice names the pull's deadline if that is what ended it."""
 
     async def handler(_: web.Request) -> web.Response:
         await asyncio.sleep(3600)
@@ -799,7 +799,7 @@ async def test_the_deadline_that_is_over_is_named() -> None:
 
 
 async def test_a_token_that_is_waited_for_holds_no_place() -> None:
-    """One tenant's provider that hangs does not keep another from sending."""
+    """A tenant's hanging token provider does not keep another tenant from sending."""
 
     async def handler(_: web.Request) -> web.Response:
         return web.Response(body=GOOD)
@@ -817,8 +817,8 @@ async def test_a_token_that_is_waited_for_holds_no_place() -> None:
             await stuck
 
 
-async def test_a_hook_that_nobody_would_await_is_refused() -> None:
-    """An async function would be told nothing, with no more than a warning."""
+async def test_an_async_hook_is_refused() -> None:
+    """An async hook is refused, because nothing would await it."""
 
     async def hook(event: Event) -> None: ...
 

@@ -9,7 +9,11 @@ def test_views_with_one_token_share_a_gate() -> None:
     limiters = LimiterRegistry(lambda _space, _operation_id: RouteLimiter(), lambda: 0.0)
     assert limiters.get("a", "getCostAnalysis") is None
     limiter = limiters.get_or_create("a", "getCostAnalysis")
-    assert limiters.get_or_create("a", "getCostAnalysis") is limiter is limiters.get("a", "getCostAnalysis")
+    assert (
+        limiters.get_or_create("a", "getCostAnalysis")
+        is limiter
+        is limiters.get("a", "getCostAnalysis")
+    )
     assert limiter is not limiters.get_or_create("b", "getCostAnalysis")
     assert limiter is not limiters.get_or_create("a", "listAccountFamilies")
 
