@@ -105,7 +105,7 @@ def test_the_servers_wait_is_kept() -> None:
 
 
 def test_the_limiter_times_a_rate_limited_retry() -> None:
-    """A rate-limited request has no wait and no attempt limit of its own; only the deadline ends it."""
+    """A rate-limited request has no wait and no attempt limit of its own, only the deadline."""
     refused = RateLimitedError(429, retry_after_s=7.0)
     assert decision(refused, attempt=99, limiter_wait_s=7.0) == Retry(0.0)
     assert isinstance(decision(refused, limiter_wait_s=7.0, left_s=7.0), GiveUp)

@@ -1,4 +1,4 @@
-"""The session manager over real sockets: requests on the wire, and everything that can fail there."""
+"""The session manager over real sockets: requests on the wire, and their failures."""
 
 import asyncio
 import gzip
@@ -47,7 +47,7 @@ def client_of(base_url: str, retry: RetryPolicy = FAST, **limits: float) -> Spot
 
 
 async def test_the_request_on_the_wire() -> None:
-    """A request has bearer token, user agent and encoded query, a body only if needed, no cookies."""
+    """A request has bearer token, user agent and encoded query, a body if needed, no cookies."""
     seen: list[web.Request] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -70,7 +70,7 @@ async def test_the_request_on_the_wire() -> None:
 
 
 async def test_every_request_is_counted() -> None:
-    """aiohttp does not silently retry a kept connection that breaks."""
+    """A kept connection that breaks is not silently retried by aiohttp."""
     heads = 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -112,7 +112,7 @@ async def test_leaving_the_client_fails_its_calls() -> None:
 
 
 def test_a_client_belongs_to_its_event_loop() -> None:
-    """A client can be entered again in another loop, but not be used there while it is open here."""
+    """A client can be entered again in another loop, but not used there while it is open here."""
     client = client_of("http://127.0.0.1:9", ONCE)
 
     async def use() -> None:
@@ -358,7 +358,7 @@ async def test_an_echoed_token_stays_out_of_errors(answer: bytes) -> None:
     ],
 )
 async def test_a_broken_answer_is_an_error_of_this_package(answer: bytes) -> None:
-    """No exception of aiohttp or the system escapes, and no broken response passes as a good one."""
+    """No exception of aiohttp or the system escapes; no broken response passes as a good one."""
     async with serve_raw(answer) as (base_url, _), client_of(base_url, ONCE) as client:
         with pytest.raises((TransportError, DecodeError)) as caught:
             await client.costs.get("a")
@@ -550,6 +550,7 @@ async def test_the_connector_has_the_same_limit() -> None:
     """The connector keeps at most as many connections as requests may be in flight."""
     async with client_of("http://127.0.0.1:9", max_concurrency=7) as client:
         session = client._shared.transport.session
+        assert session is not None
         assert session.connector is not None
         assert session.connector.limit == 7
 
