@@ -26,9 +26,9 @@ _USAGE = 2
 
 # Error messages of the library name its arguments; users know the options. A single word is an
 # argument's name only at the start of a message ('table must be ...'), a compound name anywhere.
-_OPTIONS = {"accounts": "account", "from_date": "from", "to_date": "to"}
+_OPTIONS = {"accounts": "account", "from_date": "from", "path": "out", "to_date": "to"}
 _LEADING_NAME = re.compile(
-    r"^(accounts|by|capacity|faults|focus|latency|port|report|since|table|window)"
+    r"^(accounts|by|capacity|faults|focus|latency|path|port|report|since|table|window)"
     r"(?:\[\d+\])?(?=:| must )"
 )
 _COMPOUND_NAME = re.compile(

@@ -46,7 +46,7 @@ async def test_a_signal_cancels_the_scope_alone(signum: signal.Signals, code: in
 
 
 async def test_without_a_signal_nothing_is_cancelled() -> None:
-    """Without a signal, the scope ends normally and there is no exit code."""
+    """Without a signal, the scope ends normally and the exit code is None."""
     with interruptible() as interruption, interruption.scope:
         await anyio.lowlevel.checkpoint()
     assert isinstance(interruption, Interruption)

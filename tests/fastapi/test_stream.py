@@ -65,7 +65,7 @@ class Caller:
         scope: scope of the request.
         sent: messages that the app sent.
         left: set by a test to make the caller leave.
-        full: set when there is no room for another message.
+        full: set when `room` messages were accepted.
     """
 
     def __init__(self, spec: str = "2.3", room: int = 1_000_000) -> None:
@@ -81,7 +81,7 @@ class Caller:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Accept a message, and block when there is no room for another."""
+        """Accept a message; block for good at the last one that `room` allows."""
         self.sent.append(message)
         if len(self.sent) == self._room:
             self.full.set()
@@ -362,7 +362,7 @@ async def test_closing_the_client_fails_the_slices_of_a_stream() -> None:
     started = asyncio.Event()
     clients: list[SpotBillingClient] = []
 
-    async def answer(_: Any) -> Any:
+    async def respond(_: Any) -> Any:
         started.set()
         await asyncio.Event().wait()
 
@@ -370,7 +370,7 @@ async def test_closing_the_client_fails_the_slices_of_a_stream() -> None:
     async def costs() -> CostStream:
         return stream_costs(clients[0].costs.pull(plan_of([ACCOUNT])))
 
-    async with serve(answer) as base_url:
+    async with serve(respond) as base_url:
         clients.append(await SpotBillingClient(TOKEN, base_url=base_url).__aenter__())
         async with serve_app(app) as url, aiohttp.ClientSession() as session:
             async with session.get(f"{url}/costs") as response:
