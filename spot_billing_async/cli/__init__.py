@@ -5,13 +5,13 @@ import sys
 
 
 def main() -> None:
-    """Run the command that the arguments name, and exit with its code.
+    """Run the command that the process arguments name, and exit with its code.
 
-    0: done; 1: it failed; 2: usage or configuration; 3: some slices of a pull or sync are missing,
-    or a sum differs; 130 and 143: interrupted by Ctrl-C or SIGTERM.
+    Exit codes: 0 success; 1 failure; 2 usage or configuration; 3 slices of a pull or sync are
+    missing, or a reconciled sum differs; 130 and 143 interrupted by Ctrl-C or SIGTERM.
     """
-    # Until a command can end in an orderly way, and after it has, there is nothing to put in order:
-    # the system ends it, without a traceback.
+    # Outside `interruptible` there is nothing to clean up: the system's own handling of Ctrl-C
+    # ends the process without a traceback.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
@@ -22,9 +22,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] not in {"cyclopts", "rich"}:
             raise
-        print(  # noqa: T201  there is no other way yet
-            f"error: {error.name} is missing: pip install 'spot-billing-async[cli]'",
-            file=sys.stderr,
+        print(  # noqa: T201  `print_stderr` needs the missing extra
+            f"error: the command line needs {error.name}: pip install '.[cli]'", file=sys.stderr
         )
         code = 2
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""`python -m spot_billing_async.cli` is `spot-billing`."""
+"""Entry point of `python -m spot_billing_async.cli`, which is the `spot-billing` command."""
 
 from spot_billing_async.cli import main
 

@@ -1,4 +1,4 @@
-"""The commands that are one call of the API each."""
+"""Commands that make one API call each."""
 
 from collections.abc import Awaitable, Callable
 from datetime import date
@@ -15,16 +15,18 @@ from spot_billing_async import (
     GroupBy,
     SpotBillingClient,
 )
-from spot_billing_async.cli.output import Format, record, show, show_one
+from spot_billing_async.cli.output import OutputFormat, print_items, print_object, to_record
 from spot_billing_async.cli.signals import Interrupted, interruptible
 
 T = TypeVar("T")
 
-accounts = App(name="accounts", help="Accounts registered with Billing Engine.")
-families = App(name="families", help="Account families: named groups of accounts.")
-billing_engine = App(name="billing-engine", help="Linking accounts to their cost data.")
-cost_intelligence = App(name="cost-intelligence", help="Cost Intelligence of an account.")
-costs = App(name="costs", help="Cost analysis: exact costs by day.")
+accounts = App(name="accounts", help="List the accounts registered with Billing Engine.")
+families = App(name="families", help="Manage account families, which are named groups of accounts.")
+billing_engine = App(name="billing-engine", help="Link billing accounts to their cost reports.")
+cost_intelligence = App(
+    name="cost-intelligence", help="Set up Cost Intelligence for billing accounts."
+)
+costs = App(name="costs", help="Get, pull, sync and show exact costs by day.")
 
 Dimension = Literal["account", "service", "region", "family", "none"]
 Provider = Literal["aws", "azure", "gcp"]
@@ -34,52 +36,56 @@ Members = Annotated[
 
 
 @accounts.command(name="list")
-async def list_accounts(*, account: str | None = None, form: Format = None) -> None:
+async def list_accounts(*, account: str | None = None, output_format: OutputFormat = None) -> None:
     """List the accounts.
 
     Args:
-        account: Only the account with this id.
-        form: How to print.
+        account: Id of the only account to list.
+        output_format: Output format.
     """
-    items = await _answer(lambda client: client.accounts.list(account))
-    show(BillingAccount, items, form)
+    items = await _call(lambda client: client.accounts.list(account))
+    print_items(BillingAccount, items, output_format)
 
 
 @families.command(name="list")
-async def list_families(*, form: Format = None) -> None:
-    """List all families."""
-    show(AccountFamily, await _answer(lambda client: client.families.list()), form)
+async def list_families(*, output_format: OutputFormat = None) -> None:
+    """List the account families."""
+    print_items(AccountFamily, await _call(lambda client: client.families.list()), output_format)
 
 
 @families.command(name="get")
-async def get_family(family_id: str, /, *, form: Format = None) -> None:
-    """Show a family.
+async def get_family(family_id: str, /, *, output_format: OutputFormat = None) -> None:
+    """Show an account family.
 
     Args:
         family_id: Id of the family.
-        form: How to print.
+        output_format: Output format.
     """
-    _show_family(await _answer(lambda client: client.families.get(family_id)), form)
+    _print_family(await _call(lambda client: client.families.get(family_id)), output_format)
 
 
 @families.command(name="create")
 async def create_family(
-    *, name: str, description: str | None = None, account: Members = None, form: Format = None
+    *,
+    name: str,
+    description: str | None = None,
+    account: Members = None,
+    output_format: OutputFormat = None,
 ) -> None:
-    """Create a family.
+    """Create an account family.
 
     Args:
         name: Name of the family.
-        description: Text about it.
-        account: Ids of the accounts in it: several after one option, or the option repeated.
-        form: How to print.
+        description: Description of the family.
+        account: Ids of its accounts; takes several ids, and may be repeated.
+        output_format: Output format.
     """
-    family = await _answer(
+    family = await _call(
         lambda client: client.families.create(
             name=name, description=description, account_ids=account or ()
         )
     )
-    _show_family(family, form)
+    _print_family(family, output_format)
 
 
 @families.command(name="update")
@@ -90,114 +96,118 @@ async def update_family(
     name: str | None = None,
     description: str | None = None,
     account: Annotated[Members, Parameter(negative="--no-accounts")] = None,
-    form: Format = None,
+    output_format: OutputFormat = None,
 ) -> None:
-    """Change a family; what is left out stays as it is.
+    """Change an account family; omitted fields keep their values.
 
     Args:
         family_id: Id of the family.
-        name: Its new name.
-        description: Its new description; '' empties it.
-        account: Ids of all accounts that are to be in it; --no-accounts empties it.
-        form: How to print.
+        name: New name.
+        description: New description; '' clears it.
+        account: Ids of its accounts, which replace the present ones; --no-accounts removes all.
+        output_format: Output format.
     """
-    family = await _answer(
+    family = await _call(
         lambda client: client.families.update(
             family_id, name=name, description=description, account_ids=account
         )
     )
-    _show_family(family, form)
+    _print_family(family, output_format)
 
 
 @families.command(name="delete")
-async def delete_family(family_id: str, /, *, form: Format = None) -> None:
-    """Delete a family; its accounts are then in none.
+async def delete_family(family_id: str, /, *, output_format: OutputFormat = None) -> None:
+    """Delete an account family; its accounts are kept.
 
     Args:
         family_id: Id of the family.
-        form: How to print.
+        output_format: Output format.
     """
-    await _answer(lambda client: client.families.delete(family_id))
-    show_one(("family_id", "deleted"), {"family_id": family_id, "deleted": True}, form)
+    await _call(lambda client: client.families.delete(family_id))
+    print_object(("family_id", "deleted"), {"family_id": family_id, "deleted": True}, output_format)
 
 
 @billing_engine.command(name="setup")
 async def set_up_engine(
-    *, cloud_provider: Provider, billing_account_id: str, bucket_name: str, form: Format = None
+    *,
+    cloud_provider: Provider,
+    billing_account_id: str,
+    bucket_name: str,
+    output_format: OutputFormat = None,
 ) -> None:
-    """Link a billing account and the bucket of its cost reports.
+    """Link a billing account to the bucket of its cost reports.
 
     Args:
         cloud_provider: Cloud provider of the account.
-        billing_account_id: Id of the billing or payer account at the provider.
-        bucket_name: Bucket or storage container of the cost and usage reports.
-        form: How to print.
+        billing_account_id: Id that the provider gives the billing or payer account.
+        bucket_name: Bucket or storage container that holds the cost and usage reports.
+        output_format: Output format.
     """
-    answer = await _answer(
+    acknowledgement = await _call(
         lambda client: client.billing_engine.setup(
             cloud_provider=cloud_provider,
             billing_account_id=billing_account_id,
             bucket_name=bucket_name,
         )
     )
-    _show_acknowledgement(answer, form)
+    _print_acknowledgement(acknowledgement, output_format)
 
 
 @billing_engine.command(name="validate")
 async def validate_engine(
-    *, cloud_provider: str, billing_account_id: str, form: Format = None
+    *, cloud_provider: str, billing_account_id: str, output_format: OutputFormat = None
 ) -> None:
-    """Have a Billing Engine setup checked.
+    """Validate a Billing Engine setup.
 
     Args:
         cloud_provider: Cloud provider of the setup.
         billing_account_id: Id of its billing account.
-        form: How to print.
+        output_format: Output format.
     """
-    answer = await _answer(
+    acknowledgement = await _call(
         lambda client: client.billing_engine.validate(
             cloud_provider=cloud_provider, billing_account_id=billing_account_id
         )
     )
-    _show_acknowledgement(answer, form)
+    _print_acknowledgement(acknowledgement, output_format)
 
 
 @cost_intelligence.command(name="setup")
 async def set_up_intelligence(
-    *, cloud_provider: Provider, billing_account_id: str, form: Format = None
+    *, cloud_provider: Provider, billing_account_id: str, output_format: OutputFormat = None
 ) -> None:
     """Set up Cost Intelligence for a billing account.
 
     Args:
         cloud_provider: Cloud provider of the account.
-        billing_account_id: Id of the billing account at the provider.
-        form: How to print.
+        billing_account_id: Id that the provider gives the billing account.
+        output_format: Output format.
     """
-    answer = await _answer(
+    acknowledgement = await _call(
         lambda client: client.cost_intelligence.setup(
             cloud_provider=cloud_provider, billing_account_id=billing_account_id
         )
     )
-    _show_acknowledgement(answer, form)
+    _print_acknowledgement(acknowledgement, output_format)
 
 
 @cost_intelligence.command(name="validate")
 async def validate_intelligence(
-    *, cloud_provider: str, billing_account_id: str, form: Format = None
+    *, cloud_provider: str, billing_account_id: str, output_format: OutputFormat = None
 ) -> None:
-    """Have a Cost Intelligence setup checked.
+    """Validate a Cost Intelligence setup.
 
     Args:
         cloud_provider: Cloud provider of the setup.
         billing_account_id: Id of its billing account.
-        form: How to print.
+        output_format: Output format.
     """
-    answer = await _answer(
+    acknowledgement = await _call(
         lambda client: client.cost_intelligence.validate(
             cloud_provider=cloud_provider, billing_account_id=billing_account_id
         )
     )
-    _show_acknowledgement(answer, form)
+    _print_acknowledgement(acknowledgement, output_format)
 
 
 @costs.command(name="get")
@@ -207,42 +217,48 @@ async def get_costs(
     from_date: Annotated[date | None, Parameter(name="--from")] = None,
     to_date: Annotated[date | None, Parameter(name="--to")] = None,
     group_by: Dimension = "none",
-    form: Format = None,
+    output_format: OutputFormat = None,
 ) -> None:
     """Get the costs of one account in one request.
 
     Args:
-        account: Id of the account; left out: the one of the settings, else the server's choice.
-        from_date: First day, included (YYYY-MM-DD); left out: the server's choice.
-        to_date: Last day, included (YYYY-MM-DD); left out: the server's choice.
-        group_by: What each day's costs are broken down by.
-        form: How to print.
+        account: Account id; by default SPOTINST_ACCOUNT or the credentials file's account,
+            otherwise the server decides.
+        from_date: First day, included (YYYY-MM-DD); by default the server decides.
+        to_date: Last day, included (YYYY-MM-DD); by default the server decides.
+        group_by: Dimension that splits the costs of each day.
+        output_format: Output format.
     """
-    items = await _answer(
-        lambda client: client.costs.get(account, from_date, to_date, dimension(group_by))
+    items = await _call(
+        lambda client: client.costs.get(account, from_date, to_date, to_group_by(group_by))
     )
-    show(CostItem, items, form)
+    print_items(CostItem, items, output_format)
 
 
-def dimension(group_by: Dimension) -> GroupBy | None:
-    """What the library calls a dimension."""
+def to_group_by(group_by: Dimension) -> GroupBy | None:
+    """Return the library's `group_by` for the value of `--group-by`."""
     return None if group_by == "none" else group_by
 
 
-async def _answer(ask: Callable[[SpotBillingClient], Awaitable[T]]) -> T:
-    """What the API answers; token and address come from the environment or the credentials file."""
+async def _call(operation: Callable[[SpotBillingClient], Awaitable[T]]) -> T:
+    """Return the result of an operation on a client configured by environment and files.
+
+    Raises:
+        Interrupted: a signal ended the call.
+    """
     with interruptible() as interruption:
         with interruption.scope:
             async with SpotBillingClient() as client:
-                return await ask(client)
+                return await operation(client)
         raise Interrupted(interruption.exit_code or 1)
 
 
-def _show_family(family: AccountFamily | None, form: Format) -> None:
-    item = None if family is None else record(family)
-    show_one(AccountFamily.__struct_fields__, item, form)
+def _print_family(family: AccountFamily | None, output_format: OutputFormat) -> None:
+    item = None if family is None else to_record(family)
+    print_object(AccountFamily.__struct_fields__, item, output_format)
 
 
-def _show_acknowledgement(answer: Acknowledgement, form: Format) -> None:
-    item: dict[str, object] = msgspec.to_builtins(answer)
-    show_one(Acknowledgement.__struct_fields__, item, form)
+def _print_acknowledgement(acknowledgement: Acknowledgement, output_format: OutputFormat) -> None:
+    # `to_record` would keep the nested structs, which CSV and tables cannot hold.
+    item: dict[str, object] = msgspec.to_builtins(acknowledgement)
+    print_object(Acknowledgement.__struct_fields__, item, output_format)

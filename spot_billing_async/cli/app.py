@@ -1,4 +1,4 @@
-"""The `spot-billing` command: which commands there are, and what becomes of their errors."""
+"""The `spot-billing` command: its subcommands, and the exit codes and messages of errors."""
 
 import asyncio
 import inspect
@@ -16,7 +16,7 @@ from spot_billing_async import ConfigError, SpotBillingError, __version__
 from spot_billing_async.cli import api
 from spot_billing_async.cli.demo import demo
 from spot_billing_async.cli.emulator import emulator
-from spot_billing_async.cli.output import say
+from spot_billing_async.cli.output import print_stderr
 from spot_billing_async.cli.pull import pull
 from spot_billing_async.cli.signals import Interrupted
 from spot_billing_async.cli.sync import show, sync
@@ -24,19 +24,24 @@ from spot_billing_async.cli.sync import show, sync
 _FAILED = 1
 _USAGE = 2
 
-_OPTIONS = {"accounts": "account", "from_date": "from", "to_date": "to"}
-_FIELD = re.compile(r"^(accounts|by|report|since|table|window)(?:\[\d+\])?(?=:)")
-_NAMES = re.compile(
-    r"(?<![\w/'\"-])(from_date|to_date|group_by|mutable_days|max_requests)(?![\w'\"])"
+# Error messages of the library name its arguments; users know the options. A single word is an
+# argument's name only at the start of a message ('table must be ...'), a compound name anywhere.
+_OPTIONS = {"accounts": "account", "from_date": "from", "path": "out", "to_date": "to"}
+_LEADING_NAME = re.compile(
+    r"^(accounts|by|capacity|faults|focus|latency|path|port|report|since|table|window)"
+    r"(?:\[\d+\])?(?=:| must )"
 )
-"""Plain words stand for an option where a message begins with them, others wherever they are."""
+_COMPOUND_NAME = re.compile(
+    r"(?<![\w/'\"-])(from_date|to_date|group_by|mutable_days|max_requests|max_rows|"
+    r"other_consumer|page_size|rate_limit)(?![\w'\"])"
+)
 
 app = App(
     name="spot-billing",
     help=(
-        "Costs from the Spot Billing Engine API, and an emulator of it.\n\n"
-        "The token is read from SPOTINST_TOKEN or ~/.spotinst/credentials, the API's address from "
-        "SPOTINST_BASE_URL."
+        "Pull costs from the Spot Billing Engine API, or emulate the API.\n\n"
+        "The token is read from SPOTINST_TOKEN or ~/.spotinst/credentials. SPOTINST_BASE_URL sets "
+        "the address of the API."
     ),
     version=__version__,
     default_parameter=Parameter(negative=()),
@@ -57,11 +62,11 @@ app.command(emulator)
 
 
 def run(tokens: Sequence[str]) -> int:
-    """Run the command that the tokens name; the exit code."""
+    """Run the command that the arguments name; return its exit code."""
     try:
         command, bound, _ = app.meta.parse_args(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        say(f"error: {error}")
+        print_stderr(f"error: {error}")
         return _USAGE
     code: int | None = command(*bound.args, **bound.kwargs)
     return code or 0
@@ -73,46 +78,35 @@ def _launch(
     debug: Annotated[bool, Parameter(help="Show the traceback of an error.")] = False,
 ) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # tables too, whatever the locale
+        sys.stdout.reconfigure(encoding="utf-8")  # rich draws tables with characters beyond ASCII
     try:
-        return _execute(tokens)
+        command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+        result = command(*bound.args, **bound.kwargs)
+        code: int | None = asyncio.run(result) if inspect.iscoroutine(result) else result
     except Interrupted as interrupted:
         return interrupted.exit_code
-    except Exception as error:  # noqa: BLE001  the last place: told in a line, shown on request
-        if _is_broken_pipe(error):
-            # The reader has seen enough. What is still buffered must not fail at exit.
+    except Exception as error:  # noqa: BLE001  the outermost border: one line, or a traceback
+        if isinstance(error, BrokenPipeError) or isinstance(error.__cause__, BrokenPipeError):
+            # The reader has closed the pipe. Without this, flushing the buffer at exit would fail.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return _FAILED
         if debug:
             traceback.print_exception(error)
-        say(f"error: {_message(error)}")
-        return exit_code(error)
-
-
-def _execute(tokens: Sequence[str]) -> int:
-    command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
-    result = command(*bound.args, **bound.kwargs)
-    code: int | None = asyncio.run(result) if inspect.iscoroutine(result) else result
+        print_stderr(f"error: {_error_message(error)}")
+        # A missing extra is an ImportError.
+        is_usage = isinstance(error, CycloptsError | ConfigError | ImportError)
+        return _USAGE if is_usage else _FAILED
     return code or 0
 
 
-def exit_code(error: Exception) -> int:
-    """2 for usage and configuration, a missing extra included; 1 for anything else."""
-    return _USAGE if isinstance(error, CycloptsError | ConfigError | ImportError) else _FAILED
-
-
-def _message(error: Exception) -> str:
-    """What an error says; errors that nobody foresaw are named as well."""
+def _error_message(error: Exception) -> str:
+    """Return the message of an error; an unexpected error is preceded by its class."""
     if isinstance(error, ConfigError):
-        return _FIELD.sub(_option, _NAMES.sub(_option, str(error)))
-    foreseen = isinstance(error, CycloptsError | SpotBillingError | ImportError | OSError)
-    return str(error) if foreseen else f"{type(error).__name__}: {error}"
+        return _LEADING_NAME.sub(_option_name, _COMPOUND_NAME.sub(_option_name, str(error)))
+    is_expected = isinstance(error, CycloptsError | SpotBillingError | ImportError | OSError)
+    return str(error) if is_expected else f"{type(error).__name__}: {error}"
 
 
-def _option(name: re.Match[str]) -> str:
-    """What an argument of the library is called on the command line."""
+def _option_name(name: re.Match[str]) -> str:
+    """Return the option of an argument of the library, such as `--from` for `from_date`."""
     return "--" + _OPTIONS.get(name[1], name[1].replace("_", "-"))
-
-
-def _is_broken_pipe(error: Exception) -> bool:
-    return isinstance(error, BrokenPipeError) or isinstance(error.__cause__, BrokenPipeError)

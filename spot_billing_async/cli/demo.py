@@ -1,4 +1,4 @@
-"""`spot-billing demo`: a whole pull, from nothing to a total that is proved."""
+"""`spot-billing demo`: a complete pull from an emulator, with a proof of the total."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -13,13 +13,14 @@ from spot_billing_async import (
     SpotBillingClient,
     TenantClient,
 )
-from spot_billing_async.cli.emulator import Exports, running
+from spot_billing_async.cli.emulator import Exports, running_emulator
 from spot_billing_async.cli.output import (
-    as_table,
     console,
+    format_totals,
+    pluralize,
     progress_bar,
-    totals_text,
-    write_out,
+    to_table,
+    write_stdout,
 )
 from spot_billing_async.cli.signals import Interrupted, interruptible
 from spot_billing_async.models.money import merged_totals, plain, totals_by_currency
@@ -27,19 +28,19 @@ from spot_billing_async.models.money import merged_totals, plain, totals_by_curr
 _TOP = 8
 
 
-class _Ranking:
-    """Costs by name and currency."""
+class _TotalsByName:
+    """Exact totals by name and currency."""
 
     def __init__(self) -> None:
         self._totals: dict[str, dict[str, Decimal]] = {}
 
     def add(self, name: str | None, item: CostItem) -> None:
         if item.cost is not None:
-            known, more = name or "(none)", totals_by_currency([item.cost], [item.currency])
-            self._totals[known] = merged_totals(self._totals.get(known, {}), more)
+            key, amount = name or "(none)", totals_by_currency([item.cost], [item.currency])
+            self._totals[key] = merged_totals(self._totals.get(key, {}), amount)
 
-    def top(self) -> list[dict[str, str]]:
-        """The names that cost most, by currency."""
+    def highest(self) -> list[dict[str, str]]:
+        """Return records of the eight names with the highest cost in each currency."""
         entries = [
             (currency, name, cost)
             for name, totals in self._totals.items()
@@ -47,40 +48,49 @@ class _Ranking:
         ]
         entries.sort(key=lambda entry: (entry[0], -entry[2], entry[1]))
         ranks: dict[str, int] = {}
-        rows = []
+        records = []
         for currency, name, cost in entries:
             ranks[currency] = ranks.get(currency, 0) + 1
             if ranks[currency] <= _TOP:
-                rows.append({"name": name, "cost": plain(cost), "currency": currency})
-        return rows
+                records.append({"name": name, "cost": plain(cost), "currency": currency})
+        return records
 
 
 async def demo(*, focus: Exports = None) -> int:
-    """Emulate the API, pull all costs of all accounts from it, and prove the total.
+    """Start an emulator of the API, pull all costs from it, and check the total.
+
+    The total is compared with the ledger of the emulator, to the last decimal. Exit code 1 means
+    that they differ.
 
     Args:
-        focus: FOCUS exports to serve (.csv, .csv.gz, .parquet); left out: a built-in sample.
+        focus: FOCUS exports to serve (.csv, .csv.gz, .parquet); by default a built-in sample.
     """
     with interruptible() as interruption:
         with interruption.scope:
             async with (
-                running(focus=focus or ()) as server,
-                # All three are given, so that no setting of the user's is looked at.
+                running_emulator(focus=focus or ()) as server,
+                # With all three arguments, neither environment nor credentials file is read.
                 SpotBillingClient(
                     server.token, base_url=server.base_url, account_id="demo"
                 ) as client,
             ):
-                # A view without an account asks for all of them where it names none.
+                # A view has no account of its own: a call that names none covers all accounts.
                 report = await _pull(client.with_token(server.token))
-                return _conclude(report, await server.ledger_totals())
+                return _print_verdict(report, await server.ledger_totals())
         raise Interrupted(interruption.exit_code or 1)
 
 
 async def _pull(client: TenantClient) -> PullReport:
+    """Pull all costs, print the highest ones, and return the report.
+
+    Raises:
+        ConfigError: the emulator serves no costs.
+        SpotBillingError: a slice failed.
+    """
     accounts = await client.accounts.list()
     days = [item.date for item in await client.costs.get() if item.date is not None]
     if not days:
-        raise ConfigError("focus: the files hold no charges; allowed: FOCUS exports with rows")
+        raise ConfigError("--focus must name FOCUS exports with at least one charge, got none")
     plan = CostPlan.build(
         accounts=[account.account_id for account in accounts],
         from_date=min(days),
@@ -89,22 +99,25 @@ async def _pull(client: TenantClient) -> PullReport:
         group_by="service",
     )
     console().print(
-        f"{len(accounts):,} accounts, {min(days)} to {max(days)}: {len(plan):,} slices to pull"
+        f"{pluralize(len(accounts), 'account')}, {min(days)} to {max(days)}: "
+        f"{pluralize(len(plan), 'slice')} to pull"
     )
-    services, by_account = _Ranking(), _Ranking()
+    services, by_account = _TotalsByName(), _TotalsByName()
     with progress_bar("slices") as progress:
         task = progress.add_task("Pulling", total=len(plan))
         async with client.costs.pull(plan) as run:
             async for outcome in run:
-                _count(outcome, services, by_account)
+                _add_costs(outcome, services, by_account)
                 progress.advance(task)
     columns = ("name", "cost", "currency")
-    console().print(as_table(columns, services.top(), title="Top services"))
-    console().print(as_table(columns, by_account.top(), title="Top accounts"))
+    console().print(to_table(columns, services.highest(), title="Top services"))
+    console().print(to_table(columns, by_account.highest(), title="Top accounts"))
     return run.report
 
 
-def _count(outcome: Fetched[CostItem] | Failed, services: _Ranking, accounts: _Ranking) -> None:
+def _add_costs(
+    outcome: Fetched[CostItem] | Failed, services: _TotalsByName, accounts: _TotalsByName
+) -> None:
     if isinstance(outcome, Failed):
         raise outcome.error
     for item in outcome.items:
@@ -112,12 +125,14 @@ def _count(outcome: Fetched[CostItem] | Failed, services: _Ranking, accounts: _R
         accounts.add(outcome.query.account_id, item)
 
 
-def _conclude(report: PullReport, ledger: Mapping[str, Decimal]) -> int:
-    """Print the last line; 0 where what was pulled equals the ledger to the last decimal."""
-    equal = report.totals == ledger
-    verdict = "equals the ledger" if equal else f"DIFFERS from the ledger ({totals_text(ledger)})"
-    write_out(
-        f"{report.planned:,} slices, {report.rows:,} rows, total {totals_text(report.totals)} "
-        f"in {report.elapsed_s:.1f} s: {verdict}\n".encode()
+def _print_verdict(report: PullReport, ledger: Mapping[str, Decimal]) -> int:
+    """Print the last line; return 0 if the pulled totals equal the ledger exactly, otherwise 1."""
+    is_equal = report.totals == ledger
+    verdict = (
+        "equals the ledger" if is_equal else f"DIFFERS from the ledger ({format_totals(ledger)})"
     )
-    return 0 if equal else 1
+    write_stdout(
+        f"{pluralize(report.planned, 'slice')}, {pluralize(report.rows, 'row')}, "
+        f"total {format_totals(report.totals)} in {report.elapsed_s:.1f} s: {verdict}\n".encode()
+    )
+    return 0 if is_equal else 1

@@ -9,7 +9,7 @@ import anyio
 from cyclopts import Parameter
 
 from spot_billing_async import ConfigError
-from spot_billing_async.cli.output import write_out
+from spot_billing_async.cli.output import write_stdout
 from spot_billing_async.cli.signals import interruptible
 
 if TYPE_CHECKING:
@@ -41,32 +41,33 @@ async def emulator(
     faults: str = "0",
     seed: int = 0,
 ) -> int:
-    """Serve the API over FOCUS exports, or over a sample of its own, until Ctrl-C or SIGTERM.
+    """Serve the API from FOCUS exports or a built-in sample, until Ctrl-C or SIGTERM.
 
     Args:
-        port: Port to listen on; 0 takes a free one.
+        port: Port to listen on; 0 picks a free one.
         host: Address to listen on.
-        focus: FOCUS exports to serve (.csv, .csv.gz, .parquet); the option may be repeated.
-        buckets: Folder whose folders setup calls link as buckets.
-        db: DuckDB file that keeps the state across restarts; left out: it is forgotten.
-        token: The bearer token it accepts; left out: one is made up and printed.
-        page_size: Items a page; left out: lists are answered whole.
-        total_count: Say on each page how many items there are in all.
-        max_rows: Rows that a query for costs may find; one that finds more gets a 413.
-        rate_limit: Requests in a sliding window, by route and method, such as 100/60s.
-        rate_limit_headers: Tell of the rate limit in the headers of every answer.
-        other_consumer: Share of each window, 0 to 1, that another consumer uses up, in bursts.
-        capacity: Requests worked on at once; more wait, and beyond four times as many get a 503.
-        latency: How long the work on a request takes, such as 50ms, 0.05s or 50ms±20ms.
-        faults: What goes wrong, as a share of requests: 0.05 for all kinds evenly, or of some, as
-            reset-before=0.02,gzip-bomb=0.01. Kinds: server-error, bad-gateway, reset-before,
-            reset-in-headers, reset-after-headers, half-closed, cut-off, wrong-count, slow-drip,
-            garbage, gzip-bomb. Lies, by name alone: dropped-page, repeated-page, short-count,
-            lost-row.
-        seed: Makes latency and faults; with the same one, the same befalls the same requests.
+        focus: FOCUS exports to serve (.csv, .csv.gz, .parquet); by default a built-in sample.
+            Takes several files, and may be repeated.
+        buckets: Folder whose subfolders are the buckets that setup calls can link.
+        db: DuckDB file that keeps the state across restarts; by default the state is lost.
+        token: Bearer token to accept; by default a random one, which is printed.
+        page_size: Items per page; by default lists have one page.
+        total_count: Include the total number of items in each page.
+        max_rows: Most rows that a cost query may match; a query that exceeds it gets a 413.
+        rate_limit: Requests per sliding window, for each route and method, such as 100/60s.
+        rate_limit_headers: Send rate-limit headers with every response.
+        other_consumer: Share of each window, 0 to 1, that another consumer uses, in bursts.
+        capacity: Requests processed at once; others wait, and beyond four times as many get a 503.
+        latency: Processing time of a request, such as 50ms, 0.05s or 50ms±20ms.
+        faults: Share of requests that fail: 0.05 spreads it over all kinds, and
+            reset-before=0.02,gzip-bomb=0.01 names some. Kinds: server-error, bad-gateway,
+            reset-before, reset-in-headers, reset-after-headers, half-closed, cut-off, wrong-count,
+            slow-drip, garbage, gzip-bomb. Wrong data, only by name: dropped-page, repeated-page,
+            short-count, lost-row.
+        seed: Seed of latency and faults; the same seed gives the same ones to the same requests.
     """
     with interruptible() as interruption, interruption.scope:
-        async with running(
+        async with running_emulator(
             focus=focus or (),
             token=token,
             host=host,
@@ -84,31 +85,38 @@ async def emulator(
             faults=faults,
             seed=seed,
         ) as server:
-            shown = server.token if token is None else "<the token you gave>"
-            write_out(
-                f"The Billing Engine API is emulated at {server.base_url}; Ctrl-C ends it.\n"
+            # A token that the user chose may be a secret: it is not printed.
+            printed_token = server.token if token is None else "<the given token>"
+            write_stdout(
+                f"Emulating the Billing Engine API at {server.base_url}; press Ctrl-C to stop.\n"
                 f"  export SPOTINST_BASE_URL={server.base_url}\n"
-                f"  export SPOTINST_TOKEN={shown}\n".encode()
+                f"  export SPOTINST_TOKEN={printed_token}\n".encode()
             )
             await anyio.sleep_forever()
     return 0
 
 
 @asynccontextmanager
-async def running(**knobs: Any) -> "AsyncIterator[Emulator]":  # noqa: ANN401  as Emulator has them
-    """An emulator that runs; what it does not accept is a `ConfigError`.
+async def running_emulator(
+    **options: Any,  # noqa: ANN401  as Emulator takes them
+) -> "AsyncIterator[Emulator]":
+    """Run an emulator inside this block.
+
+    Args:
+        **options: arguments of `Emulator`.
 
     Raises:
-        ConfigError: a knob's value, a file or the database is not usable.
-        ImportError: its extra is not installed; the message names it.
-        OSError: the address can't be listened on.
+        ConfigError: an option's value, a file or the database is not usable.
+        ImportError: the extra is not installed; the message names it.
+        OSError: the address cannot be listened on.
     """
     # Late: duckdb belongs to an extra.
     from spot_billing_async.emulator import Emulator  # noqa: PLC0415  see above
 
+    # Not `async with`: a ValueError raised inside the caller's block must stay what it is.
     try:
-        server = await Emulator(**knobs).__aenter__()
-    except ValueError as error:  # its FocusError and DatabaseError are ones
+        server = await Emulator(**options).__aenter__()
+    except ValueError as error:  # also FocusError and DatabaseError
         raise ConfigError(str(error)) from error
     try:
         yield server

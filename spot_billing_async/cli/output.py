@@ -1,4 +1,4 @@
-"""What goes to the terminal, to pipes and to standard error: pure spelling, thin printing."""
+"""Output of the commands: JSON, CSV, tables and progress bars, on standard output and error."""
 
 import csv
 import io
@@ -17,103 +17,117 @@ from rich.text import Text
 
 from spot_billing_async.models.money import plain
 
-Format = Annotated[
+OutputFormat = Annotated[
     Literal["table", "json", "csv"] | None,
-    Parameter(name="--format", help="How to print; by default a table on a terminal, else json."),
+    Parameter(
+        name="--format", help="Output format; by default 'table' on a terminal, otherwise 'json'."
+    ),
 ]
 
 Record = Mapping[str, object]
 
-_WIDE = 10_000
+_PIPE_WIDTH = 10_000
 
 
-def totals_text(totals: Mapping[str, Decimal]) -> str:
-    """Totals by currency, such as 'EUR 1.5, USD 20'; 'no costs' where there are none."""
-    return ", ".join(f"{code} {plain(totals[code])}" for code in sorted(totals)) or "no costs"
+def format_totals(totals: Mapping[str, Decimal]) -> str:
+    """Return totals by currency, such as 'EUR 1.5, USD 20'; 'none' without any."""
+    return ", ".join(f"{code} {plain(totals[code])}" for code in sorted(totals)) or "none"
 
 
-def counted(count: int, noun: str) -> str:
-    """A number of something: '1 day', '1,000 days'."""
+def pluralize(count: int, noun: str) -> str:
+    """Return a number and its noun, such as '1 day' or '1,000 days'."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def one_line(text: str) -> str:
-    """A text as one line that cannot steer a terminal."""
+def single_line(text: str) -> str:
+    """Return a text as one line without control characters, so that it cannot steer a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def record(item: msgspec.Struct) -> Record:
-    """A struct as plain values under its Python names; amounts as text."""
+def to_record(item: msgspec.Struct) -> Record:
+    """Return the fields of a struct under their Python names; amounts as text."""
     return {
         name: format(value, "f") if isinstance(value, Decimal) else value
         for name, value in msgspec.structs.asdict(item).items()
     }
 
 
-def as_json(value: object) -> bytes:
-    """Indented JSON and a line's end."""
+def to_json(value: object) -> bytes:
+    """Return indented JSON with a final newline."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
-def as_csv(columns: Sequence[str], records: Iterable[Record]) -> bytes:
-    """CSV of RFC 4180 with a header, in UTF-8."""
+def to_csv(columns: Sequence[str], records: Iterable[Record]) -> bytes:
+    """Return CSV as of RFC 4180, with a header, in UTF-8."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(columns)
-    writer.writerows([_cell(row[name]) for name in columns] for row in records)
+    writer.writerows([_to_text(row[name]) for name in columns] for row in records)
     return text.getvalue().encode()
 
 
-def as_table(columns: Sequence[str], records: Iterable[Record], title: str | None = None) -> Table:
-    """A table with a line a record; amounts stand to the right."""
+def to_table(columns: Sequence[str], records: Iterable[Record], title: str | None = None) -> Table:
+    """Return a table with one line for each record; costs are aligned to the right."""
     table = Table(title=title, title_justify="left")
     for name in columns:
-        amount = name == "cost"
-        table.add_column(name, justify="right" if amount else "left", no_wrap=amount)
+        is_amount = name == "cost"
+        table.add_column(name, justify="right" if is_amount else "left", no_wrap=is_amount)
     for row in records:
-        table.add_row(*(_text(row[name]) for name in columns))
+        table.add_row(*(_to_cell(row[name]) for name in columns))
     return table
 
 
-def show(item_type: type[msgspec.Struct], items: Sequence[msgspec.Struct], form: Format) -> None:
-    """Print a list of items."""
-    show_records(item_type.__struct_fields__, [record(item) for item in items], form)
+def print_items(
+    item_type: type[msgspec.Struct], items: Sequence[msgspec.Struct], output_format: OutputFormat
+) -> None:
+    """Print a list of structs; a column for each field of their type."""
+    records = [to_record(item) for item in items]
+    print_records(item_type.__struct_fields__, records, output_format)
 
 
-def show_records(columns: Sequence[str], records: Sequence[Record], form: Format) -> None:
+def print_records(
+    columns: Sequence[str], records: Sequence[Record], output_format: OutputFormat
+) -> None:
     """Print a list of records."""
-    match chosen(form):
+    match resolve_format(output_format):
         case "json":
-            write_out(as_json(records))
+            write_stdout(to_json(records))
         case "csv":
-            write_out(as_csv(columns, records))
+            write_stdout(to_csv(columns, records))
         case "table":
-            console().print(as_table(columns, records))
+            console().print(to_table(columns, records))
 
 
-def show_one(columns: Sequence[str], item: Record | None, form: Format) -> None:
-    """Print an object; None is an answer without one."""
-    match chosen(form):
+def print_object(columns: Sequence[str], item: Record | None, output_format: OutputFormat) -> None:
+    """Print one object; None stands for a response without one."""
+    match resolve_format(output_format):
         case "json":
-            write_out(as_json(item))
+            write_stdout(to_json(item))
         case "csv":
-            write_out(as_csv(columns, [] if item is None else [item]))
+            write_stdout(to_csv(columns, [] if item is None else [item]))
         case "table":
             table = Table(show_header=False)
             for name in columns if item is not None else ():
-                table.add_row(name, _text((item or {})[name]))
+                table.add_row(name, _to_cell((item or {})[name]))
             console().print(table)
 
 
 def console() -> Console:
-    """Standard output; in a pipe, lines are as long as they need to be."""
+    """Return a console on standard output; in a pipe, lines are not wrapped."""
     return Console(
-        width=None if sys.stdout.isatty() else _WIDE, highlight=False, markup=False, emoji=False
+        width=None if sys.stdout.isatty() else _PIPE_WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
     )
 
 
 def progress_bar(unit: str) -> Progress:
-    """Progress on standard error, told in a unit; only on a terminal, and gone at the end."""
+    """Return a progress bar on standard error, which vanishes at the end; only on a terminal.
+
+    Args:
+        unit: plural noun of the counted things, shown after the count.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -122,34 +136,39 @@ def progress_bar(unit: str) -> Progress:
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,
-        redirect_stdout=False,  # rows may be going there
+        redirect_stdout=False,  # standard output may carry rows
         redirect_stderr=False,
         disable=not sys.stderr.isatty(),
     )
 
 
-def write_out(content: bytes) -> None:
-    """Print bytes: UTF-8 whatever the locale."""
+def write_stdout(content: bytes) -> None:
+    """Write bytes to standard output, past its text encoding: output is UTF-8 in any locale."""
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
 
 
-def say(text: str) -> None:
-    """Print a line on standard error."""
-    print(one_line(text), file=sys.stderr)  # noqa: T201  what it is for
+def print_stderr(text: str) -> None:
+    """Print one line on standard error."""
+    print(single_line(text), file=sys.stderr)  # noqa: T201  a command line prints
 
 
-def chosen(form: Format) -> Literal["table", "json", "csv"]:
-    """The form that is asked for; by default a table on a terminal, else JSON."""
-    return form or ("table" if sys.stdout.isatty() else "json")
+def resolve_format(output_format: OutputFormat) -> Literal["table", "json", "csv"]:
+    """Return the format to print in: the given one, else a table on a terminal and JSON in a pipe.
+
+    Args:
+        output_format: value of `--format`; None if it was not given.
+    """
+    return output_format or ("table" if sys.stdout.isatty() else "json")
 
 
-def _text(value: object) -> Text:
-    return Text(one_line(_cell(value)), overflow="fold")
+def _to_cell(value: object) -> Text:
+    # One line without control characters: names in a response cannot break or colour the table.
+    return Text(single_line(_to_text(value)), overflow="fold")
 
 
-def _cell(value: object) -> str:
-    """A value as text: nothing for None, JSON for what is no single value."""
+def _to_text(value: object) -> str:
+    """Return a value as text: '' for None, JSON for lists and objects."""
     match value:
         case None:
             return ""

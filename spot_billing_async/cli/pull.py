@@ -1,11 +1,11 @@
-"""`spot-billing costs pull`: many slices into a file, and a report that adds up."""
+"""`spot-billing costs pull`: many slices into one file, and a report that adds up."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
 
@@ -18,46 +18,29 @@ from spot_billing_async import (
     PullRun,
     SpotBillingClient,
 )
-from spot_billing_async.cli.api import Dimension, Members, dimension
-from spot_billing_async.cli.output import progress_bar, say
-from spot_billing_async.cli.pull_report import missing, report_chunks, summary
+from spot_billing_async.cli.api import Dimension, Members, to_group_by
+from spot_billing_async.cli.output import print_stderr, progress_bar
+from spot_billing_async.cli.pull_report import encode_report, missing_slices, summary_lines
 from spot_billing_async.cli.signals import Interrupted, interruptible
 from spot_billing_async.export import CostWriter, ExportError, open_writer
 from spot_billing_async.export.files import PendingFile
 
 _INCOMPLETE = 3
 
-
-class _PlanOf(Protocol):
-    """Plans the pull of some accounts."""
-
-    def __call__(self, accounts: Sequence[str | None]) -> CostPlan: ...
+_PlanBuilder: TypeAlias = Callable[[Sequence[str | None]], CostPlan]
 
 
-class _Books:
-    """What is known of a pull: its run, once it has begun, and the slices that failed."""
+class _PullState:
+    """State of a pull that is also needed after a cancellation.
+
+    Attributes:
+        run: the run; None until the accounts are known.
+        failed: outcomes of the failed slices.
+    """
 
     def __init__(self) -> None:
         self.run: PullRun[CostItem] | None = None
         self.failed: list[Failed] = []
-
-    def close(self, report: PendingFile | None) -> None:
-        """Write the report, if a run began.
-
-        Its gist goes to standard error where no file is asked for, and where slices are missing.
-        """
-        if self.run is None:
-            return
-        if report is None or not self.run.report.complete:
-            for line in summary(self.run.report, missing(self.run, self.failed)):
-                say(line)
-        if report is not None:
-            chunks = report_chunks(self.run.report, missing(self.run, self.failed))
-            try:
-                report.stream.writelines(chunks)
-                report.commit()
-            except OSError as error:
-                raise ExportError(f"the report cannot be written: {error.strerror}") from error
 
 
 async def pull(
@@ -71,80 +54,101 @@ async def pull(
     out: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
     report: Path | None = None,
 ) -> int:
-    """Pull the costs of many accounts, many requests at once, into a file.
+    """Pull the costs of many accounts into a file, with many requests at once.
 
-    The file holds the slices that the report counts as ok; it appears under its name when the pull
-    ends, and only if something came. Exit code 3 says that some slices are missing, 130 that Ctrl-C
-    ended the pull early.
+    The file holds the slices that the report counts as ok. It is created when the pull ends, and
+    only if at least one slice is ok or empty. Exit code 3: slices are missing; 130: interrupted by
+    Ctrl-C, and the slices pulled so far are in the file.
 
     Args:
         from_date: First day, included (YYYY-MM-DD).
         to_date: Last day, included (YYYY-MM-DD).
-        account: Ids of the accounts: several after one option, or the option repeated.
-        all_accounts: All accounts that the API lists.
-        window: Days a request: day, week, month, quarter, whole, or a number of days.
-        group_by: What each day's costs are broken down by.
-        out: File ending in .jsonl, .csv or .parquet; - is JSON lines on standard output.
-        report: File for the report, in JSON; left out: its gist goes to standard error.
+        account: Account ids; takes several ids, and may be repeated.
+        all_accounts: Pull all accounts that the API lists.
+        window: Days per request: day, week, month, quarter, whole, or a number of days.
+        group_by: Dimension that splits the costs of each day.
+        out: File ending in .jsonl, .csv or .parquet; - writes JSON lines to standard output.
+        report: File for the JSON report; by default a summary goes to standard error.
     """
-    plan_of = partial(
+    build_plan = partial(
         CostPlan.build,
         from_date=from_date,
         to_date=to_date,
         window=int(window) if window.isdecimal() else window,  # type: ignore[arg-type]  # it checks
-        group_by=dimension(group_by),
+        group_by=to_group_by(group_by),
     )
-    # What is wrong is refused before anything is opened or sent.
+    # All arguments are checked before a file is opened or a request is sent.
     if bool(account) == all_accounts:
-        raise ConfigError("accounts: exactly one of --account and --all-accounts is needed")
-    plan_of(account or ["all"])
-    _require_two_files(out, report)
-    books = _Books()
-    with interruptible() as interruption, _report_file(report) as report_file:
+        raise ConfigError("exactly one of --account and --all-accounts is required")
+    build_plan(account or ["all"])
+    state = _PullState()
+    with interruptible() as interruption, _open_report(report, out) as report_file:
         async with open_writer(out) as writer, SpotBillingClient() as client:
             with interruption.scope:
-                await _drain(client, account, plan_of, writer, books)
-            if books.run is None:
+                await _pull_slices(client, account, build_plan, writer, state)
+            if state.run is None:
                 raise Interrupted(interruption.exit_code or 1)
-        # Not where the file could not be written: a report would count rows that are nowhere.
-        books.close(report_file)
-    return interruption.exit_code or (0 if books.run.report.complete else _INCOMPLETE)
+        # After the writer has closed: if it fails, a report would count rows that no file has.
+        _write_report(state.run, state.failed, report_file)
+    return interruption.exit_code or (0 if state.run.report.complete else _INCOMPLETE)
 
 
-async def _drain(
+async def _pull_slices(
     client: SpotBillingClient,
     accounts: Sequence[str] | None,
-    plan_of: _PlanOf,
+    build_plan: _PlanBuilder,
     writer: CostWriter,
-    books: _Books,
+    state: _PullState,
 ) -> None:
-    """Pull into the writer; `books` shows how far it came, also where this is cancelled."""
-    plan = plan_of(accounts or [account.account_id for account in await client.accounts.list()])
-    books.run = client.costs.pull(plan)
+    """Write the fetched slices and record the failed ones; `state` survives a cancellation."""
+    plan = build_plan(accounts or [account.account_id for account in await client.accounts.list()])
+    state.run = client.costs.pull(plan)
     with progress_bar("slices") as progress:
         task = progress.add_task("Pulling", total=len(plan))
-        async with books.run as run:
+        async with state.run as run:
             async for outcome in run:
                 if isinstance(outcome, Fetched):
                     await writer.write(outcome)
                 else:
-                    books.failed.append(outcome)
+                    state.failed.append(outcome)
                 progress.advance(task)
 
 
-def _require_two_files(out: str, report: Path | None) -> None:
-    if report is not None and report.resolve() == Path(out).resolve():
-        raise ConfigError(f"report: {str(report)!r} is the file of --out; allowed: another one")
-
-
 @contextmanager
-def _report_file(path: Path | None) -> Iterator[PendingFile | None]:
-    """The file of the report, opened before anything is sent; removed where it stays unused."""
+def _open_report(path: Path | None, out: str) -> Iterator[PendingFile | None]:
+    """Open the report file before a request is sent; remove it unless it is committed.
+
+    Raises:
+        ConfigError: the file cannot be written, or is the file of the rows.
+    """
     if path is None:
         yield None
         return
+    if path.resolve() == Path(out).resolve():
+        raise ConfigError(f"--report must be another file than --out, got {str(path)!r}")
     file = PendingFile(path)
     try:
         yield file
     finally:
         file.discard()
+
+
+def _write_report(
+    run: PullRun[CostItem], failed: Sequence[Failed], report_file: PendingFile | None
+) -> None:
+    """Write the report file, if there is one.
+
+    Without a report file, and if slices are missing, a summary goes to standard error.
+
+    Raises:
+        ExportError: the file cannot be written.
+    """
+    if report_file is None or not run.report.complete:
+        for line in summary_lines(run.report, missing_slices(run, failed)):
+            print_stderr(line)
+    if report_file is not None:
+        try:
+            report_file.stream.writelines(encode_report(run.report, missing_slices(run, failed)))
+            report_file.commit()
+        except OSError as error:
+            raise ExportError(f"the report cannot be written: {error.strerror}") from error

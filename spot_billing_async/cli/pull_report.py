@@ -1,4 +1,4 @@
-"""The report of a pull: what came, what did not, and how that is told. Pure."""
+"""Report of a pull: JSON for `--report`, and a summary for standard error. Pure functions."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -8,11 +8,18 @@ import msgspec
 
 from spot_billing_async import ApiError, CostQuery, Failed, PullReport, PullRun
 from spot_billing_async.bulk.records import report_record
-from spot_billing_async.cli.output import as_json, totals_text
+from spot_billing_async.cli.output import format_totals, pluralize, to_json
 
 
-class Missing(NamedTuple):
-    """A slice that is missing, and why."""
+class MissingSlice(NamedTuple):
+    """Slice without a result, and the reason.
+
+    Attributes:
+        query: account and window of the slice.
+        error: class and message of the error; 'cancelled' or 'not started' without one.
+        status: HTTP status, if the API returned an error.
+        request_id: the API's request id, if the API returned an error.
+    """
 
     query: CostQuery
     error: str
@@ -20,21 +27,21 @@ class Missing(NamedTuple):
     request_id: str | None = None
 
 
-def missing(run: PullRun[Any], failed: Sequence[Failed]) -> Iterator[Missing]:
-    """What a run that has ended did not bring: failed slices, then those not handed over."""
+def missing_slices(run: PullRun[Any], failed: Sequence[Failed]) -> Iterator[MissingSlice]:
+    """Yield the missing slices of a run that has ended: failed ones, then unfinished ones."""
     for failure in failed:
         error = failure.error
-        told = (error.status, error.request_id) if isinstance(error, ApiError) else (None, None)
-        yield Missing(failure.query, f"{type(error).__name__}: {error}", *told)
+        ids = (error.status, error.request_id) if isinstance(error, ApiError) else (None, None)
+        yield MissingSlice(failure.query, f"{type(error).__name__}: {error}", *ids)
     for query, started in run.unfinished():
-        yield Missing(query, "cancelled" if started else "not started")
+        yield MissingSlice(query, "cancelled" if started else "not started")
 
 
-def report_chunks(report: PullReport, slices: Iterable[Missing]) -> Iterator[bytes]:
-    """The report as an object of JSON, in pieces: of a large plan, all of it may be missing."""
-    head = as_json(report_record(report))
+def encode_report(report: PullReport, missing: Iterable[MissingSlice]) -> Iterator[bytes]:
+    """Yield the report as one JSON object, in pieces: a large plan may miss all of its slices."""
+    head = to_json(report_record(report))
     yield head.removesuffix(b"\n}\n") + b',\n  "failures": ['
-    for place, each in enumerate(slices):
+    for index, each in enumerate(missing):
         failure = {
             "account_id": each.query.account_id,
             "from_date": each.query.from_date,
@@ -43,12 +50,12 @@ def report_chunks(report: PullReport, slices: Iterable[Missing]) -> Iterator[byt
             "status": each.status,
             "request_id": each.request_id,
         }
-        yield (b",\n    " if place else b"\n    ") + msgspec.json.encode(failure)
+        yield (b",\n    " if index else b"\n    ") + msgspec.json.encode(failure)
     yield b"\n  ]\n}\n"
 
 
-def summary(report: PullReport, slices: Iterable[Missing]) -> Iterator[str]:
-    """The report in a line; a second one names the first slice that is missing."""
+def summary_lines(report: PullReport, missing: Iterable[MissingSlice]) -> Iterator[str]:
+    """Yield the report as one line, and the first missing slice as a second one."""
     counts = {
         "ok": report.ok,
         "empty": report.empty,
@@ -56,12 +63,12 @@ def summary(report: PullReport, slices: Iterable[Missing]) -> Iterator[str]:
         "cancelled": report.cancelled,
         "not started": report.not_started,
     }
-    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    states = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
     yield (
-        f"{report.planned:,} slices: {told}; {report.rows:,} rows, "
-        f"total {totals_text(report.totals)} in {report.elapsed_s:.1f} s"
+        f"{pluralize(report.planned, 'slice')}: {states}; {pluralize(report.rows, 'row')}, "
+        f"total {format_totals(report.totals)} in {report.elapsed_s:.1f} s"
     )
     others = report.planned - report.ok - report.empty - 1
-    for query, error, *_ in islice(slices, 1):
-        more = f" (and {others:,} more: see --report)" if others else ""
+    for query, error, *_ in islice(missing, 1):
+        more = f" (and {others:,} more; --report lists all)" if others else ""
         yield f"missing: {query.account_id} {query.from_date} to {query.to_date}: {error}{more}"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command in an orderly way: what is to be stopped is cancelled."""
+"""Orderly end of a command on Ctrl-C and SIGTERM, by cancellation."""
 
 import asyncio
 import signal
@@ -10,11 +10,11 @@ import anyio
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(Exception):  # noqa: N818  a wish of the user's
-    """The command was ended by a signal, and has nothing more to say.
+class Interrupted(Exception):  # noqa: N818  a request of the user, not an error
+    """End of a command by a signal; nothing more is printed.
 
     Attributes:
-        exit_code: 128 and the signal's number, as shells have it.
+        exit_code: 128 plus the signal's number, as shells report it.
     """
 
     def __init__(self, exit_code: int) -> None:
@@ -23,19 +23,19 @@ class Interrupted(Exception):  # noqa: N818  a wish of the user's
 
 
 class Interruption:
-    """Whether a signal came, and what it cancels.
+    """Cancel scope that a signal cancels, and the exit code of that signal.
 
     Attributes:
-        scope: to be entered around what a signal is to end.
-        exit_code: None, or what a shell makes of the signal that came: 128 and its number.
+        scope: entered around the work that a signal cancels.
+        exit_code: 128 plus the number of the received signal; None without one.
     """
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
         self.exit_code: int | None = None
 
-    def take(self, signum: signal.Signals) -> None:
-        """Cancel the scope. Signals are ended by the system from here on: a second one kills."""
+    def handle_signal(self, signum: signal.Signals) -> None:
+        """Cancel the scope, and restore the system's handling: a second signal kills."""
         self.exit_code = 128 + signum
         for each in _SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(each)
@@ -45,19 +45,21 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Within this block a signal cancels the scope of the interruption, and nothing else.
+    """Let a signal cancel the scope of the interruption, and nothing else, inside this block.
 
-    After it signals do what they did before, but for one that came: a second one then kills.
+    Leaving the block restores the earlier handlers, unless a signal was received: after one, the
+    system's handling stays, so that a second one kills.
     """
     interruption = Interruption()
     loop = asyncio.get_running_loop()
     before = {signum: signal.getsignal(signum) for signum in _SIGNALS}
     for signum in _SIGNALS:
-        loop.add_signal_handler(signum, interruption.take, signum)
+        loop.add_signal_handler(signum, interruption.handle_signal, signum)
     try:
         yield interruption
     finally:
-        # The loop would leave Python's own handler for Ctrl-C behind, and thus a traceback.
+        # `remove_signal_handler` alone would install Python's default handler for Ctrl-C, which
+        # prints a traceback. It returns False for signals that `handle_signal` has removed.
         for signum, handler in before.items():
             if loop.remove_signal_handler(signum):
                 signal.signal(signum, handler)

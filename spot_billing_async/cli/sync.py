@@ -1,4 +1,4 @@
-"""`spot-billing costs sync` and `costs show`: a Delta table of costs, and what it comes to."""
+"""`spot-billing costs sync` and `costs show`: update a Delta table of costs, and print totals."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
@@ -9,31 +9,31 @@ from anyio.to_thread import run_sync
 from cyclopts import Parameter
 
 from spot_billing_async import ConfigError, SpotBillingClient
-from spot_billing_async.cli.api import Dimension, Members, dimension
+from spot_billing_async.cli.api import Dimension, Members, to_group_by
 from spot_billing_async.cli.output import (
-    Format,
+    OutputFormat,
     Record,
-    as_table,
-    chosen,
     console,
+    print_records,
+    print_stderr,
     progress_bar,
-    say,
-    show_records,
+    resolve_format,
+    to_table,
 )
 from spot_billing_async.cli.signals import Interrupted, interruptible
-from spot_billing_async.cli.sparkline import ranking
+from spot_billing_async.cli.sparkline import ranked_totals
 from spot_billing_async.cli.sync_output import (
-    CHANGES,
-    DIFFERENCES,
-    SHOWN,
+    CHANGE_COLUMNS,
+    DIFFERENCE_COLUMNS,
+    TOTAL_COLUMNS,
     change_records,
+    coverage_line,
     difference_records,
     first_records,
     missing_lines,
     plan_line,
-    reading_line,
-    reconciled_lines,
-    report_lines,
+    reconciled_line,
+    report_line,
 )
 from spot_billing_async.models.validation import check_count
 
@@ -62,25 +62,27 @@ async def sync(
     reconcile: bool = False,
     dry_run: bool = False,
 ) -> int:
-    """Bring a Delta table of costs in step with the API, with as few requests as possible.
+    """Update a Delta table of costs from the API, with as few requests as possible.
 
-    Asked for are the days that the table does not have, and those that may have been restated.
-    Whatever ends it, what was committed stays, and the next run goes on from there. Exit code 3
-    says that some days are missing or differ, 130 that Ctrl-C ended it early.
+    Fetches the days that the table lacks and the days that may have been restated. Committed days
+    are kept however the command ends, and the next run continues from them. Exit code 3: days are
+    missing or sums differ; 130: interrupted by Ctrl-C.
 
     Args:
-        table: Folder of the table, or its URI in an object store; made where it is not there.
+        table: Folder of the table, or its URI in an object store; created if it does not exist.
         from_date: First day, included (YYYY-MM-DD).
         to_date: Last day, included (YYYY-MM-DD).
-        account: Ids of the accounts: several after one option, or the option repeated.
-        all_accounts: All accounts that the API lists; that takes a request of its own.
-        group_by: What each day's costs are broken down by.
-        window: Days a request: auto (as many as the server bears), day, week, month, quarter,
+        account: Account ids; takes several ids, and may be repeated.
+        all_accounts: Sync all accounts that the API lists; the list takes one more request.
+        group_by: Dimension that splits the costs of each day.
+        window: Days per request: auto (as many as the server accepts), day, week, month, quarter,
             whole, or a number of days.
-        mutable_days: A day is asked again until it was answered at this age.
-        max_requests: Cost requests to send at most, retries included; the rest is not started.
-        reconcile: In the end, compare the sums with one wide request for each account.
-        dry_run: Tell how many requests it takes, and how long at least; send none of them.
+        mutable_days: Age in days at which a day is final; a day fetched at a lower age is fetched
+            again.
+        max_requests: Most cost requests to send, retries included; other days are not started.
+        reconcile: Compare the sums at the end, with one wide request for each account.
+        dry_run: Print the number of requests and the least time they take; send no cost request.
+            Before the first sync, the number is a lower bound.
     """
     # Late: deltalake belongs to an extra.
     from spot_billing_async import table as tables  # noqa: PLC0415  see above
@@ -89,34 +91,36 @@ async def sync(
     options: dict[str, Any] = {
         "from_date": from_date,
         "to_date": to_date,
-        "group_by": dimension(group_by),
+        "group_by": to_group_by(group_by),
         "window": int(window) if window.isdecimal() else window,
         "mutable_days": mutable_days,
     }
-    # What is wrong is refused before anything is opened or sent.
+    # All arguments are checked before the table is opened or a request is sent.
     if bool(account) == all_accounts:
-        raise ConfigError("accounts: exactly one of --account and --all-accounts is needed")
+        raise ConfigError("exactly one of --account and --all-accounts is required")
     scope = checked_scope(table, accounts=account or ["all"], today=None, **options)
     if max_requests is not None:
         check_count("max_requests", max_requests)
     with interruptible() as interruption:
         with interruption.scope:
             async with SpotBillingClient() as client:
-                options["accounts"] = account or await _listed(
+                options["accounts"] = account or await _list_accounts(
                     client, scope.table, to_write=not dry_run
                 )
                 if dry_run:
                     console().print(plan_line(await tables.plan(table, **options, client=client)))
                     return 0
                 options |= {"max_requests": max_requests, "reconcile": reconcile}
-                report = await _synced(client, table, options)
-                return _told(report, len(set(options["accounts"])) if reconcile else 0)
-        say("interrupted: what was committed stays; run it again to go on")
+                report = await _sync_with_progress(client, table, options)
+                return _print_report(report, len(set(options["accounts"])) if reconcile else 0)
+        print_stderr("interrupted: committed days are kept; run the command again to continue")
         raise Interrupted(interruption.exit_code or 1)
 
 
-async def _listed(client: SpotBillingClient, table: str, *, to_write: bool) -> Sequence[str | None]:
-    """All accounts; not asked for where the table cannot be used anyway."""
+async def _list_accounts(
+    client: SpotBillingClient, table: str, *, to_write: bool
+) -> Sequence[str | None]:
+    """Return the ids of all accounts; check the table first, so that a bad one costs no request."""
     # Late: deltalake belongs to an extra.
     from spot_billing_async.table.storage.store import TableStore  # noqa: PLC0415  see above
 
@@ -124,11 +128,13 @@ async def _listed(client: SpotBillingClient, table: str, *, to_write: bool) -> S
     return [account.account_id for account in await client.accounts.list()]
 
 
-async def _synced(client: SpotBillingClient, table: str, options: dict[str, Any]) -> "SyncReport":
+async def _sync_with_progress(
+    client: SpotBillingClient, table: str, options: dict[str, Any]
+) -> "SyncReport":
     # Late: deltalake belongs to an extra.
     from spot_billing_async.table import sync as sync_table  # noqa: PLC0415  see above
 
-    with progress_bar("days of accounts") as progress:
+    with progress_bar("account-days") as progress:
         task = progress.add_task("Syncing", total=None)
         return await sync_table(
             client,
@@ -138,56 +144,65 @@ async def _synced(client: SpotBillingClient, table: str, options: dict[str, Any]
         )
 
 
-def _told(report: "SyncReport", reconciled_accounts: int) -> int:
-    """Print what became of a sync; the exit code."""
-    _print_first("Restated", CHANGES, report.changes, change_records)
-    _print_first("Different from the API", DIFFERENCES, report.differences, difference_records)
-    for line in (*report_lines(report), *reconciled_lines(report, reconciled_accounts)):
-        console().print(line)
+def _print_report(report: "SyncReport", accounts_to_reconcile: int) -> int:
+    """Print the result of a sync, and return the exit code."""
+    _print_first("Restated", CHANGE_COLUMNS, report.changes, change_records)
+    _print_first(
+        "Differences from the API", DIFFERENCE_COLUMNS, report.differences, difference_records
+    )
+    console().print(report_line(report))
+    reconciled = reconciled_line(report, accounts_to_reconcile)
+    if reconciled is not None:
+        console().print(reconciled)
     for line in missing_lines(report):
-        say(line)
+        print_stderr(line)
     return 0 if report.complete else _INCOMPLETE
 
 
 def _print_first(
     title: str,
     columns: Sequence[str],
-    found: Sequence[T],
-    records: Callable[[Iterable[T]], Iterable[Record]],
+    values: Sequence[T],
+    to_records: Callable[[Iterable[T]], Iterable[Record]],
 ) -> None:
-    """Print the first of what was found, if anything was."""
-    if found:
-        lines, more = first_records(found, records)
-        console().print(as_table(columns, lines, title=title))
-        if more is not None:
-            console().print(more)
+    """Print a table of the first values, and how many follow; nothing without a value."""
+    if values:
+        records, rest = first_records(values, to_records)
+        console().print(to_table(columns, records, title=title))
+        if rest is not None:
+            console().print(rest)
 
 
 async def show(
-    *, table: str, by: By | None = None, since: date | None = None, form: Format = None
+    *,
+    table: str,
+    by: By | None = None,
+    since: date | None = None,
+    output_format: OutputFormat = None,
 ) -> None:
-    """Show what a table comes to, from the table alone: totals, and how they went day by day.
+    """Show the total costs in a table, with the course of each by day; sends no request.
 
-    A last line says what was added up: breakdown, days and number of accounts. It goes to standard
-    error where a program may be reading the rest.
+    The last line names the breakdown, accounts and days that the totals cover. It goes to standard
+    error where the totals are printed as JSON or CSV.
 
     Args:
-        table: Folder of the table, or its URI.
-        by: What to add up by; left out: the breakdown that the table has. By account, the
-            breakdown is taken that was answered for most days of accounts.
-        since: First day, included (YYYY-MM-DD); left out: all days.
-        form: How to print.
+        table: Folder of the table, or its URI in an object store.
+        by: Dimension of the totals; by default the breakdown that the table has. 'account' works
+            with any breakdown, and uses the one that covers the most account-days.
+        since: First day, included (YYYY-MM-DD); by default all days.
+        output_format: Output format.
     """
     # Late: deltalake belongs to an extra.
     from spot_billing_async.table.query import read  # noqa: PLC0415  see above
 
     reading = await read(table, by, since)
-    records = list(ranking(reading.sums))
-    line = reading_line(reading, since)
-    if chosen(form) != "table":
-        show_records(SHOWN, records, form)
-        say(line)
+    records = list(ranked_totals(reading.sums))
+    coverage = coverage_line(reading, since)
+    if resolve_format(output_format) != "table":
+        print_records(TOTAL_COLUMNS, records, output_format)
+        # Not on standard output, which a program may be parsing.
+        print_stderr(coverage)
         return
     if records:
-        console().print(as_table((*SHOWN, "by day"), records))
-    console().print(line)
+        console().print(to_table((*TOTAL_COLUMNS, "by day"), records))
+    console().print(coverage)

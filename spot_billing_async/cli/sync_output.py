@@ -1,111 +1,121 @@
-"""How a sync is told: its plan, its books, what was restated, what differs. Pure."""
+"""Output of `costs sync` and `costs show` as lines and table records. Pure functions."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, TypeVar
 
 from spot_billing_async import Failed, NotFoundError
-from spot_billing_async.cli.output import Record, counted, totals_text
+from spot_billing_async.cli.output import Record, format_totals, pluralize
 from spot_billing_async.errors import RequestLimitReachedError
 from spot_billing_async.models.money import plain, totals_by_currency
 
 if TYPE_CHECKING:
     from spot_billing_async.table import Change, Difference, SyncPlan, SyncReport
-
+    from spot_billing_async.table.query import Reading
 
 T = TypeVar("T")
 
+CHANGE_COLUMNS = ("account", "days", "currency", "old", "new", "difference")
+DIFFERENCE_COLUMNS = ("account", "days", "currency", "table", "api")
+TOTAL_COLUMNS = ("name", "cost", "currency", "days")
 
-_FAILURES_SHOWN = 5
-
-
-_RECORDS_SHOWN = 20
-
-
-_NEXT_STEP = " (spot-billing accounts list tells which accounts there are)"
-
-
-CHANGES = ("account", "days", "currency", "old", "new", "difference")
-
-
-DIFFERENCES = ("account", "days", "currency", "table", "api")
+_MAX_FAILURES = 5
+_MAX_RECORDS = 20
+_ACCOUNTS_HINT = " (run 'spot-billing accounts list' to see the accounts)"
 
 
 def plan_line(plan: "SyncPlan") -> str:
-    """What a sync would take."""
-    least = "at least " if plan.is_lower_bound else ""
-    are = "is" if plan.skipped_days == 1 else "are"
+    """Return the requests that a sync needs, and the least time that the rate limit allows."""
+    bound = "at least " if plan.is_lower_bound else ""
     line = (
-        f"{least}{counted(plan.requests, 'request')} for {_days_of_accounts(plan.due_days)}; "
-        f"{counted(plan.skipped_days, 'day')} {are} there"
+        f"{bound}{pluralize(plan.requests, 'request')} for "
+        f"{pluralize(plan.due_days, 'account-day')}; "
+        f"{plan.skipped_days:,} already in the table"
     )
     if plan.rate_limit is None or plan.least_s is None:
-        return f"{line}; the server's rate limit is not known yet"
+        return f"{line}; rate limit not known yet"
     limit, window_s = plan.rate_limit
     return (
-        f"{line}; at {counted(limit, 'request')} in {window_s:g} s "
-        f"that takes {plan.least_s:g} s or more"
+        f"{line}; at least {plan.least_s:g} s at {pluralize(limit, 'request')} per {window_s:g} s"
     )
 
 
-def report_lines(report: "SyncReport") -> Iterator[str]:
-    """The books in a line."""
+def report_line(report: "SyncReport") -> str:
+    """Return the result of a sync: account-days by state, requests, rows and totals."""
     counts = {
-        "there": report.skipped_days,
+        "already in the table": report.skipped_days,
         "new": report.new_days,
         "restated": report.changed_days,
         "unchanged": report.unchanged_days,
         "failed": report.failed_days,
         "not started": report.not_started_days,
     }
-    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    states = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
     so_far = "so far " if report.failed_days or report.not_started_days else ""
-    yield (
-        f"{_days_of_accounts(report.planned_days)}: {told}; {counted(report.requests, 'request')}, "
-        f"{counted(report.rows_written, 'row')} written; total {so_far}"
-        f"{totals_text(report.totals)} in {report.elapsed_s:.1f} s"
+    return (
+        f"{pluralize(report.planned_days, 'account-day')}: {states}; "
+        f"{pluralize(report.requests, 'request')}, {pluralize(report.rows_written, 'row')} "
+        f"written; total {so_far}{format_totals(report.totals)} in {report.elapsed_s:.1f} s"
     )
 
 
-def reconciled_lines(report: "SyncReport", accounts: int) -> Iterator[str]:
-    """What reconciling some accounts came to; of those that were not, `missing_lines` tells."""
+def reconciled_line(report: "SyncReport", accounts: int) -> str | None:
+    """Return the result of reconciling some accounts; None if no account was compared.
+
+    Accounts that were not compared are listed by `missing_lines`.
+    """
     compared = accounts - len({failure.query.account_id for failure in report.unreconciled})
-    differ = len({found.account_id for found in report.differences})
-    told = {0: "none differs", 1: "1 differs"}.get(differ, f"{differ:,} differ")
-    if compared:
-        yield f"{counted(compared, 'account')} reconciled, {told}"
+    if not compared:
+        return None
+    differing = len({difference.account_id for difference in report.differences})
+    result = f"{differing:,} with differences" if differing else "no differences"
+    return f"{pluralize(compared, 'account')} reconciled, {result}"
 
 
 def missing_lines(report: "SyncReport") -> Iterator[str]:
-    """What is missing, the first few failures of each kind."""
+    """Yield the missing days and the accounts not reconciled; the first five failures of each."""
     yield from _failure_lines("missing", report.failures)
     if report.not_started_days:
-        yield f"not started: {_days_of_accounts(report.not_started_days)}; run it again to go on"
-    spent, others = set(), []
+        days = pluralize(report.not_started_days, "account-day")
+        yield f"not started: {days}; run the command again to continue"
+    over_limit, others = set(), []
     for failure in report.unreconciled:
         if isinstance(failure.error, RequestLimitReachedError):
-            spent.add(failure.query.account_id)
+            over_limit.add(failure.query.account_id)
         else:
             others.append(failure)
     yield from _failure_lines("not reconciled", others)
-    if spent:
-        yield f"not reconciled: {counted(len(spent), 'account')}, as --max-requests are spent"
+    if over_limit:
+        yield f"not reconciled: {pluralize(len(over_limit), 'account')}; --max-requests is used up"
+
+
+def coverage_line(reading: "Reading", since: date | None) -> str:
+    """Return the totals of a table, and the breakdown, accounts and days that they cover."""
+    coverage = _describe_coverage(reading)
+    if reading.sums:
+        totals = totals_by_currency(
+            [each.total for each in reading.sums], [each.currency for each in reading.sums]
+        )
+        return f"total {format_totals(totals)}; {coverage}"
+    if since is not None:
+        return f"no rows since {since}" + (f"; {coverage}" if coverage else "")
+    return f"no rows; {coverage}" if coverage else "the table is empty"
 
 
 def first_records(
-    found: Sequence[T], records: Callable[[Iterable[T]], Iterable[Record]]
+    values: Sequence[T], to_records: Callable[[Iterable[T]], Iterable[Record]]
 ) -> tuple[list[Record], str | None]:
-    """The first lines of a table, and a line on how many more there are."""
-    more = len(found) - _RECORDS_SHOWN
-    return list(records(found[:_RECORDS_SHOWN])), f"… and {more:,} more" if more > 0 else None
+    """Return the records of the first 20 values, and a line that counts the rest, if any."""
+    rest = len(values) - _MAX_RECORDS
+    return list(to_records(values[:_MAX_RECORDS])), f"… and {rest:,} more" if rest > 0 else None
 
 
 def change_records(changes: Iterable["Change"]) -> Iterator[Record]:
-    """A line for each change."""
+    """Yield a record for each restated range of days."""
     for change in changes:
         yield {
             "account": change.account_id,
-            "days": _days(change),
+            "days": _day_range(change),
             "currency": change.currency,
             "old": plain(change.old_total),
             "new": plain(change.new_total),
@@ -114,66 +124,42 @@ def change_records(changes: Iterable["Change"]) -> Iterator[Record]:
 
 
 def difference_records(differences: Iterable["Difference"]) -> Iterator[Record]:
-    """A line for each difference."""
-    for found in differences:
+    """Yield a record for each difference between the table and the API."""
+    for difference in differences:
         yield {
-            "account": found.account_id,
-            "days": _days(found),
-            "currency": found.currency,
-            "table": plain(found.table_total),
-            "api": plain(found.api_total),
+            "account": difference.account_id,
+            "days": _day_range(difference),
+            "currency": difference.currency,
+            "table": plain(difference.table_total),
+            "api": plain(difference.api_total),
         }
 
 
-def _failure_lines(what: str, failures: Sequence[Failed]) -> Iterator[str]:
-    for failure in failures[:_FAILURES_SHOWN]:
+def _failure_lines(label: str, failures: Sequence[Failed]) -> Iterator[str]:
+    for failure in failures[:_MAX_FAILURES]:
         query, error = failure.query, failure.error
-        hint = _NEXT_STEP if isinstance(error, NotFoundError) else ""
+        hint = _ACCOUNTS_HINT if isinstance(error, NotFoundError) else ""
         yield (
-            f"{what}: {query.account_id} {query.from_date} to {query.to_date}: "
+            f"{label}: {query.account_id} {query.from_date} to {query.to_date}: "
             f"{type(error).__name__}: {error}{hint}"
         )
-    if len(failures) > _FAILURES_SHOWN:
-        yield f"{what}: {len(failures) - _FAILURES_SHOWN:,} more"
+    if len(failures) > _MAX_FAILURES:
+        yield f"{label}: {len(failures) - _MAX_FAILURES:,} more"
 
 
-def _days_of_accounts(days: int) -> str:
-    return f"{counted(days, 'day')} of accounts"
+def _day_range(record: "Change | Difference") -> str:
+    if record.from_date == record.to_date:
+        return record.from_date.isoformat()
+    return f"{record.from_date} to {record.to_date}"
 
 
-def _days(found: "Change | Difference") -> str:
-    if found.from_date == found.to_date:
-        return found.from_date.isoformat()
-    return f"{found.from_date} to {found.to_date}"
-
-
-if TYPE_CHECKING:
-    from spot_billing_async.table.query import Reading
-
-
-SHOWN = ("name", "cost", "currency", "days")
-
-
-def reading_line(reading: "Reading", since: date | None) -> str:
-    """The totals, and which breakdown, days and accounts they are of."""
-    what = _covered(reading)
-    if reading.sums:
-        totals = totals_by_currency(
-            [each.total for each in reading.sums], [each.currency for each in reading.sums]
-        )
-        return f"total {totals_text(totals)}; {what}"
-    if since is not None:
-        return f"no rows since {since}" + (f"; {what}" if what else "")
-    return f"no rows; {what}" if what else "the table is empty"
-
-
-def _covered(reading: "Reading") -> str:
-    """Breakdown, accounts and days; empty where nothing was answered."""
+def _describe_coverage(reading: "Reading") -> str:
+    """Return breakdown, accounts and days; '' if the table covers no day."""
     if reading.coverage is None:
         return ""
     accounts, days, covered_days = reading.coverage
-    rows = "rows without a breakdown" if reading.group_by is None else f"rows by {reading.group_by}"
-    line = f"{rows}, of {counted(accounts, 'account')}, {days.from_date} to {days.to_date}"
+    breakdown = "no breakdown" if reading.group_by is None else f"by {reading.group_by}"
+    line = f"{breakdown}, {pluralize(accounts, 'account')}, {days.from_date} to {days.to_date}"
     if covered_days >= accounts * days.days:
         return line
-    return f"{line} ({covered_days:,} of {accounts * days.days:,} days of accounts are there)"
+    return f"{line} (only {covered_days:,} of {accounts * days.days:,} account-days present)"

@@ -1,23 +1,30 @@
-"""At home in a FastAPI or Starlette app (extra: fastapi).
+"""Integration with FastAPI and Starlette apps (extra: fastapi).
 
-    app = FastAPI(lifespan=spot_billing_lifespan())
-    add_error_handlers(app)
-    app.add_middleware(RequestDeadline)
+    from fastapi import FastAPI
+    from spot_billing_async.fastapi import (
+        RequestDeadline, SpotBilling, add_error_handlers, spot_billing_lifespan
+    )
+
+    app = FastAPI(lifespan=spot_billing_lifespan())   # one client for the app
+    add_error_handlers(app)                           # errors as problem+json
+    app.add_middleware(RequestDeadline)               # X-Request-Timeout, in seconds
 
     @app.get("/accounts")
     async def accounts(client: SpotBilling) -> list[str | None]:
         return [account.account_id for account in await client.accounts.list()]
 
-All but `SpotBilling` works in Starlette without FastAPI; `client_of(request)` stands for it there.
+`stream_costs` streams a pull. Everything except the annotation `SpotBilling` also works in
+Starlette without FastAPI; there, `client_of(request)` returns the client.
 """
 
 from spot_billing_async.errors import MissingExtraError
 
+# Imported first, so that a missing Starlette gives this error and not that of a submodule.
 try:
-    import starlette as _starlette  # noqa: F401  asked for here, before any module uses it
+    import starlette as _starlette  # noqa: F401  see above
 except ImportError as error:
     raise MissingExtraError(
-        "spot_billing_async.fastapi needs an extra: pip install 'spot-billing-async[fastapi]'"
+        "spot_billing_async.fastapi needs starlette: pip install '.[fastapi]'"
     ) from error
 
 from spot_billing_async.fastapi.deadline import RequestDeadline

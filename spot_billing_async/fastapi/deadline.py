@@ -1,4 +1,4 @@
-"""The deadline of a request, handed on to the client."""
+"""ASGI middleware that applies the deadline of a request to the client's calls."""
 
 from contextlib import nullcontext
 
@@ -12,20 +12,24 @@ from spot_billing_async.models.validation import check_seconds
 
 
 class RequestDeadline:
-    """ASGI middleware: what the client does for a request ends when its caller no longer waits.
+    """ASGI middleware: calls and pulls end when the caller of a request no longer waits.
 
-    A caller says in a header how many seconds it waits. Calls and pulls that are made for it have
-    that deadline, counted from when the request came, as by `spot_billing_async.deadline`; the
-    client's own `deadline_s` goes on to hold. A header that is no number of seconds above 0 is
-    answered with a 422.
+    The caller sends a header with the seconds that it waits, counted from the arrival of the
+    request. Calls and pulls made for that request have this deadline, as inside
+    `spot_billing_async.deadline`, and fail with a `DeadlineExceededError` when it passes. The
+    client's own `deadline_s` still applies; the earlier deadline wins. A header that is not a
+    number of seconds above 0 is answered with status 422, and the app is not called.
+
+        app.add_middleware(RequestDeadline, default_s=30.0)
 
     Args:
-        app: what it stands before; `app.add_middleware(RequestDeadline, …)` gives it.
-        header: the name of the header.
-        default_s: seconds for requests without the header; None leaves them the client's own.
+        app: the wrapped ASGI app; `app.add_middleware` passes it.
+        header: name of the header.
+        default_s: deadline in seconds of requests without the header; None (the default) sets
+            none, so that only the client's `deadline_s` applies.
 
     Raises:
-        ArgumentError: `default_s` is no number of seconds above 0.
+        ConfigError: `default_s` is not a number of seconds above 0.
     """
 
     def __init__(
@@ -38,7 +42,7 @@ class RequestDeadline:
         self._default_s = default_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request."""
+        """Serve one request, WebSocket or lifespan; only a request gets a deadline."""
         try:
             deadline_s = self._deadline_s(scope)
         except ArgumentError as error:
@@ -48,17 +52,21 @@ class RequestDeadline:
             await self._app(scope, receive, send)
 
     def _deadline_s(self, scope: Scope) -> float | None:
+        """Return the deadline of a request in seconds; None for none.
+
+        Raises:
+            ArgumentError: the header is not a number of seconds above 0.
+        """
         if scope["type"] != "http":
             return None
-        given = Headers(scope=scope).get(self._header)
-        if given is None:
+        value = Headers(scope=scope).get(self._header)
+        if value is None:
             return self._default_s
         try:
-            seconds = float(given)
+            seconds = float(value)
         except ValueError:
             seconds = 0.0
+        # `float` also accepts 'nan' and 'inf'.
         if not 0 < seconds < float("inf"):
-            raise ArgumentError(
-                f"{self._header}: {given!r} is not allowed; allowed: seconds above 0"
-            )
+            raise ArgumentError(f"{self._header} must be a number of seconds > 0, got {value!r}")
         return seconds

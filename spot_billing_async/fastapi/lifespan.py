@@ -1,4 +1,4 @@
-"""One client for the app, from its start to its end, and how requests get at it."""
+"""One client for each app, opened and closed with it, and its injection into endpoints."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -10,14 +10,17 @@ from starlette.requests import HTTPConnection
 from spot_billing_async.client import SpotBillingClient
 from spot_billing_async.errors import ConfigError
 
-_KEY = "spot_billing"
+_STATE_KEY = "spot_billing"
 
 State = Mapping[str, Any]
 Lifespan = Callable[[Any], AbstractAsyncContextManager[State | None]]
 
 
-class _Factory:
-    """Makes the client of an app, and shows nothing of its arguments: the token is one."""
+class _ClientFactory:
+    """Factory of an app's client. Its repr hides the arguments, one of which may be the token.
+
+    A traceback that shows variables would print a closure's or a partial's arguments.
+    """
 
     __slots__ = ("_arguments",)
 
@@ -25,77 +28,89 @@ class _Factory:
         self._arguments = arguments
 
     def __call__(self) -> SpotBillingClient:
-        """A new client."""
+        """Return a new client."""
         return SpotBillingClient(**self._arguments)
 
 
 def spot_billing_lifespan(
     lifespan: Lifespan | None = None,
     /,
-    **client_arguments: Any,  # noqa: ANN401  as SpotBillingClient has them
+    **client_arguments: Any,  # noqa: ANN401  as SpotBillingClient takes them
 ) -> Callable[[Any], AbstractAsyncContextManager[State]]:
-    """A lifespan that opens a client when the app starts, and closes it when the app ends.
+    """Return a lifespan that opens a client when the app starts, and closes it when the app ends.
+
+        app = FastAPI(lifespan=spot_billing_lifespan(cache=CostCache()))
+
+    The client is created when the app starts. An unusable argument or a missing token raises its
+    `ConfigError` there, and the app does not start.
 
     Args:
-        lifespan: the app's own; it runs inside, so it may use the client (`client_of(app)`), and
-            the state that it yields is kept.
-        **client_arguments: as for `SpotBillingClient`; by default all comes from the environment.
-
-    The client is made when the app starts: what is wrong with its arguments, such as a token that
-    is nowhere to be found, then keeps the app from starting, with a `ConfigError` that names it.
+        lifespan: the app's own lifespan, if any. It runs while the client is open, so it may use
+            `client_of(app)`. The state that it yields is kept.
+        **client_arguments: arguments of `SpotBillingClient`; without any, token and address come
+            from the environment or the credentials file.
 
     Raises:
-        ConfigError: the lifespan is none.
+        ConfigError: `lifespan` is not callable.
     """
     if lifespan is not None and not callable(lifespan):
-        del lifespan  # it may be the token, which belongs to the keywords
+        # The first argument of the client is the token, so this may be one: neither the message
+        # nor a traceback that shows variables may hold it.
+        del lifespan
         raise ConfigError(
-            "lifespan: it is no function; allowed: a lifespan, and all that is the client's by "
-            "keyword: token=…"
+            "lifespan must be a lifespan function or None; pass the client's arguments by keyword, "
+            "such as token=..."
         )
-    make = _Factory(client_arguments)
+    make_client = _ClientFactory(client_arguments)
 
     @asynccontextmanager
-    async def with_client(app: Any) -> AsyncIterator[State]:  # noqa: ANN401  Starlette has it so
-        async with make() as client:
-            setattr(app.state, _KEY, client)
+    async def with_client(app: Any) -> AsyncIterator[State]:  # noqa: ANN401  as Starlette types it
+        async with make_client() as client:
+            setattr(app.state, _STATE_KEY, client)
             own = nullcontext() if lifespan is None else lifespan(app)
             try:
                 async with own as state:
-                    # In the state as well: apps that are mounted in this one have it in common.
-                    yield {**(state or {}), _KEY: client}
+                    # Also in the lifespan's state: apps mounted in this one see that state, and
+                    # not this app's.
+                    yield {**(state or {}), _STATE_KEY: client}
             finally:
-                delattr(app.state, _KEY)
+                delattr(app.state, _STATE_KEY)
 
     return with_client
 
 
-def client_of(where: HTTPConnection | Starlette) -> SpotBillingClient:
-    """The client of the app that a request or WebSocket came to, or that is given itself.
+def client_of(source: HTTPConnection | Starlette) -> SpotBillingClient:
+    """Return the client of an app.
+
+        async def accounts(request: Request) -> JSONResponse:
+            return JSONResponse(len(await client_of(request).accounts.list()))
+
+    Args:
+        source: a request or WebSocket of the app, or the app itself.
 
     Raises:
-        ConfigError: the app has none, or does not run.
+        ConfigError: the app is not running, or has no `spot_billing_lifespan`.
     """
-    client = getattr(where.state, _KEY, None)
+    client = getattr(source.state, _STATE_KEY, None)
     if not isinstance(client, SpotBillingClient):
         raise ConfigError(
-            "client: the app has none; allowed: an app that runs, made with "
-            "lifespan=spot_billing_lifespan()"
+            "the app has no open client; create it with lifespan=spot_billing_lifespan(), and use "
+            "the client while the app runs"
         )
     return client
 
 
-async def _client(connection: HTTPConnection) -> SpotBillingClient:
-    """As `client_of`; async, as FastAPI has plain functions run in a thread."""
+async def _client_dependency(connection: HTTPConnection) -> SpotBillingClient:
+    # Async, because FastAPI runs plain functions in a thread.
     return client_of(connection)
 
 
 try:
     from fastapi import Depends
-except ImportError:  # Starlette alone, where nothing reads it
-    _given: object = None
+except ImportError:  # Starlette without FastAPI, where nothing reads the annotation
+    _dependency: object = None
 else:
-    _given = Depends(_client)
+    _dependency = Depends(_client_dependency)
 
-SpotBilling: TypeAlias = Annotated[SpotBillingClient, _given]
-"""The type of a parameter that FastAPI gives the app's client: `client: SpotBilling`."""
+SpotBilling: TypeAlias = Annotated[SpotBillingClient, _dependency]
+"""Annotation of a FastAPI parameter that receives the app's client: `client: SpotBilling`."""

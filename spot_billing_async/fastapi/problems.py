@@ -1,7 +1,7 @@
-"""What the app's callers are told of an error: problem+json (RFC 9457), by pure functions.
+"""Errors of the client as problem+json (RFC 9457) for the callers of an app.
 
-An error that its caller can do something about is told in full. Of all others a caller is told what
-kind it is, and the log has the rest: what it says may be of the backend's insides.
+A 4xx carries the message of the error, as the caller can act on it. A 5xx carries a fixed text: the
+message may name internals of the backend, and goes to the log.
 """
 
 import logging
@@ -33,9 +33,9 @@ from spot_billing_async.errors import (
 
 _log = logging.getLogger("spot_billing_async.fastapi")
 
-_INTERNAL_ERROR = 1011  # a WebSocket's close code, RFC 6455
+_INTERNAL_ERROR = 1011  # close code of a WebSocket, RFC 6455
 
-_STATUSES = (  # the first that fits
+_STATUSES = (  # the first match counts
     (ArgumentError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (InvalidRequestError, HTTPStatus.BAD_REQUEST),
     (PermissionDeniedError, HTTPStatus.FORBIDDEN),
@@ -46,35 +46,36 @@ _STATUSES = (  # the first that fits
     (DeadlineExceededError, HTTPStatus.GATEWAY_TIMEOUT),
     ((ApiError, DecodeError, TransportError), HTTPStatus.BAD_GATEWAY),
 )
-_HANDED_ON = {HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE}
-"""The API's statuses that mean the same in an answer of this app."""
+_FORWARDED = {HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE}
+"""Statuses of the API that mean the same in a response of the app."""
 
 _DETAILS = {
-    HTTPStatus.INTERNAL_SERVER_ERROR: "This service is not set up as it should be.",
-    HTTPStatus.BAD_GATEWAY: "The billing API gave no answer that can be used.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "The billing API takes no more requests for now.",
-    HTTPStatus.GATEWAY_TIMEOUT: "The billing API did not answer in time.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "This service is misconfigured.",
+    HTTPStatus.BAD_GATEWAY: "The billing API returned no usable response.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The billing API accepts no more requests at the moment.",
+    HTTPStatus.GATEWAY_TIMEOUT: "The billing API did not respond in time.",
 }
 
 
 def status_of(error: SpotBillingError) -> HTTPStatus:
-    """The status to answer a request with that met this error.
+    """Return the status of a response to a request that failed with this error.
 
-    What the request's own values may have caused is a 4xx: bad input 422 (400 where the API said
-    so), no permission 403, unknown id 404, conflict 409. A quota that is used up is 429. What lies
-    between this app and the API is a 5xx: the API is overloaded 503, out of time 504, anything else
-    502, a bad token of the app's included. 500 is the app's own setup.
+    4xx, possibly caused by values of the request: 422 invalid input (400 if the API reported it),
+    403 no permission, 404 unknown id, 409 conflict, 429 quota used up. 5xx, caused between app and
+    API: 503 API overloaded, 504 deadline exceeded, 502 anything else, a refused token of the app
+    included. 500 is a wrong configuration of the app.
     """
+    # The call would have waited for the quota until after its deadline.
     if isinstance(error, DeadlineExceededError) and error.retry_after_s is not None:
         return HTTPStatus.TOO_MANY_REQUESTS
-    if isinstance(error, ApiError) and error.status in _HANDED_ON:
+    if isinstance(error, ApiError) and error.status in _FORWARDED:
         return HTTPStatus(error.status)
-    met = (status for kind, status in _STATUSES if isinstance(error, kind))
-    return next(met, HTTPStatus.INTERNAL_SERVER_ERROR)
+    matches = (status for kind, status in _STATUSES if isinstance(error, kind))
+    return next(matches, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def problem_of(error: SpotBillingError) -> Record:
-    """A problem's members: those of RFC 9457, the error's class, and the API's codes and id."""
+    """Return a problem: the members of RFC 9457, `error` (the class), `codes` and `request_id`."""
     status = status_of(error)
     problem: Record = {
         "type": "about:blank",
@@ -88,41 +89,57 @@ def problem_of(error: SpotBillingError) -> Record:
     return problem
 
 
-def retry_after_s(error: SpotBillingError) -> int | None:
-    """After how many whole seconds a caller may try again, where the API has said so."""
-    asked_s = error.retry_after_s if isinstance(error, ApiError | DeadlineExceededError) else None
-    told = status_of(error) in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
-    return ceil(asked_s) if asked_s is not None and told else None
-
-
 def problem_response(error: SpotBillingError) -> Response:
-    """The answer to a request that met an error."""
-    after_s = retry_after_s(error)
+    """Return the problem+json response that `add_error_handlers` sends for an error.
+
+    Use it in an exception handler of your own:
+
+        @app.exception_handler(RateLimitedError)
+        async def count_refusals(request: Request, error: RateLimitedError) -> Response:
+            refusals.inc()
+            return problem_response(error)
+
+    Status 429 and 503 have a `Retry-After` header if the API named a time.
+    """
+    status, headers = status_of(error), {}
+    retry_after_s = (
+        error.retry_after_s if isinstance(error, ApiError | DeadlineExceededError) else None
+    )
+    if retry_after_s is not None and status in {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    }:
+        # The header takes whole seconds; rounded down, a retry would come too early.
+        headers["Retry-After"] = str(ceil(retry_after_s))
     return Response(
-        msgspec.json.encode(problem_of(error)),
-        int(status_of(error)),
-        {"Retry-After": str(after_s)} if after_s is not None else None,
-        "application/problem+json",
+        msgspec.json.encode(problem_of(error)), int(status), headers, "application/problem+json"
     )
 
 
 def add_error_handlers(app: Starlette) -> None:
-    """Have every `SpotBillingError` that leaves an endpoint answered with problem+json.
+    """Make an app respond with problem+json to every `SpotBillingError` that leaves an endpoint.
 
-    429 and 503 carry `Retry-After` where the API said when. A WebSocket is closed with 1011. What
-    is answered with a 5xx is logged, as a warning of the logger `spot_billing_async.fastapi`.
+        app = FastAPI(lifespan=spot_billing_lifespan())
+        add_error_handlers(app)
+
+    Statuses: 422 or 400 invalid input, 403, 404, 409, 429 quota used up, 503 API overloaded, 504
+    deadline exceeded, 502 other faults between app and API, 500 wrong configuration. 429 and 503
+    have a `Retry-After` header if the API named a time. A WebSocket is closed with code 1011. Each
+    5xx is logged as a warning of the logger `spot_billing_async.fastapi`.
     """
-    app.add_exception_handler(SpotBillingError, _answer)  # type: ignore[arg-type]  # for both kinds
+    # Starlette types a handler for requests or for WebSockets; this one takes both.
+    app.add_exception_handler(SpotBillingError, _handle_error)  # type: ignore[arg-type]  # see above
 
 
-async def _answer(connection: HTTPConnection, error: Exception) -> Response | None:
+async def _handle_error(connection: HTTPConnection, error: Exception) -> Response | None:
     if not isinstance(error, SpotBillingError):
-        raise error  # it is registered for no other
+        raise error  # unreachable: registered for no other class
     status = status_of(error)
     if status in _DETAILS:
-        _log.warning("answered with %d: %s: %s", status, type(error).__name__, error)
+        _log.warning("responded with %d: %s: %s", status, type(error).__name__, error)
     if isinstance(connection, WebSocket):
-        with suppress(RuntimeError, WebSocketDisconnect):  # it is closed, or its caller has left
+        # Race: the app may have closed it, or its caller may have left.
+        with suppress(RuntimeError, WebSocketDisconnect):
             await connection.close(_INTERNAL_ERROR, status.phrase)
         return None
     return problem_response(error)

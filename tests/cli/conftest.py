@@ -1,4 +1,4 @@
-"""The command as a process of its own, against an emulator."""
+"""Fixtures that run the command, in a process of its own or in this one, against an emulator."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """An environment without anything of the machine's but where Python finds the package."""
+    """Return an environment that has nothing of the machine's but PATH and the import path."""
     return {
         "HOME": str(tmp_path / "home"),
         "PATH": os.environ["PATH"],
@@ -30,7 +30,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def cli(environment: dict[str, str], tmp_path: Path) -> Cli:
-    """Runs the command in an empty folder, and waits for it."""
+    """Return a function that runs the command as a process in an empty folder, and waits."""
 
     def call(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603  this interpreter
@@ -48,7 +48,7 @@ def cli(environment: dict[str, str], tmp_path: Path) -> Cli:
 
 @pytest.fixture(scope="session")
 def served() -> Iterator[Mapping[str, str]]:
-    """The emulator's command over its own sample; the variables that point a client at it."""
+    """Run `spot-billing emulator` over its sample; yield the variables that lead a client to it."""
     with subprocess.Popen(  # noqa: S603  this interpreter
         [
             *(sys.executable, "-m", "spot_billing_async.cli"),
@@ -77,7 +77,10 @@ def call(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Call:
-    """Runs the command in this process, in an empty folder: code, output, errors."""
+    """Return a function that runs the command in this process, in an empty folder.
+
+    It returns the exit code, standard output and standard error.
+    """
     for name, value in served.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
@@ -91,6 +94,6 @@ def call(
 
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
-    """The emulator in process, slow enough that a pull can be met on its way."""
+    """Run an emulator in this process, slow enough that a test can interrupt a pull."""
     async with Emulator(token=TOKEN, latency="20ms") as server:
         yield server

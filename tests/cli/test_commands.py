@@ -1,4 +1,4 @@
-"""Each command does what its name says, in each format, and ends with the right code."""
+"""Every command: output in each format, error lines and exit codes."""
 
 import csv
 import json
@@ -21,36 +21,36 @@ Call = Callable[..., tuple[int, str, str]]
 ACCOUNT = "011254002932"
 
 
-def answered(call: Call, *words: str) -> Any:
-    """What the command prints as JSON, where it succeeds."""
+def json_of(call: Call, *words: str) -> Any:
+    """Run a command that succeeds, and return the JSON that it prints."""
     code, out, err = call(*words)
     assert (code, err) == (0, "")
     return json.loads(out)
 
 
 def test_accounts_list(call: Call) -> None:
-    """Elsewhere than on a terminal, a list is an array of JSON with snake_case keys."""
-    accounts = answered(call, "accounts", "list")
+    """In a pipe, a list is printed as a JSON array with snake_case keys."""
+    accounts = json_of(call, "accounts", "list")
     assert len(accounts) == 24
     assert set(accounts[0]) == {"account_id", "cloud_provider", "status", "billing_account_id"}
-    assert answered(call, "accounts", "list", "--account", ACCOUNT)[0]["account_id"] == ACCOUNT
+    assert json_of(call, "accounts", "list", "--account", ACCOUNT)[0]["account_id"] == ACCOUNT
 
 
 def test_families_from_create_to_delete(call: Call) -> None:
     """A family is created, shown, listed, changed, emptied and deleted."""
     words = ("--name", "Staging", "--description", "all of it", "--account", "135048035184")
-    family = answered(call, "families", "create", *words)
+    family = json_of(call, "families", "create", *words)
     family_id = family.pop("family_id")
     assert family == {
         "name": "Staging",
         "description": "all of it",
         "account_ids": ["135048035184"],
     }
-    assert answered(call, "families", "get", family_id)["name"] == "Staging"
-    assert family_id in [each["family_id"] for each in answered(call, "families", "list")]
-    changed = answered(call, "families", "update", family_id, "--name", "Stage", "--no-accounts")
+    assert json_of(call, "families", "get", family_id)["name"] == "Staging"
+    assert family_id in [each["family_id"] for each in json_of(call, "families", "list")]
+    changed = json_of(call, "families", "update", family_id, "--name", "Stage", "--no-accounts")
     assert (changed["name"], changed["account_ids"]) == ("Stage", [])
-    deleted = answered(call, "families", "delete", family_id)
+    deleted = json_of(call, "families", "delete", family_id)
     assert deleted == {"family_id": family_id, "deleted": True}
     code, out, err = call("families", "get", family_id)
     assert (code, out, err.count("\n")) == (1, "", 1)
@@ -59,19 +59,19 @@ def test_families_from_create_to_delete(call: Call) -> None:
 
 @pytest.mark.parametrize("group", ["billing-engine", "cost-intelligence"])
 def test_setup_and_validate(call: Call, group: str) -> None:
-    """Setup and validation print what the API acknowledges, as one object."""
+    """Setup and validation print the acknowledgement of the API as one object."""
     words = ["--cloud-provider", "gcp", "--billing-account-id", "spot-sample-01"]
     bucket = ["--bucket-name", "exports"] if group == "billing-engine" else []
-    acknowledged = answered(call, group, "setup", *words, *bucket)
+    acknowledged = json_of(call, group, "setup", *words, *bucket)
     assert set(acknowledged) == {"request_id", "status", "items"}
     assert acknowledged["status"]["code"] == 200
-    assert answered(call, group, "validate", *words)["items"][0]["valid"] is not None
+    assert json_of(call, group, "validate", *words)["items"][0]["valid"] is not None
 
 
 def test_costs_get_in_three_formats(call: Call) -> None:
-    """The same amounts as JSON text, as CSV of RFC 4180, and to the right in a table."""
+    """JSON, CSV and the table show the same amounts; the table aligns them to the right."""
     words = ("costs", "get", "--account", ACCOUNT, "--from", "2024-02-29", "--to", "2024-02-29")
-    items = answered(call, *words, "--group-by", "service", "--format", "json")
+    items = json_of(call, *words, "--group-by", "service", "--format", "json")
     assert {item["date"] for item in items} == {"2024-02-29"}
     assert all(isinstance(item["cost"], str) for item in items)
     _, table, _ = call(*words, "--group-by", "service", "--format", "table")
@@ -80,12 +80,12 @@ def test_costs_get_in_three_formats(call: Call) -> None:
     assert text.split("\r\n")[0].startswith("account_id,cloud_provider,service,")
     rows = list(csv.DictReader(text.splitlines()))
     assert [row["cost"] for row in rows] == [item["cost"] for item in items]
-    (total,) = answered(call, *words)
+    (total,) = json_of(call, *words)
     assert total["service"] is None
 
 
 def test_one_object_in_a_table_and_in_csv(call: Call) -> None:
-    """An object is a table of its fields, and one record of CSV."""
+    """One object is printed as a table of its fields, or as one CSV record."""
     _, table, _ = call("families", "get", "fam-5a3e0001", "--format", "table")
     assert "│ name " in table
     _, text, _ = call("families", "get", "fam-5a3e0001", "--format", "csv")
@@ -112,7 +112,7 @@ def test_one_object_in_a_table_and_in_csv(call: Call) -> None:
     ],
 )
 def test_bad_usage_is_code_2_and_one_line(call: Call, words: tuple[str, ...]) -> None:
-    """What is wrong with the words is told in one line on standard error."""
+    """Wrong arguments give exit code 2 and one line on standard error."""
     code, out, err = call(*words)
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
@@ -122,10 +122,8 @@ def test_bad_usage_is_code_2_and_one_line(call: Call, words: tuple[str, ...]) ->
 @pytest.mark.parametrize(
     "words", [(), ("costs",), ("costs", "pull"), ("families", "update"), ("emulator",), ("demo",)]
 )
-def test_help_is_there_everywhere(
-    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`--help` explains every command, every option in words."""
+def test_every_command_has_help(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` prints the usage and the options of every command."""
     assert run([*words, "--help"]) == 0
     text = capsys.readouterr().out
     assert "Usage: spot-billing" in text
@@ -133,24 +131,24 @@ def test_help_is_there_everywhere(
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--version` prints the package's version."""
+    """`--version` prints the version of the package."""
     assert run(["--version"]) == 0
     assert capsys.readouterr().out.strip() == __version__
 
 
 def test_debug_shows_the_traceback_and_never_the_token(cli: Cli, served: Mapping[str, str]) -> None:
-    """`--debug`, anywhere, adds the traceback; a token that is refused stays out of it."""
+    """`--debug` adds the traceback, in which a refused token does not appear."""
     variables = dict(served) | {"SPOTINST_TOKEN": "a-wrong-secret"}
-    quiet = cli("accounts", "list", **variables)
-    assert (quiet.returncode, quiet.stdout, quiet.stderr.count("\n")) == (1, "", 1)
-    loud = cli("accounts", "list", "--debug", **variables)
-    assert loud.returncode == 1
-    assert "Traceback" in loud.stderr
-    assert "a-wrong-secret" not in quiet.stderr + loud.stderr
+    plain = cli("accounts", "list", **variables)
+    assert (plain.returncode, plain.stdout, plain.stderr.count("\n")) == (1, "", 1)
+    debug = cli("accounts", "list", "--debug", **variables)
+    assert debug.returncode == 1
+    assert "Traceback" in debug.stderr
+    assert "a-wrong-secret" not in plain.stderr + debug.stderr
 
 
-def test_no_token_is_code_2(cli: Cli) -> None:
-    """Without a token nothing is sent, and the message says where one is looked for."""
+def test_a_missing_token_is_code_2(cli: Cli) -> None:
+    """Without a token, the message names the places where one is looked for."""
     done = cli("accounts", "list")
     assert done.returncode == 2
     assert "SPOTINST_TOKEN" in done.stderr
@@ -179,7 +177,7 @@ def test_no_token_is_code_2(cli: Cli) -> None:
 def test_a_missing_extra_is_named(
     environment: dict[str, str], tmp_path: Path, module: str, words: tuple[str, ...], extra: str
 ) -> None:
-    """Where a library is not installed, one line says which extra to install: code 2."""
+    """A missing library gives exit code 2 and one line that names the extra to install."""
     hidden = f"import sys; sys.modules[{module!r}] = None"
     code = f"{hidden}; from spot_billing_async.cli import main; main()"
     done = subprocess.run(  # noqa: S603  this interpreter
@@ -191,7 +189,7 @@ def test_a_missing_extra_is_named(
         check=False,
     )
     assert done.returncode == 2
-    assert f"spot-billing-async[{extra}]" in done.stderr
+    assert f"pip install '.[{extra}]'" in done.stderr
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -199,23 +197,23 @@ def test_a_missing_extra_is_named(
 def test_on_a_terminal_a_list_is_a_table(
     environment: dict[str, str], served: Mapping[str, str]
 ) -> None:
-    """The default format looks at where the output goes."""
-    ours, theirs = pty.openpty()
+    """On a terminal, the default format is a table."""
+    reader, terminal = pty.openpty()
     subprocess.run(
         [sys.executable, "-m", "spot_billing_async.cli", "families", "list"],
         env=environment | dict(served) | {"TERM": "xterm", "COLUMNS": "120"},
-        stdout=theirs,
+        stdout=terminal,
         check=True,
     )
-    os.close(theirs)
-    text = os.read(ours, 65_536).decode()
-    os.close(ours)
+    os.close(terminal)
+    text = os.read(reader, 65_536).decode()
+    os.close(reader)
     assert "┃" in text
     assert "Platform" in text
 
 
 def test_a_busy_port_is_one_line(call: Call, served: Mapping[str, str]) -> None:
-    """The emulator on a port that is taken ends with an error that says so."""
+    """The emulator fails with one line if its port is in use."""
     port = served["SPOTINST_BASE_URL"].rpartition(":")[2]
     code, _, err = call("emulator", "--port", port)
     assert code == 1
@@ -224,7 +222,7 @@ def test_a_busy_port_is_one_line(call: Call, served: Mapping[str, str]) -> None:
 
 
 def test_the_demo_proves_its_total(call: Call) -> None:
-    """The demo pulls its own sample, and its last line compares the total with the ledger."""
+    """The demo pulls the sample, and its last line compares the total with the ledger."""
     code, out, err = call("demo")
     assert (code, err) == (0, "")
     last = out.splitlines()[-1]
@@ -234,8 +232,8 @@ def test_the_demo_proves_its_total(call: Call) -> None:
     assert "Top accounts" in out
 
 
-def test_the_demo_over_a_real_bill(call: Call, shared: Path) -> None:
-    """The published FOCUS sample comes to its published total, to the last decimal."""
+def test_the_demo_proves_the_total_of_a_real_bill(call: Call, shared: Path) -> None:
+    """The published FOCUS sample has its published total, to the last decimal."""
     code, out, _ = call("demo", "--focus", f"{shared}/data/focus-1.0-sample/focus_sample.csv")
     assert code == 0
     last = out.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""`costs pull`: the file holds exactly what the report counts, however the pull ends."""
+"""`costs pull`: file and report agree exactly, however the pull ends."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ COUNTS = ("ok", "empty", "failed", "cancelled", "not_started")
 
 
 def report_in(folder: Path) -> dict[str, Any]:
-    """The report, whose counts always add up."""
+    """Read the report, and check that its counts add up."""
     report: dict[str, Any] = json.loads((folder / "r.json").read_text())
     assert sum(report[name] for name in COUNTS) == report["planned"]
     missing = report["failed"] + report["cancelled"] + report["not_started"]
@@ -35,7 +35,7 @@ def report_in(folder: Path) -> dict[str, Any]:
 
 
 def slices_in(path: Path) -> tuple[int, int, dict[str, Decimal]]:
-    """Slices, rows and totals of a file of JSON lines, counted without this package."""
+    """Count slices, rows and totals of a JSON-lines file, without this package."""
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     totals: dict[str, Decimal] = {}
     for row in rows:
@@ -43,7 +43,8 @@ def slices_in(path: Path) -> tuple[int, int, dict[str, Decimal]]:
     return len({(row["query_account_id"], row["query_from"]) for row in rows}), len(rows), totals
 
 
-def assert_file_is_what_the_report_counts(folder: Path) -> None:
+def assert_file_and_report_agree(folder: Path) -> None:
+    """Check that the file has the slices, rows and totals of the report, and is alone with it."""
     report = report_in(folder)
     totals = {code: Decimal(total) for code, total in report["totals"].items()}
     assert slices_in(folder / "x.jsonl") == (report["ok"], report["rows"], totals)
@@ -54,7 +55,7 @@ def assert_file_is_what_the_report_counts(folder: Path) -> None:
 async def pulling(
     server: Emulator, environment: dict[str, str], folder: Path, *words: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The pull as a process, met when the emulator has answered some of it."""
+    """Start a pull as a process; yield it once the emulator has received 100 requests."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "spot_billing_async.cli", "costs", "pull", "--all-accounts"),
         *words,
@@ -70,7 +71,7 @@ async def pulling(
 
 
 def test_all_accounts_into_parquet(call: Call, tmp_path: Path) -> None:
-    """The Parquet file's own sum is the report's total; nothing is on the terminal's streams."""
+    """The Parquet file sums up to the total of the report; nothing is printed."""
     words = ("costs", "pull", "--all-accounts", *JANUARY, "--window", "week")
     assert call(*words, "--out", "x.parquet", "--report", "r.json") == (0, "", "")
     report = report_in(tmp_path)
@@ -83,7 +84,7 @@ def test_all_accounts_into_parquet(call: Call, tmp_path: Path) -> None:
 
 
 def test_totals_do_not_depend_on_window_and_dimension(call: Call, tmp_path: Path) -> None:
-    """However the range is cut and the costs are broken down, the total is the same."""
+    """The total is the same for every window and every dimension."""
     totals = []
     words = ("--account", "011254002932", "spot-sample-01", *JANUARY, "--out", "x.csv")
     cuts = {"day": "account", "10": "region", "quarter": "family", "whole": "none"}
@@ -95,25 +96,25 @@ def test_totals_do_not_depend_on_window_and_dimension(call: Call, tmp_path: Path
 
 
 def test_rows_go_to_standard_output(call: Call) -> None:
-    """Without --out the rows are JSON lines on stdout, and the report's gist is on stderr."""
+    """Without --out, rows are JSON lines on standard output, and a summary is on standard error."""
     code, out, err = call("costs", "pull", "--account", "011254002932", *JANUARY)
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0
     assert rows[0]["query_account_id"] == "011254002932"
-    assert err.startswith(f"1 slices: 1 ok; {len(rows)} rows, total USD ")
+    assert err.startswith(f"1 slice: 1 ok; {len(rows)} rows, total USD ")
 
 
-def test_nothing_that_came_wipes_out_nothing(call: Call, tmp_path: Path) -> None:
-    """Where every slice fails, the file of an earlier pull stays as it was."""
+def test_a_failed_pull_keeps_the_earlier_file(call: Call, tmp_path: Path) -> None:
+    """If every slice fails, the file of an earlier pull stays unchanged."""
     (tmp_path / "x.csv").write_text("earlier")
     code, _, err = call("costs", "pull", "--account", "nobody", *JANUARY, "--out", "x.csv")
     assert code == 3
-    assert err.startswith("1 slices: 1 failed; 0 rows, total no costs")
+    assert err.startswith("1 slice: 1 failed; 0 rows, total none in ")
     assert (tmp_path / "x.csv").read_text() == "earlier"
 
 
-def test_a_dash_is_standard_output(call: Call) -> None:
-    """Said or left out, it is the same."""
+def test_out_dash_is_standard_output(call: Call) -> None:
+    """`--out -` is the same as no `--out`."""
     words = ("costs", "pull", "--account", "011254002932", *JANUARY)
     code, out, _ = call(*words, "--out", "-")
     assert code == 0
@@ -121,7 +122,7 @@ def test_a_dash_is_standard_output(call: Call) -> None:
 
 
 def test_a_missing_slice_is_code_3(call: Call, tmp_path: Path) -> None:
-    """What came is written, and the report names what did not, with status and request id."""
+    """Fetched slices are written; the report lists the others with status and request id."""
     words = ("--account", "nobody", "--account", "011254002932", *JANUARY)
     files = ("--out", "x.jsonl", "--report", "r.json")
     code, out, err = call("costs", "pull", *words, *files)
@@ -138,7 +139,7 @@ def test_a_missing_slice_is_code_3(call: Call, tmp_path: Path) -> None:
         "request_id": "",
     }
     assert "NotFoundError" in failure["error"]
-    assert_file_is_what_the_report_counts(tmp_path)
+    assert_file_and_report_agree(tmp_path)
     code, _, err = call("costs", "pull", *words)
     assert (code, err.count("\n")) == (3, 2)
     assert "missing: nobody 2024-01-01 to 2024-01-31: NotFoundError" in err
@@ -162,7 +163,7 @@ def test_a_missing_slice_is_code_3(call: Call, tmp_path: Path) -> None:
 async def test_bad_input_is_refused_before_anything_is_sent(
     environment: dict[str, str], tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    """Code 2, one line, no request, no file."""
+    """Wrong arguments give exit code 2 and one line, without a request or a file."""
     async with Emulator(token="t") as server:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "spot_billing_async.cli", "costs", "pull", *words),
@@ -187,7 +188,7 @@ async def test_a_signal_ends_a_pull_in_order(
     signum: signal.Signals,
     code: int,
 ) -> None:
-    """What came is in the file, the report names the rest, and nothing is complained about."""
+    """Fetched slices are in the file, the report lists the others, and no error is printed."""
     words = (*TWO_YEARS, "--window", "day", "--out", "x.jsonl", "--report", "r.json")
     async with pulling(emulator, environment, tmp_path, *words) as process:
         process.send_signal(signum)
@@ -199,13 +200,13 @@ async def test_a_signal_ends_a_pull_in_order(
     assert report["ok"] > 0
     assert report["not_started"] > 0
     assert {failure["error"] for failure in report["failures"]} == {"cancelled", "not started"}
-    assert_file_is_what_the_report_counts(tmp_path)
+    assert_file_and_report_agree(tmp_path)
 
 
 async def test_a_server_that_goes_away_fails_the_rest(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Half way the server stops: code 3, and file and report agree on what came."""
+    """A server that stops half way gives exit code 3; file and report agree."""
     words = (*TWO_YEARS, "--window", "quarter", "--out", "x.jsonl", "--report", "r.json")
     async with (
         Emulator(token="t", latency="20ms") as server,
@@ -219,13 +220,13 @@ async def test_a_server_that_goes_away_fails_the_rest(
     assert (report["planned"], report["cancelled"], report["not_started"]) == (192, 0, 0)
     assert report["ok"] > 0
     assert report["failed"] > 0
-    assert_file_is_what_the_report_counts(tmp_path)
+    assert_file_and_report_agree(tmp_path)
 
 
-async def test_a_reader_who_leaves_ends_it_quietly(
+async def test_a_closed_pipe_ends_the_pull_silently(
     emulator: Emulator, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """`| head`: the pull stops early, without a word; no report says what the reader has seen."""
+    """A closed pipe, as of `| head`, ends the pull silently and without a report."""
     words = (*TWO_YEARS, "--window", "day", "--report", "r.json")
     async with pulling(emulator, environment, tmp_path, *words) as process:
         assert process.stdout is not None
@@ -239,7 +240,7 @@ async def test_a_reader_who_leaves_ends_it_quietly(
 async def test_a_full_disk_leaves_the_earlier_file(
     emulator: Emulator, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Where a file cannot grow, one line says so; the old file stays, and no report lies."""
+    """A full disk gives one error line; the earlier file stays, and no report is written."""
     (tmp_path / "x.csv").write_text("earlier")
     process = await asyncio.create_subprocess_exec(
         *("sh", "-c", 'ulimit -f 64; exec "$@"', "sh"),
@@ -259,7 +260,7 @@ async def test_a_full_disk_leaves_the_earlier_file(
 async def test_a_signal_before_the_run_leaves_everything_as_it_was(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Interrupted while the accounts are listed, the earlier file stays and no report is made."""
+    """A signal during the listing of accounts keeps the earlier file, and no report is written."""
     (tmp_path / "x.csv").write_text("earlier")
     async with Emulator(token="t", latency="3600s") as server:
         process = await asyncio.create_subprocess_exec(
@@ -281,7 +282,7 @@ async def test_a_signal_before_the_run_leaves_everything_as_it_was(
 def test_the_real_bill_is_exact(
     cli: Cli, environment: dict[str, str], shared: Path, tmp_path: Path
 ) -> None:
-    """Two months of a real bill by day and service: the known totals, to the last decimal."""
+    """Two months of a real bill have their known totals, to the last decimal."""
     data = shared / "data" / "aws-workshop-2018"
     exports = [str(data / f"aws_focus_2018-{month}.csv.gz") for month in (10, 11)]
     with subprocess.Popen(  # noqa: S603  this interpreter

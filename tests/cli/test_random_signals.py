@@ -1,4 +1,4 @@
-"""A pull that a signal ends at a random moment; `benchmarks.claims.interruption` runs many more."""
+"""Pulls ended by a signal at random moments; `benchmarks.claims.interruption` runs many more."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from benchmarks.claims import cancellation, interruption
 
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
-    """A slow, faulty, paged emulator with a quota, in a process of its own."""
+    """Run a slow, faulty, paged emulator with a quota in a process of its own; yield its URL."""
     with cancellation.server() as url:
         yield url
 
@@ -19,6 +19,6 @@ def base_url() -> Iterator[str]:
 def test_a_signal_at_any_moment_leaves_things_in_order(
     base_url: str, seed: int, tmp_path: Path
 ) -> None:
-    """The code names the signal, file and report agree, and there is no traceback and no part."""
+    """The exit code names the signal, file and report agree, and nothing partial is left."""
     _, wrong = interruption.interrupted(base_url, seed, tmp_path)
     assert wrong == []

@@ -1,4 +1,4 @@
-"""A signal cancels what it is to cancel, once; the second one is the system's."""
+"""Signals: the first one cancels the scope, the second one kills the process."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    """What is done about signals is put back."""
+    """Restore the signal handlers after each test."""
     handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
     yield
     for signum, handler in handlers.items():
@@ -27,6 +27,7 @@ def _handlers() -> Iterator[None]:
 
 
 async def kill_when(reached: Callable[[], bool], signum: signal.Signals) -> None:
+    """Send a signal to this process when a condition holds."""
     while not reached():  # noqa: ASYNC110  a condition without an event
         await anyio.sleep(0.005)
     os.kill(os.getpid(), signum)
@@ -34,7 +35,7 @@ async def kill_when(reached: Callable[[], bool], signum: signal.Signals) -> None
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 async def test_a_signal_cancels_the_scope_alone(signum: signal.Signals, code: int) -> None:
-    """What is in the scope ends, what comes after it goes on, and a second signal would kill."""
+    """The scope is cancelled, the code after it runs, and a second signal would kill."""
     with interruptible() as interruption:
         with interruption.scope:
             os.kill(os.getpid(), signum)
@@ -45,7 +46,7 @@ async def test_a_signal_cancels_the_scope_alone(signum: signal.Signals, code: in
 
 
 async def test_without_a_signal_nothing_is_cancelled() -> None:
-    """The scope ends as it would without being interruptible."""
+    """Without a signal, the scope ends normally and the exit code is None."""
     with interruptible() as interruption, interruption.scope:
         await anyio.lowlevel.checkpoint()
     assert isinstance(interruption, Interruption)
@@ -53,8 +54,8 @@ async def test_without_a_signal_nothing_is_cancelled() -> None:
 
 
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.default_int_handler])
-async def test_signals_do_afterwards_what_they_did_before(handler: signal.Handlers) -> None:
-    """A Ctrl-C that comes when all is done must not raise where there was no such handler."""
+async def test_the_earlier_handlers_are_restored(handler: signal.Handlers) -> None:
+    """The earlier handlers are restored: a later Ctrl-C must not raise where none would have."""
     for signum in SIGNALS:
         signal.signal(signum, handler)
     with interruptible():
@@ -62,13 +63,13 @@ async def test_signals_do_afterwards_what_they_did_before(handler: signal.Handle
     assert [signal.getsignal(each) for each in SIGNALS] == [handler] * 2
 
 
-async def test_a_pull_ends_with_its_books_closed(
+async def test_an_interrupted_pull_leaves_file_and_summary(
     emulator: Emulator,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Interrupted, the pull leaves its file, tells its counts, and leaves no task behind."""
+    """An interrupted pull writes its file, prints its counts, and leaves no task behind."""
     monkeypatch.setenv("SPOTINST_TOKEN", emulator.token)
     monkeypatch.setenv("SPOTINST_BASE_URL", emulator.base_url)
     async with anyio.create_task_group() as group:
@@ -84,5 +85,5 @@ async def test_a_pull_ends_with_its_books_closed(
     counts, missing = capsys.readouterr().err.splitlines()
     assert counts.startswith("17,544 slices: ")
     assert " not started; " in counts
-    assert missing.endswith(" more: see --report)")
+    assert missing.endswith(" more; --report lists all)")
     assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]

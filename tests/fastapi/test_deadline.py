@@ -1,4 +1,4 @@
-"""A request's own deadline holds for what the client does for it."""
+"""`RequestDeadline`: the deadline of a request applies to the client's calls for it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ DAY = date(2024, 1, 1)
 
 @asynccontextmanager
 async def serving(**options: Any) -> AsyncIterator[str]:
-    """An app whose API answers after ten minutes."""
+    """Serve an app whose API responds after ten minutes; yield its URL."""
     async with Emulator(token=TOKEN, latency="600s") as server:
         lifespan = spot_billing_lifespan(token=TOKEN, base_url=server.base_url)
         app = FastAPI(lifespan=lifespan)
@@ -52,12 +52,13 @@ async def serving(**options: Any) -> AsyncIterator[str]:
 
 
 async def get(url: str, headers: dict[str, str] | None = None) -> tuple[int, list[Any]]:
-    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
-        return answer.status, [msgspec.json.decode(line) async for line in answer.content]
+    """Return the status and the JSON lines of a response."""
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
+        return response.status, [msgspec.json.decode(line) async for line in response.content]
 
 
-async def test_a_header_says_how_long_the_caller_waits() -> None:
-    """Its request is answered by then, with a 504; a stream with slices that failed."""
+async def test_the_header_sets_the_deadline() -> None:
+    """At the deadline a call gives a 504, and the slices of a stream fail."""
     async with serving() as url:
         status, (problem,) = await get(f"{url}/accounts", {"X-Request-Timeout": "0.05"})
         assert (status, problem["error"]) == (504, "DeadlineExceededError")
@@ -67,30 +68,30 @@ async def test_a_header_says_how_long_the_caller_waits() -> None:
         assert not report["complete"]
 
 
-async def test_the_header_and_its_absence_are_the_apps_to_choose() -> None:
-    """Another name, and a deadline for whoever says none."""
-    async with serving(header="Patience", default_s=0.05) as url:
+async def test_the_app_chooses_header_and_default() -> None:
+    """The app can name another header, and set a deadline for requests without it."""
+    async with serving(header="X-Deadline", default_s=0.05) as url:
         assert (await get(f"{url}/accounts"))[0] == 504
-        assert (await get(f"{url}/accounts", {"Patience": "0.01"}))[0] == 504
+        assert (await get(f"{url}/accounts", {"X-Deadline": "0.01"}))[0] == 504
 
 
-@pytest.mark.parametrize("given", ["soon", "0", "-1", "nan", "inf", ""])
-async def test_a_header_that_is_no_time_is_a_problem(given: str) -> None:
-    """The caller learns what is allowed; the endpoint is not even begun."""
+@pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "inf", ""])
+async def test_an_invalid_header_is_a_problem(value: str) -> None:
+    """An invalid header gives a 422 that says what is allowed; the endpoint does not run."""
     async with serving() as url:
-        status, (problem,) = await get(f"{url}/accounts", {"X-Request-Timeout": given})
+        status, (problem,) = await get(f"{url}/accounts", {"X-Request-Timeout": value})
         assert (status, problem["status"]) == (422, 422)
-        assert "allowed: seconds above 0" in problem["detail"]
+        assert "must be a number of seconds > 0" in problem["detail"]
 
 
-def test_a_default_that_is_no_time_is_refused() -> None:
-    """As the app is made."""
+def test_an_invalid_default_is_an_error() -> None:
+    """An invalid default raises when the middleware is created."""
     with pytest.raises(ConfigError, match="default_s: 0 is not allowed"):
         RequestDeadline(Starlette(), default_s=0)
 
 
 async def test_requests_do_not_share_a_deadline() -> None:
-    """Each has its own, and what is no request has none."""
+    """Each request has its own deadline; a lifespan has none."""
     ends: dict[str, float] = {}
 
     async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -103,15 +104,15 @@ async def test_requests_do_not_share_a_deadline() -> None:
     async def send(_: Message) -> None:
         pass
 
-    deadline = RequestDeadline(app, default_s=60)
+    middleware = RequestDeadline(app, default_s=60)
 
-    async def ask(kind: str, path: str, *headers: tuple[bytes, bytes]) -> None:
-        await deadline({"type": kind, "path": path, "headers": headers}, receive, send)
+    async def call(kind: str, path: str, *headers: tuple[bytes, bytes]) -> None:
+        await middleware({"type": kind, "path": path, "headers": headers}, receive, send)
 
     await asyncio.gather(
-        ask("http", "short", (b"x-request-timeout", b"5")),
-        ask("http", "default"),
-        ask("lifespan", "lifespan"),
+        call("http", "short", (b"x-request-timeout", b"5")),
+        call("http", "default"),
+        call("lifespan", "lifespan"),
     )
     assert 0 < ends["short"] <= 5 < ends["default"] <= 60
     assert ends["lifespan"] == float("inf")

@@ -1,4 +1,4 @@
-"""What of it works without which package."""
+"""The integration without FastAPI, and without Starlette."""
 
 import subprocess
 import sys
@@ -6,8 +6,8 @@ import sys
 import pytest
 
 
-def said(code: str, missing: str) -> str:
-    """What a program prints where a package is missing."""
+def output_without(missing: str, code: str) -> str:
+    """Run a program without one package, and return what it prints."""
     program = f"import sys; sys.modules[{missing!r}] = None\n{code}"
     done = subprocess.run(  # noqa: S603  this interpreter
         [sys.executable, "-W", "error", "-c", program],
@@ -20,7 +20,7 @@ def said(code: str, missing: str) -> str:
 
 
 def test_without_its_extra_the_error_names_it() -> None:
-    """It is one of the package's own."""
+    """Without Starlette, importing raises an error that names the extra to install."""
     code = """
 from spot_billing_async import MissingExtraError
 try:
@@ -28,11 +28,11 @@ try:
 except MissingExtraError as error:
     print(error)
 """
-    assert said(code, "starlette").endswith("pip install 'spot-billing-async[fastapi]'")
+    assert output_without("starlette", code).endswith("pip install '.[fastapi]'")
 
 
 @pytest.mark.parametrize("name", ["client_of", "stream_costs", "add_error_handlers"])
 def test_starlette_alone_is_enough(name: str) -> None:
-    """FastAPI is asked for by its own annotation alone."""
+    """Without FastAPI, everything but the annotation works."""
     code = f"from spot_billing_async.fastapi import {name}; print({name}.__name__)"
-    assert said(code, "fastapi") == name
+    assert output_without("fastapi", code) == name

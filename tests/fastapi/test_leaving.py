@@ -1,16 +1,16 @@
-"""Callers of a real backend leave at random moments (`benchmarks.claims.streaming`: many more)."""
+"""Callers that leave a real backend at random moments (`benchmarks.claims.streaming`: more)."""
 
 from benchmarks.claims import streaming
 
 CALLERS = 60
 
 
-def test_nothing_is_left_of_callers_that_left() -> None:
-    """No task, no connection in use, no request at the API; whoever stays gets all of it."""
+def test_callers_that_left_leave_nothing_behind() -> None:
+    """Callers that left leave no task, connection or request behind; the others get all rows."""
     before, rounds = streaming.rounds_of(CALLERS, 2)
-    for met in rounds:
-        assert met.state.tasks == before.tasks
-        assert (met.state.in_use, met.counts.under_way) == (0, 0)
-        assert met.ends["complete"] >= CALLERS // 2
-        assert met.ends["left"] > 0
-        assert met.ends.keys() == {"complete", "left"}
+    for result in rounds:
+        assert result.state.tasks == before.tasks
+        assert (result.state.in_use, result.counts.under_way) == (0, 0)
+        assert result.ends["complete"] >= CALLERS // 2
+        assert result.ends["left"] > 0
+        assert result.ends.keys() == {"complete", "left"}

@@ -1,4 +1,4 @@
-"""One client for the app, in FastAPI and in Starlette."""
+"""`spot_billing_lifespan`, `SpotBilling` and `client_of`, in FastAPI and in Starlette."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,12 +22,13 @@ from tests.support import serve_app
 
 
 async def get(url: str) -> Any:
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
-        return await answer.json()
+    """Return the JSON of a response."""
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return await response.json()
 
 
-async def test_endpoints_of_fastapi_are_given_the_apps_client(arguments: ClientArguments) -> None:
-    """It is the same in each request; it is closed when the app ends, and made anew at a start."""
+async def test_fastapi_endpoints_receive_the_client_of_the_app(arguments: ClientArguments) -> None:
+    """All requests share one client, which is closed with the app and new at each start."""
     clients: list[SpotBillingClient] = []
     app = FastAPI(lifespan=spot_billing_lifespan(**arguments))
 
@@ -44,8 +45,8 @@ async def test_endpoints_of_fastapi_are_given_the_apps_client(arguments: ClientA
             await clients[-1].accounts.list()
 
 
-async def test_a_websocket_is_given_it_too(arguments: ClientArguments) -> None:
-    """By the same annotation."""
+async def test_a_websocket_receives_the_client(arguments: ClientArguments) -> None:
+    """A WebSocket endpoint receives the client by the same annotation."""
     app = FastAPI(lifespan=spot_billing_lifespan(**arguments))
 
     @app.websocket("/live")
@@ -67,30 +68,30 @@ async def test_a_websocket_is_given_it_too(arguments: ClientArguments) -> None:
     assert [message.get("text") for message in sent[:2]] == [None, "24"]
 
 
-async def test_starlette_has_it_by_request(arguments: ClientArguments) -> None:
-    """Also in an app that is mounted in the one that has the lifespan."""
+async def test_starlette_endpoints_use_client_of(arguments: ClientArguments) -> None:
+    """`client_of(request)` returns the client, also in a mounted app."""
 
     async def accounts(request: Request) -> JSONResponse:
         return JSONResponse(len(await client_of(request).accounts.list()))
 
-    deadline = Starlette(routes=[Route("/accounts", accounts)])
+    mounted = Starlette(routes=[Route("/accounts", accounts)])
     app = Starlette(
-        routes=[Route("/accounts", accounts), Mount("/within", deadline)],
+        routes=[Route("/accounts", accounts), Mount("/mounted", mounted)],
         lifespan=spot_billing_lifespan(**arguments),
     )
     async with serve_app(app) as url:
-        assert [await get(f"{url}{path}/accounts") for path in ("", "/within")] == [24, 24]
+        assert [await get(f"{url}{path}/accounts") for path in ("", "/mounted")] == [24, 24]
 
 
 async def test_the_apps_own_lifespan_runs_inside(arguments: ClientArguments) -> None:
-    """It may use the client from its start to its end, and its state is kept."""
-    met: list[int] = []
+    """The app's own lifespan may use the client from start to end, and its state is kept."""
+    accounts: list[int] = []
 
     @asynccontextmanager
     async def own(app: FastAPI) -> AsyncIterator[dict[str, str]]:
-        met.append(len(await client_of(app).accounts.list()))
+        accounts.append(len(await client_of(app).accounts.list()))
         yield {"name": "kept"}
-        met.append(len(await client_of(app).accounts.list()))
+        accounts.append(len(await client_of(app).accounts.list()))
 
     app = FastAPI(lifespan=spot_billing_lifespan(own, **arguments))
 
@@ -99,12 +100,12 @@ async def test_the_apps_own_lifespan_runs_inside(arguments: ClientArguments) -> 
         return str(request.state.name)
 
     async with serve_app(app) as url:
-        assert (await get(f"{url}/name"), met) == ("kept", [24])
-    assert met == [24, 24]
+        assert (await get(f"{url}/name"), accounts) == ("kept", [24])
+    assert accounts == [24, 24]
 
 
-async def test_a_lifespan_without_state_is_fine(arguments: ClientArguments) -> None:
-    """Most yield nothing."""
+async def test_a_lifespan_may_yield_no_state(arguments: ClientArguments) -> None:
+    """A lifespan that yields nothing works; after it, the app has no client."""
 
     @asynccontextmanager
     async def own(_: FastAPI) -> AsyncIterator[None]:
@@ -114,12 +115,12 @@ async def test_a_lifespan_without_state_is_fine(arguments: ClientArguments) -> N
     app = FastAPI(lifespan=lifespan)
     async with lifespan(app) as state:
         assert list(state.values()) == [client_of(app)]
-    with pytest.raises(ConfigError, match="the app has none"):
+    with pytest.raises(ConfigError, match="the app has no open client"):
         client_of(app)
 
 
 async def test_a_missing_token_keeps_the_app_from_starting() -> None:
-    """The error names it; it is met at the start, not by the first request."""
+    """A missing token is reported when the app starts, not by the first request."""
     app = FastAPI(lifespan=spot_billing_lifespan())
     with pytest.raises(ConfigError, match="token: none found"):
         async with app.router.lifespan_context(app):
@@ -127,14 +128,14 @@ async def test_a_missing_token_keeps_the_app_from_starting() -> None:
 
 
 async def test_without_the_lifespan_the_error_says_so() -> None:
-    """Whoever forgets it is told what to write."""
+    """Without the lifespan, the error shows the argument to add."""
     app = FastAPI()
     with pytest.raises(ConfigError, match=r"lifespan=spot_billing_lifespan\(\)"):
         client_of(app)
 
 
 async def test_no_traceback_of_a_lifespan_shows_the_token() -> None:
-    """Neither where the client is refused, nor where the app's own lifespan fails inside."""
+    """No traceback holds the token, if the client is refused or the app's own lifespan fails."""
 
     @asynccontextmanager
     async def fails(_: FastAPI) -> AsyncIterator[None]:
@@ -155,8 +156,8 @@ async def test_no_traceback_of_a_lifespan_shows_the_token() -> None:
     assert not [text for text in kept.texts if TOKEN in text]
 
 
-def test_a_token_in_the_place_of_a_lifespan_is_refused_unseen() -> None:
-    """The client's own first argument is its token: the error says where it goes, and not what."""
+def test_a_token_passed_as_lifespan_is_not_shown() -> None:
+    """A token in place of a lifespan gives an error that does not show the token."""
     with pytest.raises(ConfigError, match="token=") as caught:
         spot_billing_lifespan(TOKEN)  # type: ignore[arg-type]  # what is tested
     assert TOKEN not in str(caught.value)

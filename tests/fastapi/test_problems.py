@@ -1,4 +1,4 @@
-"""Errors as problem+json: fitting statuses, and nothing of the backend's insides."""
+"""Errors as problem+json: the right status, and no internals of the backend."""
 
 import logging
 import pickle
@@ -69,8 +69,8 @@ STATUSES: list[tuple[SpotBillingError, int]] = [
 
 
 @pytest.mark.parametrize(("error", "status"), STATUSES, ids=lambda each: repr(each)[:60])
-def test_a_status_says_whose_fault_it_is(error: SpotBillingError, status: int) -> None:
-    """4xx for what the caller can change; 5xx for what lies between the app and the API."""
+def test_each_error_has_a_status(error: SpotBillingError, status: int) -> None:
+    """4xx stands for what the caller can change, 5xx for faults between app and API."""
     problem = problem_of(error)
     assert (status_of(error), problem["status"]) == (status, status)
     assert problem["title"] == status_of(error).phrase
@@ -90,34 +90,35 @@ KINDS = (
     texts=st.lists(st.text(), min_size=4, max_size=4),
     after_s=st.none() | st.floats(0, 1e6),
 )
-def test_any_error_of_the_api_is_a_problem_without_its_body(
+def test_any_api_error_is_a_problem_without_its_body(
     kind: type[ApiError], status: int, texts: list[str], after_s: float | None
 ) -> None:
-    """JSON with the members of RFC 9457; Retry-After is whole seconds, never too few."""
+    """A problem has the members of RFC 9457; Retry-After is whole seconds, rounded up."""
     code, message, request_id, operation_id = texts
     excerpt = "a body's first bytes"
     error = kind(status, [code], message, request_id, operation_id, after_s, excerpt)
-    answer = problem_response(error)
-    told = msgspec.json.decode(bytes(answer.body))
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert {"type", "title", "status", "detail"} <= told.keys()
-    assert told["status"] == answer.status_code >= 400
-    assert (told["request_id"], told["codes"]) == (request_id, [code])
-    assert excerpt not in bytes(answer.body).decode()
-    if after_s is not None and answer.status_code in {429, 503}:
-        assert 0 <= int(answer.headers["Retry-After"]) - after_s <= 1
+    response = problem_response(error)
+    problem = msgspec.json.decode(bytes(response.body))
+    assert response.headers["content-type"] == "application/problem+json"
+    assert {"type", "title", "status", "detail"} <= problem.keys()
+    assert problem["status"] == response.status_code >= 400
+    assert (problem["request_id"], problem["codes"]) == (request_id, [code])
+    assert excerpt not in bytes(response.body).decode()
+    if after_s is not None and response.status_code in {429, 503}:
+        assert 0 <= int(response.headers["Retry-After"]) - after_s <= 1
     else:
-        assert "Retry-After" not in answer.headers
+        assert "Retry-After" not in response.headers
 
 
-async def answer_of(url: str) -> tuple[int, str, dict[str, Any], str | None]:
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
-        told = msgspec.json.decode(await answer.read())
-        return answer.status, answer.content_type, told, answer.headers.get("Retry-After")
+async def fetch_problem(url: str) -> tuple[int, str, dict[str, Any], str | None]:
+    """Return status, content type, problem and Retry-After of a response."""
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        problem = msgspec.json.decode(await response.read())
+        return response.status, response.content_type, problem, response.headers.get("Retry-After")
 
 
-async def test_an_endpoint_answers_with_a_problem(arguments: ClientArguments) -> None:
-    """What the API refused, and what was refused before anything was sent."""
+async def test_an_endpoint_responds_with_a_problem(arguments: ClientArguments) -> None:
+    """Errors of the API and invalid arguments become problems."""
     app = FastAPI(lifespan=spot_billing_lifespan(**arguments))
     add_error_handlers(app)
 
@@ -126,16 +127,16 @@ async def test_an_endpoint_answers_with_a_problem(arguments: ClientArguments) ->
         return str(await client.families.get(family_id))
 
     async with serve_app(app) as url:
-        status, kind, told, _ = await answer_of(f"{url}/families/fam-none")
+        status, kind, problem, _ = await fetch_problem(f"{url}/families/fam-none")
         assert (status, kind) == (404, "application/problem+json")
-        assert told["error"] == "NotFoundError"
-        assert told["request_id"] in told["detail"]
-        status, _, told, _ = await answer_of(f"{url}/families/%20")
-        assert (status, told["error"]) == (422, "ArgumentError")
+        assert problem["error"] == "NotFoundError"
+        assert problem["request_id"] in problem["detail"]
+        status, _, problem, _ = await fetch_problem(f"{url}/families/%20")
+        assert (status, problem["error"]) == (422, "ArgumentError")
 
 
-async def test_a_quota_that_is_used_up_is_told_with_its_time(caplog: Any) -> None:
-    """429 with Retry-After; the API's 503 likewise, and that one is logged, without the token."""
+async def test_a_used_up_quota_has_retry_after(caplog: Any) -> None:
+    """429 and 503 have Retry-After; the 503 is logged, without the token."""
     error = b'{"response":{"errors":[{"code":"x","message":"m"}]}}'
     refusals = (
         http(error, "Retry-After: 600", "Connection: close", status="429 x"),
@@ -151,9 +152,9 @@ async def test_a_quota_that_is_used_up_is_told_with_its_time(caplog: Any) -> Non
     async with serve_app(app) as url:
         for refusal, expected in zip(refusals, (429, 503), strict=True):
             async with serve_raw(refusal) as (base_url, _):
-                status, _, told, after = await answer_of(f"{url}/?at={base_url}")
+                status, _, problem, after = await fetch_problem(f"{url}/?at={base_url}")
             assert (status, after) == (expected, "600")
-            assert TOKEN not in str(told)
+            assert TOKEN not in str(problem)
     logged = [record for record in caplog.records if record.name == "spot_billing_async.fastapi"]
     assert [record.levelno for record in logged] == [logging.WARNING]
     assert "ServerError" in logged[0].getMessage()
@@ -161,7 +162,7 @@ async def test_a_quota_that_is_used_up_is_told_with_its_time(caplog: Any) -> Non
 
 
 async def test_a_websocket_is_closed_with_an_internal_error() -> None:
-    """There is no answer to write a problem into."""
+    """An error closes a WebSocket with code 1011, as it has no response for a problem."""
 
     async def live(socket: WebSocket) -> None:
         await socket.accept()
@@ -182,8 +183,8 @@ async def test_a_websocket_is_closed_with_an_internal_error() -> None:
 
 
 @pytest.mark.parametrize("has_left", [True, False])
-async def test_a_websocket_that_is_closed_already_is_left_alone(has_left: bool) -> None:
-    """By the app itself, or as its caller has left: the error is told in the log all the same."""
+async def test_an_error_after_the_end_of_a_websocket_is_ignored(has_left: bool) -> None:
+    """Nothing is raised if the app closed the WebSocket, or if its caller has left."""
 
     async def live(socket: WebSocket) -> None:
         await socket.accept()

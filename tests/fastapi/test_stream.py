@@ -1,4 +1,4 @@
-"""The costs of a pull as a stream: whole and exact, slow for a slow caller, over when it leaves."""
+"""`stream_costs`: complete, exact, as slow as its caller, and ended when the caller leaves."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -39,7 +39,7 @@ from spot_billing_async.fastapi import (
     stream,
     stream_costs,
 )
-from spot_billing_async.fastapi.stream import _CHUNK_ROWS, _chunks_of, _line
+from spot_billing_async.fastapi.stream import _CHUNK_ROWS, _encode_line, _encode_outcome
 from spot_billing_async.testing import ClientArguments
 from tests.fastapi.conftest import TOKEN
 from tests.support import serve, serve_app
@@ -49,15 +49,23 @@ ACCOUNT = "011254002932"
 
 
 def plan_of(accounts: list[str]) -> CostPlan:
+    """Return a plan of three months by service: three slices for each account."""
     return CostPlan.build(accounts, FIRST, LAST, "month", "service")
 
 
 class Caller:
-    """An app's caller as the app sees it: it takes messages in, and leaves when it is told to.
+    """Caller of an app at the ASGI interface; it leaves when `left` is set.
 
     Args:
-        room: how many messages it takes; then it takes none, as one that reads no more.
-        spec: the version of ASGI's HTTP that its server speaks.
+        spec: ASGI HTTP version of its server.
+        room: number of messages that it accepts; later ones block, as of a caller that stops
+            reading.
+
+    Attributes:
+        scope: scope of the request.
+        sent: messages that the app sent.
+        left: set by a test to make the caller leave.
+        full: set when `room` messages were accepted.
     """
 
     def __init__(self, spec: str = "2.3", room: int = 1_000_000) -> None:
@@ -68,63 +76,65 @@ class Caller:
         self._room = room
 
     async def receive(self) -> Message:
-        """What the caller does: after all it has asked, it may leave."""
+        """Wait until the caller leaves, and return the message for that."""
         await self.left.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Take a message in, while there is room."""
+        """Accept a message; block for good at the last one that `room` allows."""
         self.sent.append(message)
         if len(self.sent) == self._room:
             self.full.set()
             await asyncio.Event().wait()
 
     def lines(self) -> list[Any]:
-        """The objects of a body of JSON lines."""
+        """Return the objects of a body of JSON lines."""
         return [msgspec.json.decode(line) for line in self.body().splitlines()]
 
     def body(self) -> bytes:
-        """All of the body so far."""
+        """Return the body so far."""
         return b"".join(message.get("body", b"") for message in self.sent)
 
 
 @asynccontextmanager
-async def left_as_found() -> AsyncIterator[None]:
-    """Afterwards there are the tasks that there were before."""
-    before = tasks()
+async def leaves_no_task() -> AsyncIterator[None]:
+    """Check that the block leaves no task behind."""
+    before = running_tasks()
     yield
-    assert tasks() == before
+    assert running_tasks() == before
 
 
-def tasks() -> set[asyncio.Task[Any]]:
-    """All but those of the emulator's, one for each connection that is kept alive."""
-    of_the_emulator = "RequestHandler.start"
-    return {task for task in asyncio.all_tasks() if of_the_emulator not in repr(task.get_coro())}
+def running_tasks() -> set[asyncio.Task[Any]]:
+    """Return all tasks but those of the emulator, one for each connection kept alive."""
+    emulator_task = "RequestHandler.start"
+    return {task for task in asyncio.all_tasks() if emulator_task not in repr(task.get_coro())}
 
 
-def in_use(client: SpotBillingClient) -> int:
-    """How many connections carry a request."""
-    connector = client._shared.transport.session.connector
+def connections_in_use(client: SpotBillingClient) -> int:
+    """Return the number of connections that carry a request."""
+    session = client._shared.transport.session
+    assert session is not None
+    connector = session.connector
     assert connector is not None
     return len(connector._acquired)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another party does in its own time."""
+    """Wait until a condition holds, 20 seconds at most."""
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110  it tells nobody
+        while not condition():  # noqa: ASYNC110  a condition without an event
             await asyncio.sleep(0.001)
 
 
 @pytest.fixture
 async def client(arguments: ClientArguments) -> AsyncIterator[SpotBillingClient]:
-    """A client of the emulator."""
+    """Open a client of the emulator."""
     async with SpotBillingClient(**arguments, config=ClientConfig(max_concurrency=4)) as client:
         yield client
 
 
-async def test_a_stream_is_the_whole_pull(client: SpotBillingClient) -> None:
-    """Each row with its exact cost; the last object is the report, whose totals they come to."""
+async def test_a_stream_is_the_complete_pull(client: SpotBillingClient) -> None:
+    """A stream has all rows with exact costs; the report at its end has their totals."""
     caller = Caller()
     response = stream_costs(client.costs.pull(plan_of([ACCOUNT, "spot-sample-01"])))
     await response(caller.scope, caller.receive, caller.send)
@@ -132,19 +142,19 @@ async def test_a_stream_is_the_whole_pull(client: SpotBillingClient) -> None:
     assert caller.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
     *rows, report = caller.lines()
     items = await client.costs.get(ACCOUNT, FIRST, LAST, "service")
-    mine = [row for row in rows if row["query_account_id"] == ACCOUNT]
-    assert sorted(Decimal(row["cost"]) for row in mine) == sorted(
+    own = [row for row in rows if row["query_account_id"] == ACCOUNT]
+    assert sorted(Decimal(row["cost"]) for row in own) == sorted(
         item.cost for item in items if item.cost is not None
     )
     assert {row["type"] for row in rows} == {"row"}
     totals = {"USD": format(sum(Decimal(row["cost"]) for row in rows), "f").rstrip("0")}
-    told = (report["type"], report["complete"], report["rows"], report["totals"])
-    assert told == ("report", True, len(rows), totals)
+    summary = (report["type"], report["complete"], report["rows"], report["totals"])
+    assert summary == ("report", True, len(rows), totals)
     assert (report["planned"], report["ok"]) == (6, 6)
 
 
 async def test_server_sent_events_carry_the_same(client: SpotBillingClient) -> None:
-    """Each event is named like its object's type, and its data is one line."""
+    """A server-sent event is named like the type of its object; its data is one line."""
     caller = Caller()
     response = stream_costs(client.costs.pull(plan_of([ACCOUNT])), format="sse")
     await response(caller.scope, caller.receive, caller.send)
@@ -158,8 +168,8 @@ async def test_server_sent_events_carry_the_same(client: SpotBillingClient) -> N
     assert (set(names[:-1]), names[-1]) == ({"row"}, "report")
 
 
-async def test_a_head_is_answered_without_a_pull(client: SpotBillingClient) -> None:
-    """Its caller wants no costs: nothing is asked of the API."""
+async def test_a_head_request_makes_no_pull(client: SpotBillingClient) -> None:
+    """A HEAD request gets the headers, and sends no request to the API."""
     caller = Caller()
     run = client.costs.pull(plan_of([ACCOUNT]))
     response = stream_costs(run)
@@ -169,8 +179,8 @@ async def test_a_head_is_answered_without_a_pull(client: SpotBillingClient) -> N
     assert (caller.body(), run.report.requests, run.report.not_started) == (b"", 0, 3)
 
 
-async def test_a_failed_slice_says_so(client: SpotBillingClient) -> None:
-    """What was asked, and the problem; the others come, and the report is not complete."""
+async def test_a_failed_slice_is_in_the_stream(client: SpotBillingClient) -> None:
+    """A failed slice has its query and its problem; the report is not complete."""
     caller = Caller()
     response = stream_costs(client.costs.pull(plan_of([ACCOUNT, "nowhere"]), ordered=True))
     await response(caller.scope, caller.receive, caller.send)
@@ -182,8 +192,8 @@ async def test_a_failed_slice_says_so(client: SpotBillingClient) -> None:
     assert (report["ok"], report["failed"], report["complete"]) == (3, 3, False)
 
 
-async def test_a_stream_that_waits_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each time that nothing came for a while; what comes then is all there."""
+async def test_a_waiting_stream_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream without outcomes sends 'waiting', and loses no row."""
     monkeypatch.setattr(stream, "_IDLE_S", 0.001)
     caller = Caller()
     async with (
@@ -199,45 +209,45 @@ async def test_a_stream_that_waits_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     assert types.count("row") == report["rows"] > 0
 
 
-async def test_another_format_is_refused(client: SpotBillingClient) -> None:
-    """The error names those that there are; the run is as it was."""
+async def test_an_unknown_format_is_an_error(client: SpotBillingClient) -> None:
+    """The error names the formats, and the run stays usable."""
     run = client.costs.pull(plan_of([ACCOUNT]))
-    with pytest.raises(ConfigError, match="format: 'xml' is unknown; allowed: ndjson, sse"):
+    with pytest.raises(ConfigError, match="format must be one of 'ndjson', 'sse', got 'xml'"):
         stream_costs(run, "xml")  # type: ignore[arg-type]  # what is refused
     async with run:
         pass
 
 
-async def test_a_stream_that_nobody_sends_has_begun_nothing(client: SpotBillingClient) -> None:
-    """A response may be dropped, by a middleware say, before it is sent."""
-    async with left_as_found():
+async def test_an_unsent_response_starts_no_pull(client: SpotBillingClient) -> None:
+    """A response that is dropped, for example by a middleware, starts no task."""
+    async with leaves_no_task():
         stream_costs(client.costs.pull(plan_of([ACCOUNT])))
 
 
 @given(rows=st.integers(0, 3 * _CHUNK_ROWS))
-def test_a_slice_of_any_size_is_sent_in_bounded_pieces(rows: int) -> None:
-    """Together they are all of its rows, in order."""
+def test_a_slice_is_sent_in_bounded_chunks(rows: int) -> None:
+    """Chunks have a bounded number of rows, and together all rows in order."""
     items = [CostItem(cost=Decimal(i)) for i in range(rows)]
-    chunks = list(_chunks_of(Fetched(CostQuery(), items, None, 1, 0.1), _line))
+    chunks = list(_encode_outcome(Fetched(CostQuery(), items, None, 1, 0.1), _encode_line))
     assert all(chunk.count(b"\n") <= _CHUNK_ROWS for chunk in chunks)
     lines = [msgspec.json.decode(line) for line in b"".join(chunks).splitlines()]
     assert [line["cost"] for line in lines] == [str(i) for i in range(rows)]
 
 
-def test_a_failed_slice_shows_none_of_the_backends_insides() -> None:
-    """It is told as an answer of the app would be."""
+def test_a_failed_slice_shows_no_internals() -> None:
+    """The problem of a failed slice has a fixed text, as in a response."""
     failed = Failed(CostQuery(), TransportError("proxy.internal.example is gone"), 1, 0.1)
-    (chunk,) = _chunks_of(failed, _line)
+    (chunk,) = _encode_outcome(failed, _encode_line)
     assert b"internal" not in chunk
 
 
 @pytest.mark.parametrize("spec", ["2.0", "2.3", "2.4"])
-async def test_a_caller_that_leaves_while_nothing_comes_ends_the_pull(spec: str) -> None:
-    """Whatever the server's ASGI: no task, no connection in use; the API sees the requests end."""
+async def test_a_caller_that_leaves_a_waiting_stream_ends_the_pull(spec: str) -> None:
+    """On every ASGI version no task and no connection is left, and the API sees requests end."""
     async with (
         Emulator(token=TOKEN, latency="600s") as server,
         SpotBillingClient(TOKEN, base_url=server.base_url) as client,
-        left_as_found(),
+        leaves_no_task(),
     ):
         caller = Caller(spec)
         response = stream_costs(client.costs.pull(plan_of([ACCOUNT])))
@@ -246,14 +256,14 @@ async def test_a_caller_that_leaves_while_nothing_comes_ends_the_pull(spec: str)
         caller.left.set()
         await streaming
         assert [message["type"] for message in caller.sent] == ["http.response.start"]
-        assert in_use(client) == 0
+        assert connections_in_use(client) == 0
         await until(lambda: server.under_way == 0)
         assert server.abandoned == 3
 
 
 @pytest.mark.parametrize("after", range(1, 5))
-async def test_a_send_that_fails_ends_the_pull(client: SpotBillingClient, after: int) -> None:
-    """Servers of ASGI's HTTP 2.4 raise an OSError to whoever writes to nobody."""
+async def test_a_failing_send_ends_the_pull(client: SpotBillingClient, after: int) -> None:
+    """An OSError of `send`, as of ASGI HTTP 2.4 after the caller left, ends the pull silently."""
     caller = Caller("2.4")
 
     async def send(message: Message) -> None:
@@ -261,16 +271,16 @@ async def test_a_send_that_fails_ends_the_pull(client: SpotBillingClient, after:
         if len(caller.sent) == after:
             raise ConnectionResetError
 
-    async with left_as_found():
+    async with leaves_no_task():
         run = client.costs.pull(plan_of([ACCOUNT]))
         await stream_costs(run)(caller.scope, caller.receive, send)
     assert len(caller.sent) == after
-    assert in_use(client) == 0
+    assert connections_in_use(client) == 0
 
 
 @pytest.mark.parametrize("room", [2, 3, 4])
 async def test_a_slow_caller_slows_the_pull_down(arguments: ClientArguments, room: int) -> None:
-    """What is fetched ahead of it is bounded by the crew, however long the plan."""
+    """The number of slices fetched ahead of the caller is bounded by the workers."""
     config = ClientConfig(max_concurrency=2)
     async with SpotBillingClient(**arguments, config=config) as client:
         caller = Caller(room=room)
@@ -281,18 +291,18 @@ async def test_a_slow_caller_slows_the_pull_down(arguments: ClientArguments, roo
         )
         await caller.full.wait()
         requests = -1
-        while requests != run.report.requests:  # until it stands still
+        while requests != run.report.requests:  # until no request is sent any more
             requests = run.report.requests
             await asyncio.sleep(0.05)
-        # Those that were sent, those that wait to be, and those of the crew.
+        # Slices sent, slices in the buffer, and slices that workers hold.
         assert requests <= room - 1 + 2 * 2 + 2
         caller.left.set()
         await streaming
-        assert in_use(client) == 0
+        assert connections_in_use(client) == 0
 
 
-async def test_a_pull_that_breaks_off_has_no_last_object() -> None:
-    """The app's server then cuts the answer off: nobody takes a part for the whole."""
+async def test_a_broken_pull_has_no_report() -> None:
+    """A pull that breaks raises, so that the server cuts the response off before a report."""
 
     class Broken(PullRun[CostItem]):
         async def __anext__(self) -> Fetched[CostItem] | Failed:
@@ -303,14 +313,14 @@ async def test_a_pull_that_breaks_off_has_no_last_object() -> None:
 
     caller = Caller()
     run = Broken([CostQuery()], fetch, crew_size=1)
-    async with left_as_found():
+    async with leaves_no_task():
         with pytest.raises(SpotBillingError, match="before its plan did"):
             await stream_costs(run)(caller.scope, caller.receive, caller.send)
     assert caller.body() == b""
 
 
-async def test_what_is_to_be_done_after_it_is_done(client: SpotBillingClient) -> None:
-    """A background task runs once the stream is over, as with any response."""
+async def test_a_background_task_runs_after_the_stream(client: SpotBillingClient) -> None:
+    """A background task runs when the stream has ended, as with any response."""
     done: list[str] = []
     caller = Caller()
     response = stream_costs(client.costs.pull(plan_of([ACCOUNT])))
@@ -321,13 +331,13 @@ async def test_what_is_to_be_done_after_it_is_done(client: SpotBillingClient) ->
 
 @pytest.mark.parametrize("wrapped", [False, True])
 async def test_under_uvicorn_a_caller_that_leaves_ends_the_pull(wrapped: bool) -> None:
-    """Over sockets; also through a middleware that hands the answer on itself."""
+    """A caller that leaves over a socket ends the pull, also through a wrapping middleware."""
     async with Emulator(token=TOKEN, latency="600s") as server:
         arguments = {"token": TOKEN, "base_url": server.base_url}
         clients: list[SpotBillingClient] = []
         app = FastAPI(lifespan=spot_billing_lifespan(**arguments))
         if wrapped:
-            app.add_middleware(BaseHTTPMiddleware, dispatch=_handed_on)
+            app.add_middleware(BaseHTTPMiddleware, dispatch=_call_next)
 
         @app.get("/costs")
         async def costs(client: SpotBilling) -> CostStream:
@@ -335,40 +345,40 @@ async def test_under_uvicorn_a_caller_that_leaves_ends_the_pull(wrapped: bool) -
             return stream_costs(client.costs.pull(plan_of([ACCOUNT])))
 
         async with serve_app(app) as url, aiohttp.ClientSession() as session:
-            async with session.get(f"{url}/costs") as answer:
-                assert answer.status == 200
+            async with session.get(f"{url}/costs") as response:
+                assert response.status == 200
                 await until(lambda: server.under_way == 3)
-                answer.close()
+                response.close()
             await until(lambda: server.abandoned == 3)
-            await until(lambda: in_use(clients[0]) == 0)
+            await until(lambda: connections_in_use(clients[0]) == 0)
             assert server.under_way == 0
 
 
-async def _handed_on(request: Request, call_next: Any) -> Any:
+async def _call_next(request: Request, call_next: Any) -> Any:
     return await call_next(request)
 
 
-async def test_a_client_that_is_closed_leaves_no_slice_untold() -> None:
-    """In the midst of a stream its slices fail, and the report is not complete."""
+async def test_closing_the_client_fails_the_slices_of_a_stream() -> None:
+    """A client closed during a stream fails every slice, and the report is not complete."""
     app = FastAPI()
-    begun = asyncio.Event()
+    started = asyncio.Event()
     clients: list[SpotBillingClient] = []
 
-    async def answer(_: Any) -> Any:
-        begun.set()
+    async def respond(_: Any) -> Any:
+        started.set()
         await asyncio.Event().wait()
 
     @app.get("/costs")
     async def costs() -> CostStream:
         return stream_costs(clients[0].costs.pull(plan_of([ACCOUNT])))
 
-    async with serve(answer) as base_url:
+    async with serve(respond) as base_url:
         clients.append(await SpotBillingClient(TOKEN, base_url=base_url).__aenter__())
         async with serve_app(app) as url, aiohttp.ClientSession() as session:
-            async with session.get(f"{url}/costs") as reply:
-                await begun.wait()
+            async with session.get(f"{url}/costs") as response:
+                await started.wait()
                 await clients[0].__aexit__(None, None, None)
-                lines = (await reply.read()).splitlines()
-            told = [msgspec.json.decode(line) for line in lines]
-            assert [line["type"] for line in told] == ["failed"] * 3 + ["report"]
-            assert not told[-1]["complete"]
+                lines = (await response.read()).splitlines()
+            sent = [msgspec.json.decode(line) for line in lines]
+            assert [line["type"] for line in sent] == ["failed"] * 3 + ["report"]
+            assert not sent[-1]["complete"]
