@@ -120,7 +120,7 @@ async def _listed(client: SpotBillingClient, table: str, *, to_write: bool) -> S
     # Late: deltalake belongs to an extra.
     from spot_billing_async.table.storage.store import TableStore  # noqa: PLC0415  see above
 
-    await run_sync(partial(TableStore.opened, table, to_write=to_write))
+    await run_sync(partial(TableStore.open, table, to_write=to_write))
     return [account.account_id for account in await client.accounts.list()]
 
 
@@ -179,9 +179,9 @@ async def show(
         form: How to print.
     """
     # Late: deltalake belongs to an extra.
-    from spot_billing_async.table.query import read  # noqa: PLC0415  see above
+    from spot_billing_async.table.query import read_summary  # noqa: PLC0415  see above
 
-    reading = await read(table, by, since)
+    reading = await read_summary(table, by, since)
     records = list(ranking(reading.sums))
     line = reading_line(reading, since)
     if chosen(form) != "table":

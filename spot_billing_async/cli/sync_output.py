@@ -148,13 +148,13 @@ def _days(found: "Change | Difference") -> str:
 
 
 if TYPE_CHECKING:
-    from spot_billing_async.table.query import Reading
+    from spot_billing_async.table.query import TableSummary
 
 
 SHOWN = ("name", "cost", "currency", "days")
 
 
-def reading_line(reading: "Reading", since: date | None) -> str:
+def reading_line(reading: "TableSummary", since: date | None) -> str:
     """The totals, and which breakdown, days and accounts they are of."""
     what = _covered(reading)
     if reading.sums:
@@ -167,7 +167,7 @@ def reading_line(reading: "Reading", since: date | None) -> str:
     return f"no rows; {what}" if what else "the table is empty"
 
 
-def _covered(reading: "Reading") -> str:
+def _covered(reading: "TableSummary") -> str:
     """Breakdown, accounts and days; empty where nothing was answered."""
     if reading.coverage is None:
         return ""

@@ -59,4 +59,4 @@ def test_without_the_extra_an_error_names_it(tmp_path: Path) -> None:
             env={"PYTHONPATH": str(Path(__file__).parents[2])},
         )
         assert done.returncode != 0
-        assert "pip install 'spot-billing-async[table]'" in done.stderr.splitlines()[-1]
+        assert "pip install '.[table]'" in done.stderr.splitlines()[-1]

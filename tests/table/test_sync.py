@@ -17,7 +17,8 @@ from spot_billing_async.errors import SpotBillingError
 from spot_billing_async.export import COLUMNS
 from spot_billing_async.table import SyncPlan, TableConflictError, TableError, plan, sync
 from spot_billing_async.table.storage.delta import DeltaTable
-from spot_billing_async.table.storage.store import COSTS, LEDGER, TableStore
+from spot_billing_async.table.storage.schemas import COSTS, LEDGER
+from spot_billing_async.table.storage.store import TableStore
 from tests.table.api import DAYS, FIRST, LAST, Api
 from tests.table.conftest import Sync, contents_of, rows_of, sum_of, version_of
 
@@ -241,7 +242,7 @@ async def test_a_table_has_a_place(run: Sync) -> None:
 
 async def test_a_table_of_something_else_is_left_alone(api: Api, run: Sync, table: str) -> None:
     """A Delta table that sync did not make is no place to replace rows in."""
-    DeltaTable.made(table, pa.schema({"x": pa.int64()}), [])
+    DeltaTable.open_or_create(table, pa.schema({"x": pa.int64()}), [])
     with pytest.raises(ConfigError, match="has the columns x; allowed"):
         await run()
     assert api.asked == []
@@ -324,7 +325,7 @@ async def test_a_table_that_changed_meanwhile_is_a_clear_error(
 ) -> None:
     """Whoever commits the same slices second is told, however long ago the first one did."""
     await run(to_date=FIRST)
-    late = DeltaTable.opened(table, COSTS)
+    late = DeltaTable.open(table, COSTS)
     assert late is not None
     await run()
     version = version_of(table)
@@ -338,13 +339,13 @@ async def test_a_ledger_that_cannot_know_forgets(
 ) -> None:
     """Where another's ledger and one's own costs meet, the slices are asked again."""
     await run(to_date=FIRST)
-    late = DeltaTable.opened(f"{table}_ledger", LEDGER)
+    late = DeltaTable.open(f"{table}_ledger", LEDGER)
     assert late is not None
     await run(today=LAST)
-    opened = DeltaTable.opened
+    open_table = DeltaTable.open
     api.costs[api.accounts[0], LAST]["s3"] += 1
-    ours = TableStore(opened(table, COSTS), late)
-    monkeypatch.setattr(TableStore, "made", lambda _table: ours)
+    ours = TableStore(open_table(table, COSTS), late)
+    monkeypatch.setattr(TableStore, "open_or_create", lambda _table: ours)
     with pytest.raises(TableConflictError, match="run again"):
         await run(today=LAST)
     monkeypatch.undo()
@@ -371,7 +372,7 @@ async def test_many_scattered_changes_are_replaced(api: Api, run: Sync, table: s
 async def test_nothing_blocks_the_loop(run: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every use of deltalake is in a worker thread."""
     threads: set[int] = set()
-    for name in ("opened", "made", "replace", "query"):
+    for name in ("open", "open_or_create", "replace", "query"):
         method = getattr(DeltaTable, name)
         inner = getattr(method, "__func__", method)
 

@@ -18,8 +18,8 @@ from spot_billing_async import (
     TransportError,
 )
 from spot_billing_async.errors import ApiError
-from spot_billing_async.table.planning.due import due_windows, joined
-from spot_billing_async.table.planning.runner import may_be_too_wide, too_wide
+from spot_billing_async.table.planning.due import due_windows, merged_windows
+from spot_billing_async.table.planning.runner import is_too_wide, may_be_too_wide
 
 START = date(2023, 11, 20)
 
@@ -56,8 +56,8 @@ def test_what_is_due_is_as_wide_as_can_be(wanted: DateWindow, settled: list[Date
 @given(windows=st.lists(spans))
 def test_windows_that_touch_are_joined(windows: list[DateWindow]) -> None:
     """The same days, each once, in windows that do not touch."""
-    assert days(joined(windows)) == sorted(set(days(windows)))
-    for before, after in pairwise(joined(windows)):
+    assert days(merged_windows(windows)) == sorted(set(days(windows)))
+    for before, after in pairwise(merged_windows(windows)):
         assert (after.from_date - before.to_date).days > 1
 
 
@@ -77,7 +77,7 @@ def test_what_a_failure_says_of_the_window(
     error: SpotBillingError, certain: bool, possible: bool
 ) -> None:
     """Too large, too slow and 413 mean the width; a 5xx may mean it; nothing else does."""
-    assert (too_wide(error), may_be_too_wide(error)) == (certain, possible)
+    assert (is_too_wide(error), may_be_too_wide(error)) == (certain, possible)
 
 
 def test_a_quota_is_no_width() -> None:

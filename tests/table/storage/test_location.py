@@ -12,9 +12,10 @@ from deltalake import DeltaTable as Delta
 
 from spot_billing_async import ConfigError, SpotBillingClient
 from spot_billing_async.table import TableError, day_sums, plan, sync
-from spot_billing_async.table.storage.delta import DeltaTable, check_place
-from spot_billing_async.table.storage.location import checked_place
-from spot_billing_async.table.storage.store import COSTS, TableStore
+from spot_billing_async.table.storage.delta import DeltaTable, check_location
+from spot_billing_async.table.storage.location import checked_location
+from spot_billing_async.table.storage.schemas import COSTS
+from spot_billing_async.table.storage.store import TableStore
 from tests.table.api import DAYS, FIRST, LAST, Api
 from tests.table.conftest import Sync, sum_of
 
@@ -40,11 +41,11 @@ async def test_one_table_of_the_two_is_none(
 
 async def test_a_making_that_was_interrupted_goes_on(api: Api, run: Sync, table: str) -> None:
     """Killed between the two, one is there and empty: then both are made, whichever it was."""
-    DeltaTable.made(table, COSTS, ["group_by"])
+    DeltaTable.open_or_create(table, COSTS, ["group_by"])
     assert (await plan(table, accounts=api.accounts, **SCOPE)).due_days == 2 * DAYS
     await run()
     assert sum_of(table) == api.total
-    TableStore.made(f"{table}2")
+    TableStore.open_or_create(f"{table}2")
     shutil.rmtree(f"{table}2")
     assert (await plan(f"{table}2", accounts=api.accounts, **SCOPE)).due_days == 2 * DAYS
 
@@ -54,9 +55,9 @@ async def test_a_table_that_is_made_meanwhile_is_there(
 ) -> None:
     """Of two syncs that begin at once, one may see the costs only after the other has both."""
     await run()
-    opened, looks = DeltaTable.opened, iter([None])
-    monkeypatch.setattr(DeltaTable, "opened", lambda *place: next(looks, opened(*place)))
-    assert TableStore.opened(table).is_there
+    open_table, looks = DeltaTable.open, iter([None])
+    monkeypatch.setattr(DeltaTable, "open", lambda *place: next(looks, open_table(*place)))
+    assert TableStore.open(table).exists
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_a_panic_is_an_error_of_this_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What no `except Exception` catches is translated all the same; an interruption is not."""
-    made = DeltaTable.made(f"{tmp_path}/br[1]", COSTS, [])
+    made = DeltaTable.open_or_create(f"{tmp_path}/br[1]", COSTS, [])
     with pytest.raises(TableError, match="cannot cope with it: Invalid object store url"):
         made.replace(COSTS.empty_table(), "account_id = 'a'")
 
@@ -111,7 +112,7 @@ def test_a_panic_is_an_error_of_this_package(
 
     monkeypatch.setattr("deltalake.DeltaTable", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        DeltaTable.opened("t", COSTS)
+        DeltaTable.open("t", COSTS)
 
 
 async def test_a_folder_of_other_things_is_no_table(
@@ -193,7 +194,7 @@ async def test_the_reason_of_an_error_is_in_its_line(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("deltalake.DeltaTable", failed)
     with pytest.raises(TableError, match=r"^t: Generic error: cannot open: denied$"):
-        DeltaTable.opened("t", COSTS)
+        DeltaTable.open("t", COSTS)
 
 
 @pytest.mark.parametrize("table", [None, 7, b"t", "", " "])
@@ -213,18 +214,18 @@ def test_the_folder_that_one_is_in_has_a_name(
 ) -> None:
     """Or else the ledger would be made within the costs; slashes at the end are nothing."""
     monkeypatch.chdir(tmp_path)
-    assert checked_place(".") == str(tmp_path)
-    assert checked_place("..") == str(tmp_path.parent)
-    assert [checked_place(text) for text in ("t", "t/", "t/.", "./t")] == ["t"] * 4
-    assert checked_place("s3://bucket/t[1]/") == "s3://bucket/t[1]/"
+    assert checked_location(".") == str(tmp_path)
+    assert checked_location("..") == str(tmp_path.parent)
+    assert [checked_location(text) for text in ("t", "t/", "t/.", "./t")] == ["t"] * 4
+    assert checked_location("s3://bucket/t[1]/") == "s3://bucket/t[1]/"
 
 
 def test_only_folders_are_looked_at(tmp_path: Path) -> None:
     """Of an object store nothing is known before; a URI of a file names a folder."""
-    check_place("s3://bucket/costs", to_write=True)
+    check_location("s3://bucket/costs", to_write=True)
     (tmp_path / "a b").mkdir()
     (tmp_path / "a b" / "x").touch()
     with pytest.raises(ConfigError, match="holds something else"):
-        check_place(f"{tmp_path.as_uri()}/a%20b", to_write=True)
+        check_location(f"{tmp_path.as_uri()}/a%20b", to_write=True)
     Delta.create(f"{tmp_path.as_uri()}/c%20d", pa.schema({"x": pa.int64()}))
-    check_place(f"{tmp_path.as_uri()}/c%20d", to_write=True)
+    check_location(f"{tmp_path.as_uri()}/c%20d", to_write=True)
