@@ -63,7 +63,7 @@ class CommitBatch:
 
     @property
     def is_full(self) -> bool:
-        """Whether the batch is large enough to be committed."""
+        """True if the batch is large enough to be committed."""
         rows = sum(table.num_rows for part in (self._closed, self._mutable) for table in part.rows)
         is_large = rows >= _BATCH_ROWS or self._runs >= _BATCH_RUNS
         return is_large or self._responses >= self._max_responses

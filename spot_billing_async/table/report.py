@@ -145,7 +145,7 @@ class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """Whether the table has every day of the range and no difference was found."""
+        """True if the table has every day of the range and no difference was found."""
         return not (
             self.failed_days or self.not_started_days or self.differences or self.unreconciled
         )

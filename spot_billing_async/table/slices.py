@@ -167,7 +167,7 @@ def content_digest(items: Iterable[CostItem]) -> str:
     It is stored in the ledger: another digest of the same rows would make every slice 'changed'.
     """
     rows = sorted(
-        # `plain` keeps the sign of a zero, which is no difference.
+        # Zeros have one digest: `plain` alone would keep the sign of a negative one.
         msgspec.json.encode(
             [*_identity(item), item.cost if item.cost is None else plain(item.cost or _ZERO)]
         )

@@ -58,9 +58,8 @@ async def plan(
         today=today,
     )
     store = await run_sync(TableStore.open, scope.table)
-    planner = await run_sync(
-        _planner, store, scope, await run_sync(store.window_sizer, scope.group_by)
-    )
+    sizer = await run_sync(store.window_sizer, scope.group_by)
+    planner = await run_sync(_planner, store, scope, sizer)
     rate_limit = None if client is None else client.costs.rate_limit
     breakdowns = await run_sync(store.breakdowns)
     return SyncPlan(

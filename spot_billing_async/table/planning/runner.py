@@ -154,7 +154,7 @@ class SliceRunner:
 
     def _fail(self, key: SliceKey, failure: Failed) -> None:
         """Pass on a failure for every window that fails with a slice."""
-        # The API refuses an account whatever is requested of it; other errors concern one window.
+        # Errors of the API concern all windows of an account; others concern this window alone.
         fails_account = isinstance(failure.error, ApiError) or is_too_wide(failure.error)
         for window in self._planner.on_failed(key, fails_account=fails_account):
             query = SliceKey(key.account_id, window).query(self._group_by)

@@ -98,17 +98,17 @@ class LimitEstimate:
 
     @property
     def is_known(self) -> bool:
-        """Whether a limit was met, in this sync or an earlier one."""
+        """True if a limit was met, in this sync or an earlier one."""
         return self._remembered is not None or isfinite(self.rejected)
 
     @property
     def holds(self) -> bool:
-        """Whether a limit in this unit explains all outcomes."""
+        """True if a limit in this unit explains all outcomes."""
         return self.is_known and self.accepted < self.rejected * self._tolerance
 
     @property
     def is_remembered(self) -> bool:
-        """Whether nothing larger than the remembered size was accepted in this sync."""
+        """True if this sync accepted nothing larger than the remembered size."""
         return self.accepted == self._remembered
 
     @property
@@ -238,7 +238,7 @@ class WindowSizer:
 
     @property
     def is_limited(self) -> bool:
-        """Whether any limit was met."""
+        """True if any limit was met."""
         return (
             self._row_limit.is_known
             or self._day_limit.is_known
@@ -247,12 +247,12 @@ class WindowSizer:
 
     @property
     def only_rejections(self) -> bool:
-        """Whether this sync had rejections and no accepted window."""
+        """True if this sync had rejections and no accepted window."""
         return self._day_limit.is_known and not self._day_limit.accepted
 
     @property
     def is_remembered(self) -> bool:
-        """Whether all known limits are those of earlier syncs."""
+        """True if all known limits are those of earlier syncs."""
         return self._row_limit.is_remembered or not (
             self._row_limit.is_known or self._day_limit.is_known
         )

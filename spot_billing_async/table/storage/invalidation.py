@@ -18,7 +18,7 @@ def invalidated(
 
     Such an entry is marked as fetched on the last day of its slice, when that was not over. If the
     table's rows do not add up to its totals, or this cannot be decided as rows carry no date, its
-    digest becomes unknown, so that the next response replaces the rows whatever it has.
+    digest becomes unknown, so that any response replaces the rows.
     """
     table_totals: dict[date | None, dict[str, Decimal]] = {}
     for each in sums:

@@ -98,7 +98,7 @@ class TableStore:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a table of costs."""
+        """True if there is a table of costs."""
         return self._costs is not None
 
     def settled_slices(
