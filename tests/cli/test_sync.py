@@ -322,11 +322,8 @@ def test_a_breakdown_of_a_few_days_hides_no_costs(call: Call, tmp_path: Path) ->
         "rows by region, of 1 account, 2024-02-01 to 2024-02-07",
     )
     code, out, err = call("costs", "show", "--table", "t")
-    assert (code, out, "got None: the table has the breakdowns service, region" in err) == (
-        2,
-        "",
-        True,
-    )
+    assert (code, out) == (2, "")
+    assert "got None: the table has the breakdowns region, service" in err
 
 
 def test_days_that_are_not_there_are_told(call: Call) -> None:
