@@ -53,7 +53,7 @@ async def day_sums(
             window that they were requested with.
 
     Raises:
-        ConfigError: there is no table, it does not have this breakdown, or it has several and `by`
+        ConfigError: the table does not exist, lacks this breakdown, or has several and `by`
             is None.
         TableError: the table could not be read.
     """
