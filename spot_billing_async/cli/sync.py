@@ -124,7 +124,7 @@ async def _list_accounts(
     # Late: deltalake belongs to an extra.
     from spot_billing_async.table.storage.store import TableStore  # noqa: PLC0415  see above
 
-    await run_sync(partial(TableStore.opened, table, to_write=to_write))
+    await run_sync(partial(TableStore.open, table, to_write=to_write))
     return [account.account_id for account in await client.accounts.list()]
 
 
@@ -193,11 +193,11 @@ async def show(
         output_format: Output format.
     """
     # Late: deltalake belongs to an extra.
-    from spot_billing_async.table.query import read  # noqa: PLC0415  see above
+    from spot_billing_async.table.query import read_summary  # noqa: PLC0415  see above
 
-    reading = await read(table, by, since)
-    records = list(ranked_totals(reading.sums))
-    coverage = coverage_line(reading, since)
+    summary = await read_summary(table, by, since)
+    records = list(ranked_totals(summary.sums))
+    coverage = coverage_line(summary, since)
     if resolve_format(output_format) != "table":
         print_records(TOTAL_COLUMNS, records, output_format)
         # Not on standard output, which a program may be parsing.

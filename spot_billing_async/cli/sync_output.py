@@ -11,7 +11,7 @@ from spot_billing_async.models.money import plain, totals_by_currency
 
 if TYPE_CHECKING:
     from spot_billing_async.table import Change, Difference, SyncPlan, SyncReport
-    from spot_billing_async.table.query import Reading
+    from spot_billing_async.table.query import TableSummary
 
 T = TypeVar("T")
 
@@ -89,12 +89,12 @@ def missing_lines(report: "SyncReport") -> Iterator[str]:
         yield f"not reconciled: {pluralize(len(over_limit), 'account')}; --max-requests is used up"
 
 
-def coverage_line(reading: "Reading", since: date | None) -> str:
+def coverage_line(summary: "TableSummary", since: date | None) -> str:
     """Return the totals of a table, and the breakdown, accounts and days that they cover."""
-    coverage = _describe_coverage(reading)
-    if reading.sums:
+    coverage = _describe_coverage(summary)
+    if summary.sums:
         totals = totals_by_currency(
-            [each.total for each in reading.sums], [each.currency for each in reading.sums]
+            [each.total for each in summary.sums], [each.currency for each in summary.sums]
         )
         return f"total {format_totals(totals)}; {coverage}"
     if since is not None:
@@ -153,12 +153,12 @@ def _day_range(record: "Change | Difference") -> str:
     return f"{record.from_date} to {record.to_date}"
 
 
-def _describe_coverage(reading: "Reading") -> str:
+def _describe_coverage(summary: "TableSummary") -> str:
     """Return breakdown, accounts and days; '' if the table covers no day."""
-    if reading.coverage is None:
+    if summary.coverage is None:
         return ""
-    accounts, days, covered_days = reading.coverage
-    breakdown = "no breakdown" if reading.group_by is None else f"by {reading.group_by}"
+    accounts, days, covered_days = summary.coverage
+    breakdown = "no breakdown" if summary.group_by is None else f"by {summary.group_by}"
     line = f"{breakdown}, {pluralize(accounts, 'account')}, {days.from_date} to {days.to_date}"
     if covered_days >= accounts * days.days:
         return line

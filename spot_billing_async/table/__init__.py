@@ -8,9 +8,8 @@ report = await sync(
 """
 
 from spot_billing_async.table.query import day_sums
-from spot_billing_async.table.report import Change, Difference, SyncPlan, SyncReport
+from spot_billing_async.table.report import Change, DaySum, Difference, SyncPlan, SyncReport
 from spot_billing_async.table.storage.delta import TableConflictError, TableError
-from spot_billing_async.table.storage.invalidation import DaySum
 from spot_billing_async.table.sync import plan, sync
 
 __all__ = [

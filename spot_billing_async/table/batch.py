@@ -1,127 +1,133 @@
-"""What is committed together: slices of some answers, as Arrow rows. Used from worker threads."""
+"""Slices that are committed together, as Arrow rows. Used from worker threads."""
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple
 
 import msgspec
 
 from spot_billing_async._core.protocol.rate_limit import RateLimit
 from spot_billing_async.bulk.outcome import Fetched
 from spot_billing_async.models import CostItem
-from spot_billing_async.table.diff import Known, changes_of, is_unchanged, runs_to_write
-from spot_billing_async.table.planning.window_sizing import Limits
-from spot_billing_async.table.report import Books, Change
+from spot_billing_async.table.diff import (
+    ReplaceableEntries,
+    find_changes,
+    is_unchanged,
+    runs_to_write,
+)
+from spot_billing_async.table.ledger import LedgerEntry, SliceKey
+from spot_billing_async.table.planning.window_sizing import RememberedLimits
+from spot_billing_async.table.report import SyncProgress
 from spot_billing_async.table.scope import Scope
-from spot_billing_async.table.slices import Cut, Entry, Slice, slices_of
-from spot_billing_async.table.storage.store import Part, TableStore, costs_rows
+from spot_billing_async.table.slices import SplitResponse, split_response
+from spot_billing_async.table.storage.schemas import cost_rows
+from spot_billing_async.table.storage.store import Replacement, TableStore
 
 _BATCH_ROWS = 65_536
 _BATCH_RUNS = 64
-_RUNS_AN_ANSWER = 16
-"""Runs of days that are replaced: deltalake's time grows with their square, 64 take some 0.1 s."""
+_RUNS_PER_RESPONSE = 16
+"""Runs of days to replace: deltalake's time grows with their square, 64 take some 0.1 s."""
 
 
-class _Judged(NamedTuple):
-    """A slice beside what the ledger knew of it."""
-
-    slice: Slice
-    is_new: bool
-    is_unchanged: bool
-    changes: list[Change]
-
-
-class Batch:
-    """Collects slices, and commits them.
+class CommitBatch:
+    """Slices waiting for the next commit.
 
     Args:
-        store: where to.
-        scope: what the table is to hold.
-        known: what the ledger knows.
-        books: what becomes of each day.
-        max_answers: answers of a commit at most.
+        store: the table.
+        scope: the arguments of the sync.
+        replaceable: the ledger entries that may be replaced.
+        progress: counters of the sync.
+        max_responses: maximum number of responses per commit.
     """
 
     def __init__(
-        self, store: TableStore, scope: Scope, known: Known, books: Books, max_answers: int
+        self,
+        store: TableStore,
+        scope: Scope,
+        replaceable: ReplaceableEntries,
+        progress: SyncProgress,
+        max_responses: int,
     ) -> None:
         self._store = store
         self._scope = scope
-        self._known = known
-        self._books = books
-        self._max_answers = max_answers
+        self._replaceable = replaceable
+        self._progress = progress
+        self._max_responses = max_responses
         self._clear()
 
     def _clear(self) -> None:
-        self._answers = 0
+        self._responses = 0
         self._runs = 0
-        self._closed = Part([], [])
-        self._mutable = Part([], [])
-        self._entries: list[Entry] = []
+        self._closed = Replacement([], [])
+        self._mutable = Replacement([], [])
+        self._entries: list[LedgerEntry] = []
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time to commit."""
+        """True if the batch is large enough to be committed."""
         rows = sum(table.num_rows for part in (self._closed, self._mutable) for table in part.rows)
         is_large = rows >= _BATCH_ROWS or self._runs >= _BATCH_RUNS
-        return is_large or self._answers >= self._max_answers
+        return is_large or self._responses >= self._max_responses
 
-    def add(self, answer: Fetched[CostItem], fetched_at: datetime) -> Cut:
-        """Take the slices of an answer in.
+    def add(self, key: SliceKey, fetched: Fetched[CostItem], fetched_at: datetime) -> SplitResponse:
+        """Add the slices of a response.
 
         Args:
-            answer: what came.
-            fetched_at: when it came.
+            key: the account and the window that were requested.
+            fetched: the response.
+            fetched_at: time of the response, UTC.
 
         Returns:
-            How it was cut: the slices that were taken in, and days that are spoilt.
+            The slices that were added, and the days that the table cannot hold.
 
         Raises:
-            DecodeError, ExportError: nothing of it fits into the table.
+            DecodeError, ExportError: the table can hold nothing of it.
         """
-        cut = slices_of(answer, self._known.of, fetched_at=fetched_at, as_of=self._scope.today)
-        judged = [self._judge(each) for each in cut.slices]
-        runs = runs_to_write([each.is_unchanged for each in judged], _RUNS_AN_ANSWER)
-        written = [cut.slices[index] for run in runs for index in run]
-        closed_before = self._scope.mutable_from
-        for part, mine in (
-            (self._closed, [each for each in written if each.entry.to_date < closed_before]),
-            (self._mutable, [each for each in written if each.entry.to_date >= closed_before]),
+        entries = self._replaceable.of_account(key.account_id)
+        today = self._scope.today
+        split = split_response(key, fetched, entries, fetched_at=fetched_at, as_of=today)
+        replaced = [self._replaceable.replaced_by(each.entry) for each in split.slices]
+        unchanged = [
+            is_unchanged(each.entry, old) for each, old in zip(split.slices, replaced, strict=True)
+        ]
+        runs = runs_to_write(unchanged, _RUNS_PER_RESPONSE)
+        written = [split.slices[index] for run in runs for index in run]
+        mutable_from = self._scope.mutable_from
+        for part, slices in (
+            (self._closed, [each for each in written if each.entry.to_date < mutable_from]),
+            (self._mutable, [each for each in written if each.entry.to_date >= mutable_from]),
         ):
-            items = [item for each in mine for item in each.answer.items]
-            part.rows.append(costs_rows(msgspec.structs.replace(answer, items=items), fetched_at))
-            part.keys.extend(each.entry.key for each in mine)
-        self._answers += 1
+            items = [item for each in slices for item in each.items]
+            part.rows.append(cost_rows(msgspec.structs.replace(fetched, items=items), fetched_at))
+            part.keys.extend(each.entry.key for each in slices)
+        self._responses += 1
         self._runs += len(runs)
-        self._entries += [each.entry for each in cut.slices]
-        self._books.rows_written += sum(len(each.answer.items) for each in written)
-        for each in judged:
-            self._book(each)
-        return cut
+        self._entries += [each.entry for each in split.slices]
+        self._progress.rows_written += sum(len(each.items) for each in written)
+        # Counted last: a response that cannot be converted to rows has failed, and is counted so.
+        for each, old, is_same in zip(split.slices, replaced, unchanged, strict=True):
+            self._count(each.entry, old, is_unchanged=is_same)
+        return split
 
-    def _judge(self, each: Slice) -> _Judged:
-        replaced = self._known.replaced_by(each.entry)
-        unchanged = is_unchanged(each.entry, replaced)
-        changes = [] if unchanged else changes_of(each.entry, replaced)
-        return _Judged(each, not replaced, unchanged, changes)
-
-    def _book(self, judged: _Judged) -> None:
-        entry = judged.slice.entry
-        days = entry.days
-        if judged.is_new:
-            self._books.new_days += days
-        elif judged.is_unchanged:
-            self._books.unchanged_days += days
+    def _count(
+        self, entry: LedgerEntry, replaced: list[LedgerEntry], *, is_unchanged: bool
+    ) -> None:
+        """Count the days of a fetched slice, and its changes."""
+        if not replaced:
+            self._progress.new_days += entry.window.days
+        elif is_unchanged:
+            self._progress.unchanged_days += entry.window.days
         else:
-            self._books.changed_days += days
-        self._books.changes += judged.changes
+            self._progress.changed_days += entry.window.days
+            self._progress.changes += find_changes(entry, replaced)
 
-    def commit(self, limits: Callable[[str], Limits], rate_limit: RateLimit | None) -> None:
-        """Commit what was taken in, if anything was.
+    def commit(
+        self, limits: Callable[[str], RememberedLimits], rate_limit: RateLimit | None
+    ) -> None:
+        """Commit the slices of the batch, if any, and empty it.
 
         Args:
-            limits: what is to be remembered of the widths that an account may be asked for.
-            rate_limit: what is to be remembered of the server's rate limit.
+            limits: returns the limits to store with the entries of an account.
+            rate_limit: the server's rate limit to store; None if unknown.
 
         Raises:
             TableConflictError, TableError: as `TableStore.commit`.

@@ -1,4 +1,4 @@
-"""What an answered slice is beside what the ledger knew of it: new, unchanged, or changed. Pure."""
+"""Comparison of fetched slices with the ledger: new, unchanged or changed. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -6,79 +6,78 @@ from functools import reduce
 from itertools import groupby
 
 from spot_billing_async.models.money import merged_totals
+from spot_billing_async.table.ledger import UNKNOWN_DIGEST, LedgerEntry, SliceKey
 from spot_billing_async.table.report import Change
-from spot_billing_async.table.slices import Entry, Key
-from spot_billing_async.table.storage.invalidation import NO_CONTENT
 
 _ZERO = Decimal(0)
 
 
-class Known:
-    """The entries of the ledger that a sync may replace."""
+class ReplaceableEntries:
+    """Index of the ledger entries that a sync may replace."""
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
-        self._by_account: dict[str, dict[Key, Entry]] = {}
+    def __init__(self, entries: Iterable[LedgerEntry]) -> None:
+        self._by_account: dict[str, dict[SliceKey, LedgerEntry]] = {}
         for entry in entries:
             self._by_account.setdefault(entry.account_id, {})[entry.key] = entry
 
-    def of(self, account_id: str) -> list[Entry]:
-        """Those of an account."""
+    def of_account(self, account_id: str) -> list[LedgerEntry]:
+        """Return the entries of one account."""
         return list(self._by_account.get(account_id, {}).values())
 
-    def replaced_by(self, entry: Entry) -> list[Entry]:
-        """Those that a slice takes the place of: the same one, or the days within a window."""
-        mine = self._by_account.get(entry.account_id, {})
-        if entry.from_date == entry.to_date:
-            return [mine[entry.key]] if entry.key in mine else []
-        return [
-            old
-            for old in mine.values()
-            if entry.from_date <= old.from_date and old.to_date <= entry.to_date
-        ]
+    def replaced_by(self, entry: LedgerEntry) -> list[LedgerEntry]:
+        """Return the entries that a new entry replaces: the same slice, or parts of its window."""
+        entries = self._by_account.get(entry.account_id, {})
+        if entry.from_date == entry.to_date:  # by far the most frequent case, so by index
+            return [entries[entry.key]] if entry.key in entries else []
+        return [old for old in entries.values() if old.is_within(entry.window)]
 
 
-def is_unchanged(entry: Entry, replaced: Iterable[Entry]) -> bool:
-    """Whether the table has exactly this slice, with the same content."""
+def is_unchanged(entry: LedgerEntry, replaced: Iterable[LedgerEntry]) -> bool:
+    """Return whether the table has exactly this slice, with the same content."""
     return [(old.key, old.digest) for old in replaced] == [(entry.key, entry.digest)]
 
 
-def runs_to_write(unchanged: Sequence[bool], most_runs: int) -> list[range]:
-    """Which slices of an answer are written: runs of those that are not unchanged, by their index.
+def runs_to_write(unchanged: Sequence[bool], max_runs: int) -> list[range]:
+    """Return the slices of a response to write: runs of changed ones, as ranges of their indices.
 
-    Each run is a clause of what the commit replaces, and many take deltalake longer than the rows
-    between them. Where there are more than `most_runs`, all from the first to the last are written.
+    Each run is one clause in the predicate of the commit, and many clauses take deltalake longer
+    than writing the rows between them. Where there would be more than `max_runs`, one run from the
+    first changed slice to the last is returned.
     """
     runs: list[range] = []
     for is_unchanged, indices in groupby(range(len(unchanged)), unchanged.__getitem__):
         if not is_unchanged:
             run = list(indices)
             runs.append(range(run[0], run[-1] + 1))
-    return runs if len(runs) <= most_runs else [range(runs[0].start, runs[-1].stop)]
+    return runs if len(runs) <= max_runs else [range(runs[0].start, runs[-1].stop)]
 
 
-def changes_of(entry: Entry, replaced: Sequence[Entry]) -> list[Change]:
-    """What a slice with another content changes, by currency; nothing where there was none.
+def find_changes(entry: LedgerEntry, replaced: Sequence[LedgerEntry]) -> list[Change]:
+    """Return the changes by currency that a slice with other content makes; none for a new slice.
 
-    Currencies whose total stays are left out, unless all of them do.
+    Currencies whose total is the same are left out, unless every total is the same.
     """
     if not replaced:
         return []
     old = reduce(merged_totals, (each.totals for each in replaced), dict[str, Decimal]())
     currencies = sorted({*old, *entry.totals})
-    has_lost_rows = any(each.digest == NO_CONTENT for each in replaced)
-    moved = [code for code in currencies if _of(old, code) != _of(entry.totals, code)]
+    changed = [code for code in currencies if _total(old, code) != _total(entry.totals, code)]
+    # Equal totals are a restatement between groups, unless rows of the table had been lost: then
+    # the server never sent other amounts.
+    if not changed and not any(each.digest == UNKNOWN_DIGEST for each in replaced):
+        changed = currencies
     return [
         Change(
             account_id=entry.account_id,
             from_date=entry.from_date,
             to_date=entry.to_date,
             currency=code,
-            old_total=_of(old, code),
-            new_total=_of(entry.totals, code),
+            old_total=_total(old, code),
+            new_total=_total(entry.totals, code),
         )
-        for code in moved or (() if has_lost_rows else currencies)
+        for code in changed
     ]
 
 
-def _of(totals: Mapping[str, Decimal], code: str) -> Decimal:
+def _total(totals: Mapping[str, Decimal], code: str) -> Decimal:
     return totals.get(code, _ZERO)

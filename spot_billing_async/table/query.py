@@ -1,4 +1,4 @@
-"""What a table of costs comes to, from the table alone."""
+"""Sums of a table's costs; no request is sent."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -10,9 +10,9 @@ from anyio.to_thread import run_sync
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models import GROUP_BY, GroupBy
 from spot_billing_async.models.validation import checked_date
-from spot_billing_async.table.slices import Coverage
-from spot_billing_async.table.storage.invalidation import DaySum
-from spot_billing_async.table.storage.location import checked_place
+from spot_billing_async.table.ledger import Coverage
+from spot_billing_async.table.report import DaySum
+from spot_billing_async.table.storage.location import checked_location
 from spot_billing_async.table.storage.store import TableStore
 
 _COLUMNS: dict[GroupBy | None, str] = {
@@ -24,13 +24,13 @@ _COLUMNS: dict[GroupBy | None, str] = {
 }
 
 
-class Reading(NamedTuple):
-    """What was read of a table.
+class TableSummary(NamedTuple):
+    """Sums of a table, and the data they cover.
 
     Attributes:
-        group_by: the breakdown whose rows were added up.
-        coverage: what of it was answered; None for nothing.
-        sums: by name, day and currency, in that order.
+        group_by: the breakdown whose rows were summed.
+        coverage: extent of its data; None for none.
+        sums: sums in the order of name, day and currency.
     """
 
     group_by: GroupBy | None
@@ -41,71 +41,76 @@ class Reading(NamedTuple):
 async def day_sums(
     table: str | PathLike[str], by: GroupBy | None = None, since: date | None = None
 ) -> list[DaySum]:
-    """The costs of a table by name, day and currency, in that order; nothing is sent.
+    """Return the costs of a table by name, day and currency, in that order; send no request.
 
     Args:
         table: as for `sync`.
-        by: what the sums are named by. "account" can be told from any breakdown: taken is the one
-            that was answered for most days of accounts; where several were for as many, the one
-            without a breakdown, then "account", then by name. Others need a breakdown of their
-            own. None takes the only breakdown that there is.
-        since: first day, included; None for all. Rows that carry no day count as the last day of
-            the window that they came with.
+        by: dimension that names the sums. "account" is available from every breakdown: the one
+            that covers most days is summed; of equal ones the one without a breakdown, then
+            "account", then the first by name. Other dimensions need a breakdown of their own. None
+            sums the only breakdown of the table.
+        since: first day, inclusive; None for all. Rows without a date count as the last day of the
+            window that they were requested with.
 
     Raises:
-        ConfigError: there is no table, or it has not this breakdown, or several and `by` is None.
-        TableError: it could not be read.
+        ConfigError: the table does not exist, lacks this breakdown, or has several and `by`
+            is None.
+        TableError: the table could not be read.
     """
-    return (await read(table, by, since)).sums
+    return (await read_summary(table, by, since)).sums
 
 
-async def read(table: str | PathLike[str], by: GroupBy | None, since: date | None) -> Reading:
-    """As `day_sums`, with what it is that was added up."""
+async def read_summary(
+    table: str | PathLike[str], by: GroupBy | None, since: date | None
+) -> TableSummary:
+    """Return the sums as `day_sums` does, with their breakdown and coverage."""
     if by is not None and by not in GROUP_BY:
-        raise ConfigError(f"by: {by!r} is unknown; allowed: {', '.join(GROUP_BY)} or None")
+        names = ", ".join(map(repr, GROUP_BY))
+        raise ConfigError(f"by must be one of {names} or None, got {by!r}")
     if since is not None:
         checked_date("since", since)
-    return await run_sync(_read, checked_place(table), by, since)
+    return await run_sync(_read_summary, checked_location(table), by, since)
 
 
-def _read(table: str, by: GroupBy | None, since: date | None) -> Reading:
-    store = TableStore.opened(table)
-    if not store.is_there:
-        raise ConfigError(f"table: there is none at {table!r}; allowed: one that sync made")
+def _read_summary(table: str, by: GroupBy | None, since: date | None) -> TableSummary:
+    store = TableStore.open(table)
+    if not store.exists:
+        raise ConfigError(f"table must be an existing table that sync created, got {table!r}")
     coverage = store.coverage(since)
-    answered = {name: each.covered_days for name, each in coverage.items()}
-    there = {name: answered.get(name, 0) for name in store.breakdowns()}
-    group_by = chosen_breakdown(by, there)
+    covered_days = {name: each.covered_days for name, each in coverage.items()}
+    # A breakdown without data since `since` is still one of the table's.
+    days_by_breakdown = {name: covered_days.get(name, 0) for name in store.breakdowns()}
+    group_by = chosen_breakdown(by, days_by_breakdown)
     sums = list(store.sums_by(_COLUMNS[by or group_by], group_by, since))
-    return Reading(group_by, coverage.get(group_by), sums)
+    return TableSummary(group_by, coverage.get(group_by), sums)
 
 
-def chosen_breakdown(by: GroupBy | None, there: Mapping[GroupBy | None, int]) -> GroupBy | None:
-    """The one breakdown whose rows are added up: each has all the money of the days it covers.
+def chosen_breakdown(
+    by: GroupBy | None, days_by_breakdown: Mapping[GroupBy | None, int]
+) -> GroupBy | None:
+    """Return the one breakdown to sum; each has all the costs of the days it covers.
 
     Args:
         by: as for `day_sums`.
-        there: the days that each breakdown covers, counted for each account.
+        days_by_breakdown: days that each breakdown of the table covers, summed over the accounts.
 
     Raises:
-        ConfigError: the table has none that fits, or several and it is not said which.
+        ConfigError: no breakdown of the table fits, or several do and `by` is None.
     """
-    if by == "account" and there:
-        return min(there, key=lambda name: (-there[name], _place(name)))
-    if not there or (by is not None and by in there):
+    if by == "account" and days_by_breakdown:
+        return min(days_by_breakdown, key=lambda name: (-days_by_breakdown[name], _order(name)))
+    if not days_by_breakdown or (by is not None and by in days_by_breakdown):
         return by
-    if by is None and len(there) == 1:
-        return next(iter(there))
-    had = ", ".join(name or "none" for name in sorted(there, key=_place))
-    names = ", ".join(sorted({"account", *filter(None, there)}))
-    problem = (
-        f"needed, as this table has several breakdowns ({had}), each with all the money"
-        if by is None
-        else f"{by!r} is no breakdown of this table, which has {had}"
+    if by is None and len(days_by_breakdown) == 1:
+        return next(iter(days_by_breakdown))
+    allowed = ", ".join(map(repr, sorted({"account", *filter(None, days_by_breakdown)})))
+    present = ", ".join(name or "none" for name in sorted(days_by_breakdown, key=_order))
+    raise ConfigError(
+        f"by must be one of {allowed}, got {by!r}: the table has the breakdowns {present}, each "
+        "with all the costs"
     )
-    raise ConfigError(f"by: {problem}; allowed: {names}")
 
 
-def _place(name: GroupBy | None) -> tuple[bool, bool, str]:
-    """Which of two breakdowns comes first: the plainer one."""
+def _order(name: GroupBy | None) -> tuple[bool, bool, str]:
+    """Return the sort key of a breakdown: none first, then "account", then by name."""
     return name is not None, name != "account", name or ""

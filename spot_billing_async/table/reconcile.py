@@ -1,4 +1,4 @@
-"""Whether the table's rows add up to what the API says in one wide request an account."""
+"""Reconciliation: comparison of the table's sums with one wide request for each account."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
@@ -13,132 +13,120 @@ from spot_billing_async.errors import RequestLimitReachedError
 from spot_billing_async.models import CostItem, GroupBy
 from spot_billing_async.models.money import exact_sum, totals_by_currency
 from spot_billing_async.models.windows import DateWindow
-from spot_billing_async.table.planning.planner import Ask, LearningPlanner, query_of
-from spot_billing_async.table.planning.runner import Rounds
+from spot_billing_async.table.ledger import SliceKey, windows_by_account
+from spot_billing_async.table.planning.planner import LearningPlanner
+from spot_billing_async.table.planning.runner import SliceRunner
 from spot_billing_async.table.planning.window_sizing import WindowSizer
-from spot_billing_async.table.report import Difference, Reconciliation
+from spot_billing_async.table.report import DaySum, Difference, Reconciliation
 from spot_billing_async.table.scope import Scope
-from spot_billing_async.table.slices import by_account
-from spot_billing_async.table.storage.invalidation import DaySum
 from spot_billing_async.table.storage.store import TableStore
 
 _ZERO = Decimal(0)
 
-
-_SPENT = "max_requests are spent"
-
-
 Sums = dict[tuple[date | None, str], Decimal]
-"""Sums by day and currency; the day is None where rows carry none."""
+"""Sums by day and currency; the day is None for rows without a date."""
 
 
-async def reconciled(
+async def reconcile_table(
     client: TenantClient, store: TableStore, scope: Scope, max_requests: int | None
 ) -> Reconciliation:
-    """Ask for each account's whole range at once, without a breakdown, and compare it by day.
+    """Request each account's whole range without a breakdown, and compare the sums by day.
 
-    Another request than the table came from, so that what went wrong there is not repeated here:
-    a table that has no breakdown is compared with one by account. A window that is too wide for the
-    server is asked in parts. Days that differ are no longer settled: the next sync asks for them
-    again, however old they are. Days that the table does not have are not compared.
+    These requests differ from those that filled the table, so that an error of the server is not
+    repeated here: a table without a breakdown is compared with the breakdown by account. A window
+    that is too wide for the server is requested in parts. Days that differ are no longer settled:
+    the next sync requests them again, however old they are. Days that the table does not have are
+    not compared.
 
     Raises:
         TableConflictError, TableError: as `TableStore.commit`.
     """
-    breakdown: GroupBy | None = "account" if scope.group_by is None else None
-    comparing = Comparing(store, scope)
-    agenda = LearningPlanner(await run_sync(_there, store, scope), WindowSizer())
-    await Rounds(client, breakdown, agenda, comparing, max_requests).run()
-    return comparing.found()
+    group_by: GroupBy | None = "account" if scope.group_by is None else None
+    days = await run_sync(
+        lambda: windows_by_account(store.fetched_slices(scope.group_by, scope.days), scope.accounts)
+    )
+    comparer = TableComparer(store, scope)
+    planner = LearningPlanner(days, WindowSizer())
+    await SliceRunner(client, group_by, planner, comparer, max_requests).run()
+    return comparer.result()
 
 
-def _there(store: TableStore, scope: Scope) -> dict[str, list[DateWindow]]:
-    """The days that the table has, of each account."""
-    return by_account(store.there(scope.group_by, scope.days), scope.accounts)
-
-
-class Comparing:
-    """Takes what the API says, and compares it with the table."""
+class TableComparer:
+    """Handler that compares the outcomes of slices with the table."""
 
     def __init__(self, store: TableStore, scope: Scope) -> None:
         self._store = store
         self._scope = scope
         self._differences: list[Difference] = []
-        self._failed: list[Failed] = []
+        self._failures: list[Failed] = []
         self._requests = 0
         self._retries = 0
 
-    async def take(self, ask: Ask, answer: Fetched[CostItem]) -> Sequence[int]:
-        """Compare an answer."""
-        self._differences += await finished(self._compared, ask, answer.items)
-        return [len(answer.items)] + [0] * (ask.window.days - 1)
+    async def on_fetched(self, key: SliceKey, fetched: Fetched[CostItem]) -> Sequence[int]:
+        """Compare a response with the table; return the number of rows of each day."""
+        self._differences += await finished(self._compare, key, fetched.items)
+        return [len(fetched.items)] + [0] * (key.window.days - 1)
 
-    def _compared(self, ask: Ask, items: list[CostItem]) -> list[Difference]:
-        account_id, group_by = ask.account_id, self._scope.group_by
-        sums = list(self._store.day_sums(account_id, group_by, ask.window))
-        found = list(differences_of(account_id, ask.window, sums, items))
-        if found:
-            days = [DateWindow(each.from_date, each.to_date) for each in found]
-            self._store.doubt(account_id, group_by, days, sums)
-        return found
+    def _compare(self, key: SliceKey, items: list[CostItem]) -> list[Difference]:
+        """Return the differences of a slice, and invalidate the days that differ."""
+        sums = list(self._store.day_sums(key, self._scope.group_by))
+        differences = list(find_differences(key, sums, items))
+        if differences:
+            days = [DateWindow(each.from_date, each.to_date) for each in differences]
+            self._store.invalidate(key.account_id, self._scope.group_by, days, sums)
+        return differences
 
-    def fail(self, failure: Failed, _days: int) -> None:
-        """Take note of days that could not be compared."""
-        self._failed.append(failure)
+    def on_failed(self, failure: Failed, _days: int) -> None:
+        """Record a slice that could not be compared."""
+        self._failures.append(failure)
 
-    def leave(self, ask: Ask) -> None:
-        """Take note of days that were not compared."""
-        query = query_of(ask.account_id, ask.window, None)
-        self._failed.append(Failed(query, RequestLimitReachedError(_SPENT), 0, 0.0))
+    def on_not_started(self, key: SliceKey) -> None:
+        """Record a slice that was not compared."""
+        error = RequestLimitReachedError("not sent: max_requests reached")
+        self._failures.append(Failed(key.query(None), error, 0, 0.0))
 
-    async def end_round(self, report: PullReport) -> None:
-        """Count what was sent."""
+    async def on_round_end(self, report: PullReport) -> None:
+        """Count the requests."""
         self._requests += report.requests
         self._retries += report.retries
 
-    def found(self) -> Reconciliation:
-        """What was found."""
+    def result(self) -> Reconciliation:
+        """Return the differences and failures so far."""
         differences = sorted(
             self._differences, key=lambda each: (each.account_id, each.from_date, each.currency)
         )
-        failed = tuple(self._failed)
-        return Reconciliation(tuple(differences), failed, self._requests, self._retries)
+        failures = tuple(self._failures)
+        return Reconciliation(tuple(differences), failures, self._requests, self._retries)
 
 
-def differences_of(
-    account_id: str, days: DateWindow, table: Iterable[DaySum], api: Iterable[CostItem]
+def find_differences(
+    key: SliceKey, table_sums: Iterable[DaySum], items: Iterable[CostItem]
 ) -> Iterator[Difference]:
-    """Where the two differ: by day, or over the whole range where some rows carry no day."""
-    mine, theirs = _table_sums(table), _api_sums(api)
-    if any(day is None for day, _ in (*mine, *theirs)):
-        mine, theirs = _whole(mine), _whole(theirs)
-    for day, currency in {**mine, **theirs}:
-        had, says = mine.get((day, currency), _ZERO), theirs.get((day, currency), _ZERO)
-        if had != says:
-            yield Difference(
-                account_id=account_id,
-                from_date=day or days.from_date,
-                to_date=day or days.to_date,
-                currency=currency,
-                table_total=had,
-                api_total=says,
-            )
-
-
-def _table_sums(sums: Iterable[DaySum]) -> Sums:
-    return _added(((each.day, each.currency), each.total) for each in sums)
-
-
-def _api_sums(items: Iterable[CostItem]) -> Sums:
-    return _added(
+    """Yield the differences by day, or over the whole window if any row carries no date."""
+    in_table = _added(((each.day, each.currency), each.total) for each in table_sums)
+    in_api = _added(
         ((item.date, code), amount)
         for item in items
         if item.cost is not None
         for code, amount in totals_by_currency([item.cost], [item.currency]).items()
     )
+    if any(day is None for day, _ in (*in_table, *in_api)):
+        in_table, in_api = _without_days(in_table), _without_days(in_api)
+    for day, currency in {**in_table, **in_api}:
+        table_total = in_table.get((day, currency), _ZERO)
+        api_total = in_api.get((day, currency), _ZERO)
+        if table_total != api_total:
+            yield Difference(
+                account_id=key.account_id,
+                from_date=day or key.window.from_date,
+                to_date=day or key.window.to_date,
+                currency=currency,
+                table_total=table_total,
+                api_total=api_total,
+            )
 
 
-def _whole(sums: Sums) -> Sums:
+def _without_days(sums: Sums) -> Sums:
     return _added(((None, currency), amount) for (_, currency), amount in sums.items())
 
 

@@ -1,4 +1,4 @@
-"""What a sync comes to."""
+"""Results of a sync: its plan, its progress and its report."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -13,17 +13,17 @@ from spot_billing_async.models.money import exact_sum
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A slice that the table had, and that was answered differently now: a restatement.
+    """A restatement: the API now returns other content for a slice that the table had.
 
-    Where an amount moved from one group to another, the totals are the same.
+    If an amount only moved from one group to another, the totals are equal.
 
     Attributes:
         account_id: the account.
-        from_date: the day; where rows carry none, the first day of the slice.
-        to_date: the day; where rows carry none, the last day of the slice.
+        from_date: the day; for rows without a date, the first day of the slice.
+        to_date: the day; for rows without a date, the last day of the slice.
         currency: ISO 4217 code; "XXX" for none.
-        old_total: what the table had.
-        new_total: what it has now.
+        old_total: total that the table had.
+        new_total: total that it has now.
     """
 
     account_id: str
@@ -35,20 +35,20 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def difference(self) -> Decimal:
-        """How much more it is now, exact."""
+        """New total minus old total, exact."""
         return exact_sum((self.new_total, self.old_total.copy_negate()))
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """A sum of the table that is not what the API says in one wide request.
+    """A sum of the table that differs from the API's response to one wide request.
 
     Attributes:
         account_id: the account.
-        from_date: the day; where rows carry none, the first day of the range.
-        to_date: the day; where rows carry none, the last day of the range.
+        from_date: the day; for rows without a date, the first day of the range.
+        to_date: the day; for rows without a date, the last day of the range.
         currency: ISO 4217 code; "XXX" for none.
-        table_total: the sum of the table's rows.
-        api_total: the sum of the answer.
+        table_total: sum of the table's rows.
+        api_total: sum of the response.
     """
 
     account_id: str
@@ -59,17 +59,33 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     api_total: Decimal
 
 
-class SyncPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sync would do, were it begun now.
+class DaySum(NamedTuple):
+    """A sum of rows of the table.
 
     Attributes:
-        requests: requests that are needed; retries, further pages and the parts of windows that
-            turn out to be too wide come on top. `max_requests` bounds them all.
-        due_days: days to ask for, counted for each account; each is a slice, where rows carry days.
-        skipped_days: days that the table has, and that are old enough to stay.
-        rate_limit: of cost queries, as far as it is known.
-        is_least: whether `requests` is no more than the least, as nothing of this breakdown was
-            ever answered: how many days the server bears at once is not known yet.
+        name: value of the column that the rows are grouped by.
+        day: the day; None for rows without a date.
+        currency: ISO 4217 code; "XXX" for none.
+        total: the sum.
+    """
+
+    name: str | None
+    day: date | None
+    currency: str
+    total: Decimal
+
+
+class SyncPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that a sync would send if it started now.
+
+    Attributes:
+        requests: number of requests. Retries, further pages and the parts of windows that prove to
+            be too wide are not included; `max_requests` of a sync limits them all.
+        due_days: days to request, summed over the accounts; each is a slice if rows carry dates.
+        skipped_days: days that the table has and that are settled.
+        rate_limit: rate limit of cost queries, if known.
+        is_lower_bound: whether `requests` is a lower bound: nothing of this breakdown was fetched
+            yet, so the widest window that the server accepts is unknown.
     """
 
     requests: int
@@ -80,34 +96,34 @@ class SyncPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def least_s(self) -> float | None:
-        """Seconds that the requests take at least, if nobody else sends any."""
+        """Minimum duration in seconds if no other client uses the quota; None if unknown."""
         return None if self.rate_limit is None else self.rate_limit.least_s(self.requests)
 
 
 class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The books of a sync, in days counted for each account.
+    """Result of a sync; days are summed over the accounts.
 
     `planned_days == skipped_days + new_days + changed_days + unchanged_days + failed_days +
     not_started_days`.
 
     Attributes:
-        planned_days: days of the range, times accounts.
-        skipped_days: days that the table had, and that were old enough to stay: not asked.
+        planned_days: days of the range, times the number of accounts.
+        skipped_days: days that the table had and that were settled: not requested.
         new_days: days that the table did not have.
         changed_days: days that were replaced.
-        unchanged_days: days that were asked again and are as they were; their rows were not
-            rewritten.
-        failed_days: days whose requests failed; `failures` says why.
-        not_started_days: days that were not asked, as `max_requests` were spent.
-        rows_written: rows of new and changed days.
+        unchanged_days: days that were requested again and had the same content; their rows were
+            not rewritten.
+        failed_days: days whose requests failed; see `failures`.
+        not_started_days: days that were not requested because `max_requests` was reached.
+        rows_written: number of rows of new and changed days.
         requests: cost requests sent, retries and further pages included.
-        retries: tries made after a failed one.
-        totals: sum of what the ledger has of the range after this, by currency.
-        changes: what was restated, by account and day.
+        retries: attempts after a failed one.
+        totals: sum of the ledger's entries in the range after the sync, by currency.
+        changes: restatements, by account and day.
         failures: windows that failed, each once.
-        differences: what reconciling found; empty where it was not asked for.
-        unreconciled: accounts that could not be reconciled, and why.
-        elapsed_s: seconds from beginning to end.
+        differences: differences found by reconciling; empty if it was not requested.
+        unreconciled: slices that could not be reconciled, each with the reason.
+        elapsed_s: duration of the sync in seconds.
     """
 
     planned_days: int
@@ -129,14 +145,14 @@ class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """Every day of the range is in the table, and nothing was found to differ."""
+        """True if the table has every day of the range and no difference was found."""
         return not (
             self.failed_days or self.not_started_days or self.differences or self.unreconciled
         )
 
 
 class Reconciliation(NamedTuple):
-    """What was found, and what was sent to find it."""
+    """Result of reconciling a table, and the number of requests it took."""
 
     differences: tuple[Difference, ...] = ()
     unreconciled: tuple[Failed, ...] = ()
@@ -144,12 +160,12 @@ class Reconciliation(NamedTuple):
     retries: int = 0
 
 
-class Books:
-    """Counts days as they are settled one way or the other.
+class SyncProgress:
+    """Counters of a running sync.
 
     Args:
-        planned_days: days of the range, times accounts.
-        due_days: those that are asked for.
+        planned_days: days of the range, times the number of accounts.
+        due_days: days to request, summed over the accounts.
     """
 
     def __init__(self, planned_days: int, due_days: int) -> None:
@@ -168,7 +184,7 @@ class Books:
 
     @property
     def done_days(self) -> int:
-        """Days of which it is known how they ended."""
+        """Days with a final outcome."""
         return (
             self.new_days
             + self.changed_days
@@ -178,14 +194,14 @@ class Books:
         )
 
     def add_pull(self, pull: PullReport) -> None:
-        """Count what a pull sent."""
+        """Add the requests of a pull."""
         self.requests += pull.requests
         self.retries += pull.retries
 
     def report(
-        self, found: Reconciliation, totals: Mapping[str, Decimal], elapsed_s: float
+        self, reconciliation: Reconciliation, totals: Mapping[str, Decimal], elapsed_s: float
     ) -> SyncReport:
-        """The books, closed."""
+        """Return the report of the finished sync."""
         return SyncReport(
             planned_days=self._planned_days,
             skipped_days=self._planned_days - self.due_days,
@@ -195,12 +211,12 @@ class Books:
             failed_days=self.failed_days,
             not_started_days=self.not_started_days,
             rows_written=self.rows_written,
-            requests=self.requests + found.requests,
-            retries=self.retries + found.retries,
+            requests=self.requests + reconciliation.requests,
+            retries=self.retries + reconciliation.retries,
             totals=totals,
             changes=tuple(sorted(self.changes, key=lambda c: (c.account_id, c.from_date))),
             failures=tuple(self.failures),
-            differences=found.differences,
-            unreconciled=found.unreconciled,
+            differences=reconciliation.differences,
+            unreconciled=reconciliation.unreconciled,
             elapsed_s=elapsed_s,
         )

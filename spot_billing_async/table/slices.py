@@ -1,12 +1,12 @@
-"""What a table is made of: slices of rows, and what the ledger knows of each. Pure.
+"""Splitting of responses into the slices of a table. Pure.
 
-Rows carry their day, so an answer of any width falls apart into slices of a day each: that is the
-grain in which costs are compared, replaced and resumed, whatever was asked. Where rows carry no
-day, the whole window that was asked is one slice.
+Rows carry their date, so a response for a window of any width is split into slices of one day each.
+Days are the unit in which costs are compared, replaced and resumed, independent of the windows that
+were requested. Where a row carries no date, the whole requested window is one slice.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
 from decimal import Context, Decimal, DecimalException
 from hashlib import sha256
 from typing import NamedTuple
@@ -16,202 +16,168 @@ import msgspec
 from spot_billing_async.bulk.outcome import Fetched
 from spot_billing_async.errors import DecodeError, SpotBillingError
 from spot_billing_async.export import ExportError
-from spot_billing_async.models import CostItem, CostQuery, GroupBy
-from spot_billing_async.models.money import totals_by_currency
-from spot_billing_async.models.windows import DateWindow
+from spot_billing_async.models import CostItem
+from spot_billing_async.models.money import plain, totals_by_currency
+from spot_billing_async.models.windows import DateWindow, cut
+from spot_billing_async.table.ledger import LedgerEntry, SliceKey
 
-_DAY = timedelta(days=1)
-
-
-_WIDE = Context(prec=200)
-
+_ZERO = Decimal(0)
+_WIDE = Context(prec=200)  # the default context would round amounts of more than 28 digits
 
 _DIGITS, _DECIMALS = 20, 18
-"""Of an amount, before and after the point: those of decimal128(38, 18)."""
+"""Digits of an amount before and after the decimal point, as decimal128(38, 18) holds them."""
 
 
-class Key(NamedTuple):
-    """Which slice of a breakdown: an account's days, both ends included."""
+class FetchedSlice(NamedTuple):
+    """A fetched slice: its new ledger entry, and its rows."""
 
-    account_id: str
-    from_date: date
-    to_date: date
-
-    @property
-    def window(self) -> DateWindow:
-        """Its days."""
-        return DateWindow(self.from_date, self.to_date)
+    entry: LedgerEntry
+    items: Sequence[CostItem]
 
 
-def by_account(keys: Iterable[Key], accounts: Iterable[str]) -> dict[str, list[DateWindow]]:
-    """The windows of some accounts, of each in the order of the keys; none is an empty list."""
-    windows: dict[str, list[DateWindow]] = {account_id: [] for account_id in accounts}
-    for key in keys:
-        if key.account_id in windows:
-            windows[key.account_id].append(key.window)
-    return windows
-
-
-class Coverage(NamedTuple):
-    """What the ledger has of a breakdown.
+class SplitResponse(NamedTuple):
+    """A response, split into slices.
 
     Attributes:
-        accounts: how many were answered.
-        days: from the first day that was answered to the last.
-        covered_days: days that were answered, counted for each account.
+        slices: slices that the table can hold.
+        rejected: days that it cannot hold, each with the reason.
     """
 
-    accounts: int
-    days: DateWindow
-    covered_days: int
+    slices: list[FetchedSlice]
+    rejected: list[tuple[DateWindow, SpotBillingError]]
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the ledger: what is known of a slice.
-
-    Attributes:
-        account_id: the account that was asked about.
-        from_date: first day of the slice.
-        to_date: its last day; the same day, but for rows that carry none.
-        group_by: the breakdown; None for none.
-        request_id: of the request that answered it last; None where the server gave none.
-        rows: rows of the slice; 0 is an answer too.
-        totals: their exact sum by currency code; "XXX" for none.
-        digest: SHA-256 of the content, whatever the order of its rows.
-        fetched_at: when it was answered last, UTC.
-        as_of: the day that was 'today' then; the slice's last day, where reconciling doubts it.
-        incomplete: the slice's last day was not over then.
-        widest_days: days that a request about the account may ask for; None for any.
-        borne_rows: rows that an answer had when more were too many; None where none were.
-    """
-
-    account_id: str
-    from_date: date
-    to_date: date
-    group_by: GroupBy | None
-    request_id: str | None
-    rows: int
-    totals: Mapping[str, Decimal]
-    digest: str
-    fetched_at: datetime
-    as_of: date
-    incomplete: bool
-    widest_days: int | None = None
-    borne_rows: int | None = None
-
-    @property
-    def days(self) -> int:
-        """How many days it has."""
-        return (self.to_date - self.from_date).days + 1
-
-    @property
-    def rows_by_day(self) -> list[int]:
-        """The rows of each day; where they carry none, all are taken for the first one's."""
-        return [self.rows] + [0] * (self.days - 1)
-
-    @property
-    def key(self) -> Key:
-        """Which slice it is."""
-        return Key(self.account_id, self.from_date, self.to_date)
-
-
-class Slice(NamedTuple):
-    """A slice that was answered: what the ledger will say of it, and its rows."""
-
-    entry: Entry
-    answer: Fetched[CostItem]
-
-
-class Cut(NamedTuple):
-    """An answer, cut.
-
-    Attributes:
-        slices: those that can be kept.
-        spoilt: days that cannot, and why.
-    """
-
-    slices: list[Slice]
-    spoilt: list[tuple[DateWindow, SpotBillingError]]
-
-
-def carries_no_day(items: Iterable[CostItem]) -> bool:
-    """Whether some row does not say which day it belongs to."""
+def has_undated_rows(items: Iterable[CostItem]) -> bool:
+    """Return whether any row carries no date."""
     return any(item.date is None for item in items)
 
 
-def slices_of(
-    answer: Fetched[CostItem],
-    known: Callable[[str], Sequence[Entry]],
+def split_response(
+    key: SliceKey,
+    fetched: Fetched[CostItem],
+    entries: Sequence[LedgerEntry],
     *,
     fetched_at: datetime,
     as_of: date,
-) -> Cut:
-    """Cut an answer into slices.
+) -> SplitResponse:
+    """Split a response into slices.
 
     Args:
-        answer: to a query with an account and both its ends.
-        known: the entries of an account that may be replaced.
-        fetched_at: when the answer came, UTC.
-        as_of: the day that is 'today'.
+        key: the account and the window that were requested.
+        fetched: the response.
+        entries: the ledger entries of the account that may be replaced.
+        fetched_at: time of the response, UTC.
+        as_of: the current day.
 
     Raises:
-        DecodeError: a row is of a day that was not asked for.
-        ExportError: a slice would lie across one that the table has, which cannot be cut.
+        DecodeError: a row has a date outside the requested window.
+        ExportError: the window contains only a part of a slice whose rows carry no date.
     """
-    window = window_of(answer.query)
-    _check_days(answer.items, window)
-    account_id = account_of(answer.query)
-    entries = known(account_id)
-    if carries_no_day(answer.items) or _is_one_empty_slice(answer, window, entries):
-        parts = {window: answer.items}
-    else:
-        parts = _by_day(answer.items, window)
-    _check_overlap(window, entries)
-    cut = Cut([], [])
-    for days, items in parts.items():
+    window = key.window
+    for item in fetched.items:
+        if item.date is not None and not window.from_date <= item.date <= window.to_date:
+            raise DecodeError(
+                f"the response has a row of {item.date}, which was not requested", permanent=True
+            )
+    for entry in entries:
+        # Its rows without a date cannot be attributed to the part that would be replaced.
+        if entry.overlaps(window) and not entry.is_within(window):
+            raise ExportError(
+                f"the table has {entry.from_date} to {entry.to_date} of {entry.account_id} as one "
+                f"slice of rows without a date; request windows that contain all of it"
+            )
+    split = SplitResponse([], [])
+    for part, items in _parts(window, fetched.items, entries).items():
         try:
-            totals = _checked_totals(items)
+            entry = _entry(SliceKey(key.account_id, part), fetched, items, fetched_at, as_of)
         except (DecodeError, ExportError) as error:
-            cut.spoilt.append((days, error))
-            continue
-        entry = Entry(
-            account_id=account_id,
-            from_date=days.from_date,
-            to_date=days.to_date,
-            group_by=answer.query.group_by,
-            request_id=answer.request_id,
-            rows=len(items),
-            totals=totals,
-            digest=digest_of(items),
-            fetched_at=fetched_at,
-            as_of=as_of,
-            incomplete=days.to_date >= as_of,
+            split.rejected.append((part, error))
+        else:
+            split.slices.append(FetchedSlice(entry, items))
+    return split
+
+
+def _parts(
+    window: DateWindow, items: list[CostItem], entries: Iterable[LedgerEntry]
+) -> dict[DateWindow, list[CostItem]]:
+    """Return the rows of each slice: by day, or of the whole window if any row carries no date."""
+    # Without rows, a window that the table has as one slice stays one: it was undated, now empty.
+    was_one_slice = not items and any(entry.window == window for entry in entries)
+    if was_one_slice or has_undated_rows(items):
+        return {window: items}
+    parts: dict[DateWindow, list[CostItem]] = {day: [] for day in cut(*window, "day")}
+    for item in items:
+        if item.date is not None:
+            parts[DateWindow(item.date, item.date)].append(item)
+    return parts
+
+
+def _entry(
+    key: SliceKey,
+    fetched: Fetched[CostItem],
+    items: Sequence[CostItem],
+    fetched_at: datetime,
+    as_of: date,
+) -> LedgerEntry:
+    """Return the ledger entry of a slice.
+
+    Raises:
+        DecodeError: a row is duplicated.
+        ExportError: the table cannot hold an amount, or their sum, exactly.
+    """
+    identities: set[tuple[object, ...]] = set()
+    for item in items:
+        identity = _identity(item)
+        if identity in identities:
+            name = item.service or item.region or item.family
+            raise DecodeError(f"duplicate row in the response: {item.date}, {name}", permanent=True)
+        identities.add(identity)
+    priced = [item for item in items if item.cost is not None]
+    costs = [item.cost for item in priced if item.cost is not None]
+    try:
+        totals = totals_by_currency(costs, [item.currency for item in priced])
+    except DecimalException as error:
+        raise ExportError("the amounts of a day cannot be added without rounding") from error
+    for amount in (*costs, *totals.values()):
+        exponent = amount.normalize(_WIDE).as_tuple().exponent  # trailing zeros do not count
+        decimals = -exponent if isinstance(exponent, int) else _DECIMALS + 1  # NaN, infinity
+        if decimals > _DECIMALS or amount.adjusted() >= _DIGITS:
+            raise ExportError(
+                f"an amount must have at most {_DIGITS} digits before the decimal point and "
+                f"{_DECIMALS} after it, got {amount:.40}"
+            )
+    return LedgerEntry(
+        account_id=key.account_id,
+        from_date=key.window.from_date,
+        to_date=key.window.to_date,
+        group_by=fetched.query.group_by,
+        request_id=fetched.request_id,
+        rows=len(items),
+        totals=totals,
+        digest=content_digest(items),
+        fetched_at=fetched_at,
+        as_of=as_of,
+        incomplete=key.window.to_date >= as_of,
+    )
+
+
+def content_digest(items: Iterable[CostItem]) -> str:
+    """Return the SHA-256 of rows, independent of their order and of the notation of amounts.
+
+    It is stored in the ledger: another digest of the same rows would make every slice 'changed'.
+    """
+    rows = sorted(
+        # Zeros have one digest: `plain` alone would keep the sign of a negative one.
+        msgspec.json.encode(
+            [*_identity(item), item.cost if item.cost is None else plain(item.cost or _ZERO)]
         )
-        cut.slices.append(Slice(entry, msgspec.structs.replace(answer, items=items)))
-    return cut
-
-
-def account_of(query: CostQuery) -> str:
-    """The account that a query names."""
-    assert query.account_id is not None  # noqa: S101  a sync's queries name theirs
-    return query.account_id
-
-
-def window_of(query: CostQuery) -> DateWindow:
-    """The days that a query asks for."""
-    assert query.from_date is not None  # noqa: S101  a sync's queries have both ends
-    assert query.to_date is not None  # noqa: S101  as above
-    return DateWindow(query.from_date, query.to_date)
-
-
-def digest_of(items: Iterable[CostItem]) -> str:
-    """SHA-256 of rows: the same whatever their order and however an amount is spelled."""
-    rows = sorted(msgspec.json.encode([*_group(item), _plain(item.cost)]) for item in items)
+        for item in items
+    )
     return sha256(b"\n".join(rows)).hexdigest()
 
 
-def _group(item: CostItem) -> tuple[object, ...]:
-    """What tells a row from the others: everything but its amount."""
+def _identity(item: CostItem) -> tuple[object, ...]:
+    """Return every field of a row but its amount."""
     return (
         item.account_id,
         item.cloud_provider,
@@ -222,81 +188,3 @@ def _group(item: CostItem) -> tuple[object, ...]:
         item.date,
         item.currency,
     )
-
-
-def _plain(cost: Decimal | None) -> str | None:
-    return None if cost is None else format(cost.normalize(_WIDE) if cost else Decimal(0), "f")
-
-
-def _checked_totals(items: Sequence[CostItem]) -> dict[str, Decimal]:
-    """What the rows of a slice come to.
-
-    Raises:
-        DecodeError: a row is there twice.
-        ExportError: the table cannot hold an amount, or their sum, exactly.
-    """
-    met: set[tuple[object, ...]] = set()
-    for item in items:
-        group = _group(item)
-        if group in met:
-            raise DecodeError(
-                f"a row is there twice: {item.date}, {item.service or item.region or item.family}",
-                permanent=True,
-            )
-        met.add(group)
-    priced = [item for item in items if item.cost is not None]
-    costs = [item.cost for item in priced if item.cost is not None]
-    try:
-        totals = totals_by_currency(costs, [item.currency for item in priced]) if costs else {}
-    except DecimalException as error:
-        raise ExportError("the amounts of a day cannot be added without rounding") from error
-    for amount in (*costs, *totals.values()):
-        if not _fits(amount):
-            raise ExportError(
-                f"amount: {amount:.40} does not fit; allowed: {_DIGITS} digits before the point "
-                f"and {_DECIMALS} after it"
-            )
-    return totals
-
-
-def _fits(amount: Decimal) -> bool:
-    """Whether the table holds an amount exactly; zeros at its end say nothing."""
-    exponent = amount.normalize(_WIDE).as_tuple().exponent
-    return isinstance(exponent, int) and exponent >= -_DECIMALS and amount.adjusted() < _DIGITS
-
-
-def _check_days(items: Iterable[CostItem], window: DateWindow) -> None:
-    for item in items:
-        if item.date is not None and not window.from_date <= item.date <= window.to_date:
-            raise DecodeError(f"a row is of {item.date}, which was not asked for", permanent=True)
-
-
-def _is_one_empty_slice(
-    answer: Fetched[CostItem], window: DateWindow, entries: Iterable[Entry]
-) -> bool:
-    """Whether nothing came where the table has the whole window as one slice."""
-    return not answer.items and any((entry.from_date, entry.to_date) == window for entry in entries)
-
-
-def _by_day(items: Iterable[CostItem], window: DateWindow) -> dict[DateWindow, list[CostItem]]:
-    """The rows of each day of a window; a day without rows is there too."""
-    days = (window.from_date + n * _DAY for n in range(window.days))
-    cut: dict[DateWindow, list[CostItem]] = {DateWindow(day, day): [] for day in days}
-    for item in items:
-        if item.date is not None:
-            cut[DateWindow(item.date, item.date)].append(item)
-    return cut
-
-
-def _check_overlap(window: DateWindow, entries: Iterable[Entry]) -> None:
-    """Refuse what would replace a part of a slice: its rows without a day cannot be told apart."""
-    for entry in entries:
-        if entry.from_date == entry.to_date:
-            continue  # a day is in one window or in none
-        if entry.to_date < window.from_date or entry.from_date > window.to_date:
-            continue
-        if not (window.from_date <= entry.from_date and entry.to_date <= window.to_date):
-            raise ExportError(
-                f"the table has {entry.from_date} to {entry.to_date} of {entry.account_id} as one "
-                f"slice of rows without a day; allowed: windows that hold it whole"
-            )

@@ -1,4 +1,4 @@
-"""A server of costs that can be restated, and that bears only so much at once."""
+"""Cost server for tests: its costs can be restated, and its windows limited."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,12 +24,13 @@ class Api:
     """Costs by account and day, in memory.
 
     Attributes:
-        costs: rows of a breakdown by account and day.
-        asked: each window that was asked for, in order: account, first and last day, breakdown.
-        refuse: what is answered in place of the rows, for a window of so many days; None for rows.
-        is_dated: whether rows say which day they are of.
-        stall: whether a window of so many days is never answered.
-        alter: changes the rows of an answer on their way out.
+        costs: amounts by service, for each account and day.
+        requested: requested windows in order: account, first and last day, breakdown.
+        refuse: returns a response instead of the rows, for an account and a number of days; None
+            for the rows.
+        is_dated: whether rows carry their date.
+        stall: returns whether a request for a number of days gets no response.
+        alter: changes the rows of a response.
     """
 
     def __init__(self, accounts: int = 2) -> None:
@@ -45,7 +46,7 @@ class Api:
         for costs in self.costs.values():
             for service, cost in costs.items():
                 costs[service] = cost.quantize(Decimal("1e-11"))
-        self.asked: list[tuple[str, date, date, str | None]] = []
+        self.requested: list[tuple[str, date, date, str | None]] = []
         self.refuse: Callable[[str, int], web.Response | None] = lambda _account, _days: None
         self.stall: Callable[[int], bool] = lambda _days: False
         self.is_dated = True
@@ -57,11 +58,11 @@ class Api:
         return sum((cost for costs in self.costs.values() for cost in costs.values()), Decimal(0))
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer a request for costs."""
+        """Respond to a request for costs."""
         query = request.query
         first, last = (date.fromisoformat(query[name]) for name in ("fromDate", "toDate"))
         account, group_by = query["accountId"], query.get("groupBy")
-        self.asked.append((account, first, last, group_by))
+        self.requested.append((account, first, last, group_by))
         if self.stall((last - first).days + 1):
             await anyio.sleep_forever()
         refusal = self.refuse(account, (last - first).days + 1)
@@ -71,7 +72,7 @@ class Api:
         rows = self.alter([row for day in days for row in self._rows(account, day, group_by)])
         if not self.is_dated:
             rows = undated(rows)
-        return answer(rows)
+        return rows_response(rows)
 
     def _rows(self, account: str, day: date, group_by: str | None) -> list[Row]:
         costs = self.costs.get((account, day), {})
@@ -84,14 +85,14 @@ class Api:
         ]
 
 
-def answer(rows: list[Row]) -> web.Response:
+def rows_response(rows: list[Row]) -> web.Response:
     body = {"request": {"id": "r1"}, "response": {"items": rows, "count": len(rows)}}
     encoder = msgspec.json.Encoder(decimal_format="number")
     return web.Response(body=encoder.encode(body), content_type="application/json")
 
 
 def undated(rows: list[Row]) -> list[Row]:
-    """The same costs, added up over the days that were asked for."""
+    """Return the same costs without dates, summed over the requested days."""
     sums: dict[str | None, Row] = {}
     for row in rows:
         into = sums.setdefault(row.get("service"), row | {"date": None, "cost": Decimal(0)})

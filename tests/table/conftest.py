@@ -1,4 +1,4 @@
-"""A table in a folder of its own, and a server to fill it from."""
+"""Fixtures: a table in a folder of its own, and a server to fill it from."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
@@ -34,7 +34,7 @@ def table(tmp_path: Path) -> str:
 
 @pytest.fixture
 def run(api: Api, client: SpotBillingClient, table: str) -> Sync:
-    """Syncs the whole range of all accounts by service; its books always add up."""
+    """Sync of the whole range of all accounts by service; checks that the report adds up."""
 
     async def synced(**options: Any) -> SyncReport:
         scope: dict[str, Any] = {"accounts": api.accounts, "from_date": FIRST, "to_date": LAST}
@@ -53,9 +53,9 @@ def run(api: Api, client: SpotBillingClient, table: str) -> Sync:
 
 
 def rows_of(table: str) -> list[dict[str, Any]]:
-    """All rows of a Delta table, by deltalake's own reader."""
-    found = QueryBuilder().register("t", DeltaTable(table)).execute("SELECT * FROM t")
-    rows: list[dict[str, Any]] = pa.RecordBatchReader.from_stream(found).read_all().to_pylist()
+    """Return all rows of a Delta table, read by deltalake itself."""
+    result = QueryBuilder().register("t", DeltaTable(table)).execute("SELECT * FROM t")
+    rows: list[dict[str, Any]] = pa.RecordBatchReader.from_stream(result).read_all().to_pylist()
     return rows
 
 
@@ -64,7 +64,7 @@ def sum_of(table: str) -> Decimal:
 
 
 def contents_of(table: str) -> set[tuple[Any, ...]]:
-    """What the costs are, without how they came; no two rows are the same."""
+    """Return the costs without their request columns; check that no two rows are equal."""
     names = ("query_account_id", "group_by", "date", "service", "cost", "currency")
     rows = [tuple(row[name] for name in names) for row in rows_of(table)]
     assert len(set(rows)) == len(rows)

@@ -1,4 +1,4 @@
-"""Killed and run again, and run twice at once; `benchmarks.claims.kills` kills a hundred."""
+"""Syncs that are killed, or run twice at once; `benchmarks.claims.kills` kills a hundred."""
 
 import subprocess
 import sys
@@ -12,13 +12,13 @@ from benchmarks.claims.kills import Server, command, kill_times, outcome, server
 
 @pytest.fixture
 def served(shared: Path) -> Iterator[Server]:
-    """The real bill, served by a process of its own."""
+    """Server of a real bill, in a process of its own."""
     with server(sorted((shared / "data" / "aws-workshop-2018").glob("*.csv.gz"))) as started:
         yield started
 
 
 def test_kill_9_costs_nothing_but_requests(served: Server, tmp_path: Path) -> None:
-    """A table whose syncs are killed ends as an undisturbed one, within the bound of requests."""
+    """Killed syncs end in the same table as an undisturbed one, within a bound of requests."""
     undisturbed = outcome(served, str(tmp_path / "undisturbed"), [])
     for seed in (101, 102):
         killed = outcome(served, str(tmp_path / str(seed)), kill_times(seed))
@@ -26,8 +26,8 @@ def test_kill_9_costs_nothing_but_requests(served: Server, tmp_path: Path) -> No
         assert wrong_with(killed, undisturbed) == []
 
 
-def test_two_processes_end_in_one_right_table(served: Server, tmp_path: Path) -> None:
-    """Each is done, or its error says what to do; after a run alone nothing is wrong."""
+def test_two_processes_leave_a_correct_table(served: Server, tmp_path: Path) -> None:
+    """A sync completes or fails with 'run again'; after another sync the table is correct."""
     table = str(tmp_path / "both")
     both = [
         subprocess.Popen(  # noqa: S603  this checkout's own code
@@ -35,15 +35,15 @@ def test_two_processes_end_in_one_right_table(served: Server, tmp_path: Path) ->
         )
         for _ in range(2)
     ]
-    told = [process.communicate(timeout=60)[1] for process in both]
-    for process, errors in zip(both, told, strict=True):
+    outputs = [process.communicate(timeout=60)[1] for process in both]
+    for process, errors in zip(both, outputs, strict=True):
         assert process.returncode == 0 or "run again" in errors.splitlines()[-1]
     undisturbed = outcome(served, str(tmp_path / "undisturbed"), [])
     assert outcome(served, table, []).rows == undisturbed.rows
 
 
-def test_without_the_extra_an_error_names_it(tmp_path: Path) -> None:
-    """Importing the table, and the command that needs it, say what to install."""
+def test_an_error_names_the_missing_extra(tmp_path: Path) -> None:
+    """The import and the command raise an error with the command to install the extra."""
     hidden = "import sys; sys.modules['deltalake'] = None; "
     words = "['costs', 'show', '--table', 't']"
     for code in (
@@ -59,4 +59,4 @@ def test_without_the_extra_an_error_names_it(tmp_path: Path) -> None:
             env={"PYTHONPATH": str(Path(__file__).parents[2])},
         )
         assert done.returncode != 0
-        assert "pip install 'spot-billing-async[table]'" in done.stderr.splitlines()[-1]
+        assert "pip install '.[table]'" in done.stderr.splitlines()[-1]

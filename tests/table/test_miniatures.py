@@ -1,4 +1,4 @@
-"""Servers that lie, restate, and have much to tell, in miniature: see `benchmarks`."""
+"""Small runs of the claims in `benchmarks`: wrong responses, restatements, many rows."""
 
 from pathlib import Path
 
@@ -6,17 +6,17 @@ from benchmarks.claims import refresh, rows
 from benchmarks.claims.lies import CAUGHT, LIES, measured
 
 
-async def test_a_lie_is_caught_and_the_truth_is_no_alarm() -> None:
-    """One answer lies: it is asked again, or fails, or its day is named; and then all is well."""
-    met, alarms = await measured(lies=3, clean_runs=6)
-    assert set(met) == set(LIES)
-    for counts in met.values():
+async def test_wrong_responses_are_detected_without_false_alarms() -> None:
+    """A wrong response is requested again, fails, or is reported; correct ones raise no alarm."""
+    verdicts, alarms = await measured(lies=3, clean_runs=6)
+    assert set(verdicts) == set(LIES)
+    for counts in verdicts.values():
         assert sum(counts[verdict] for verdict in CAUGHT) == counts.total() == 3
     assert alarms == []
 
 
-def test_a_refresh_finds_what_was_restated_and_nothing_else(shared: Path, tmp_path: Path) -> None:
-    """By account and day, with old and new total; at a request an account."""
+def test_a_refresh_finds_exactly_the_restatements(shared: Path, tmp_path: Path) -> None:
+    """Every restatement is found by account and day, with one request for each account."""
     bills = sorted((shared / "data" / "aws-workshop-2018").glob("*.csv.gz"))
     found = refresh.measured(bills, 4, tmp_path, by_day=False)
     assert len(found.restated) == 2
@@ -26,8 +26,8 @@ def test_a_refresh_finds_what_was_restated_and_nothing_else(shared: Path, tmp_pa
     assert 0 < found.costs.removed < found.costs.before
 
 
-def test_rows_by_the_thousand(tmp_path: Path) -> None:
-    """Every row and the exact total, from another process, while its memory is measured."""
+def test_many_rows_are_synced(tmp_path: Path) -> None:
+    """Another process stores every row, and its peak memory is measured."""
     with rows.server() as base_url:
         figures = rows.synced(base_url, str(tmp_path / "costs"), 40_000)
     assert figures.rows == 40_000

@@ -1,4 +1,4 @@
-"""Rows that carry their day beside rows that do not, and servers that change their mind."""
+"""Rows with and without a date in one table, and servers that change between them."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,7 +18,7 @@ def refuse_above(most: int) -> Callable[[str, int], web.Response | None]:
 
 
 def with_tax(rows: list[Row]) -> list[Row]:
-    """A row more that is of no day."""
+    """Return the rows and an additional one without a date."""
     return [*rows, rows[0] | {"date": None, "service": "tax", "cost": Decimal("1.5")}]
 
 
@@ -27,7 +27,7 @@ def with_tax(rows: list[Row]) -> list[Row]:
 async def test_a_slice_is_written_whole(
     api: Api, run: Sync, table: str, window: Any, mutable_days: int
 ) -> None:
-    """Dated rows of a window that is one slice are kept with it, closed days or not."""
+    """Dated rows of a window that is one slice belong to it, closed days or not."""
     api.alter = with_tax
     report = await run(window=window, mutable_days=mutable_days, today=LAST)
     windows = 6 if window == "month" else 2
@@ -38,8 +38,8 @@ async def test_a_slice_is_written_whole(
     assert again.changed_days == 0
 
 
-async def test_rows_that_begin_to_carry_their_day(api: Api, run: Sync, table: str) -> None:
-    """Days take the place of a window that they are all of, and nothing is there twice."""
+async def test_rows_that_begin_to_carry_dates(api: Api, run: Sync, table: str) -> None:
+    """The days of a window replace its undated slice, and no row is stored twice."""
     api.is_dated = False
     await run(window="month", today=LAST)
     api.is_dated = True
@@ -49,8 +49,8 @@ async def test_rows_that_begin_to_carry_their_day(api: Api, run: Sync, table: st
         assert None not in {row["date"] for row in rows_of(table)}
 
 
-async def test_rows_that_nobody_knows_of_are_replaced(api: Api, run: Sync, table: str) -> None:
-    """A sync that was killed before it told the ledger leaves no window beside its days."""
+async def test_rows_without_ledger_entries_are_replaced(api: Api, run: Sync, table: str) -> None:
+    """Undated rows of a sync that was killed before its ledger commit are replaced by days."""
     api.is_dated = False
     await run(window="month", today=LAST)
     DeltaTable(f"{table}_ledger").delete()
@@ -60,30 +60,30 @@ async def test_rows_that_nobody_knows_of_are_replaced(api: Api, run: Sync, table
 
 
 @pytest.mark.parametrize("window", ["day", "month"])
-async def test_lost_rows_without_a_day_come_back(
+async def test_lost_rows_without_a_date_are_restored(
     api: Api, run: Sync, table: str, window: Any
 ) -> None:
-    """Reconciling names the loss, the next run repairs it, and invents no restatement."""
+    """Reconciling finds the loss, and the next sync repairs it and reports no restatement."""
     api.is_dated = False
     await run(window=window, today=LAST)
     DeltaTable(table).delete(f"query_account_id = '{api.accounts[0]}' AND service = 's3'")
-    found = await run(window=window, today=LAST, reconcile=True)
-    assert {each.account_id for each in found.differences} == {api.accounts[0]}
+    damaged = await run(window=window, today=LAST, reconcile=True)
+    assert {each.account_id for each in damaged.differences} == {api.accounts[0]}
     repaired = await run(window=window, today=LAST, reconcile=True)
     assert (repaired.complete, repaired.changes) == (True, ())
     assert sum_of(table) == api.total
 
 
-async def test_one_row_without_a_day_costs_its_account_alone(api: Api, run: Sync) -> None:
-    """The others are asked as wide as before."""
+async def test_a_row_without_a_date_narrows_its_account_only(api: Api, run: Sync) -> None:
+    """Other accounts are still requested in wide windows."""
     account = api.accounts[0]
     api.alter = lambda rows: with_tax(rows) if rows[0]["accountId"] == account else rows
     report = await run(today=LAST)
     assert report.requests == 1 + DAYS + 1
 
 
-async def test_accounts_without_costs_do_not_confuse_a_limit(run: Sync, api: Api) -> None:
-    """Nothing is learned of rows from none, whatever days the server bears."""
+async def test_accounts_without_costs_teach_no_limit_in_rows(run: Sync, api: Api) -> None:
+    """With no rows at all, every sync completes at any limit in days."""
     api.costs.clear()
     for limit in (1, 20, 15, 200):
         refused = await run(today=LAST)
@@ -93,10 +93,10 @@ async def test_accounts_without_costs_do_not_confuse_a_limit(run: Sync, api: Api
 
 
 @pytest.mark.parametrize("max_requests", range(1, 12))
-async def test_the_books_add_up_wherever_requests_end(
+async def test_the_report_adds_up_for_any_max_requests(
     api: Api, run: Sync, max_requests: int
 ) -> None:
-    """Windows that met a 5xx, and were to be judged by what came next, are booked too."""
+    """Slices with a 5xx that were still undecided when requests ended are counted too."""
     await run(today=LAST, mutable_days=1)
     dead = api.accounts[1]
     api.refuse = lambda account, _: web.Response(status=503) if account == dead else None
@@ -104,16 +104,16 @@ async def test_the_books_add_up_wherever_requests_end(
     assert not report.complete
 
 
-async def test_a_wide_reconciliation_is_asked_in_parts(api: Api, run: Sync) -> None:
-    """What the server does not bear at once is no reason to give up; nor are days not there."""
+async def test_a_wide_reconciliation_is_requested_in_parts(api: Api, run: Sync) -> None:
+    """A range that is too wide for the server is reconciled in narrower windows."""
     api.refuse = refuse_above(30)
     report = await run(today=LAST, reconcile=True)
     assert report.complete
     assert report.unreconciled == ()
 
 
-async def test_only_days_that_are_there_are_compared(api: Api, run: Sync) -> None:
-    """A window that failed is missing, which is told once, and no difference."""
+async def test_only_days_of_the_table_are_compared(api: Api, run: Sync) -> None:
+    """A day that failed is reported as failed, not as a difference too."""
     bad = FIRST + timedelta(days=3)
     api.alter = lambda rows: [
         row | ({"cost": Decimal("1e30")} if row["date"] == bad.isoformat() else {}) for row in rows
@@ -122,17 +122,17 @@ async def test_only_days_that_are_there_are_compared(api: Api, run: Sync) -> Non
     assert (report.failed_days, report.differences) == (2, ())
 
 
-async def test_what_was_learned_outlives_a_window_of_the_users(api: Api, run: Sync) -> None:
-    """A run by day in between does not make the next one ask too much."""
+async def test_remembered_limits_survive_a_fixed_window(api: Api, run: Sync) -> None:
+    """A sync by day in between does not make the next one request too wide windows."""
     api.refuse = refuse_above(20)
     await run(today=LAST)
     await run(today=LAST, window="day")
-    api.asked.clear()
+    api.requested.clear()
     await run(today=LAST)
-    assert max((last - first).days + 1 for _, first, last, _ in api.asked) <= 20
+    assert max((last - first).days + 1 for _, first, last, _ in api.requested) <= 20
 
 
 @pytest.mark.parametrize("mutable_days", [800_000, 10**9])
 async def test_any_number_of_mutable_days(run: Sync, mutable_days: int) -> None:
-    """More days than there are before today are all of them."""
+    """More mutable days than the calendar has before today mean all days."""
     assert (await run(mutable_days=mutable_days)).complete

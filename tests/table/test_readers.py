@@ -1,4 +1,4 @@
-"""What users have reads the table: the README's own lines, and the same sum."""
+"""Readers of the table: the lines in the README, and equal sums in every reader."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL
 async def test_the_readmes_lines_read_the_table(
     api: Api, run: Sync, table: str, monkeypatch: pytest.MonkeyPatch, reader: str
 ) -> None:
-    """Three lines each, as printed; exact amounts, of one breakdown."""
+    """The three printed lines of each reader return the exact amounts of one breakdown."""
     await run()
     await run(group_by=None)
     (block,) = [block for block in BLOCKS if reader in block]
@@ -35,7 +35,7 @@ async def test_the_readmes_lines_read_the_table(
     monkeypatch.chdir(Path(table).parent)
     printed: list[Any] = []
     names = {"duckdb": duckdb, "pl": pl, "pd": pd, "DeltaTable": DeltaTable}
-    exec(block, names | {"print": printed.append})  # noqa: S102  the README's own words
+    exec(block, names | {"print": printed.append})  # noqa: S102  printed in the README
     (found,) = printed
     if isinstance(found, duckdb.DuckDBPyRelation):
         amounts = [row[1] for row in found.fetchall()]
@@ -46,13 +46,13 @@ async def test_the_readmes_lines_read_the_table(
 
 
 def test_spark_has_three_lines_too() -> None:
-    """Spark is not at hand (`benchmarks.claims.readers` installs it); they exist."""
+    """The README has lines for Spark; `benchmarks.claims.readers` installs Spark and runs them."""
     (block,) = [block for block in BLOCKS if "spark" in block]
     assert block.count("\n") == 3
 
 
-async def test_what_spark_needs_is_there(api: Api, run: Sync, table: str) -> None:
-    """No more than version 1 of Delta's protocol; and the Parquet files of the log hold it all."""
+async def test_the_table_fulfils_the_requirements_of_spark(api: Api, run: Sync, table: str) -> None:
+    """The table needs reader version 1 only, and its Parquet files hold all the costs."""
     await run(today=LAST)
     api.costs[api.accounts[0], LAST]["s3"] += 1
     await run(today=LAST)
@@ -64,7 +64,7 @@ async def test_what_spark_needs_is_there(api: Api, run: Sync, table: str) -> Non
 
 @pytest.mark.parametrize("reader", READERS)
 async def test_the_real_bill_by_every_reader(shared: Path, table: str, reader: str) -> None:
-    """The same sum, to the last decimal."""
+    """Every reader returns the same exact sum."""
     files = sorted((shared / "data" / "aws-workshop-2018").glob("*.csv.gz"))
     async with Emulator(focus=files, token=TOKEN) as server:
         await synced(server.base_url, table)

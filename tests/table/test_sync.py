@@ -1,4 +1,4 @@
-"""A table that is brought in step: complete, exact, and with the fewest requests."""
+"""Syncs: complete, exact, and with as few requests as possible."""
 
 import json
 import threading
@@ -17,7 +17,8 @@ from spot_billing_async.errors import SpotBillingError
 from spot_billing_async.export import COLUMNS
 from spot_billing_async.table import SyncPlan, TableConflictError, TableError, plan, sync
 from spot_billing_async.table.storage.delta import DeltaTable
-from spot_billing_async.table.storage.store import COSTS, LEDGER, TableStore
+from spot_billing_async.table.storage.schemas import COSTS, LEDGER
+from spot_billing_async.table.storage.store import TableStore
 from tests.table.api import DAYS, FIRST, LAST, Api
 from tests.table.conftest import Sync, contents_of, rows_of, sum_of, version_of
 
@@ -27,7 +28,7 @@ DAY = timedelta(days=1)
 
 
 async def test_a_table_holds_all_costs(api: Api, run: Sync, table: str) -> None:
-    """One request an account, every row once, with the columns of a pull and when it came."""
+    """A sync sends one request for each account, and stores every row with its fetch time."""
     report = await run()
     assert report.complete
     assert (report.new_days, report.requests) == (2 * DAYS, 2)
@@ -39,8 +40,8 @@ async def test_a_table_holds_all_costs(api: Api, run: Sync, table: str) -> None:
     assert row["fetched_at"].tzinfo is not None
 
 
-async def test_the_ledger_has_a_row_a_slice(run: Sync, table: str) -> None:
-    """What it says of a day is what the table has of it."""
+async def test_the_ledger_has_a_row_for_each_slice(run: Sync, table: str) -> None:
+    """The totals of an entry are the sums of the slice's rows in the table."""
     await run(today=TODAY)
     ledger = rows_of(f"{table}_ledger")
     assert len(ledger) == 2 * DAYS
@@ -56,25 +57,25 @@ async def test_the_ledger_has_a_row_a_slice(run: Sync, table: str) -> None:
         assert entry["incomplete"] is (entry["to_date"] == TODAY)
 
 
-async def test_what_the_table_has_is_not_asked_again(api: Api, run: Sync, table: str) -> None:
-    """Days that are old enough are skipped, and the report says how many."""
+async def test_settled_days_are_not_requested_again(api: Api, run: Sync, table: str) -> None:
+    """Settled days are skipped and counted in the report, and nothing is committed."""
     await run()
     before = version_of(table), version_of(f"{table}_ledger")
-    api.asked.clear()
+    api.requested.clear()
     report = await run()
-    assert (report.skipped_days, report.requests, api.asked) == (2 * DAYS, 0, [])
+    assert (report.skipped_days, report.requests, api.requested) == (2 * DAYS, 0, [])
     assert report.totals == {"USD": api.total}
     assert (version_of(table), version_of(f"{table}_ledger")) == before
 
 
-async def test_only_gaps_are_asked_for(api: Api, run: Sync, table: str) -> None:
-    """A range around and between what is there costs a request for each gap."""
+async def test_only_gaps_are_requested(api: Api, run: Sync, table: str) -> None:
+    """A range around settled days costs one request for each gap."""
     middle = FIRST + 30 * DAY
     await run(from_date=middle, to_date=middle + 9 * DAY)
-    api.asked.clear()
+    api.requested.clear()
     report = await run()
     assert (report.skipped_days, report.new_days) == (20, 2 * DAYS - 20)
-    assert sorted(api.asked) == [
+    assert sorted(api.requested) == [
         (account, *days, "service")
         for account in api.accounts
         for days in ((FIRST, middle - DAY), (middle + 10 * DAY, LAST))
@@ -82,29 +83,29 @@ async def test_only_gaps_are_asked_for(api: Api, run: Sync, table: str) -> None:
     assert sum_of(table) == api.total
 
 
-async def test_a_mutable_tail_drags_no_closed_day_along(api: Api, run: Sync) -> None:
-    """A day is asked until it was answered at the age of 45, and the tail is one request."""
+async def test_only_mutable_days_are_requested_again(api: Api, run: Sync) -> None:
+    """A day is requested until it was fetched at the age of 45 days; the tail is one request."""
     await run(today=TODAY)
-    api.asked.clear()
+    api.requested.clear()
     report = await run(today=TODAY + DAY, mutable_days=MUTABLE)
     tail = TODAY - (MUTABLE - 1) * DAY
-    assert sorted(api.asked) == [(account, tail, LAST, "service") for account in api.accounts]
+    assert sorted(api.requested) == [(account, tail, LAST, "service") for account in api.accounts]
     assert (report.unchanged_days, report.changed_days) == (2 * MUTABLE, 0)
-    api.asked.clear()
+    api.requested.clear()
     await run(today=TODAY + 2 * DAY)
-    assert {first for _, first, _, _ in api.asked} == {tail + DAY}
+    assert {first for _, first, _, _ in api.requested} == {tail + DAY}
 
 
 async def test_unchanged_days_are_not_rewritten(run: Sync, table: str) -> None:
-    """The costs get no commit; the ledger learns that they were looked at."""
+    """The costs get no commit if every day is unchanged."""
     await run(today=TODAY)
     before = version_of(table)
     report = await run(today=TODAY)
     assert (version_of(table), report.rows_written, report.changes) == (before, 0, ())
 
 
-async def test_restatements_are_found_and_told(api: Api, run: Sync, table: str) -> None:
-    """By account and day, old and new; nothing else is reported, and nothing else rewritten."""
+async def test_restatements_are_found_and_reported(api: Api, run: Sync, table: str) -> None:
+    """Changes have account, day, old and new total; other days are not rewritten."""
     await run(today=TODAY)
     account, changed, moved, gone = api.accounts[1], LAST - 3 * DAY, LAST - 9 * DAY, LAST
     old = {day: sum(api.costs[account, day].values()) for day in (changed, moved, gone)}
@@ -124,7 +125,7 @@ async def test_restatements_are_found_and_told(api: Api, run: Sync, table: str) 
 
 
 async def test_files_of_closed_days_stay(api: Api, run: Sync, tmp_path: Any) -> None:
-    """A restatement rewrites files of mutable days alone, however much was closed before."""
+    """A restatement rewrites files of mutable days only."""
     await run(today=TODAY)
     closed = (TODAY - MUTABLE * DAY).isoformat()
     api.costs[api.accounts[0], LAST]["s3"] += 1
@@ -138,7 +139,7 @@ async def test_files_of_closed_days_stay(api: Api, run: Sync, tmp_path: Any) -> 
 
 
 async def test_closed_days_stay(api: Api, run: Sync, table: str) -> None:
-    """What changes after the mutable days is not looked for."""
+    """A restatement of a day that is no longer mutable is not found."""
     await run(today=TODAY)
     total = api.total
     api.costs[api.accounts[0], FIRST]["s3"] += 1
@@ -146,8 +147,8 @@ async def test_closed_days_stay(api: Api, run: Sync, table: str) -> None:
     assert (report.changes, sum_of(table)) == ((), total)
 
 
-async def test_windows_may_differ_from_run_to_run(api: Api, run: Sync, table: str) -> None:
-    """The grain is the day, so no day is there twice however it was asked."""
+async def test_windows_may_differ_from_sync_to_sync(api: Api, run: Sync, table: str) -> None:
+    """Slices are days, so no day is stored twice for any sequence of windows."""
     await run(window="week", today=FIRST + 50 * DAY, to_date=FIRST + 60 * DAY)
     await run(window="month", today=LAST, mutable_days=60)
     await run(window=11, today=LAST, mutable_days=80)
@@ -155,8 +156,8 @@ async def test_windows_may_differ_from_run_to_run(api: Api, run: Sync, table: st
     assert sum_of(table) == api.total
 
 
-async def test_breakdowns_stand_beside_each_other(api: Api, run: Sync, table: str) -> None:
-    """One table may hold several; each has all the money, and none touches another."""
+async def test_a_table_may_hold_several_breakdowns(api: Api, run: Sync, table: str) -> None:
+    """Each breakdown has all the costs, and a sync of one does not change another."""
     await run()
     await run(group_by=None, today=LAST)
     await run(group_by=None, today=LAST)
@@ -167,11 +168,11 @@ async def test_breakdowns_stand_beside_each_other(api: Api, run: Sync, table: st
 
 
 @pytest.mark.parametrize("account", ["/subscriptions/a b%20", "it's", "011254002932", 'q"\\;--'])
-async def test_any_id_is_a_key(api: Api, run: Sync, table: str, account: str) -> None:
-    """Ids are data: none breaks a predicate, and none selects another's rows."""
+async def test_any_account_id_is_allowed(api: Api, run: Sync, table: str, account: str) -> None:
+    """No id breaks an SQL predicate or selects the rows of another account."""
     api.costs = {
-        (account if who == api.accounts[0] else who, day): costs
-        for (who, day), costs in api.costs.items()
+        (account if old == api.accounts[0] else old, day): costs
+        for (old, day), costs in api.costs.items()
     }
     api.accounts[0] = account
     await run(today=LAST)
@@ -180,23 +181,23 @@ async def test_any_id_is_a_key(api: Api, run: Sync, table: str, account: str) ->
     assert (report.changed_days, sum_of(table)) == (1, api.total)
 
 
-async def test_a_plan_sends_and_makes_nothing(
+async def test_a_plan_sends_and_creates_nothing(
     api: Api, run: Sync, table: str, tmp_path: Any
 ) -> None:
-    """It tells requests and days before anything is sent; it is right where nothing goes wrong."""
+    """A plan has the number of requests and days; it is exact if no request fails."""
     scope: dict[str, Any] = {"accounts": api.accounts, "from_date": FIRST, "to_date": LAST}
     scope |= {"group_by": "service", "today": TODAY}
     first = await plan(table, **scope)
     assert first == SyncPlan(requests=2, due_days=2 * DAYS, skipped_days=0, is_lower_bound=True)
     assert (await plan(table, **scope, window="month")).requests == 6
-    assert (list(tmp_path.iterdir()), api.asked) == ([], [])
+    assert (list(tmp_path.iterdir()), api.requested) == ([], [])
     await run(today=TODAY)
     tail = await plan(table, **scope)
     assert tail == SyncPlan(requests=2, due_days=2 * MUTABLE, skipped_days=2 * (DAYS - MUTABLE))
 
 
-async def test_no_request_more_than_allowed(api: Api, run: Sync, table: str) -> None:
-    """The rest is 'not started', what came is kept, and the next run goes on."""
+async def test_max_requests_is_not_exceeded(api: Api, run: Sync, table: str) -> None:
+    """The remaining days are 'not started', and the next sync requests them."""
     report = await run(window="day", max_requests=50)
     assert (report.requests, report.new_days, report.not_started_days) == (50, 50, 2 * DAYS - 50)
     assert not report.complete
@@ -213,7 +214,7 @@ async def test_no_request_more_than_allowed(api: Api, run: Sync, table: str) -> 
         ({"from_date": "2024-01-01"}, "from_date"),
         ({"to_date": FIRST - DAY}, "from_date"),
         ({"group_by": "team"}, "group_by"),
-        ({"window": "fortnight"}, "allowed: auto, day"),
+        ({"window": "fortnight"}, "window must be one of 'auto', 'day', .* >= 1, got 'fortnight'"),
         ({"window": 0}, "window"),
         ({"mutable_days": 0}, "mutable_days"),
         ({"mutable_days": 1.5}, "mutable_days"),
@@ -223,40 +224,40 @@ async def test_no_request_more_than_allowed(api: Api, run: Sync, table: str) -> 
     ],
     ids=str,
 )
-async def test_bad_input_is_named(
+async def test_invalid_arguments_are_named(
     api: Api, run: Sync, tmp_path: Any, options: dict[str, Any], named: str
 ) -> None:
-    """Field, value and what is allowed; nothing is made or sent."""
+    """The error names the argument; nothing is created or sent."""
     with pytest.raises(ConfigError, match=named):
         await run(**options)
-    assert (list(tmp_path.iterdir()), api.asked) == ([], [])
+    assert (list(tmp_path.iterdir()), api.requested) == ([], [])
 
 
 @pytest.mark.parametrize("table", ["", "  "])
-async def test_a_table_has_a_place(run: Sync) -> None:
-    """Text that names none is refused."""
-    with pytest.raises(ConfigError, match="table: "):
+async def test_a_table_needs_a_location(run: Sync) -> None:
+    """Blank text is not a location."""
+    with pytest.raises(ConfigError, match="table must be non-empty text"):
         await run()
 
 
-async def test_a_table_of_something_else_is_left_alone(api: Api, run: Sync, table: str) -> None:
-    """A Delta table that sync did not make is no place to replace rows in."""
-    DeltaTable.made(table, pa.schema({"x": pa.int64()}), [])
-    with pytest.raises(ConfigError, match="has the columns x; allowed"):
+async def test_a_foreign_table_is_refused(api: Api, run: Sync, table: str) -> None:
+    """A Delta table with other columns is refused, and no request is sent."""
+    DeltaTable.open_or_create(table, pa.schema({"x": pa.int64()}), [])
+    with pytest.raises(ConfigError, match=r"a table that sync created, got .* with the columns x"):
         await run()
-    assert api.asked == []
+    assert api.requested == []
 
 
 @pytest.mark.parametrize("table", ["/dev/null/costs", "nonsense://place/costs"])
 async def test_no_foreign_error_escapes(run: Sync) -> None:
-    """What deltalake and the system say comes as an error of this package, naming the table."""
-    with pytest.raises(TableError, match="costs") as met:
+    """Errors of deltalake and the system are raised as `TableError`, which names the table."""
+    with pytest.raises(TableError, match="costs") as caught:
         await run()
-    assert isinstance(met.value, SpotBillingError)
+    assert isinstance(caught.value, SpotBillingError)
 
 
 async def test_a_damaged_table_is_an_error(run: Sync, tmp_path: Any) -> None:
-    """Where the log cannot be read, one error says so."""
+    """A log that cannot be read is a `TableError`."""
     await run()
     for commit in (tmp_path / "costs" / "_delta_log").iterdir():
         commit.write_text("{broken")
@@ -265,7 +266,7 @@ async def test_a_damaged_table_is_an_error(run: Sync, tmp_path: Any) -> None:
 
 
 async def test_amounts_are_exact_or_refused(api: Api, run: Sync, table: str) -> None:
-    """18 decimals are kept; one more fails its day, named, and the others come."""
+    """An amount of 18 decimals is kept; one of 19 fails its day only."""
     account, other = api.accounts
     api.costs[account, FIRST]["s3"] = Decimal("0.000000000000000001")
     api.costs[other, FIRST]["s3"] = Decimal("0.0000000000000000001")
@@ -277,28 +278,28 @@ async def test_amounts_are_exact_or_refused(api: Api, run: Sync, table: str) -> 
     assert Decimal("0.000000000000000001") in {row["cost"] for row in rows_of(table)}
 
 
-async def test_a_day_that_cannot_be_added_up_fails(api: Api, run: Sync) -> None:
-    """An amount of more digits than the column has is named, and nothing is rounded."""
+async def test_an_amount_with_too_many_digits_fails_its_day(api: Api, run: Sync) -> None:
+    """An amount or a sum of more digits than the column has is an error, not rounded."""
     for costs in ({"s3": Decimal("1e25")}, {"s3": Decimal("9e19"), "ec2": Decimal("9e19")}):
         api.costs[api.accounts[0], FIRST] = costs
         report = await run(mutable_days=1000)
         assert report.failed_days == 1
-        assert "does not fit" in str(report.failures[0].error)
+        assert "at most 20 digits before" in str(report.failures[0].error)
 
 
-async def test_progress_is_told(run: Sync) -> None:
-    """Days that are done, of those that are due; in the end all are."""
-    told: list[tuple[int, int]] = []
-    await run(window="month", progress=lambda done, due: told.append((done, due)))
-    assert len(told) == 6
-    assert told == sorted(told)
-    assert told[-1] == (2 * DAYS, 2 * DAYS)
+async def test_progress_is_reported(run: Sync) -> None:
+    """The callback gets the done and the due days; at the end they are equal."""
+    calls: list[tuple[int, int]] = []
+    await run(window="month", progress=lambda done, due: calls.append((done, due)))
+    assert len(calls) == 6
+    assert calls == sorted(calls)
+    assert calls[-1] == (2 * DAYS, 2 * DAYS)
 
 
-async def test_two_syncs_end_in_one_right_table(
+async def test_two_concurrent_syncs_leave_a_correct_table(
     api: Api, client: SpotBillingClient, table: str
 ) -> None:
-    """Both at once on the same slices: one may get a clear error; what is there is right."""
+    """Of two syncs of the same slices at once, at most one fails, and the table is correct."""
     scope: dict[str, Any] = {"accounts": api.accounts, "from_date": FIRST, "to_date": LAST}
     errors: list[SpotBillingError] = []
 
@@ -319,12 +320,10 @@ async def test_two_syncs_end_in_one_right_table(
     assert len(rows_of(f"{table}_ledger")) == 2 * DAYS
 
 
-async def test_a_table_that_changed_meanwhile_is_a_clear_error(
-    api: Api, run: Sync, table: str
-) -> None:
-    """Whoever commits the same slices second is told, however long ago the first one did."""
+async def test_a_conflicting_commit_is_an_error(api: Api, run: Sync, table: str) -> None:
+    """A commit conflicts with any commit to the same slices since its table was opened."""
     await run(to_date=FIRST)
-    late = DeltaTable.opened(table, COSTS)
+    late = DeltaTable.open(table, COSTS)
     assert late is not None
     await run()
     version = version_of(table)
@@ -333,18 +332,18 @@ async def test_a_table_that_changed_meanwhile_is_a_clear_error(
     assert (version_of(table), sum_of(table)) == (version, api.total)
 
 
-async def test_a_ledger_that_cannot_know_forgets(
+async def test_a_conflict_in_the_ledger_removes_the_entries(
     api: Api, run: Sync, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where another's ledger and one's own costs meet, the slices are asked again."""
+    """Slices with entries of another sync are requested again, as they may not match the costs."""
     await run(to_date=FIRST)
-    late = DeltaTable.opened(f"{table}_ledger", LEDGER)
+    late = DeltaTable.open(f"{table}_ledger", LEDGER)
     assert late is not None
     await run(today=LAST)
-    opened = DeltaTable.opened
+    open_table = DeltaTable.open
     api.costs[api.accounts[0], LAST]["s3"] += 1
-    ours = TableStore(opened(table, COSTS), late)
-    monkeypatch.setattr(TableStore, "made", lambda _table: ours)
+    ours = TableStore(open_table(table, COSTS), late)
+    monkeypatch.setattr(TableStore, "open_or_create", lambda _table: ours)
     with pytest.raises(TableConflictError, match="run again"):
         await run(today=LAST)
     monkeypatch.undo()
@@ -356,7 +355,7 @@ async def test_a_ledger_that_cannot_know_forgets(
 
 
 async def test_many_scattered_changes_are_replaced(api: Api, run: Sync, table: str) -> None:
-    """However many runs of days changed, each change is told and the table is right."""
+    """Every change is reported, and the table is correct, for more runs than one commit writes."""
     await run(today=LAST)
     changed = [(account, LAST - 2 * n * DAY) for account in api.accounts for n in range(22)]
     for key in changed:
@@ -368,28 +367,28 @@ async def test_many_scattered_changes_are_replaced(api: Api, run: Sync, table: s
     assert sum_of(table) == api.total
 
 
-async def test_nothing_blocks_the_loop(run: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every use of deltalake is in a worker thread."""
+async def test_the_event_loop_is_not_blocked(run: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls of deltalake run in worker threads only."""
     threads: set[int] = set()
-    for name in ("opened", "made", "replace", "query"):
+    for name in ("open", "open_or_create", "replace", "query"):
         method = getattr(DeltaTable, name)
         inner = getattr(method, "__func__", method)
 
-        def noted(*arguments: Any, inner: Any = inner) -> Any:
+        def recorded(*arguments: Any, inner: Any = inner) -> Any:
             threads.add(threading.get_ident())
             return inner(*arguments)
 
         is_bound = inner is not method
-        monkeypatch.setattr(DeltaTable, name, classmethod(noted) if is_bound else noted)
+        monkeypatch.setattr(DeltaTable, name, classmethod(recorded) if is_bound else recorded)
     await run(reconcile=True)
     assert threads
     assert threading.get_ident() not in threads
 
 
-async def test_a_long_log_is_summed_up(
+async def test_a_long_log_gets_a_checkpoint(
     api: Api, run: Sync, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sync begins with that, so that opening a table takes no longer from year to year."""
+    """A sync starts with a checkpoint, so that opening a table stays fast over the years."""
     monkeypatch.setattr("spot_billing_async.table.storage.delta._LONG_LOG", 6)
     await run(window="month", batch_requests=1, today=LAST)
     log = Path(table) / "_delta_log"

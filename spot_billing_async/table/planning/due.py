@@ -1,7 +1,7 @@
-"""Which days are due. Pure.
+"""Days that are due. Pure.
 
-A day may be restated until it is `mutable_days` old. It is settled, and never asked again, once it
-was answered at that age: an answer from before says nothing of what was restated since.
+A day may be restated until it is `mutable_days` old. It is settled, and not requested again, once
+it was fetched at that age: an earlier fetch says nothing of later restatements.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,19 +11,17 @@ from typing import Literal
 from spot_billing_async.models.windows import DateWindow, WindowSize
 
 TableWindow = WindowSize | Literal["auto"]
-"""How wide a request is: as for a pull, or as wide as the server bears."""
+"""Width of a request: as for a pull, or "auto" for as wide as the server accepts."""
 
 _DAY = timedelta(days=1)
 
 
 def due_windows(wanted: DateWindow, settled: Iterable[DateWindow]) -> Iterator[DateWindow]:
-    """The windows to ask, as wide as can be, so that each wanted day that is not settled is in one.
-
-    No settled day is in any, so days that may still change drag no closed ones along.
+    """Yield the widest windows that contain exactly the wanted days that are not settled.
 
     Args:
         wanted: the range that the table is to hold.
-        settled: windows that are not asked again; in any order, and they may overlap.
+        settled: windows that are not requested again, in any order; they may overlap.
     """
     first = wanted.from_date
     for window in sorted(settled):
@@ -38,12 +36,12 @@ def due_windows(wanted: DateWindow, settled: Iterable[DateWindow]) -> Iterator[D
     yield DateWindow(first, wanted.to_date)
 
 
-def joined(windows: Iterable[DateWindow]) -> list[DateWindow]:
-    """The same days in as few windows as possible: those that touch become one."""
-    joined: list[DateWindow] = []
+def merged_windows(windows: Iterable[DateWindow]) -> list[DateWindow]:
+    """Return the same days in as few windows as possible: merge adjacent and overlapping ones."""
+    merged: list[DateWindow] = []
     for window in sorted(windows):
-        if joined and (window.from_date - joined[-1].to_date).days <= 1:
-            joined[-1] = DateWindow(joined[-1].from_date, max(joined[-1].to_date, window.to_date))
+        if merged and (window.from_date - merged[-1].to_date).days <= 1:
+            merged[-1] = DateWindow(merged[-1].from_date, max(merged[-1].to_date, window.to_date))
         else:
-            joined.append(window)
-    return joined
+            merged.append(window)
+    return merged

@@ -1,9 +1,9 @@
-"""What is still to be asked, and which of it next: as wide as is known to be borne. Pure.
+"""Planners: the slices that are still to be requested, and which of them come next. Pure.
 
-Where nothing is known of a server, one account is asked first and then ever more at once: what is
-too wide for one is mostly too wide for all, and each window that fails is a request for nothing.
-Once something was too wide, single windows try how wide they may be, as long as that is likely to
-save more requests than it costs.
+While the server's limits are unknown, one account is requested first, then ever more at once: a
+window that is too wide for one account mostly is for all, and each rejected window wastes a
+request. After a rejection, single windows probe how wide a window may be, as long as a probe is
+likely to save more requests than it costs.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,285 +12,269 @@ from itertools import chain, islice
 from math import ceil, inf
 from typing import NamedTuple
 
-from spot_billing_async.models import CostQuery, GroupBy
 from spot_billing_async.models.windows import DateWindow, WindowSize, cut
-from spot_billing_async.table.planning.due import joined
+from spot_billing_async.table.ledger import SliceKey
+from spot_billing_async.table.planning.due import merged_windows
 from spot_billing_async.table.planning.window_sizing import WindowSizer
 
 _DAY = timedelta(days=1)
 
-
-_ANY = date.max.toordinal()
-"""More days than there are."""
-
+_UNLIMITED = date.max.toordinal()
+"""More days than the calendar has."""
 
 _SCOUTS_GROWTH = 4
-"""How many times as many unknown accounts are asked as in the round before."""
+"""Factor by which the number of accounts without statistics grows from round to round."""
 
+_MAX_ROUND = 1000
+"""Slices per round: a plan of a million windows is not laid out at once."""
 
-_MOST_ASKS = 1000
-"""In a round: a plan of a million windows is not laid out at once."""
+_MAX_PROBES = 20
+"""Probes per sync: each is a round of its own, for which everything else waits."""
 
+_MIN_SAVED = 1.0
+"""Requests that a probe must be likely to save: it is as likely to fail, at a cost of one."""
 
-_TRIALS = 20
-"""At most, as one has to wait for each."""
+_MIN_SAVED_FIRST = 4.0
+"""The same after the first rejection: in four of five cases the limit holds for all accounts."""
 
-
-_ODDS = 1.0
-"""A try is as likely to fail, for one request, as to save some."""
-
-
-_ODDS_OF_ONE = 4.0
-"""An account that is refused is one of many in four cases of five, and one of its own in one."""
-
-
-_ODDS_OF_OLD = 20.0
-"""What is remembered was tried before: a twentieth of the requests may find out that it changed."""
-
-
-class Ask(NamedTuple):
-    """A window of an account that is asked."""
-
-    account_id: str
-    window: DateWindow
+_MIN_SAVED_REMEMBERED = 20.0
+"""The same for a limit of an earlier sync: checking whether it changed may cost a twentieth."""
 
 
 class Gap(NamedTuple):
-    """Days of an account that are still to be asked.
+    """Days of an account that are still to be requested.
 
     Attributes:
         account_id: the account.
         window: the days.
-        widest_days: half of what was too wide here.
+        max_days: maximum width of a window; half of the width that was rejected here.
     """
 
     account_id: str
     window: DateWindow
-    widest_days: int = _ANY
+    max_days: int = _UNLIMITED
 
     @property
     def days(self) -> int:
-        """How many days there are."""
+        """Number of days."""
         return self.window.days
 
 
 class Planner:
-    """What is still to be asked, in windows of a size.
+    """Slices that are still to be requested, in windows of a fixed size.
 
     Args:
-        due: the days of each account.
-        size: how wide a window is.
+        due: the days to request, by account.
+        size: width of a window.
 
     Attributes:
-        learns: it is of use to tell it what was too wide.
+        learns: whether the planner adapts the width of windows to failures.
     """
 
     learns = False
 
     def __init__(self, due: Mapping[str, Iterable[DateWindow]], size: WindowSize) -> None:
-        self._due = {account: list(mine) for account, mine in due.items()}
+        self._due = {account_id: list(windows) for account_id, windows in due.items()}
         self._size = size
-        self._asks = self._all()
+        self._pending = self._all()
 
-    def _all(self) -> Iterator[Ask]:
-        for account_id, mine in self._due.items():
-            for gap in mine:
-                yield from (Ask(account_id, window) for window in cut(*gap, self._size))
+    def _all(self) -> Iterator[SliceKey]:
+        for account_id, windows in self._due.items():
+            for due in windows:
+                yield from (SliceKey(account_id, window) for window in cut(*due, self._size))
 
     @property
     def days(self) -> int:
-        """Days to be asked from the beginning, counted for each account."""
-        return sum(gap.days for mine in self._due.values() for gap in mine)
+        """Days to request from the start, summed over the accounts."""
+        return sum(window.days for windows in self._due.values() for window in windows)
 
     @property
     def requests(self) -> int:
-        """How many requests it takes from the beginning, by what is known now."""
+        """Estimated number of requests from the start."""
         return sum(1 for _ in self._all())
 
-    def next_round(self) -> list[Ask]:
-        """Take out what is to be asked now; empty once nothing is left."""
-        return list(islice(self._asks, _MOST_ASKS))
+    def next_round(self) -> list[SliceKey]:
+        """Remove and return the slices to request now; an empty list once none is left."""
+        return list(islice(self._pending, _MAX_ROUND))
 
-    def left(self) -> Iterator[Ask]:
-        """Take out all that was not asked."""
-        return self._asks
+    def take_rest(self) -> Iterator[SliceKey]:
+        """Remove and return every slice that is left."""
+        return self._pending
 
-    def answered(self, ask: Ask, rows_by_day: Iterable[int]) -> None:
-        """A window was answered."""
+    def on_fetched(self, key: SliceKey, rows_by_day: Iterable[int]) -> None:
+        """Learn from a slice that was fetched."""
 
-    def too_wide(self, _ask: Ask) -> bool:
-        """Whether a window that failed for its size is asked again, narrower."""
+    def narrow(self, _key: SliceKey) -> bool:
+        """Put a slice that was too wide back in narrower windows; return whether it was."""
         return False
 
-    def carry_no_day(self, ask: Ask) -> None:
-        """Ask for a window again, day by day: its rows do not say which day they are of."""
-        days = (Ask(ask.account_id, day) for day in cut(*ask.window, "day"))
-        self._asks = chain(days, self._asks)
+    def narrow_to_days(self, key: SliceKey) -> None:
+        """Put a slice whose rows carry no date back, one window for each day."""
+        days = (SliceKey(key.account_id, day) for day in cut(*key.window, "day"))
+        self._pending = chain(days, self._pending)
 
-    def failed(self, ask: Ask, *, is_account: bool) -> list[DateWindow]:  # noqa: ARG002  for others
-        """Take out what fails with a window; `is_account` says that all of the account does."""
-        return [ask.window]
+    def on_failed(self, key: SliceKey, *, fails_account: bool) -> list[DateWindow]:  # noqa: ARG002  for others
+        """Return the windows that fail with a slice, removed from what is left.
+
+        `fails_account` says that the error concerns every window of the account.
+        """
+        return [key.window]
 
 
 class LearningPlanner(Planner):
-    """What is still to be asked, in windows as wide as the server bears.
+    """Slices that are still to be requested, in windows as wide as the server accepts.
 
     Args:
-        due: the days of each account.
-        widths: how wide a request may be.
+        due: the days to request, by account.
+        sizer: estimate of how wide a window may be.
     """
 
     learns = True
 
-    def __init__(self, due: Mapping[str, Iterable[DateWindow]], widths: WindowSizer) -> None:
+    def __init__(self, due: Mapping[str, Iterable[DateWindow]], sizer: WindowSizer) -> None:
         super().__init__(due, "whole")
         self._gaps = [
-            Gap(account, window) for account, mine in self._due.items() for window in mine
+            Gap(account_id, window)
+            for account_id, windows in self._due.items()
+            for window in windows
         ]
-        self._widths = widths
+        self._sizer = sizer
         self._scouts = 1
-        self._trials_left = _TRIALS
+        self._probes_left = _MAX_PROBES
 
     @property
     def requests(self) -> int:
-        """How many requests it takes, by what is known now."""
-        return sum(self._widths.split(gap.account_id, gap.days).windows for gap in self._gaps)
+        """Estimated number of requests for what is left."""
+        return sum(self._sizer.split(gap.account_id, gap.days).windows for gap in self._gaps)
 
-    def next_round(self) -> list[Ask]:
-        """Take out what is to be asked now; empty once nothing is left."""
-        return (self._trials() or self._known_and_scouts()) if self._gaps else []
+    def next_round(self) -> list[SliceKey]:
+        """Remove and return the slices to request now; an empty list once none is left."""
+        return (self._probes() or self._known_and_scouts()) if self._gaps else []
 
-    def left(self) -> Iterator[Ask]:
-        """Take out all that was not asked."""
-        left, self._gaps = self._gaps, []
-        return (Ask(gap.account_id, gap.window) for gap in left)
+    def take_rest(self) -> Iterator[SliceKey]:
+        """Remove and return every slice that is left."""
+        rest, self._gaps = self._gaps, []
+        return (SliceKey(gap.account_id, gap.window) for gap in rest)
 
-    def answered(self, ask: Ask, rows_by_day: Iterable[int]) -> None:
-        """A window was answered."""
-        self._widths.answered(ask.account_id, rows_by_day)
+    def on_fetched(self, key: SliceKey, rows_by_day: Iterable[int]) -> None:
+        """Learn from a slice that was fetched."""
+        self._sizer.accept(key.account_id, rows_by_day)
 
-    def too_wide(self, ask: Ask) -> bool:
-        """Put a window that failed for its size back, to be asked in halves, if it has any."""
-        if ask.window.days == 1:
+    def narrow(self, key: SliceKey) -> bool:
+        """Put a slice that was too wide back in halves; return False for a single day."""
+        if key.window.days == 1:
             return False
-        self._widths.refused(ask.account_id, ask.window.days)
-        self._gaps.insert(0, Gap(ask.account_id, ask.window, (ask.window.days + 1) // 2))
+        self._sizer.reject(key.account_id, key.window.days)
+        self._gaps.insert(0, Gap(key.account_id, key.window, (key.window.days + 1) // 2))
         return True
 
-    def carry_no_day(self, ask: Ask) -> None:
-        """Ask for a window again, day by day: its rows do not say which day they are of."""
-        self._widths.carry_no_day(ask.account_id)
-        self._gaps.insert(0, Gap(ask.account_id, ask.window))
+    def narrow_to_days(self, key: SliceKey) -> None:
+        """Put a slice whose rows carry no date back, one window for each day."""
+        self._sizer.request_daily(key.account_id)
+        self._gaps.insert(0, Gap(key.account_id, key.window))
 
-    def failed(self, ask: Ask, *, is_account: bool) -> list[DateWindow]:
-        """Take out what fails with a window: all of an account that nothing was answered of."""
-        if not is_account or self._widths.knows(ask.account_id):
-            return [ask.window]
-        self._widths.bears_nothing(ask.account_id)
-        mine = [gap.window for gap in self._gaps if gap.account_id == ask.account_id]
-        self._gaps = [gap for gap in self._gaps if gap.account_id != ask.account_id]
-        return joined([ask.window, *mine])
+    def on_failed(self, key: SliceKey, *, fails_account: bool) -> list[DateWindow]:
+        """Return the windows that fail with a slice, removed from what is left.
 
-    def _trials(self) -> list[Ask]:
-        """Windows that are asked to learn how wide they may be; none where that is known."""
-        if not self._widths.is_limited:
+        If the error concerns the whole account, and nothing of it was fetched, these are all of
+        the account's windows.
+        """
+        if not fails_account or self._sizer.knows(key.account_id):
+            return [key.window]
+        self._sizer.forget_rejections(key.account_id)
+        windows = [gap.window for gap in self._gaps if gap.account_id == key.account_id]
+        self._gaps = [gap for gap in self._gaps if gap.account_id != key.account_id]
+        return merged_windows([key.window, *windows])
+
+    def _probes(self) -> list[SliceKey]:
+        """Remove and return windows that probe the server's limit; none if it is known."""
+        if not self._sizer.is_limited:
             return []
         halves = [
             gap
             for gap in self._gaps
-            if gap.widest_days < _ANY and not self._widths.knows(gap.account_id)
+            if gap.max_days < _UNLIMITED and not self._sizer.knows(gap.account_id)
         ]
-        if self._widths.is_blind:
+        if self._sizer.only_rejections:
             gap = halves[0] if halves else self._gaps[0]
-            return [self._first(gap, self._width(gap))]
-        trial = self._bolder() if self._trials_left else None
-        if trial is None:
+            return [self._take_first(gap, self._width(gap))]
+        probe = self._wider_window() if self._probes_left else None
+        if probe is None:
             return []
-        self._trials_left -= 1
-        if halves:  # first: how many rows those have that were too wide
-            return [self._first(gap, self._width(gap)) for gap in halves]
-        return [self._first(*trial)]
+        self._probes_left -= 1
+        if halves:  # before a probe: the number of rows of those that were rejected
+            return [self._take_first(gap, self._width(gap)) for gap in halves]
+        return [self._take_first(*probe)]
 
-    def _bolder(self) -> tuple[Gap, int] | None:
-        """A window wider than what is known to be borne, where it is worth a try."""
-        alone = self._widths.refused_account
-        if alone is not None:
-            others = [gap for gap in self._gaps if gap.account_id != alone]
-            saved = sum(self._widths.split(gap.account_id, gap.days).requests - 1 for gap in others)
-            if saved > _ODDS_OF_ONE:
-                return self._boldest({gap: gap.days for gap in others})
+    def _wider_window(self) -> tuple[Gap, int] | None:
+        """Return a gap, and more of its days than are known to be accepted, if worth a probe."""
+        rejected_account = self._sizer.only_rejected_account
+        if rejected_account is not None:
+            others = [gap for gap in self._gaps if gap.account_id != rejected_account]
+            saved = sum(self._sizer.split(gap.account_id, gap.days).requests - 1 for gap in others)
+            if saved > _MIN_SAVED_FIRST:
+                return self._widest({gap: gap.days for gap in others})
         saved = sum(
-            self._widths.split(gap.account_id, gap.days).requests
-            - self._widths.bold_split(gap.account_id, gap.days).requests
+            self._sizer.split(gap.account_id, gap.days).requests
+            - self._sizer.optimistic_split(gap.account_id, gap.days).requests
             for gap in self._gaps
         )
-        if saved > (_ODDS_OF_OLD if self._widths.is_old else _ODDS):
-            days = {gap: self._widths.trial_days(gap.account_id) for gap in self._gaps}
-            return self._boldest({gap: min(n, gap.days) for gap, n in days.items()})
+        if saved > (_MIN_SAVED_REMEMBERED if self._sizer.is_remembered else _MIN_SAVED):
+            days = {gap: self._sizer.probe_days(gap.account_id) for gap in self._gaps}
+            return self._widest({gap: min(n, gap.days) for gap, n in days.items()})
         return None
 
-    def _boldest(self, days: Mapping[Gap, int]) -> tuple[Gap, int] | None:
-        """The widest of some windows, where it is wider than what is asked anyway."""
+    def _widest(self, days: Mapping[Gap, int]) -> tuple[Gap, int] | None:
+        """Return the widest of some probes, if it is wider than what is requested anyway."""
         if not days:
             return None
-        gap = max(days, key=lambda gap: (self._widths.knows(gap.account_id), days[gap]))
+        gap = max(days, key=lambda gap: (self._sizer.knows(gap.account_id), days[gap]))
         return (gap, days[gap]) if days[gap] > self._width(gap) else None
 
     def _width(self, gap: Gap) -> int:
-        """How many days of a gap are asked at once."""
-        windows = self._widths.split(gap.account_id, gap.days).windows
-        return min(ceil(gap.days / windows), gap.widest_days)
+        """Return the number of days to request at once."""
+        windows = self._sizer.split(gap.account_id, gap.days).windows
+        return min(ceil(gap.days / windows), gap.max_days)
 
-    def _known_and_scouts(self) -> list[Ask]:
-        """All of the accounts whose rows a day are known, and a first window of others."""
-        asks: list[Ask] = []
+    def _known_and_scouts(self) -> list[SliceKey]:
+        """Remove and return all slices of accounts with statistics, and first ones of others."""
+        keys: list[SliceKey] = []
         later: list[Gap] = []
         scouts: set[str] = set()
-        most = inf if self._widths.is_limited else self._scouts
+        max_scouts = inf if self._sizer.is_limited else self._scouts
         for gap in self._gaps:
-            if len(asks) >= _MOST_ASKS:
+            if len(keys) >= _MAX_ROUND:
                 later.append(gap)
                 continue
-            first, *others = evenly(gap.window, self._width(gap))
-            if self._widths.knows(gap.account_id):
-                asks += [Ask(gap.account_id, window) for window in (first, *others)]
-            elif gap.account_id in scouts or len(scouts) >= most:
+            first, *others = cut_evenly(gap.window, self._width(gap))
+            if self._sizer.knows(gap.account_id):
+                keys += [SliceKey(gap.account_id, window) for window in (first, *others)]
+            elif gap.account_id in scouts or len(scouts) >= max_scouts:
                 later.append(gap)
             else:
                 scouts.add(gap.account_id)
-                asks.append(Ask(gap.account_id, first))
+                keys.append(SliceKey(gap.account_id, first))
                 if others:
                     rest = DateWindow(others[0].from_date, gap.window.to_date)
                     later.append(Gap(gap.account_id, rest))
         self._gaps = later
         self._scouts = max(self._scouts, _SCOUTS_GROWTH * len(scouts))
-        return asks
+        return keys
 
-    def _first(self, gap: Gap, days: int) -> Ask:
-        """Take out the first days of a gap."""
+    def _take_first(self, gap: Gap, days: int) -> SliceKey:
+        """Remove and return the first days of a gap."""
         last = gap.window.from_date + (days - 1) * _DAY
         self._gaps.remove(gap)
         if last < gap.window.to_date:
             self._gaps.append(Gap(gap.account_id, DateWindow(last + _DAY, gap.window.to_date)))
-        return Ask(gap.account_id, DateWindow(gap.window.from_date, last))
+        return SliceKey(gap.account_id, DateWindow(gap.window.from_date, last))
 
 
-def evenly(window: DateWindow, widest_days: int) -> Iterator[DateWindow]:
-    """Cut a window into as few as have at most so many days, none more than a day wider."""
-    count = ceil(window.days / widest_days)
+def cut_evenly(window: DateWindow, max_days: int) -> Iterator[DateWindow]:
+    """Cut a window into the fewest parts of at most `max_days`, equally wide to within a day."""
     first = window.from_date
-    for left in range(count, 0, -1):
-        last = first + (ceil(((window.to_date - first).days + 1) / left) - 1) * _DAY
+    for parts_left in range(ceil(window.days / max_days), 0, -1):
+        last = first + (ceil(((window.to_date - first).days + 1) / parts_left) - 1) * _DAY
         yield DateWindow(first, last)
-        if left > 1:
+        if parts_left > 1:  # the day after the last part may be beyond the calendar
             first = last + _DAY
-
-
-def query_of(account_id: str, window: DateWindow, group_by: GroupBy | None) -> CostQuery:
-    """What asks for a window of an account."""
-    return CostQuery(
-        account_id=account_id,
-        from_date=window.from_date,
-        to_date=window.to_date,
-        group_by=group_by,
-    )

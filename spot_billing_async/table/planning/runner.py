@@ -1,4 +1,4 @@
-"""Asks round by round what the agenda says, and tells it how each window ended."""
+"""Runner of a plan: requests its slices in rounds, and reports each outcome to the planner."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -18,162 +18,160 @@ from spot_billing_async.errors import (
 )
 from spot_billing_async.export import ExportError
 from spot_billing_async.models import CostItem, GroupBy
-from spot_billing_async.table.planning.planner import Ask, Planner, query_of
+from spot_billing_async.table.ledger import SliceKey
+from spot_billing_async.table.planning.planner import Planner
 
-_TOO_LARGE = 413
+_CONTENT_TOO_LARGE = 413
 
 
-class Taker(Protocol):
-    """Takes what the rounds bring."""
+class SliceHandler(Protocol):
+    """Handler of the outcomes of slices."""
 
-    async def take(self, ask: Ask, answer: Fetched[CostItem]) -> Sequence[int] | None:
-        """Take an answer; the rows of each day. None asks for each day alone.
+    async def on_fetched(self, key: SliceKey, fetched: Fetched[CostItem]) -> Sequence[int] | None:
+        """Handle a response.
+
+        Returns:
+            The number of rows of each day; None if each day has to be requested alone.
 
         Raises:
-            DecodeError, ExportError: it is of no use; the window has failed.
+            DecodeError, ExportError: the response is not usable; the slice has failed.
         """
 
-    def fail(self, failure: Failed, days: int) -> None:
-        """Take note of a window of so many days that failed."""
+    def on_failed(self, failure: Failed, days: int) -> None:
+        """Handle the failure of a window of this number of days."""
 
-    def leave(self, ask: Ask) -> None:
-        """Take note of a window that was not asked."""
+    def on_not_started(self, key: SliceKey) -> None:
+        """Handle a slice that was not requested."""
 
-    async def end_round(self, report: PullReport) -> None:
-        """All that was asked in this round has been taken."""
+    async def on_round_end(self, report: PullReport) -> None:
+        """Finish a round, after all its outcomes."""
 
 
-class Rounds:
-    """Asks, and hands on what comes.
+class SliceRunner:
+    """Runner that requests the slices of a plan and passes their outcomes to a handler.
 
-    A 5xx, or no answer in time, may mean that a window is too wide, or that the server is in
-    trouble. It is the window where others are answered meanwhile. Where nothing is, one window is
-    halved until it is a day; if that fails as well it is the server's trouble, and the others are
-    asked as they are.
+    A 5xx or a missed deadline may mean that a window is too wide, or that the server is down. If
+    other slices of the round are fetched, the window is taken to be too wide. If none is, one
+    window is halved repeatedly down to a day. If that day fails too, the server is taken to be
+    down, and windows are not narrowed until it answers again.
 
     Args:
-        client: asks.
+        client: the client that sends the requests.
         group_by: the breakdown.
-        agenda: what is to be asked.
-        taker: takes what comes.
-        max_requests: requests sent at most; None for any number.
+        planner: the slices to request.
+        handler: handles the outcomes.
+        max_requests: maximum number of requests; None for no limit.
 
     Attributes:
-        requests_left: requests that may still be sent; None for any number.
+        requests_left: requests that may still be sent; None for no limit.
     """
 
     def __init__(
         self,
         client: TenantClient,
         group_by: GroupBy | None,
-        agenda: Planner,
-        taker: Taker,
+        planner: Planner,
+        handler: SliceHandler,
         max_requests: int | None,
     ) -> None:
         self.requests_left = max_requests
         self._client = client
         self._group_by = group_by
-        self._agenda = agenda
-        self._taker = taker
-        self._suspects: list[tuple[Ask, Failed]] = []
-        self._got_any = False  # in this round
-        self._got_ever = False
-        self._is_dead = False
+        self._planner = planner
+        self._handler = handler
+        self._undecided: list[tuple[SliceKey, Failed]] = []
+        self._round_has_response = False
+        self._has_response = False
+        self._is_down = False
 
     async def run(self) -> None:
-        """Ask for everything."""
-        while self.requests_left != 0 and (asks := await run_sync(self._agenda.next_round)):
-            await self._round(asks)
-            self._judge_suspects()
-        self._settle(len(self._suspects), is_width=False)
-        for ask in self._agenda.left():
-            self._taker.leave(ask)
+        """Request all slices."""
+        while self.requests_left != 0 and (keys := await run_sync(self._planner.next_round)):
+            await self._run_round(keys)
+            self._decide()
+        self._settle(len(self._undecided), narrow=False)
+        for key in self._planner.take_rest():
+            self._handler.on_not_started(key)
 
-    async def _round(self, asks: Sequence[Ask]) -> None:
-        """Ask for some windows."""
-        self._got_any = False
-        by_query = {query_of(ask.account_id, ask.window, self._group_by): ask for ask in asks}
-        costs = self._client.costs.uncached  # a table is brought in step with the API
-        pull = costs.pull(list(by_query), max_requests=self.requests_left)
+    async def _run_round(self, keys: Sequence[SliceKey]) -> None:
+        self._round_has_response = False
+        by_query = {key.query(self._group_by): key for key in keys}
+        # Uncached: a table is brought in step with the API, not with the cache.
+        pull = self._client.costs.uncached.pull(list(by_query), max_requests=self.requests_left)
         async with pull as run:
             async for outcome in run:
-                ask = by_query[outcome.query]
+                key = by_query[outcome.query]
                 if isinstance(outcome, Failed):
-                    self._judge(ask, outcome)
+                    self._on_failed(key, outcome)
                 else:
-                    await self._take(ask, outcome)
-            await self._taker.end_round(run.report)
+                    await self._on_fetched(key, outcome)
+            await self._handler.on_round_end(run.report)
         if self.requests_left is not None:
             self.requests_left -= run.report.requests
 
-    async def _take(self, ask: Ask, answer: Fetched[CostItem]) -> None:
-        self._got_any = self._got_ever = True
-        self._is_dead = False
+    async def _on_fetched(self, key: SliceKey, fetched: Fetched[CostItem]) -> None:
+        self._round_has_response = self._has_response = True
+        self._is_down = False
         try:
-            rows_by_day = await self._taker.take(ask, answer)
+            rows_by_day = await self._handler.on_fetched(key, fetched)
         except (DecodeError, ExportError) as error:
-            self._fail(ask, Failed(answer.query, error, answer.attempts, answer.elapsed_s))
+            self._fail(key, Failed(fetched.query, error, fetched.attempts, fetched.elapsed_s))
             return
         if rows_by_day is None:
-            self._agenda.carry_no_day(ask)
+            self._planner.narrow_to_days(key)
         else:
-            self._agenda.answered(ask, rows_by_day)
+            self._planner.on_fetched(key, rows_by_day)
 
-    def _judge(self, ask: Ask, failure: Failed) -> None:
-        if isinstance(failure.error, RequestLimitReachedError) and not failure.attempts:
-            self._taker.leave(ask)
-        elif self._agenda.learns and may_be_too_wide(failure.error):
-            self._suspects.append((ask, failure))
-        elif self._is_dead or not (too_wide(failure.error) and self._agenda.too_wide(ask)):
-            self._is_dead = self._is_dead or (too_wide(failure.error) and not self._got_ever)
-            self._fail(ask, failure)
+    def _on_failed(self, key: SliceKey, failure: Failed) -> None:
+        error = failure.error
+        if isinstance(error, RequestLimitReachedError) and not failure.attempts:
+            self._handler.on_not_started(key)
+        elif self._planner.learns and may_be_too_wide(error):
+            self._undecided.append((key, failure))
+        elif self._is_down or not (is_too_wide(error) and self._planner.narrow(key)):
+            # A single day that is too wide, before any response: no window would be accepted.
+            self._is_down = self._is_down or (is_too_wide(error) and not self._has_response)
+            self._fail(key, failure)
 
-    def _judge_suspects(self) -> None:
-        """Decide whether windows that met a 5xx were too wide for a server that works."""
-        if self._got_any:
-            self._settle(len(self._suspects), is_width=True)
-        elif self._is_dead:
-            self._settle(len(self._suspects), is_width=False)
-        elif self._suspects:
-            self._is_dead = self._suspects[-1][0].window.days == 1
-            self._settle(1, is_width=True)
-            if self._is_dead:
-                self._settle(len(self._suspects), is_width=False)
+    def _decide(self) -> None:
+        """Decide whether the undecided slices were too wide or the server is down."""
+        if self._round_has_response:
+            self._settle(len(self._undecided), narrow=True)
+        elif self._is_down:
+            self._settle(len(self._undecided), narrow=False)
+        elif self._undecided:
+            self._is_down = self._undecided[-1][0].window.days == 1
+            self._settle(1, narrow=True)
+            if self._is_down:
+                self._settle(len(self._undecided), narrow=False)
 
-    def _settle(self, count: int, *, is_width: bool) -> None:
-        """The last suspects are asked in halves, or have failed."""
+    def _settle(self, count: int, *, narrow: bool) -> None:
+        """Put the last undecided slices back in narrower windows, or pass on their failures."""
         for _ in range(count):
-            ask, failure = self._suspects.pop()
-            if not (is_width and self._agenda.too_wide(ask)):
-                self._fail(ask, failure)
+            key, failure = self._undecided.pop()
+            if not (narrow and self._planner.narrow(key)):
+                self._fail(key, failure)
 
-    def _fail(self, ask: Ask, failure: Failed) -> None:
-        """Hand a failure on, and what fails with it."""
-        for window in self._agenda.failed(ask, is_account=is_of_account(failure.error)):
-            query = query_of(ask.account_id, window, self._group_by)
+    def _fail(self, key: SliceKey, failure: Failed) -> None:
+        """Pass on a failure for every window that fails with a slice."""
+        # Errors of the API concern all windows of an account; others concern this window alone.
+        fails_account = isinstance(failure.error, ApiError) or is_too_wide(failure.error)
+        for window in self._planner.on_failed(key, fails_account=fails_account):
+            query = SliceKey(key.account_id, window).query(self._group_by)
             failed = Failed(query, failure.error, failure.attempts, failure.elapsed_s)
-            self._taker.fail(failed, window.days)
+            self._handler.on_failed(failed, window.days)
 
 
-def too_wide(error: SpotBillingError) -> bool:
-    """Whether a window failed because it asks for too much at once."""
-    match error:
-        case ResponseTooLargeError():
-            return True
-        case ApiError(status=status):
-            return status == _TOO_LARGE
-        case _:
-            return False
+def is_too_wide(error: SpotBillingError) -> bool:
+    """Return whether a slice failed because its window is too wide."""
+    if isinstance(error, ApiError):
+        return error.status == _CONTENT_TOO_LARGE
+    return isinstance(error, ResponseTooLargeError)
 
 
 def may_be_too_wide(error: SpotBillingError) -> bool:
-    """Whether it depends on others: a 5xx or no answer on this window alone, or on everything."""
+    """Return whether the window may be too wide, or the server down: a 5xx or a missed deadline."""
     if isinstance(error, DeadlineExceededError):
-        # Not where it was the quota that it waited for.
-        return not any(met.startswith("RateLimitedError") for met in error.attempt_errors)
+        # Not if the time was spent waiting for the quota.
+        return not any(each.startswith("RateLimitedError") for each in error.attempt_errors)
     return isinstance(error, ServerError)
-
-
-def is_of_account(error: SpotBillingError) -> bool:
-    """Whether the account's other days would fail as well: it is refused, whatever is asked."""
-    return isinstance(error, ApiError) or too_wide(error)

@@ -1,13 +1,13 @@
-"""How many days a request may ask for: learned from what was borne, and from what was not. Pure.
+"""Estimate of how many days one request may cover, from accepted and rejected windows. Pure.
 
-Nobody says how much a server bears at once, nor in what it counts. Two suppositions are held
-against what happens: that an answer may have so many rows, whosever they are (a limit of size, or
-of time), and that a request may ask for so many days. Each is a bracket between the most that was
-borne and the least that was not; one that contradicts itself is dropped. Where neither is left,
-each account has a limit of its own.
+The server documents neither its limit nor the unit of it. Two hypotheses are checked against the
+outcomes: a maximum number of rows per response for all accounts (a limit of size, or of time), and
+a maximum number of days per request. Each is an interval from the largest accepted size to the
+smallest rejected one; one that contradicts itself is dropped. If neither holds, each account has a
+limit of its own.
 
-A window that is too wide costs a request for nothing, and its two halves; one that is too narrow
-costs a part of a request. How far to go is weighed by how much the account's days differ.
+A window that is too wide costs a wasted request and two halves; one that is too narrow costs a
+fraction of a request. The estimate weighs these by how much the days of an account differ.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,20 +15,20 @@ from functools import reduce
 from math import ceil, erfc, inf, isfinite, sqrt
 from typing import NamedTuple
 
-_ROUGH = 1.5
-"""Rows of a window that failed are an estimate; so much larger they may have been."""
+_ROWS_TOLERANCE = 1.5
+"""Factor by which the rows of a rejected window, which are estimated, may be underestimated."""
 
-_FAILURE_COSTS = 2.0
-"""Requests more: the one that failed, and a second half."""
+_REJECTION_COST = 2.0
+"""Additional requests after a rejection: the rejected one, and a second half."""
 
 
-class Density(NamedTuple):
-    """Rows a day of an account, as far as it was answered.
+class RowStats(NamedTuple):
+    """Statistics of an account's rows per day, over its fetched days.
 
     Attributes:
-        days: how many days were.
-        rows: how many rows they have.
-        squares: the sum of the squares of each day's rows.
+        days: number of days.
+        rows: number of rows.
+        squares: sum of the squares of the rows of each day.
     """
 
     days: int = 0
@@ -36,119 +36,119 @@ class Density(NamedTuple):
     squares: int = 0
 
     @classmethod
-    def of(cls, rows_by_day: Iterable[int]) -> "Density":
-        """That of some days."""
+    def of(cls, rows_by_day: Iterable[int]) -> "RowStats":
+        """Return the statistics of some days."""
         rows = list(rows_by_day)
         return cls(len(rows), sum(rows), sum(n * n for n in rows))
 
-    def plus(self, other: "Density") -> "Density":
-        """Both together."""
-        return Density(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+    def plus(self, other: "RowStats") -> "RowStats":
+        """Return the statistics of the days of both."""
+        return RowStats(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
     @property
     def mean(self) -> float:
-        """Rows a day."""
+        """Rows per day."""
         return self.rows / self.days if self.days else 0.0
 
-    def rows_of(self, days: int) -> float:
-        """How many rows so many days have, about; some, even where none were met so far."""
+    def estimated_rows(self, days: int) -> float:
+        """Return the estimated number of rows of some days, above 0 even if none had any."""
         return days * (self.rows + 1) / self.days
 
     def chance_of_more(self, rows: float, days: int) -> float:
-        """How likely it is that so many days have more rows.
+        """Return the probability that some days have more than this number of rows.
 
-        Days differ, and their mean is known from a few of them alone. One day or two do not tell
-        by how much they differ: then they are taken for counts, which differ by their square root.
+        The spread between days, and the error of a mean of few days, both count. One or two days
+        do not show the spread, so it is at least that of a count: the square root of the mean.
         """
         variance = max(self.squares / self.days - self.mean**2, self.mean / self.days**2)
         deviation = sqrt(variance * (days + days**2 / self.days))
-        over = self.mean * days - rows - 0.5  # rows are whole
-        return erfc(-over / deviation / sqrt(2)) / 2 if deviation else float(over > 0)
+        excess = self.mean * days - rows - 0.5  # rows are whole numbers
+        return erfc(-excess / deviation / sqrt(2)) / 2 if deviation else float(excess > 0)
 
 
-class Limits(NamedTuple):
-    """What the ledger remembers of the widths that were borne.
+class RememberedLimits(NamedTuple):
+    """Limits that the ledger stores with an entry; the fields are its columns.
 
     Attributes:
-        widest_days: days that a request about the account may ask for; None for any.
-        borne_rows: rows that an answer had, whosever they were; None where all were borne.
+        widest_days: largest accepted window of the account, in days; None for no known limit.
+        borne_rows: largest accepted response of any account, in rows; None for no known limit.
     """
 
     widest_days: int | None = None
     borne_rows: int | None = None
 
 
-class Bracket:
-    """Between the most that was borne and the least that was refused, in some unit.
+class LimitEstimate:
+    """Interval from the largest accepted size to the smallest rejected one, in some unit.
 
-    Say, an account has ten rows a day, and the server bears 300 rows. Of 90 days it refuses all and
-    45, and answers 22: then it has borne 220 rows and refused 450. The middle between them, by
-    their ratio, is 315, so 31 days are tried, which it refuses; then 26, which it answers.
+    For example, an account has ten rows a day, and the server accepts 300 rows. It rejects 90 days
+    and 45, and accepts 22: so it accepts 220 rows and rejects 450. Their geometric mean is 315, so
+    31 days are tried, which it rejects; then 26, which it accepts.
 
     Args:
-        rough: by how much what was refused may be an underestimate.
-        remembered: what was borne at another time, when more was refused; None for nothing.
+        tolerance: factor by which rejected sizes may be underestimated.
+        remembered: largest size accepted by an earlier sync that had a rejection; None for none.
     """
 
-    def __init__(self, rough: float = 1.0, remembered: float | None = None) -> None:
-        self.borne = remembered or 0.0
-        self.refused = inf
-        self._rough = rough
+    def __init__(self, tolerance: float = 1.0, remembered: float | None = None) -> None:
+        self.accepted = remembered or 0.0
+        self.rejected = inf
+        self._tolerance = tolerance
         self._remembered = remembered
 
     @property
     def is_known(self) -> bool:
-        """Whether there is a limit, as far as is known."""
-        return self._remembered is not None or isfinite(self.refused)
+        """True if a limit was met, in this sync or an earlier one."""
+        return self._remembered is not None or isfinite(self.rejected)
 
     @property
     def holds(self) -> bool:
-        """Whether a limit in this unit explains what was met."""
-        return self.is_known and self.borne < self.refused * self._rough
+        """True if a limit in this unit explains all outcomes."""
+        return self.is_known and self.accepted < self.rejected * self._tolerance
 
     @property
-    def is_old(self) -> bool:
-        """Whether it is as it was remembered: then more was tried before, and refused."""
-        return self.borne == self._remembered
+    def is_remembered(self) -> bool:
+        """True if this sync accepted nothing larger than the remembered size."""
+        return self.accepted == self._remembered
 
     @property
     def safe(self) -> float:
-        """What is sure to be borne; half of what was refused while nothing was."""
-        return self.borne or self.refused / 2
+        """Size that was accepted; half of the rejected size if none was."""
+        return self.accepted or self.rejected / 2
 
     @property
-    def bold(self) -> float:
-        """What may be borne or refused, and tells much either way."""
-        if not self.borne:
+    def optimistic(self) -> float:
+        """Size that is as likely accepted as rejected, so that its outcome says most."""
+        if not self.accepted:
             return self.safe
-        if not isfinite(self.refused):
-            return 2 * self.borne
-        return max(self.borne, sqrt(self.borne * self.refused))
+        if not isfinite(self.rejected):
+            return 2 * self.accepted
+        return max(self.accepted, sqrt(self.accepted * self.rejected))
 
     @property
     def likely(self) -> float:
-        """What is rather borne than not: nearer to what was borne than to what was refused."""
-        return sqrt(self.safe * self.bold) if isfinite(self.refused) else self.safe
+        """Size that is probably accepted: nearer to the accepted size than to the rejected."""
+        return sqrt(self.safe * self.optimistic) if isfinite(self.rejected) else self.safe
 
-    def asks(self, size: float) -> bool:
-        """Whether it is not known if so much is borne."""
-        return self.holds and self.borne < size < self.refused
+    def is_uncertain(self, size: float) -> bool:
+        """Return whether it is unknown if a size is accepted."""
+        return self.holds and self.accepted < size < self.rejected
 
-    def bear(self, size: float) -> None:
-        """So much was answered."""
-        self.borne = max(self.borne, size)
+    def accept(self, size: float) -> None:
+        """Record an accepted size."""
+        self.accepted = max(self.accepted, size)
 
-    def refuse(self, size: float) -> None:
-        """So much was too much."""
-        self.refused = min(self.refused, size)
+    def reject(self, size: float) -> None:
+        """Record a rejected size."""
+        self.rejected = min(self.rejected, size)
 
 
 class Split(NamedTuple):
-    """How days are best asked.
+    """Division of some days into windows of equal width.
 
     Attributes:
-        windows: in how many.
-        requests: how many that is likely to take.
+        windows: number of windows.
+        requests: expected number of requests, those after rejections included.
     """
 
     windows: int
@@ -156,167 +156,173 @@ class Split(NamedTuple):
 
 
 class WindowSizer:
-    """What is known of the widths that may be asked for.
+    """Estimate of the window width that the server accepts, for each account.
 
     Args:
-        densities: what is remembered of each account's rows a day.
-        limits: what is remembered with each account's latest answer; the latest first.
+        stats: remembered statistics of the rows per day, by account.
+        limits: limits remembered with the latest entry of each account, the latest first.
     """
 
     def __init__(
         self,
-        densities: Mapping[str, Density] | None = None,
-        limits: Mapping[str, Limits] | None = None,
+        stats: Mapping[str, RowStats] | None = None,
+        limits: Mapping[str, RememberedLimits] | None = None,
     ) -> None:
         limits = limits or {}
-        latest = next(iter(limits.values()), Limits())
-        self._densities = dict(densities or {})
-        self._all = reduce(Density.plus, self._densities.values(), Density())
-        self._rows = Bracket(_ROUGH, latest.borne_rows or None)
-        self._days = Bracket()
-        self._own = {
-            account_id: Bracket(remembered=mine.widest_days)
-            for account_id, mine in limits.items()
-            if mine.widest_days is not None
+        latest = next(iter(limits.values()), RememberedLimits())
+        self._stats = dict(stats or {})
+        self._all = reduce(RowStats.plus, self._stats.values(), RowStats())
+        self._row_limit = LimitEstimate(_ROWS_TOLERANCE, latest.borne_rows or None)
+        self._day_limit = LimitEstimate()
+        self._own_limits = {
+            account_id: LimitEstimate(remembered=each.widest_days)
+            for account_id, each in limits.items()
+            if each.widest_days is not None
         }
-        self._refused_days: dict[str, int] = {}
-        self._by_day: set[str] = set()  # their rows do not say which day they are of
+        self._rejected_days: dict[str, int] = {}
+        self._daily: set[str] = set()  # accounts whose rows carry no date
 
-    def answered(self, account_id: str, rows_by_day: Iterable[int]) -> None:
-        """A window was answered."""
-        met = Density.of(rows_by_day)
-        self._densities[account_id] = self._densities.get(account_id, Density()).plus(met)
-        self._all = self._all.plus(met)
-        self._rows.bear(met.rows)
-        self._days.bear(met.days)
-        self._bear(account_id, met.days)
-        self._weigh_refused(account_id)
+    def accept(self, account_id: str, rows_by_day: Iterable[int]) -> None:
+        """Record an accepted window."""
+        fetched = RowStats.of(rows_by_day)
+        self._stats[account_id] = self._stats.get(account_id, RowStats()).plus(fetched)
+        self._all = self._all.plus(fetched)
+        self._row_limit.accept(fetched.rows)
+        self._day_limit.accept(fetched.days)
+        own = self._own_limits.setdefault(account_id, LimitEstimate())
+        was_remembered = own.is_remembered
+        own.accept(fetched.days)
+        if was_remembered and not own.is_remembered:
+            # One account accepts more than an earlier sync found, so all may.
+            self._own_limits = {
+                name: each for name, each in self._own_limits.items() if not each.is_remembered
+            }
+        self._reject_rows(account_id)
 
-    def _bear(self, account_id: str, days: int) -> None:
-        """An account's own limit is at least so many days; more than was remembered lifts all."""
-        own = self._own.setdefault(account_id, Bracket())
-        was_old = own.is_old
-        own.bear(days)
-        if was_old and not own.is_old:
-            self._own = {name: each for name, each in self._own.items() if not each.is_old}
+    def reject(self, account_id: str, days: int) -> None:
+        """Record a window that was too wide."""
+        self._rejected_days[account_id] = min(days, self._rejected_days.get(account_id, days))
+        self._day_limit.reject(days)
+        self._own_limits.setdefault(account_id, LimitEstimate()).reject(days)
+        self._reject_rows(account_id)
 
-    def refused(self, account_id: str, days: int) -> None:
-        """A window was too wide."""
-        self._refused_days[account_id] = min(days, self._refused_days.get(account_id, days))
-        self._days.refuse(days)
-        self._own.setdefault(account_id, Bracket()).refuse(days)
-        self._weigh_refused(account_id)
-
-    def _weigh_refused(self, account_id: str) -> None:
-        """Tell in rows what was refused in days, where both are known."""
-        days = self._refused_days.get(account_id)
+    def _reject_rows(self, account_id: str) -> None:
+        """Record a rejected number of days as one of rows, once the account has statistics."""
+        days = self._rejected_days.get(account_id)
         if days is not None and self.knows(account_id):
-            self._rows.refuse(self._densities[account_id].rows_of(days))
+            self._row_limit.reject(self._stats[account_id].estimated_rows(days))
 
-    def bears_nothing(self, account_id: str) -> None:
-        """An account failed by the day as well: what failed there was not its width."""
-        self._refused_days.pop(account_id, None)
-        self._own.pop(account_id, None)
-        if self.is_blind:
-            self._days = Bracket()
+    def forget_rejections(self, account_id: str) -> None:
+        """Forget the rejections of an account whose single days fail too: not for their width."""
+        self._rejected_days.pop(account_id, None)
+        self._own_limits.pop(account_id, None)
+        if self.only_rejections:
+            self._day_limit = LimitEstimate()
 
-    def carry_no_day(self, account_id: str) -> None:
-        """The account's rows do not say which day they are of, so each day is asked alone.
+    def request_daily(self, account_id: str) -> None:
+        """Request an account day by day from now on, as its rows carry no date.
 
-        So it is with all that were asked so another time: one was enough to see that it still is.
+        The same then holds for all accounts that earlier syncs requested day by day: they need no
+        wide request of their own to find out.
         """
-        self._by_day.add(account_id)
-        self._by_day |= {name for name, own in self._own.items() if own.is_old and own.borne == 1}
+        self._daily.add(account_id)
+        self._daily |= {
+            name
+            for name, limit in self._own_limits.items()
+            if limit.is_remembered and limit.accepted == 1
+        }
 
     def knows(self, account_id: str) -> bool:
-        """Whether it is known how many rows a day an account has."""
-        return account_id in self._densities
+        """Return whether an account has statistics of its rows per day."""
+        return account_id in self._stats
 
     @property
     def is_limited(self) -> bool:
-        """Whether anything was too wide so far."""
+        """True if any limit was met."""
         return (
-            self._rows.is_known
-            or self._days.is_known
-            or any(own.is_known for own in self._own.values())
+            self._row_limit.is_known
+            or self._day_limit.is_known
+            or any(limit.is_known for limit in self._own_limits.values())
         )
 
     @property
-    def is_blind(self) -> bool:
-        """Whether something was too wide in this run, and nothing was answered."""
-        return self._days.is_known and not self._days.borne
+    def only_rejections(self) -> bool:
+        """True if this sync had rejections and no accepted window."""
+        return self._day_limit.is_known and not self._day_limit.accepted
 
     @property
-    def is_old(self) -> bool:
-        """Whether all that is known was remembered."""
-        return self._rows.is_old or not (self._rows.is_known or self._days.is_known)
+    def is_remembered(self) -> bool:
+        """True if all known limits are those of earlier syncs."""
+        return self._row_limit.is_remembered or not (
+            self._row_limit.is_known or self._day_limit.is_known
+        )
 
     @property
-    def refused_account(self) -> str | None:
-        """The account of which windows were too wide, where it is the only one."""
-        return next(iter(self._refused_days)) if len(self._refused_days) == 1 else None
+    def only_rejected_account(self) -> str | None:
+        """The account with rejections, if it is the only one."""
+        return next(iter(self._rejected_days)) if len(self._rejected_days) == 1 else None
 
     def split(self, account_id: str, days: int) -> Split:
-        """How so many days of an account are best asked."""
-        limit = self._in_days(account_id)
-        rows = self._rows.likely if self._rows.holds else inf
+        """Return the split of some days of an account that is likely to be accepted."""
+        limit = self._limit_in_days(account_id)
+        rows = self._row_limit.likely if self._row_limit.holds else inf
         return self._split(account_id, days, inf if limit is None else limit.safe, rows)
 
-    def bold_split(self, account_id: str, days: int) -> Split:
-        """How they might be asked, if the server bears more than is known."""
-        if account_id in self._by_day:
+    def optimistic_split(self, account_id: str, days: int) -> Split:
+        """Return the split that would do if the server accepts more than is known."""
+        if account_id in self._daily:
             return Split(days, days)
-        limit = self._in_days(account_id)
-        splits = [] if limit is None else [self._split(account_id, days, limit.bold, inf)]
-        if self._rows.holds:
-            splits.append(self._split(account_id, days, inf, self._rows.bold))
+        limit = self._limit_in_days(account_id)
+        splits = [] if limit is None else [self._split(account_id, days, limit.optimistic, inf)]
+        if self._row_limit.holds:
+            splits.append(self._split(account_id, days, inf, self._row_limit.optimistic))
         return min(splits, default=Split(1, 1))
 
-    def trial_days(self, account_id: str) -> int:
-        """The widest window that tells, however it ends, what more is borne; 0 where none does."""
-        if account_id in self._by_day:
+    def probe_days(self, account_id: str) -> int:
+        """Return the widest window whose outcome, either way, narrows a limit; 0 for none."""
+        if account_id in self._daily:
             return 0
-        tried = [0]
-        limit = self._in_days(account_id)
-        if limit is not None and limit.asks(int(limit.bold)):
-            tried.append(int(limit.bold))
-        density = self._densities.get(account_id, self._all)
-        if self._rows.holds and density.rows:
-            days = int(self._rows.bold / density.mean)
-            if days and self._rows.asks(density.rows_of(days)):
-                tried.append(days)
-        return max(tried)
+        candidates = [0]
+        limit = self._limit_in_days(account_id)
+        if limit is not None and limit.is_uncertain(int(limit.optimistic)):
+            candidates.append(int(limit.optimistic))
+        stats = self._stats.get(account_id, self._all)
+        if self._row_limit.holds and stats.rows:
+            days = int(self._row_limit.optimistic / stats.mean)
+            if days and self._row_limit.is_uncertain(stats.estimated_rows(days)):
+                candidates.append(days)
+        return max(candidates)
 
-    def _split(self, account_id: str, days: int, widest_days: float, most_rows: float) -> Split:
-        """The split that is likely to take the fewest requests."""
-        if account_id in self._by_day:
+    def _split(self, account_id: str, days: int, max_days: float, max_rows: float) -> Split:
+        """Return the split with the fewest expected requests, within these limits."""
+        if account_id in self._daily:
             return Split(days, days)
-        known = self._densities.get(account_id)
+        known = self._stats.get(account_id)
         mean = (known or self._all).mean
-        windows = max(1, ceil(days / max(1.0, widest_days)), ceil(days * mean / most_rows))
-        if known is None or not isfinite(most_rows):
+        windows = max(1, ceil(days / max(1.0, max_days)), ceil(days * mean / max_rows))
+        if known is None or not isfinite(max_rows):
             return Split(min(windows, days), min(windows, days))
         best = Split(days, days)
         while windows < best.requests:
-            chance = known.chance_of_more(most_rows, ceil(days / windows))
-            requests = windows * (1 + _FAILURE_COSTS * chance)
+            chance = known.chance_of_more(max_rows, ceil(days / windows))
+            requests = windows * (1 + _REJECTION_COST * chance)
             if requests < best.requests:
                 best = Split(windows, requests)
             windows += 1
         return best
 
-    def _in_days(self, account_id: str) -> Bracket | None:
-        """The limit in days that is believed, of all or else of the account's own."""
-        if self._days.holds:
-            return self._days
-        own = self._own.get(account_id)
-        return own if own is not None and own.is_known and not self._rows.holds else None
+    def _limit_in_days(self, account_id: str) -> LimitEstimate | None:
+        """Return the limit in days: the common one if it holds, else the account's own."""
+        if self._day_limit.holds:
+            return self._day_limit
+        own = self._own_limits.get(account_id)
+        return own if own is not None and own.is_known and not self._row_limit.holds else None
 
-    def limits(self, account_id: str) -> Limits:
-        """What is to be remembered with an answer about an account."""
-        if account_id in self._by_day:
-            return Limits(1)
-        if self._rows.holds and self._rows.borne:
-            return Limits(None, int(self._rows.borne))
-        limit = self._in_days(account_id)
-        return Limits(None if limit is None else max(1, int(limit.safe)))
+    def limits_to_remember(self, account_id: str) -> RememberedLimits:
+        """Return the limits to store with an entry of an account."""
+        if account_id in self._daily:
+            return RememberedLimits(widest_days=1)
+        if self._row_limit.holds and self._row_limit.accepted:
+            return RememberedLimits(borne_rows=int(self._row_limit.accepted))
+        limit = self._limit_in_days(account_id)
+        return RememberedLimits(None if limit is None else max(1, int(limit.safe)))

@@ -1,1 +1,1 @@
-"""Storage."""
+"""Storage of the costs and the ledger as Delta tables."""

@@ -1,8 +1,8 @@
 """The one file that uses deltalake (extra: table). It blocks: it is called from worker threads.
 
-A handle keeps the version of its table that it saw, and moves on with its own commits alone. A
-commit of somebody else's that touches the same rows is then found by Delta's own check of
-conflicts, however long ago it was made, and not only where two commits meet by chance.
+A handle keeps the version of its table that it has read, and advances by its own commits only.
+Delta's conflict check then finds every commit of another process to the same rows since that
+version, not only one that is made at the same moment.
 """
 
 import re
@@ -12,196 +12,200 @@ from typing import Self
 
 from spot_billing_async.errors import ConfigError, MissingExtraError, SpotBillingError
 from spot_billing_async.export import ExportError
-from spot_billing_async.table.storage.location import is_taken, local_folder, problem_of
+from spot_billing_async.table.storage.location import (
+    access_problem,
+    has_other_content,
+    local_folder,
+)
 
 try:
     import deltalake
     import pyarrow as pa
     from deltalake.exceptions import CommitFailedError, TableNotFoundError
 except ImportError as error:
-    raise MissingExtraError(
-        "a Delta table needs an extra: pip install 'spot-billing-async[table]'"
-    ) from error
+    raise MissingExtraError("a Delta table needs deltalake: pip install '.[table]'") from error
 
 
 _LATEST_COMMITS = 10
-"""Those of others, such as OPTIMIZE, note nothing of ours."""
+"""Commits to search for metadata: those of other tools, such as OPTIMIZE, have none of ours."""
 
 
 _DECORATION = re.compile(r"\x1b\[[0-9;]*m|↳")
-"""What deltalake draws a chain of causes with."""
+"""Colours and arrows with which deltalake prints a chain of causes."""
 
 
 _LONG_LOG = 100
-"""Commits; fewer are read one by one as fast."""
+"""Number of commits from which a checkpoint makes reading the log faster."""
 
 _NO_CHECKPOINT = deltalake.PostCommitHookProperties(create_checkpoint=False)
 
 
 class TableError(ExportError):
-    """The table could not be read or written; the message names it and why."""
+    """A table could not be read or written; the message names the table and the reason."""
 
 
 class TableConflictError(TableError):
-    """Somebody else changed the same slices meanwhile; they are not in the ledger as ours.
+    """Another process changed the same slices at the same time; these are not in the ledger.
 
-    What was committed before stands. Running again asks only for what is missing.
+    Earlier commits of this sync stay. The next sync requests only what is missing.
     """
 
 
 class DeltaTable:
-    """A Delta table, as it was when it was opened, and as this handle's commits left it."""
+    """A Delta table at the version at which it was opened, plus this handle's commits."""
 
     def __init__(self, uri: str, table: deltalake.DeltaTable) -> None:
         self.uri = uri
         self._table = table
 
     @classmethod
-    def opened(cls, uri: str, schema: pa.Schema) -> Self | None:
-        """The table at a place; None where there is none.
+    def open(cls, uri: str, schema: pa.Schema) -> Self | None:
+        """Open the table at a location; return None if there is none.
 
         Raises:
-            ConfigError: a table of other columns is there.
-            TableError: it could not be read.
+            ConfigError: the table there has other columns.
+            TableError: the table could not be read.
         """
-        with _translated(uri):
+        with _translate_errors(uri):
             try:
                 table = deltalake.DeltaTable(uri)
             except TableNotFoundError:
                 return None
-            met = pa.schema(table.schema().to_arrow())
-        if _shape(met) != _shape(schema):
+            found = pa.schema(table.schema().to_arrow())
+        if _columns(found) != _columns(schema):
             raise ConfigError(
-                f"table: {uri!r} has the columns {', '.join(met.names)}; allowed: a new place, or "
-                "a table that sync made"
+                "table must be a new location or a table that sync created, got "
+                f"{uri!r} with the columns {', '.join(found.names)}"
             )
         return cls(uri, table)
 
     @classmethod
-    def made(cls, uri: str, schema: pa.Schema, partition_by: Sequence[str]) -> Self:
-        """The table at a place; an empty one is made where there is none.
+    def open_or_create(cls, uri: str, schema: pa.Schema, partition_by: Sequence[str]) -> Self:
+        """Open the table at a location; create an empty one if there is none.
 
         Raises:
-            ConfigError, TableError: as `opened`.
+            ConfigError, TableError: as `open`.
         """
-        opened = cls.opened(uri, schema)
-        if opened is not None:
-            opened.shorten_log()
-            return opened
+        existing = cls.open(uri, schema)
+        if existing is not None:
+            existing.checkpoint_long_log()
+            return existing
         try:
-            with _translated(uri):
+            with _translate_errors(uri):
                 deltalake.DeltaTable.create(
                     uri, schema, mode="ignore", partition_by=list(partition_by)
                 )
         except TableConflictError:
-            pass  # somebody else made it in this very moment
-        made = cls.opened(uri, schema)
-        if made is None:
-            raise TableError(f"{uri}: the table was made, and is not there")
-        return made
+            pass  # another process created it at the same moment
+        created = cls.open(uri, schema)
+        if created is None:
+            raise TableError(f"{uri}: the table was created but cannot be found")
+        return created
 
-    def shorten_log(self) -> None:
-        """Sum a long log up, before there is much else in memory; commits themselves do not."""
+    def checkpoint_long_log(self) -> None:
+        """Write a checkpoint if the log is long, so that opening the table stays fast.
+
+        Commits write none: beside their rows it would take too much memory.
+        """
         if self._table.version() >= _LONG_LOG:
-            with _translated(self.uri):
+            with _translate_errors(self.uri):
                 self._table.create_checkpoint()
 
     def has_rows(self) -> bool:
-        """Whether there is any row.
+        """Return whether the table has any row.
 
         Raises:
-            TableError: it could not be read.
+            TableError: the table could not be read.
         """
         return any(batch.num_rows for batch in self.query("SELECT 1 FROM t LIMIT 1"))
 
     def replace(
-        self, rows: pa.Table, predicate: str, notes: Mapping[str, str] | None = None
+        self, rows: pa.Table, predicate: str, metadata: Mapping[str, str] | None = None
     ) -> None:
-        """Put rows in the place of those that a predicate selects, all in one commit.
-
-        `notes` are kept in the log with it.
+        """Replace the rows that a predicate selects, in one commit with this metadata.
 
         Raises:
-            TableConflictError: somebody else committed rows that the predicate selects.
-            TableError: it could not be written; nothing changed.
+            TableConflictError: another process committed rows that the predicate selects.
+            TableError: the table could not be written; nothing changed.
         """
-        with _translated(self.uri):
+        with _translate_errors(self.uri):
             deltalake.write_deltalake(
                 self._table,
                 rows,
                 mode="overwrite",
                 predicate=predicate,
-                commit_properties=deltalake.CommitProperties(custom_metadata=dict(notes or {})),
+                commit_properties=deltalake.CommitProperties(custom_metadata=dict(metadata or {})),
                 post_commithook_properties=_NO_CHECKPOINT,
             )
 
-    def note(self, name: str) -> str | None:
-        """What the latest commits noted under a name; None for nothing.
+    def commit_metadata(self, name: str) -> str | None:
+        """Return a value from the metadata of the latest commits; None if none has it.
 
         Raises:
             TableError: the log could not be read.
         """
-        with _translated(self.uri):
+        with _translate_errors(self.uri):
             commits = self._table.history(_LATEST_COMMITS)
         return next((str(commit[name]) for commit in commits if name in commit), None)
 
     def query(self, sql: str) -> Iterator[pa.RecordBatch]:
-        """What a SELECT finds, in batches; this table's name in it is `t`.
+        """Yield the batches that a SELECT returns; the name of this table in it is `t`.
 
         Raises:
-            TableError: it could not be read.
+            TableError: the table could not be read.
         """
-        with _translated(self.uri):
-            found = deltalake.QueryBuilder().register("t", self._table).execute(sql)
-            yield from pa.RecordBatchReader.from_stream(found)
+        with _translate_errors(self.uri):
+            result = deltalake.QueryBuilder().register("t", self._table).execute(sql)
+            yield from pa.RecordBatchReader.from_stream(result)
 
 
-def check_place(uri: str, *, to_write: bool) -> None:
-    """See that a folder is a table or can become one; of object stores nothing is known before.
+def check_location(uri: str, *, to_write: bool) -> None:
+    """Raise unless a folder is a table or can become one; an object store is not checked.
 
     Raises:
-        ConfigError: it holds something else.
-        TableError: it may not be read (or written), or is no folder.
+        ConfigError: the folder has other content.
+        TableError: the location is not a folder, or may not be read (or written).
     """
     folder = local_folder(uri)
     if folder is None:
         return
-    with _translated(uri):
-        problem = problem_of(folder, to_write=to_write)
+    with _translate_errors(uri):
+        problem = access_problem(folder, to_write=to_write)
         if problem is not None:
             raise TableError(f"{uri}: {problem}")
-        if is_taken(folder):
+        if has_other_content(folder):
             raise ConfigError(
-                f"table: {str(folder)!r} holds something else than a table; allowed: a new or "
-                "empty folder, or a table that sync made"
+                "table must be a new or empty folder, or a table that sync created, got "
+                f"{str(folder)!r} with other content"
             )
 
 
-def _shape(schema: pa.Schema) -> list[tuple[str, str]]:
+def _columns(schema: pa.Schema) -> list[tuple[str, str]]:
     return [(field.name, str(field.type)) for field in schema]
 
 
 @contextmanager
-def _translated(uri: str) -> Iterator[None]:
-    """Nothing of deltalake, Arrow or the system gets out of here."""
+def _translate_errors(uri: str) -> Iterator[None]:
+    """Raise every error of deltalake, Arrow and the system as an error of this package."""
     try:
         yield
     except SpotBillingError:
         raise
     except CommitFailedError as error:
         raise TableConflictError(
-            f"{uri}: another sync changed the same part of the table; run again ({_told(error)})"
+            f"{uri}: another sync changed the same part of the table; run again "
+            f"({_one_line(error)})"
         ) from error
     except Exception as error:
-        # Any: the Rust side raises what it has, ValueError and plain Exception among it.
-        raise TableError(f"{uri}: {_told(error)}") from error
+        # Every type: the Rust side raises ValueError and plain Exception too.
+        raise TableError(f"{uri}: {_one_line(error)}") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # of the Rust side; no module exports it
             raise
-        raise TableError(f"{uri}: deltalake cannot cope with it: {_told(error)}") from error
+        raise TableError(f"{uri}: deltalake panicked: {_one_line(error)}") from error
 
 
-def _told(error: BaseException) -> str:
-    """What an error says, its causes included, in a line; or its name."""
+def _one_line(error: BaseException) -> str:
+    """Return the message of an error and its causes as one line; the type's name if empty."""
     lines = (line.strip() for line in _DECORATION.sub("", str(error)).splitlines())
     return ": ".join(filter(None, lines)) or type(error).__name__

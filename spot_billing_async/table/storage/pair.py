@@ -1,42 +1,44 @@
-"""Costs and ledger belong together: alone, neither says what is there."""
+"""Opening of the costs and the ledger as a pair: neither is usable without the other."""
 
 import pyarrow as pa
 
-from spot_billing_async.table.storage.delta import DeltaTable, TableError, check_place
+from spot_billing_async.table.storage.delta import DeltaTable, TableError, check_location
 
 Pair = tuple[DeltaTable | None, DeltaTable | None]
-"""Costs and ledger; None for what is not made."""
+"""Costs and ledger; None for one that does not exist."""
 
 
-def opened_pair(
-    places: tuple[str, str], schemas: tuple[pa.Schema, pa.Schema], *, to_write: bool
+def open_pair(
+    uris: tuple[str, str], schemas: tuple[pa.Schema, pa.Schema], *, to_write: bool
 ) -> Pair:
-    """The costs and the ledger at their places, None for one that is not made yet.
+    """Open the costs and the ledger; None for one that was not created yet.
 
     Raises:
-        ConfigError: something else is at a place.
-        TableError: one cannot be read (or written), or one is gone that the other needs.
+        ConfigError: a location holds something else.
+        TableError: one cannot be read (or written), or is missing although the other has rows.
     """
-    for place in places:
-        check_place(place, to_write=to_write)
-    pair = _looked_up(places, schemas)
+    for uri in uris:
+        check_location(uri, to_write=to_write)
+    pair = _open_both(uris, schemas)
     if _is_broken(pair):
-        pair = _looked_up(places, schemas)  # another sync may have made both between two looks
+        # Another sync may have created both between the two calls.
+        pair = _open_both(uris, schemas)
     if _is_broken(pair):
-        there, gone = places if pair[1] is None else reversed(places)
+        present, missing = uris if pair[1] is None else reversed(uris)
         raise TableError(
-            f"{there} is there, and {gone} is gone, without which it says nothing; restore "
-            f"{gone}, or delete (or move) {there} as well to begin anew"
+            f"{present} exists but {missing} is missing, and neither is usable without the other; "
+            f"restore {missing}, or delete (or move) {present} as well to start over"
         )
     return pair
 
 
-def _looked_up(places: tuple[str, str], schemas: tuple[pa.Schema, pa.Schema]) -> Pair:
-    costs, ledger = map(DeltaTable.opened, places, schemas)
+def _open_both(uris: tuple[str, str], schemas: tuple[pa.Schema, pa.Schema]) -> Pair:
+    costs, ledger = map(DeltaTable.open, uris, schemas)
     return costs, ledger
 
 
 def _is_broken(pair: Pair) -> bool:
-    """Whether there is one with rows; an empty one may be of a making that was interrupted."""
-    there = [each for each in pair if each is not None]
-    return len(there) == 1 and there[0].has_rows()
+    """Return whether only one exists, and has rows."""
+    # A sync that was killed while creating the two leaves one without rows.
+    existing = [each for each in pair if each is not None]
+    return len(existing) == 1 and existing[0].has_rows()

@@ -1,4 +1,4 @@
-"""Which days are asked for, and in which windows: pure decisions."""
+"""Days that are due, and failures that mean a window is too wide: pure decisions."""
 
 from datetime import date, timedelta
 from itertools import pairwise
@@ -18,8 +18,8 @@ from spot_billing_async import (
     TransportError,
 )
 from spot_billing_async.errors import ApiError
-from spot_billing_async.table.planning.due import due_windows, joined
-from spot_billing_async.table.planning.runner import may_be_too_wide, too_wide
+from spot_billing_async.table.planning.due import due_windows, merged_windows
+from spot_billing_async.table.planning.runner import is_too_wide, may_be_too_wide
 
 START = date(2023, 11, 20)
 
@@ -38,26 +38,24 @@ spans = st.tuples(st.integers(0, 120), st.integers(0, 40)).map(
 
 
 @given(wanted=spans, settled=st.lists(spans))
-def test_each_day_that_is_not_settled_is_due_once(
-    wanted: DateWindow, settled: list[DateWindow]
-) -> None:
-    """No settled day is asked again, and no other is left out."""
+def test_each_unsettled_day_is_due_once(wanted: DateWindow, settled: list[DateWindow]) -> None:
+    """No settled day is requested again, and no other day is left out."""
     due = days(list(due_windows(wanted, settled)))
     assert due == sorted(set(days([wanted])) - set(days(settled)))
 
 
 @given(wanted=spans, settled=st.lists(spans))
-def test_what_is_due_is_as_wide_as_can_be(wanted: DateWindow, settled: list[DateWindow]) -> None:
-    """One window for each run of days: two that touch would be one request too many."""
+def test_due_windows_are_as_wide_as_possible(wanted: DateWindow, settled: list[DateWindow]) -> None:
+    """Each run of days is one window: two adjacent ones would cost an additional request."""
     for before, after in pairwise(due_windows(wanted, settled)):
         assert (after.from_date - before.to_date).days > 1
 
 
 @given(windows=st.lists(spans))
-def test_windows_that_touch_are_joined(windows: list[DateWindow]) -> None:
-    """The same days, each once, in windows that do not touch."""
-    assert days(joined(windows)) == sorted(set(days(windows)))
-    for before, after in pairwise(joined(windows)):
+def test_adjacent_windows_are_merged(windows: list[DateWindow]) -> None:
+    """The merged windows have the same days, each once, and none is adjacent to another."""
+    assert days(merged_windows(windows)) == sorted(set(days(windows)))
+    for before, after in pairwise(merged_windows(windows)):
         assert (after.from_date - before.to_date).days > 1
 
 
@@ -73,15 +71,15 @@ def test_windows_that_touch_are_joined(windows: list[DateWindow]) -> None:
         (DecodeError("x"), False, False),
     ],
 )
-def test_what_a_failure_says_of_the_window(
+def test_failures_that_mean_a_window_is_too_wide(
     error: SpotBillingError, certain: bool, possible: bool
 ) -> None:
-    """Too large, too slow and 413 mean the width; a 5xx may mean it; nothing else does."""
-    assert (too_wide(error), may_be_too_wide(error)) == (certain, possible)
+    """A too large response and 413 mean it; a 5xx and a missed deadline may; others do not."""
+    assert (is_too_wide(error), may_be_too_wide(error)) == (certain, possible)
 
 
-def test_a_quota_is_no_width() -> None:
-    """A deadline that passed while the server refused for the rate is no reason to ask more."""
+def test_waiting_for_the_quota_does_not_narrow_a_window() -> None:
+    """A deadline that was missed because of 429 responses says nothing of the width."""
     error = DeadlineExceededError("x")
     error.attempt_errors = ("RateLimitedError: 429", "DeadlineExceededError: x")
     assert not may_be_too_wide(error)

@@ -1,4 +1,4 @@
-"""Where a table may be, and what is told of a place where it may not."""
+"""Locations of a table, and the errors for those that cannot be used."""
 
 import os
 import shutil
@@ -12,9 +12,10 @@ from deltalake import DeltaTable as Delta
 
 from spot_billing_async import ConfigError, SpotBillingClient
 from spot_billing_async.table import TableError, day_sums, plan, sync
-from spot_billing_async.table.storage.delta import DeltaTable, check_place
-from spot_billing_async.table.storage.location import checked_place
-from spot_billing_async.table.storage.store import COSTS, TableStore
+from spot_billing_async.table.storage.delta import DeltaTable, check_location
+from spot_billing_async.table.storage.location import checked_location
+from spot_billing_async.table.storage.schemas import COSTS
+from spot_billing_async.table.storage.store import TableStore
 from tests.table.api import DAYS, FIRST, LAST, Api
 from tests.table.conftest import Sync, sum_of
 
@@ -22,45 +23,45 @@ SCOPE: dict[str, Any] = {"from_date": FIRST, "to_date": LAST, "group_by": "servi
 
 
 @pytest.mark.parametrize(("gone", "left"), [("costs", "costs_ledger"), ("costs_ledger", "costs")])
-async def test_one_table_of_the_two_is_none(
+async def test_one_table_without_the_other_is_an_error(
     api: Api, run: Sync, table: str, tmp_path: Path, gone: str, left: str
 ) -> None:
-    """Where costs or ledger are gone the other one is no proof: both are named, nothing is sent."""
+    """If the costs or the ledger are missing, the error names both, and nothing is sent."""
     await run()
     shutil.rmtree(tmp_path / gone)
-    api.asked.clear()
+    api.requested.clear()
     for use in (run, lambda: plan(table, accounts=api.accounts, **SCOPE), lambda: day_sums(table)):
-        with pytest.raises(TableError, match=f"/{left} is there, and .*/{gone} is gone.*delete"):
+        with pytest.raises(TableError, match=f"/{left} exists but .*/{gone} is missing.*delete"):
             await use()
-    assert (api.asked, [path.name for path in tmp_path.iterdir()]) == ([], [left])
+    assert (api.requested, [path.name for path in tmp_path.iterdir()]) == ([], [left])
     shutil.rmtree(tmp_path / left)
     report = await run()
     assert (report.new_days, report.totals) == (2 * DAYS, {"USD": api.total})
 
 
-async def test_a_making_that_was_interrupted_goes_on(api: Api, run: Sync, table: str) -> None:
-    """Killed between the two, one is there and empty: then both are made, whichever it was."""
-    DeltaTable.made(table, COSTS, ["group_by"])
+async def test_an_interrupted_creation_continues(api: Api, run: Sync, table: str) -> None:
+    """If only one of the two was created before a kill, the next sync creates the other."""
+    DeltaTable.open_or_create(table, COSTS, ["group_by"])
     assert (await plan(table, accounts=api.accounts, **SCOPE)).due_days == 2 * DAYS
     await run()
     assert sum_of(table) == api.total
-    TableStore.made(f"{table}2")
+    TableStore.open_or_create(f"{table}2")
     shutil.rmtree(f"{table}2")
     assert (await plan(f"{table}2", accounts=api.accounts, **SCOPE)).due_days == 2 * DAYS
 
 
-async def test_a_table_that_is_made_meanwhile_is_there(
+async def test_a_table_created_between_two_lookups_is_found(
     run: Sync, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two syncs that begin at once, one may see the costs only after the other has both."""
+    """A sync that sees only one of the two tables looks again: another may be creating them."""
     await run()
-    opened, looks = DeltaTable.opened, iter([None])
-    monkeypatch.setattr(DeltaTable, "opened", lambda *place: next(looks, opened(*place)))
-    assert TableStore.opened(table).is_there
+    open_table, looks = DeltaTable.open, iter([None])
+    monkeypatch.setattr(DeltaTable, "open", lambda *place: next(looks, open_table(*place)))
+    assert TableStore.open(table).exists
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "shown"),
     [
         ("br[1]", r"'\[' '\]'"),
         ("per%20cent", "'%20'"),
@@ -70,26 +71,28 @@ async def test_a_table_that_is_made_meanwhile_is_there(
         ("ta\tb", r"'\\t'"),
     ],
 )
-async def test_what_could_not_be_read_again_is_not_made(
-    api: Api, client: SpotBillingClient, tmp_path: Path, name: str, told: str
+async def test_characters_that_deltalake_misreads_are_refused(
+    api: Api, client: SpotBillingClient, tmp_path: Path, name: str, shown: str
 ) -> None:
-    """Characters that deltalake takes for others, or that make it panic, are named."""
+    """The error names the characters; nothing is created or sent."""
     place = tmp_path / name / "costs"
     for use in (
         lambda: sync(client, place, accounts=api.accounts, **SCOPE),
         lambda: plan(str(place), accounts=api.accounts, **SCOPE),
         lambda: day_sums(place),
     ):
-        with pytest.raises(ConfigError, match=f"table: .* has {told} in its path; allowed"):
+        with pytest.raises(
+            ConfigError, match=f"table must be a folder without .* in its path, got .* with {shown}"
+        ):
             await use()
-    assert (api.asked, list(tmp_path.iterdir())) == ([], [])
+    assert (api.requested, list(tmp_path.iterdir())) == ([], [])
 
 
 @pytest.mark.parametrize("name", [*" !\"#$%&'()*+,-:;<=>?@_`{}~üß€", "50%"])
-async def test_other_characters_are_names(
+async def test_other_characters_are_allowed(
     api: Api, client: SpotBillingClient, tmp_path: Path, name: str
 ) -> None:
-    """A table is made, read, and found again there."""
+    """A table with these characters in its name is created, found again and read."""
     place = tmp_path / f"x{name}y"
     scope = SCOPE | {"accounts": api.accounts, "to_date": FIRST}
     assert (await sync(client, place, **scope)).new_days == 2
@@ -98,12 +101,10 @@ async def test_other_characters_are_names(
     assert sorted(path.name for path in tmp_path.iterdir()) == [place.name, f"{place.name}_ledger"]
 
 
-def test_a_panic_is_an_error_of_this_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What no `except Exception` catches is translated all the same; an interruption is not."""
-    made = DeltaTable.made(f"{tmp_path}/br[1]", COSTS, [])
-    with pytest.raises(TableError, match="cannot cope with it: Invalid object store url"):
+def test_a_panic_is_a_table_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panic of the Rust side is no `Exception`, but translated; KeyboardInterrupt is not."""
+    made = DeltaTable.open_or_create(f"{tmp_path}/br[1]", COSTS, [])
+    with pytest.raises(TableError, match="deltalake panicked: Invalid object store url"):
         made.replace(COSTS.empty_table(), "account_id = 'a'")
 
     def interrupted(_: str) -> None:
@@ -111,54 +112,56 @@ def test_a_panic_is_an_error_of_this_package(
 
     monkeypatch.setattr("deltalake.DeltaTable", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        DeltaTable.opened("t", COSTS)
+        DeltaTable.open("t", COSTS)
 
 
-async def test_a_folder_of_other_things_is_no_table(
+async def test_a_folder_with_other_content_is_refused(
     api: Api, run: Sync, table: str, tmp_path: Path
 ) -> None:
-    """A checkout, or the parent of a table: it is named, nothing is put there, nothing is sent."""
+    """The error names the folder; nothing is written there, and nothing is sent."""
     project = Path(table)
     (project / "src").mkdir(parents=True)
-    match = f"table: '{project}' holds something else than a table; allowed: a new or empty folder"
+    match = f"table must be a new or empty folder, .* got '{project}' with other content"
     for use in (run, lambda: plan(table, accounts=api.accounts, **SCOPE), lambda: day_sums(table)):
         with pytest.raises(ConfigError, match=match):
             await use()
-    assert api.asked == []
+    assert api.requested == []
     assert sorted(tmp_path.rglob("*")) == [project, project / "src"]
     (project / "src").rmdir()
     assert (await run()).complete
 
 
-async def test_the_folder_of_the_ledger_is_looked_at_too(run: Sync, table: str) -> None:
-    """It is another folder, which may hold other things as well."""
+async def test_the_folder_of_the_ledger_is_checked_too(run: Sync, table: str) -> None:
+    """A folder at `<table>_ledger` with other content is refused, and no table is created."""
     Path(f"{table}_ledger", "x").mkdir(parents=True)
-    with pytest.raises(ConfigError, match=r"costs_ledger' holds something else"):
+    with pytest.raises(ConfigError, match=r"got '.*costs_ledger' with other content"):
         await run()
     assert not Path(table).exists()
 
 
-async def test_a_file_is_no_folder(api: Api, run: Sync, table: str, tmp_path: Path) -> None:
-    """Neither in the table's place nor above it; which one it is, is told."""
+async def test_a_file_is_not_a_folder(api: Api, run: Sync, table: str, tmp_path: Path) -> None:
+    """The error names the file, at the location or above it."""
     Path(table).write_text("x")
     for place in (table, f"{table}/deeper/still"):
         with pytest.raises(TableError, match=f"'{tmp_path}/costs' is not a folder"):
             await plan(place, accounts=api.accounts, **SCOPE)
     with pytest.raises(TableError, match="is not a folder"):
         await run()
-    assert api.asked == []
+    assert api.requested == []
 
 
 @pytest.fixture
 def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
-    """Takes permissions away from a path; the mode of a file does not, where root runs tests."""
+    """Function that removes a permission of a path; file modes do not apply if root runs tests."""
 
     def forbid(place: str, mode: int) -> None:
         allowed = os.access
         monkeypatch.setattr(
             os,
             "access",
-            lambda path, asked: allowed(path, asked) and not (str(path) == place and asked & mode),
+            lambda path, wanted: (
+                allowed(path, wanted) and not (str(path) == place and wanted & mode)
+            ),
         )
 
     return forbid
@@ -167,64 +170,64 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
 async def test_a_folder_that_may_not_be_written(
     api: Api, run: Sync, table: str, tmp_path: Path, forbid: Callable[[str, int], None]
 ) -> None:
-    """The reason is told before anything is sent; what only reads goes on."""
+    """A sync raises before anything is sent; a plan, which only reads, works."""
     forbid(str(tmp_path), os.W_OK)
     with pytest.raises(TableError, match=f"permission denied: '{tmp_path}' may not be written"):
         await run()
-    assert api.asked == []
+    assert api.requested == []
     assert (await plan(table, accounts=api.accounts, **SCOPE)).due_days == 2 * DAYS
 
 
 async def test_a_log_that_may_not_be_read(
     run: Sync, table: str, forbid: Callable[[str, int], None]
 ) -> None:
-    """It is not taken for a table that is not there."""
+    """A log without read permission is an error, not a missing table."""
     await run()
     forbid(f"{table}/_delta_log", os.R_OK)
     with pytest.raises(TableError, match=r"permission denied: .*_delta_log' may not be read"):
         await day_sums(table)
 
 
-async def test_the_reason_of_an_error_is_in_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What deltalake draws as a chain of causes is one line, with the last cause in it."""
+async def test_an_error_message_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain of causes that deltalake prints over several lines becomes one line."""
 
     def failed(_: str) -> None:
         raise OSError("Generic error\n   \x1b[31m↳\x1b[0m cannot open\n \x1b[31m↳\x1b[0m denied\n")
 
     monkeypatch.setattr("deltalake.DeltaTable", failed)
     with pytest.raises(TableError, match=r"^t: Generic error: cannot open: denied$"):
-        DeltaTable.opened("t", COSTS)
+        DeltaTable.open("t", COSTS)
 
 
 @pytest.mark.parametrize("table", [None, 7, b"t", "", " "])
-async def test_a_place_is_text_or_a_path(client: SpotBillingClient, table: Any) -> None:
-    """Everything else is refused, with what is allowed."""
+async def test_a_location_is_text_or_a_path(client: SpotBillingClient, table: Any) -> None:
+    """Other types and blank text are refused."""
     for use in (
         lambda: sync(client, table, accounts=["a"], **SCOPE),
         lambda: plan(table, accounts=["a"], **SCOPE),
         lambda: day_sums(table),
     ):
-        with pytest.raises(ConfigError, match="allowed: text or a path that is not empty"):
+        with pytest.raises(ConfigError, match="table must be non-empty text or a path, got "):
             await use()
 
 
-def test_the_folder_that_one_is_in_has_a_name(
+def test_the_current_folder_is_resolved_to_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or else the ledger would be made within the costs; slashes at the end are nothing."""
+    """The ledger's location needs a name: `.` and `..` are resolved, trailing slashes removed."""
     monkeypatch.chdir(tmp_path)
-    assert checked_place(".") == str(tmp_path)
-    assert checked_place("..") == str(tmp_path.parent)
-    assert [checked_place(text) for text in ("t", "t/", "t/.", "./t")] == ["t"] * 4
-    assert checked_place("s3://bucket/t[1]/") == "s3://bucket/t[1]/"
+    assert checked_location(".") == str(tmp_path)
+    assert checked_location("..") == str(tmp_path.parent)
+    assert [checked_location(text) for text in ("t", "t/", "t/.", "./t")] == ["t"] * 4
+    assert checked_location("s3://bucket/t[1]/") == "s3://bucket/t[1]/"
 
 
-def test_only_folders_are_looked_at(tmp_path: Path) -> None:
-    """Of an object store nothing is known before; a URI of a file names a folder."""
-    check_place("s3://bucket/costs", to_write=True)
+def test_only_local_folders_are_checked(tmp_path: Path) -> None:
+    """An object store is not checked; a file URI is checked as a folder."""
+    check_location("s3://bucket/costs", to_write=True)
     (tmp_path / "a b").mkdir()
     (tmp_path / "a b" / "x").touch()
-    with pytest.raises(ConfigError, match="holds something else"):
-        check_place(f"{tmp_path.as_uri()}/a%20b", to_write=True)
+    with pytest.raises(ConfigError, match="with other content"):
+        check_location(f"{tmp_path.as_uri()}/a%20b", to_write=True)
     Delta.create(f"{tmp_path.as_uri()}/c%20d", pa.schema({"x": pa.int64()}))
-    check_place(f"{tmp_path.as_uri()}/c%20d", to_write=True)
+    check_location(f"{tmp_path.as_uri()}/c%20d", to_write=True)
