@@ -22,7 +22,7 @@ from benchmarks.harness.bill import ACCOUNTS, TOTAL, real_bill
 from benchmarks.harness.opponent import TOKEN, opponent
 from benchmarks.harness.quick import is_quick
 from spot_billing_async import ClientConfig, CostPlan, PullReport, SpotBillingClient
-from spot_billing_async.emulator.chaos.randomness import Chance, Fault, FaultPlan, Latency
+from spot_billing_async.emulator.chaos.randomness import RandomTrace, Fault, FaultPlan, Latency
 from spot_billing_async.models import CostQuery
 from spot_billing_async.telemetry import Event, RequestEnded
 
@@ -75,7 +75,7 @@ async def pull(base_url: str, share: float, seed: int) -> Figures:
     plan = CostPlan.build(
         ACCOUNTS, FROM_DATE, FROM_DATE + timedelta(days=DAYS - 1), "day", "service"
     )
-    chance = Chance(FaultPlan.even(share), Latency(0), seed)
+    chance = RandomTrace(FaultPlan.even(share), Latency(0), seed)
     faults: Counter[Fault] = Counter()
     told: Counter[str | None] = Counter()
 
