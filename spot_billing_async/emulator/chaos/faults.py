@@ -53,7 +53,7 @@ async def replace_response(
         case Fault.WRONG_COUNT if response.status == HTTPStatus.OK:
             return _with_wrong_count(response)
         case Fault.WRONG_COUNT:
-            return internal_error(request)  # there is no count to change
+            return internal_error(request)  # an error response has no count
         case _:
             return response
 

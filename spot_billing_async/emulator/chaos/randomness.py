@@ -28,7 +28,7 @@ class Fault(Enum):
     `reset-after-headers`: the connection is reset after the complete headers.
     `half-closed`: half of the body, then the server closes its sending side and keeps reading.
     `cut-off`: half of the body, then the connection is closed.
-    `wrong-count`: a 200 whose count is one more than its items; a 500 if there is no count.
+    `wrong-count`: a 200 whose count is one more than its items; a 500 if the response has no count.
     `slow-drip`: the correct response, in pieces over one second.
     `garbage`: bytes that are not HTTP.
     `gzip-bomb`: a 200 of some tens of KB that decompress to 64 MiB of spaces.
