@@ -75,7 +75,7 @@ async def pull(base_url: str, share: float, seed: int) -> Figures:
     plan = CostPlan.build(
         ACCOUNTS, FROM_DATE, FROM_DATE + timedelta(days=DAYS - 1), "day", "service"
     )
-    chance = RandomTrace(FaultPlan.even(share), Latency(0), seed)
+    trace = RandomTrace(FaultPlan.even(share), Latency(0), seed)
     faults: Counter[Fault] = Counter()
     told: Counter[str | None] = Counter()
 
@@ -89,7 +89,7 @@ async def pull(base_url: str, share: float, seed: int) -> Figures:
     ):
         async for outcome in run:
             for _ in range(outcome.attempts):
-                fault = chance.draw("GET", target_of(outcome.query)).fault
+                fault = trace.draw("GET", target_of(outcome.query)).fault
                 faults.update([] if fault is None else [fault])
     # The true answer in slow drips is no error; what the deadline cancels is one of no fault.
     cancelled = told.pop("CancelledError", 0)

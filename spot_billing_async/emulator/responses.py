@@ -21,7 +21,7 @@ _ECHOED_PARAMETERS = ("accountId", "fromDate", "toDate", "groupBy", "paginationK
 
 
 class ErrorDetail(NamedTuple):
-    """Element of `errors`: the invalid field, a message and a code; all but the message optional."""
+    """Element of `errors`: the invalid field, a message and a code; only `message` is required."""
 
     field: str | None
     message: str

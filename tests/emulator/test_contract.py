@@ -63,7 +63,7 @@ REQUIRED_FIELDS = {
 
 
 def add_rules(contract: dict[str, Any]) -> dict[str, Any]:
-    """Return the contract with the emulator's additional rules, as far as a schema can express them."""
+    """Return the contract with those additional rules that a schema can express."""
     extended = copy.deepcopy(contract)
     for name, required in REQUIRED_FIELDS.items():
         schema = extended["components"]["schemas"][name]

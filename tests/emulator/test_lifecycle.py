@@ -25,7 +25,7 @@ FAMILY = "/billingEngine/family"
 
 
 async def test_leaving_the_block_stops_at_once() -> None:
-    """Idle connections are closed, requests in flight are dropped, and no task or thread remains."""
+    """Idle connections are closed, requests in flight are dropped, no task or thread remains."""
     tasks_before = asyncio.all_tasks()
     async with aiohttp.ClientSession() as session:
         async with Emulator(token="t", latency="60s") as slow, Emulator(token="t") as server:
@@ -46,7 +46,7 @@ async def test_leaving_the_block_stops_at_once() -> None:
 
 
 async def test_outside_of_its_block_there_is_no_server() -> None:
-    """Outside of the block there are no URL, totals or accounts, before and after it."""
+    """The URL, totals and accounts raise an error before and after the block."""
     server = Emulator()
     for _ in range(2):
         with pytest.raises(RuntimeError):

@@ -95,7 +95,7 @@ async def test_another_consumer_on_the_server(serve: Serve) -> None:
 
 
 async def test_the_rate_limit_headers(serve: Serve) -> None:
-    """Every response has the headers, and a 429 the documented body; each route has its own limit."""
+    """Every response has the headers, a 429 the documented body; each route has its own limit."""
     async with serve(rate_limit=RateLimit(2, 60)) as call:
         answers = [await call("GET", f"{FAMILY}/x") for _ in range(3)]
         other_id = await call("GET", f"{FAMILY}/y")

@@ -58,7 +58,7 @@ async def test_a_row_is_mapped_to_the_fields_of_the_api(serve: Serve, bill: Bill
 
 @pytest.mark.parametrize("missing", ["NULL", ""])
 async def test_a_missing_value_falls_back(serve: Serve, bill: Bill, missing: str) -> None:
-    """The billing account replaces a missing sub-account, and the region name a missing region id."""
+    """The billing account replaces a missing sub-account, the region name a missing region id."""
     path = bill({"SubAccountId": missing, "RegionId": missing})
     async with serve(focus=[path]) as call:
         (item,) = await call.costs(groupBy="region", accountId="payer")
@@ -103,7 +103,7 @@ async def test_providers_are_mapped_to_clouds(
 async def test_a_charge_belongs_to_its_utc_day(
     serve: Serve, bill: Bill, moment: str, day: str
 ) -> None:
-    """A time without a zone is UTC; offsets are applied; fractions of a second are not rounded up."""
+    """A time without a zone is UTC; offsets apply; fractions of a second are not rounded up."""
     path = bill({"ChargePeriodStart": moment})
     for file in (path, to_parquet(path)):
         async with serve(focus=[file]) as call:
