@@ -22,7 +22,7 @@ from benchmarks.harness.bill import ACCOUNTS, TOTAL, real_bill
 from benchmarks.harness.opponent import TOKEN, opponent
 from benchmarks.harness.quick import is_quick
 from spot_billing_async import ClientConfig, CostPlan, PullReport, SpotBillingClient
-from spot_billing_async.emulator.chaos.randomness import RandomTrace, Fault, FaultPlan, Latency
+from spot_billing_async.emulator.chaos.randomness import Fault, FaultPlan, Latency, RandomTrace
 from spot_billing_async.models import CostQuery
 from spot_billing_async.telemetry import Event, RequestEnded
 
