@@ -8,7 +8,7 @@ from pathlib import Path
 from aiohttp import web
 
 from spot_billing_async.emulator import Emulator
-from spot_billing_async.emulator.server import Handler
+from spot_billing_async.emulator.chaos.middleware import Handler
 
 ACCOUNTS = [f"{number:012d}" for number in range(1, 51)]
 FIRST_DAY = date(2024, 1, 1)
@@ -44,13 +44,13 @@ class LoggedEmulator(Emulator):
     asked: Counter[tuple[str, date]]
 
     @web.middleware
-    async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _count_requests(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         first, last = (date.fromisoformat(request.query[name]) for name in ("fromDate", "toDate"))
         self.asked.update(
             (request.query["accountId"], first + timedelta(days=n))
             for n in range((last - first).days + 1)
         )
-        return await super()._counted(request, handler)
+        return await super()._count_requests(request, handler)
 
 
 def logged_emulator(bill: Path, token: str) -> LoggedEmulator:

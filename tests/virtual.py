@@ -86,7 +86,7 @@ class Server:
             self._window = SlidingWindow(self.limit, Bursts(size, phase_s))
             if self.other_is_late:
                 began_s = _Selector.now_s
-                self._window._turn = math.floor((began_s - phase_s) / self.limit.window_s)
+                self._window._burst_number = math.floor((began_s - phase_s) / self.limit.window_s)
         if self.places is not None:
             self._working = asyncio.Semaphore(self.places)
 

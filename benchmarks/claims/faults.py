@@ -22,7 +22,7 @@ from benchmarks.harness.bill import ACCOUNTS, TOTAL, real_bill
 from benchmarks.harness.opponent import TOKEN, opponent
 from benchmarks.harness.quick import is_quick
 from spot_billing_async import ClientConfig, CostPlan, PullReport, SpotBillingClient
-from spot_billing_async.emulator.chaos.randomness import Chance, Fault, FaultPlan, Latency
+from spot_billing_async.emulator.chaos.randomness import Fault, FaultPlan, Latency, RandomTrace
 from spot_billing_async.models import CostQuery
 from spot_billing_async.telemetry import Event, RequestEnded
 
@@ -75,7 +75,7 @@ async def pull(base_url: str, share: float, seed: int) -> Figures:
     plan = CostPlan.build(
         ACCOUNTS, FROM_DATE, FROM_DATE + timedelta(days=DAYS - 1), "day", "service"
     )
-    chance = Chance(FaultPlan.even(share), Latency(0), seed)
+    trace = RandomTrace(FaultPlan.even(share), Latency(0), seed)
     faults: Counter[Fault] = Counter()
     told: Counter[str | None] = Counter()
 
@@ -89,7 +89,7 @@ async def pull(base_url: str, share: float, seed: int) -> Figures:
     ):
         async for outcome in run:
             for _ in range(outcome.attempts):
-                fault = chance.draw("GET", target_of(outcome.query)).fault
+                fault = trace.draw("GET", target_of(outcome.query)).fault
                 faults.update([] if fault is None else [fault])
     # The true answer in slow drips is no error; what the deadline cancels is one of no fault.
     cancelled = told.pop("CancelledError", 0)

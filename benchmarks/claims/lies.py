@@ -39,7 +39,7 @@ from spot_billing_async.models import GroupBy
 from spot_billing_async.table import SyncReport, sync
 from spot_billing_async.telemetry import CallEnded, Event
 
-LIES = tuple(fault for fault in Fault if fault.is_lie)
+LIES = tuple(fault for fault in Fault if fault.is_wrong_answer)
 LIES_A_KIND, QUICK_LIES_A_KIND = 50, 5
 CLEAN_RUNS, QUICK_CLEAN_RUNS = 1000, 40
 FIRST_DAY, DAYS = date(2025, 3, 1), 12

@@ -1,14 +1,12 @@
-"""The API as a server of its own, over FOCUS exports in an embedded DuckDB (extra: emulator).
+"""Emulator of the API: an HTTP server over FOCUS exports in an embedded DuckDB (extra: emulator).
 
-It shares no code with the client's wire side, so that one bug can't hide on both ends.
+It shares no code with the client's HTTP and protocol layers: a bug cannot hide on both ends.
 """
 
 try:
-    import duckdb as _duckdb  # noqa: F401 - asked for here, before any module uses it
+    import duckdb as _duckdb  # noqa: F401 - imported first, so that the error below names the extra
 except ImportError as error:
-    raise ImportError(
-        "the emulator needs duckdb: pip install 'spot-billing-async[emulator]'"
-    ) from error
+    raise ImportError("the emulator needs duckdb: pip install '.[emulator]'") from error
 
 from spot_billing_async.emulator.chaos.randomness import Fault, FaultPlan, Latency
 from spot_billing_async.emulator.chaos.rate_limit import RateLimit

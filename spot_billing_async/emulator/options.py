@@ -1,38 +1,40 @@
-"""Reads and checks what an emulator is made with; what is wrong is a ValueError naming the option.
+"""Validation of the emulator's options; every error is a ValueError that names the option.
 
 Options that have a text form on the command line may be given as that text.
 """
 
 import math
-from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import cast
 
-from spot_billing_async.emulator.chaos.middleware import Terms
+from spot_billing_async.emulator.chaos.middleware import ChaosSettings
 from spot_billing_async.emulator.chaos.randomness import FaultPlan, Latency
 from spot_billing_async.emulator.chaos.rate_limit import RateLimit
 
-_LAST_PORT = 65535
-
-
-T = TypeVar("T")
+_MAX_PORT = 65535
 
 
 def check_options(
     *, token: object, port: object, page_size: object, total_count: object, max_rows: object
 ) -> None:
-    """Refuse what could not be served.
+    """Raise unless the options can be served.
 
     Raises:
-        ValueError: names the option and what is allowed.
+        ValueError: an option is invalid; the message names it and the allowed values.
     """
-    _demand(token is None or _is_token(token), "token", "printable ASCII text without spaces")
-    _demand(port == 0 or (_is_count(port) and cast(int, port) <= _LAST_PORT), "port", "0 to 65535")
-    _demand(page_size is None or _is_count(page_size), "page_size", "a whole number from 1")
-    _demand(type(total_count) is bool, "total_count", "True or False")
-    _demand(max_rows is None or _is_count(max_rows), "max_rows", "a whole number from 1")
+    if token is not None:
+        is_text = isinstance(token, str) and token.isascii() and token.isprintable()
+        # The token is a secret, so the message does not contain the value.
+        if not is_text or token == "" or " " in cast(str, token):
+            raise ValueError("token must be printable ASCII text without spaces")
+    is_port = port == 0 or (_is_positive_int(port) and cast(int, port) <= _MAX_PORT)
+    _require(is_port, "port", f"an integer from 0 to {_MAX_PORT}", port)
+    for name, value in (("page_size", page_size), ("max_rows", max_rows)):
+        is_valid = value is None or _is_positive_int(value)
+        _require(is_valid, name, "an integer >= 1 or None", value)
+    _require(type(total_count) is bool, "total_count", "True or False", total_count)
 
 
-def read_terms(
+def parse_chaos_settings(
     *,
     rate_limit: RateLimit | str | None,
     rate_limit_headers: bool,
@@ -41,59 +43,55 @@ def read_terms(
     latency: Latency | str | None,
     faults: FaultPlan | str | float,
     seed: int,
-) -> Terms:
-    """The conditions, with what came as text read.
+) -> ChaosSettings:
+    """Return the validated settings, with options in text form parsed.
 
     Raises:
-        ValueError: names the option and what is allowed.
+        ValueError: an option is invalid; the message names it and the allowed values.
     """
-    limit = _read("rate_limit", rate_limit, RateLimit.parse)
-    time = _read("latency", Latency(0) if latency is None else latency, Latency.parse)
-    if not isinstance(faults, FaultPlan | str):
-        _demand(_is_number(faults, 1), "faults", "a share from 0 to 1, a FaultPlan or its text")
+    limit = RateLimit.parse(rate_limit) if isinstance(rate_limit, str) else rate_limit
+    if isinstance(latency, str):
+        latency = Latency.parse(latency)
+    elif latency is None:
+        latency = Latency(0)
+    if isinstance(faults, str):
+        faults = FaultPlan.parse(faults)
+    elif not isinstance(faults, FaultPlan):
+        allowed = "a share from 0 to 1, a FaultPlan or its text form"
+        _require(_is_number(faults, 1), "faults", allowed, faults)
         faults = FaultPlan.even(faults)
-    plan = _read("faults", faults, FaultPlan.parse)
-    _demand(limit is None or _is_rate_limit(limit), "rate_limit", "a RateLimit above 0")
-    _demand(type(rate_limit_headers) is bool, "rate_limit_headers", "True or False")
-    _demand(_is_number(other_consumer, 1), "other_consumer", "a share from 0 to 1")
-    _demand(capacity is None or _is_count(capacity), "capacity", "a whole number from 1")
-    _demand(_is_latency(time), "latency", "a Latency from 0 s, its spread at most its mean")
-    _demand(type(seed) is int, "seed", "a whole number")
-    return Terms(
+    is_limit = limit is None or _is_rate_limit(limit)
+    _require(is_limit, "rate_limit", "a RateLimit with numbers > 0 or None", limit)
+    _require(
+        type(rate_limit_headers) is bool, "rate_limit_headers", "True or False", rate_limit_headers
+    )
+    _require(
+        _is_number(other_consumer, 1), "other_consumer", "a number from 0 to 1", other_consumer
+    )
+    is_capacity = capacity is None or _is_positive_int(capacity)
+    _require(is_capacity, "capacity", "an integer >= 1 or None", capacity)
+    _require(_is_latency(latency), "latency", "a Latency with 0 <= spread_s <= mean_s", latency)
+    _require(type(seed) is int, "seed", "an integer", seed)
+    return ChaosSettings(
         rate_limit=limit,
         rate_limit_headers=rate_limit_headers,
         other_consumer=other_consumer,
         capacity=capacity,
-        latency=time,
-        faults=plan,
+        latency=latency,
+        faults=faults,
         seed=seed,
     )
 
 
-def _read(option: str, value: T | str, parse: Callable[[str], T]) -> T:
-    if not isinstance(value, str):
-        return value
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise ValueError(f"{option} is not usable: {error}") from None
-
-
-def _demand(holds: bool, option: str, allowed: str) -> None:
-    if not holds:
-        raise ValueError(f"{option} is not usable; allowed: {allowed}")
-
-
-def _is_token(value: object) -> bool:
-    if not isinstance(value, str) or value == "" or " " in value:
-        return False
-    return value.isascii() and value.isprintable()
+def _require(is_valid: bool, option: str, allowed: str, value: object) -> None:
+    if not is_valid:
+        raise ValueError(f"{option} must be {allowed}, got {value!r}")
 
 
 def _is_rate_limit(value: object) -> bool:
     return (
         isinstance(value, RateLimit)
-        and _is_count(value.requests)
+        and _is_positive_int(value.requests)
         and _is_number(value.window_s, math.inf)
         and value.window_s > 0
     )
@@ -107,9 +105,9 @@ def _is_latency(value: object) -> bool:
     )
 
 
-def _is_count(value: object) -> bool:
+def _is_positive_int(value: object) -> bool:
     return type(value) is int and value >= 1
 
 
-def _is_number(value: object, most: float) -> bool:
-    return type(value) in {int, float} and 0 <= cast(float, value) <= most
+def _is_number(value: object, maximum: float) -> bool:
+    return type(value) in {int, float} and 0 <= cast(float, value) <= maximum

@@ -1,7 +1,7 @@
-"""Answers: the vendor's envelope around items or errors, and the ways in which a call is refused.
+"""Responses in the vendor's JSON envelope, and the exception for a request that is refused.
 
-The envelope and the error entry follow the vendor's documentation. That refusals carry the matching
-HTTP status, and the codes of entries other than `ValidationError`, are assumptions.
+The envelope and the error detail follow the vendor's documentation. The HTTP status of a refusal
+and all error codes except `ValidationError` are assumptions.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,108 +16,111 @@ from aiohttp import web
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
-_ECHOED = ("accountId", "fromDate", "toDate", "groupBy", "paginationKey")
-"""Query parameters that an answer repeats: those of the API, so that no secret comes back."""
+_ECHOED_PARAMETERS = ("accountId", "fromDate", "toDate", "groupBy", "paginationKey")
+"""Query parameters that a response repeats: only the API's own, so that no secret is echoed."""
 
 
-class Entry(NamedTuple):
-    """One entry of `errors`: the field at fault, a text, a code. Only the text is always there."""
+class ErrorDetail(NamedTuple):
+    """Element of `errors`: the invalid field, a message and a code; only `message` is required."""
 
     field: str | None
     message: str
     code: str | None = "ValidationError"
 
-    def as_json(self) -> dict[str, str]:
-        """The entry without what it lacks."""
-        return {name: value for name, value in self._asdict().items() if value is not None}
 
-
-class Refused(Exception):  # noqa: N818 - an answer like any other, not a failure of the server
-    """A call that is answered with errors.
+class ApiProblem(Exception):  # noqa: N818 - a response like any other, not a failure of the server
+    """A request that is refused with an error response.
 
     Attributes:
         status: the HTTP status.
-        entries: what is wrong, at least one.
-        headers: further headers of the answer.
+        details: the errors, at least one.
+        headers: additional headers of the response.
     """
 
     def __init__(
         self,
         status: HTTPStatus,
-        entries: Iterable[Entry],
+        details: Iterable[ErrorDetail],
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(status)
         self.status = status
-        self.entries = tuple(entries)
+        self.details = tuple(details)
         self.headers = headers
 
 
-def invalid(*entries: Entry) -> Refused:
-    """400: the parameters or the body break a rule."""
-    return Refused(HTTPStatus.BAD_REQUEST, entries)
+def invalid_request(*details: ErrorDetail) -> ApiProblem:
+    """Return a 400 for invalid parameters or an invalid body."""
+    return ApiProblem(HTTPStatus.BAD_REQUEST, details)
 
 
-def unknown(field: str, what: str) -> Refused:
-    """404: nothing has that id."""
-    return Refused(HTTPStatus.NOT_FOUND, [Entry(field, f"{what} does not exist", "NotFound")])
+def not_found(field: str, resource: str) -> ApiProblem:
+    """Return a 404 for an id in `field` that no `resource` has."""
+    detail = ErrorDetail(field, f"{resource} does not exist", "NotFound")
+    return ApiProblem(HTTPStatus.NOT_FOUND, [detail])
 
 
-def conflict(field: str, message: str) -> Refused:
-    """409: it contradicts what is there."""
-    return Refused(HTTPStatus.CONFLICT, [Entry(field, message, "Conflict")])
+def conflict(field: str, message: str) -> ApiProblem:
+    """Return a 409 for a request that contradicts the stored state."""
+    return ApiProblem(HTTPStatus.CONFLICT, [ErrorDetail(field, message, "Conflict")])
 
 
-class Page(NamedTuple):
-    """The items of one answer; and where the server has pages, what it says of the others.
+class ItemPage(NamedTuple):
+    """Items of one response, with pagination data where the server splits lists into pages.
 
-    `said_count` is what the answer says that it holds; None for as many as it does.
+    `reported_count` overrides the `count` of the response; None reports the number of items.
     """
 
     items: Sequence[Any]
     pagination_info: Mapping[str, int | str | None] | None = None
-    said_count: int | None = None
+    reported_count: int | None = None
 
 
-def page_body(request: web.BaseRequest, kind: str, page: Page) -> bytes:
-    """The body of a 200."""
-    count = len(page.items) if page.said_count is None else page.said_count
+def encode_page(request: web.BaseRequest, kind: str, page: ItemPage) -> bytes:
+    """Encode the body of a 200 response."""
+    count = len(page.items) if page.reported_count is None else page.reported_count
     response = {"kind": f"spotinst:{kind}", "items": page.items, "count": count}
     if page.pagination_info is not None:
         response["paginationInfo"] = page.pagination_info
-    return _envelope(request, HTTPStatus.OK, "Success", response)
+    return _encode_envelope(request, HTTPStatus.OK, "Success", response)
 
 
-def refusal(request: web.BaseRequest, refused: Refused) -> web.Response:
-    """The answer that carries the errors of a refused call."""
-    return error_answer(
-        request,
-        refused.status,
-        {"errors": [entry.as_json() for entry in refused.entries]},
-        refused.headers,
-    )
+def problem_response(request: web.BaseRequest, problem: ApiProblem) -> web.Response:
+    """Return the error response of a refused request."""
+    errors = [
+        {name: value for name, value in detail._asdict().items() if value is not None}
+        for detail in problem.details
+    ]
+    return error_response(request, problem.status, {"errors": errors}, problem.headers)
 
 
-def error_answer(
+def internal_error(request: web.BaseRequest) -> web.Response:
+    """Return the 500 response of an unexpected failure."""
+    detail = ErrorDetail(None, "An unknown error occurred", None)
+    return problem_response(request, ApiProblem(HTTPStatus.INTERNAL_SERVER_ERROR, [detail]))
+
+
+def error_response(
     request: web.BaseRequest,
     status: HTTPStatus,
-    details: Mapping[str, Any],
+    content: Mapping[str, Any],
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """An answer of another status than 200; `details` stand beside the status in `response`."""
-    return json_answer(_envelope(request, status, status.phrase, details), status, headers)
+    """Return a response with an error status and `content` next to it in the envelope."""
+    body = _encode_envelope(request, status, status.phrase, content)
+    return json_response(body, status, headers)
 
 
-def json_answer(
+def json_response(
     body: bytes, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """An answer of JSON text."""
+    """Return a response with a JSON body that is already encoded."""
     return web.Response(
         body=body, status=status, content_type="application/json", charset="utf-8", headers=headers
     )
 
 
-def _envelope(
+def _encode_envelope(
     request: web.BaseRequest, status: HTTPStatus, message: str, response: Mapping[str, Any]
 ) -> bytes:
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -125,7 +128,7 @@ def _envelope(
         {
             "request": {
                 "id": str(uuid4()),
-                "url": _echo(request),
+                "url": _echoed_url(request),
                 "method": request.method,
                 "timestamp": now,
             },
@@ -134,13 +137,10 @@ def _envelope(
     )
 
 
-def _echo(request: web.BaseRequest) -> str:
-    """Path and query of the request, as far as they are the API's own, percent-encoded."""
-    query = {name: request.query[name] for name in _ECHOED if name in request.query}
+def _echoed_url(request: web.BaseRequest) -> str:
+    """Return the path and the API's own query parameters, percent-encoded."""
+    query = {name: request.query[name] for name in _ECHOED_PARAMETERS if name in request.query}
     path = request.rel_url.raw_path
-    # A client may send bytes that are no UTF-8; they come as lone surrogates.
-    return (
-        (f"{path}?{urlencode(query, errors='replace')}" if query else path)
-        .encode(errors="replace")
-        .decode()
-    )
+    url = f"{path}?{urlencode(query, errors='replace')}" if query else path
+    # Bytes that are not valid UTF-8 arrive as lone surrogates, which JSON cannot encode.
+    return url.encode(errors="replace").decode()

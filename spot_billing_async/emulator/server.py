@@ -1,11 +1,11 @@
-"""The emulator as a server on a socket: what it is made of, how it starts, how it stops."""
+"""HTTP server of the emulator: options, start and stop, authentication, error handling."""
 
 import asyncio
 import hmac
 import logging
 import secrets
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from functools import partial
@@ -18,39 +18,45 @@ import anyio
 from aiohttp import web
 
 from spot_billing_async.emulator.api.routes import Api
-from spot_billing_async.emulator.chaos.middleware import Conditions
+from spot_billing_async.emulator.chaos.middleware import ChaosMiddleware, Handler
 from spot_billing_async.emulator.chaos.randomness import FaultPlan, Latency
 from spot_billing_async.emulator.chaos.rate_limit import RateLimit
 from spot_billing_async.emulator.data import ledger, sample
-from spot_billing_async.emulator.data.database import Cursor, DatabaseError, Store
-from spot_billing_async.emulator.options import check_options, read_terms
-from spot_billing_async.emulator.responses import Entry, Refused, refusal
+from spot_billing_async.emulator.data.database import Cursor, Database, DatabaseError
+from spot_billing_async.emulator.options import check_options, parse_chaos_settings
+from spot_billing_async.emulator.responses import (
+    ApiProblem,
+    ErrorDetail,
+    internal_error,
+    problem_response,
+)
 
 _log = logging.getLogger("spot_billing_async.emulator")
 
-# How long running requests may go on once the server stops. Not 0, which aiohttp takes as forever.
-_GRACE_S = 0.01
+# Time for requests in flight to finish when the server stops. aiohttp takes 0 as no limit.
+_SHUTDOWN_TIMEOUT_S = 0.01
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_NOT_RUNNING = "the emulator runs only inside its 'async with' block"
 
 
 class _Protocol(web.RequestHandler):
-    """aiohttp's, but for bytes that are no HTTP request: those are answered in the envelope too.
+    """Protocol handler of aiohttp that answers malformed requests in the envelope.
 
-    aiohttp would also log them, and with them whatever token they hold.
+    It does not log them, as aiohttp would: they may contain a token.
     """
 
     __slots__ = ()
 
     def __init__(self, manager: web.Server) -> None:
         loop = asyncio.get_running_loop()
-        # aiohttp takes None for no access log, but its types do not say so.
-        super().__init__(manager, loop=loop, access_log=None)  # type: ignore[arg-type]  # None turns the log off
+        # None turns the access log off, although aiohttp's types do not allow it.
+        super().__init__(manager, loop=loop, access_log=None)  # type: ignore[arg-type]  # see above
 
     def log_exception(self, *args: Any, **kw: Any) -> None:  # noqa: ANN401  as aiohttp has it
-        """Log what went wrong, but not what aiohttp trips over where it breaks off a request.
+        """Log an error, except a race in aiohttp's shutdown.
 
-        When the time to end runs out just as a request is done, it tells a waiter that has left.
+        If the shutdown timeout ends just as a request completes, aiohttp sets the result of a
+        future that is already done.
         """
         if not isinstance(sys.exc_info()[1], asyncio.InvalidStateError):
             super().log_exception(*args, **kw)
@@ -60,61 +66,62 @@ class _Protocol(web.RequestHandler):
         request: web.BaseRequest,
         status: int = HTTPStatus.INTERNAL_SERVER_ERROR,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - it may quote what came
+        message: str | None = None,  # noqa: ARG002 - it may quote the request
     ) -> web.StreamResponse:
-        """The answer to a request that never became one."""
+        """Return the response to a malformed request."""
         if request.writer.output_size:
-            raise ConnectionError("an answer has begun, and can't become another") from exc
-        entry = Entry(None, "this is not an HTTP request that can be read", "BadRequest")
-        answer = refusal(request, Refused(HTTPStatus(status), [entry]))
-        answer.force_close()
-        return answer
+            raise ConnectionError("the response has already been started") from exc
+        detail = ErrorDetail(None, "malformed HTTP request", "BadRequest")
+        response = problem_response(request, ApiProblem(HTTPStatus(status), [detail]))
+        response.force_close()
+        return response
 
 
 class Emulator:
-    """The API served over FOCUS exports, for as long as its `async with` block lasts.
+    """HTTP server of the API over FOCUS exports; it runs inside its `async with` block.
 
     Args:
-        focus: FOCUS exports to serve: .csv, .csv.gz, .parquet. With none given and nothing in `db`,
-            it serves a sample of its own.
-        token: the one bearer token it accepts; None makes one up, to be read from `token`.
+        focus: FOCUS exports to serve: .csv, .csv.gz, .parquet. If none is given and `db` is empty,
+            the server uses built-in sample data.
+        token: the only bearer token that is accepted; None generates one, see `Emulator.token`.
         host: the address to listen on.
-        port: the port to listen on; 0 takes a free one.
-        buckets: the folder whose folders setup calls link as buckets; None for no buckets.
-        db: the DuckDB file that keeps ledger, accounts, setups and families, those of earlier runs
-            too; None forgets them.
-        page_size: items a page, for all lists; None answers whole.
-        total_count: whether pages say how many items there are in all.
-        max_rows: rows that a query for costs may find, all pages together; one that finds more is
-            refused with a 413. None for any number.
-        rate_limit: requests in a sliding window, by route and method, such as '100/60s'; None for
+        port: the port to listen on; 0 selects a free one.
+        buckets: the folder whose subfolders setup calls link as buckets; None for no buckets.
+        db: the DuckDB file that keeps the ledger, accounts, setups and families across runs; None
+            keeps them in memory.
+        page_size: items per page, for all lists; None returns each list in one page.
+        total_count: whether pages contain the total number of items.
+        max_rows: maximum number of rows of a cost query, all pages together; a query with more is
+            refused with a 413. None for no limit.
+        rate_limit: requests in a sliding window, per route and method, such as '100/60s'; None for
             no limit.
-        rate_limit_headers: whether answers tell of the limit; False leaves clients with 429s only.
+        rate_limit_headers: whether responses have rate-limit headers; without them, a client learns
+            of the limit from 429s only.
         other_consumer: the share of each window, 0 to 1, that another consumer of the same
-            organization uses up, in one burst each window.
-        capacity: how many requests are worked on at once. More of them wait in order; those beyond
-            four times as many in all are refused with a 503. None for no end.
-        latency: how long the work on a request takes, such as '50ms±20ms', evenly spread; None for
-            no longer than it takes.
-        faults: what goes wrong with requests, as a share of all, 0 to 1: of all kinds as 0.05, or
-            of some as 'reset-before=0.02,gzip-bomb=0.01'. `Fault` lists the kinds; those of them
-            that are lies come only where they are named.
-        seed: makes latency and faults, and when the other consumer comes. With the same seed the
-            same befalls a request, whatever others come in between; only requests with the same
-            method, path and query are told apart by their order.
+            organization uses up, in one burst per window.
+        capacity: how many requests are processed at once. More requests wait in order; beyond four
+            times as many in total they are refused with a 503. None for no limit.
+        latency: additional processing time of a request, such as '50ms±20ms', uniformly
+            distributed; None for none.
+        faults: the share of all requests with a fault, 0 to 1: 0.05 for all kinds that a client can
+            detect, or shares per kind such as 'reset-before=0.02,gzip-bomb=0.01'. `Fault` lists the
+            kinds; those that are wrong answers occur only if they are named.
+        seed: the seed of latency, faults and the other consumer's bursts. With the same seed a
+            request gets the same latency and fault, independently of other requests; requests with
+            the same method, path and query are distinguished by their order.
 
     Attributes:
         token: the bearer token.
-        requests: how many requests came so far, whatever became of them.
-        under_way: how many of them have no answer yet.
-        abandoned: how many of them were broken off before the answer, as their callers left.
+        requests: the number of requests received so far.
+        under_way: the number of requests in flight.
+        abandoned: the number of requests that were cancelled because the client disconnected.
 
-    Constructing it raises ValueError: the token is empty, or an option is out of its range.
+    The constructor raises ValueError if an option is invalid.
 
     Entering the block raises:
-        FocusError: a file can't be read exactly and completely.
-        DatabaseError: the database can't be used.
-        OSError: the address can't be listened on.
+        FocusError: a file cannot be read exactly and completely.
+        DatabaseError: the database cannot be used.
+        OSError: the server cannot listen on the address.
     """
 
     def __init__(
@@ -144,7 +151,7 @@ class Emulator:
             total_count=total_count,
             max_rows=max_rows,
         )
-        self._terms = read_terms(
+        self._chaos_settings = parse_chaos_settings(
             rate_limit=rate_limit,
             rate_limit_headers=rate_limit_headers,
             other_consumer=other_consumer,
@@ -163,41 +170,41 @@ class Emulator:
         self._total_count = total_count
         self._max_rows = max_rows
         self._base_url: str | None = None
-        self._store: Store | None = None
-        self._exit = AsyncExitStack()
+        self._database: Database | None = None
+        self._exit_stack = AsyncExitStack()
 
     @property
     def base_url(self) -> str:
-        """`http://host:port`; only within the block.
+        """The URL of the server, `http://host:port`.
 
         Raises:
             RuntimeError: the server is not running.
         """
         if self._base_url is None:
-            raise RuntimeError("the emulator runs only within its 'async with' block")
+            raise RuntimeError(_NOT_RUNNING)
         return self._base_url
 
     async def ledger_totals(self) -> dict[str, Decimal]:
-        """The exact sum of everything ingested, by currency; only within the block.
+        """Return the exact sum of all ingested costs, by currency.
 
         Raises:
             RuntimeError: the server is not running.
         """
-        return await self._running_store().read(ledger.totals)
+        return await self._running_database().read(ledger.totals)
 
     async def account_ids(self) -> list[str]:
-        """The accounts that it has costs of, in order; only within the block.
+        """Return the ids of all accounts that have costs, in order.
 
         Raises:
             RuntimeError: the server is not running.
         """
         accounts = partial(ledger.accounts, account_id=None)
-        return [row["accountId"] for row in await self._running_store().read(accounts)]
+        return [row["accountId"] for row in await self._running_database().read(accounts)]
 
-    def _running_store(self) -> Store:
-        if self._store is None:
-            raise RuntimeError("the emulator runs only within its 'async with' block")
-        return self._store
+    def _running_database(self) -> Database:
+        if self._database is None:
+            raise RuntimeError(_NOT_RUNNING)
+        return self._database
 
     async def __aenter__(self) -> Self:
         try:
@@ -213,51 +220,48 @@ class Emulator:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._base_url = self._store = None
+        self._base_url = self._database = None
         with anyio.CancelScope(shield=True):
-            await self._exit.aclose()
+            await self._exit_stack.aclose()
 
     async def _start(self) -> None:
-        opened = self._exit
-        store = await anyio.to_thread.run_sync(Store, self._db)
-        opened.push_async_callback(anyio.to_thread.run_sync, store.close)
-        await store.write(self._load)
+        stack = self._exit_stack
+        database = await anyio.to_thread.run_sync(Database, self._db)
+        stack.push_async_callback(anyio.to_thread.run_sync, database.close)
+        await database.write(self._load)
         runner = web.AppRunner(
-            self._application(store),
-            shutdown_timeout=_GRACE_S,
-            handler_cancellation=True,  # who has left waits for nothing
+            self._application(database),
+            shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
+            handler_cancellation=True,  # a client that disconnects cancels its request
         )
         await runner.setup()
-        opened.push_async_callback(runner.cleanup)
-        server = cast("web.Server", runner.server)  # there is one after setup
+        stack.push_async_callback(runner.cleanup)
+        server = cast("web.Server", runner.server)  # not None after setup
         host, port = self._address
         loop = asyncio.get_running_loop()
-        listening = await loop.create_server(partial(_Protocol, server), host, port)
-        opened.callback(listening.close)
+        listener = await loop.create_server(partial(_Protocol, server), host, port)
+        stack.callback(listener.close)
         url_host = f"[{host}]" if ":" in host else host
-        self._base_url = f"http://{url_host}:{listening.sockets[0].getsockname()[1]}"
-        self._store = store
+        self._base_url = f"http://{url_host}:{listener.sockets[0].getsockname()[1]}"
+        self._database = database
 
     def _load(self, cursor: Cursor) -> None:
         if self._focus and sample.is_loaded(cursor):
-            raise DatabaseError(f"{self._db} holds the sample: take another file for real exports")
+            raise DatabaseError(
+                f"{self._db} contains the sample data; use another file for FOCUS exports"
+            )
         for path in self._focus:
             ledger.ingest(cursor, path)
         if ledger.is_empty(cursor):
             sample.load(cursor)
 
-    def _application(self, store: Store) -> web.Application:
-        conditions = Conditions(self._terms, self._caller)
+    def _application(self, database: Database) -> web.Application:
+        chaos = ChaosMiddleware(self._chaos_settings, self._identify)
         application = web.Application(
-            middlewares=[
-                self._counted,
-                conditions.pass_through,
-                _in_envelope,
-                self._authenticated,
-            ]
+            middlewares=[self._count_requests, chaos.handle, self._handle_errors]
         )
         api = Api(
-            store,
+            database,
             self._buckets,
             self._page_size,
             total_count=self._total_count,
@@ -267,7 +271,7 @@ class Emulator:
         return application
 
     @web.middleware
-    async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _count_requests(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self.requests += 1
         self.under_way += 1
         try:
@@ -279,33 +283,32 @@ class Emulator:
             self.under_way -= 1
 
     @web.middleware
-    async def _authenticated(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not self._caller(request):
-            entry = Entry("header.Authorization", "a good bearer token is required", "Unauthorized")
-            raise Refused(HTTPStatus.UNAUTHORIZED, [entry], {"WWW-Authenticate": "Bearer"})
-        return await handler(request)
+    async def _handle_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Authenticate the caller, and answer all errors, also aiohttp's own, in the envelope."""
+        if not self._identify(request):
+            detail = ErrorDetail(
+                "header.Authorization", "a valid bearer token is required", "Unauthorized"
+            )
+            headers = {"WWW-Authenticate": "Bearer"}
+            problem = ApiProblem(HTTPStatus.UNAUTHORIZED, [detail], headers)
+            return problem_response(request, problem)
+        try:
+            return await handler(request)
+        except ApiProblem as refusal:
+            return problem_response(request, refusal)
+        except web.HTTPException as error:
+            status = HTTPStatus(error.status)
+            allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+            code = status.phrase.title().replace(" ", "")
+            detail = ErrorDetail(None, status.phrase, code)
+            return problem_response(request, ApiProblem(status, [detail], allow))
+        except Exception:  # noqa: BLE001 - logged here, and answered with a 500
+            _log.exception("a request failed: %s %s", request.method, request.rel_url.raw_path)
+            return internal_error(request)
 
-    def _caller(self, request: web.Request) -> str:
-        """Who asks: the owner of the token, or nobody (an empty text)."""
+    def _identify(self, request: web.Request) -> str:
+        """Return the caller: 'owner' for the accepted token, otherwise an empty text."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         sent = given.strip().encode(errors="surrogateescape")
-        good = hmac.compare_digest(sent, self.token.encode())
-        return "owner" if good and scheme.lower() == "bearer" else ""
-
-
-@web.middleware
-async def _in_envelope(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer whatever goes wrong in the envelope, aiohttp's own refusals included."""
-    try:
-        return await handler(request)
-    except Refused as refused:
-        return refusal(request, refused)
-    except web.HTTPException as error:
-        status = HTTPStatus(error.status)
-        headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-        code = status.phrase.title().replace(" ", "")
-        return refusal(request, Refused(status, [Entry(None, status.phrase, code)], headers))
-    except Exception:  # noqa: BLE001 - logged, and told as a 500 in the envelope
-        _log.exception("a request failed: %s %s", request.method, request.rel_url.raw_path)
-        entry = Entry(None, "An unknown error occurred", None)
-        return refusal(request, Refused(HTTPStatus.INTERNAL_SERVER_ERROR, [entry]))
+        is_accepted = hmac.compare_digest(sent, self.token.encode())
+        return "owner" if is_accepted and scheme.lower() == "bearer" else ""

@@ -1,6 +1,6 @@
-"""The emulator for tests of what uses this package, be they async or not (extra: emulator).
+"""Emulator for tests of applications that use this package, async or not (extra: emulator).
 
-With pytest it comes as the fixture `spot_billing_emulator`.
+pytest provides it as the fixture `spot_billing_emulator`.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from spot_billing_async.emulator import Emulator
 
 
 class ClientArguments(TypedDict):
-    """Arguments of a `SpotBillingClient` that lead to an emulator."""
+    """Arguments that connect a `SpotBillingClient` to an emulator."""
 
     token: str
     base_url: str
@@ -22,12 +22,12 @@ class ClientArguments(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class RunningEmulator:
-    """An emulator that runs in a thread of its own, with its own event loop.
+    """Emulator that runs in a thread of its own, with its own event loop.
 
     Attributes:
-        base_url: where it is.
-        token: the one bearer token that it accepts.
-        account_ids: the accounts that it has costs of.
+        base_url: the URL of the server.
+        token: the only bearer token that is accepted.
+        account_ids: the ids of the accounts that have costs.
         emulator: the `Emulator` itself, which counts its requests.
     """
 
@@ -38,25 +38,25 @@ class RunningEmulator:
 
     @property
     def client_arguments(self) -> ClientArguments:
-        """Arguments of a `SpotBillingClient`, or of a lifespan, that lead to it."""
+        """Arguments that connect a `SpotBillingClient` or a FastAPI lifespan to the emulator."""
         return {"token": self.token, "base_url": self.base_url}
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables that lead a client without arguments to it."""
+        """Environment variables that connect a client without arguments to the emulator."""
         return {"SPOTINST_TOKEN": self.token, "SPOTINST_BASE_URL": self.base_url}
 
 
 @contextmanager
-def running_emulator(**options: Any) -> Iterator[RunningEmulator]:  # noqa: ANN401  as Emulator has them
-    """Run an emulator for as long as a `with` block lasts.
+def running_emulator(**options: Any) -> Iterator[RunningEmulator]:  # noqa: ANN401  Emulator types them
+    """Run an emulator inside a `with` block.
 
     Args:
-        **options: as for `Emulator`. By default it serves its own sample: three clouds, 24
-            accounts, the days of 2024 and 2025.
+        **options: arguments of `Emulator`. By default it serves sample data: three clouds, 24
+            accounts, all days of 2024 and 2025.
 
     Raises:
-        ValueError: an option is out of its range, or a file cannot be served.
+        ValueError: an option is invalid, or a file cannot be served.
     """
     emulator = Emulator(**options)
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(emulator):

@@ -1,7 +1,7 @@
-"""A fixture of pytest's: the emulator, for tests of what uses this package (extra: emulator).
+"""Pytest fixture of the emulator, for tests of applications (extra: emulator).
 
-pytest imports this in every run, so it is installed beside the package, as `spot_billing_pytest`,
-and imports of it nothing until the fixture is used.
+pytest imports this module in every run. So it is installed next to the package, as
+`spot_billing_pytest`, and imports nothing of the package until the fixture is used.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def spot_billing_emulator_options() -> Mapping[str, Any]:
-    """Arguments of `Emulator`, such as `{"rate_limit": "100/60s"}`: override this to set them."""
+    """Return arguments of `Emulator`: by default none.
+
+    Override this fixture to set some, such as `{"rate_limit": "100/60s"}`.
+    """
     return {}
 
 
@@ -23,7 +26,7 @@ def spot_billing_emulator_options() -> Mapping[str, Any]:
 def spot_billing_emulator(
     spot_billing_emulator_options: Mapping[str, Any],
 ) -> "Iterator[RunningEmulator]":
-    """The Billing Engine API, emulated for one test: async of any kind, or not async at all."""
+    """Run an emulator of the Billing Engine API for one test, which may be async or not."""
     from spot_billing_async.testing import running_emulator  # noqa: PLC0415  see above
 
     with running_emulator(**spot_billing_emulator_options) as server:

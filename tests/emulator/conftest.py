@@ -1,4 +1,4 @@
-"""What the emulator's tests share: a plain HTTP client, real bills, small bills of their own."""
+"""Fixtures of the emulator's tests: a plain HTTP client, real bills and generated small bills."""
 
 import contextlib
 import json
@@ -39,8 +39,8 @@ ROW = (
 )
 
 
-class Answer(NamedTuple):
-    """An answer's status, headers, and body as exact JSON."""
+class ApiResponse(NamedTuple):
+    """Response with its status, headers, and body as exact JSON."""
 
     status: int
     headers: dict[str, str]
@@ -48,7 +48,7 @@ class Answer(NamedTuple):
 
     @property
     def items(self) -> list[Any]:
-        """The items of a 200."""
+        """The items of a 200 response."""
         assert self.status == 200, self.body
         items: list[Any] = self.body["response"]["items"]
         assert self.body["response"]["count"] == len(items)
@@ -56,27 +56,27 @@ class Answer(NamedTuple):
 
     @property
     def fields(self) -> list[str | None]:
-        """The fields that the errors name."""
+        """The fields that the errors name, None for an error without a field."""
         return [entry.get("field") for entry in self.body["response"]["errors"]]
 
 
 class Caller:
-    """Calls the API as a client would that knows only HTTP."""
+    """Minimal HTTP client of the API."""
 
     def __init__(self, server: Emulator, session: aiohttp.ClientSession) -> None:
         self.server = server
         self.session = session
 
-    async def __call__(self, method: str, path: str, **options: Any) -> Answer:
-        """One request, with a good token unless `headers` say otherwise."""
+    async def __call__(self, method: str, path: str, **options: Any) -> ApiResponse:
+        """Send a request, with a valid token unless `headers` are given."""
         options.setdefault("headers", {"Authorization": f"Bearer {self.server.token}"})
-        async with self.session.request(method, self.server.base_url + path, **options) as answer:
-            body = await answer.read()
+        async with self.session.request(method, self.server.base_url + path, **options) as response:
+            body = await response.read()
             decoded = json.loads(body, parse_float=Decimal)
-            return Answer(answer.status, dict(answer.headers), decoded)
+            return ApiResponse(response.status, dict(response.headers), decoded)
 
     async def costs(self, **query: str) -> list[Any]:
-        """The items of cost analysis."""
+        """Return the items of a cost query."""
         return (await self("GET", "/billingEngine/cost", params=query)).items
 
 
@@ -85,16 +85,16 @@ Serve = Callable[..., AbstractAsyncContextManager[Caller]]
 
 @pytest.fixture
 def serve() -> Serve:
-    """Starts an emulator with a caller at its side, for as long as a block lasts."""
+    """Return a context manager that runs an emulator and yields a caller of it."""
 
     @asynccontextmanager
-    async def running(**options: Any) -> AsyncIterator[Caller]:
+    async def run_emulator(**options: Any) -> AsyncIterator[Caller]:
         async with contextlib.AsyncExitStack() as stack:
             server = await stack.enter_async_context(Emulator(token=TOKEN, **options))
             session = await stack.enter_async_context(aiohttp.ClientSession())
             yield Caller(server, session)
 
-    return running
+    return run_emulator
 
 
 Bill = Callable[..., Path]
@@ -102,9 +102,9 @@ Bill = Callable[..., Path]
 
 @pytest.fixture
 def bill(tmp_path: Path) -> Bill:
-    """Writes a bill of rows that differ from ROW in what is named; returns its path."""
+    """Return a function that writes a bill and returns its path; its rows are changes of ROW."""
 
-    def written(*rows: dict[str, str], name: str = "bill.csv", without: str = "") -> Path:
+    def write_bill(*rows: dict[str, str], name: str = "bill.csv", without: str = "") -> Path:
         columns = [column for column in COLUMNS if column != without]
         lines = [",".join(columns)]
         for row in rows:
@@ -115,13 +115,13 @@ def bill(tmp_path: Path) -> Bill:
         path.write_text("\n".join(lines) + "\n")
         return path
 
-    return written
+    return write_bill
 
 
 @pytest.fixture
 def real_bills() -> Path:
-    """The folder of real bills, which this project doesn't ship."""
+    """Return the folder of real bills, which are not part of this project."""
     folder = Path(__file__).resolve().parents[2].parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip("the real bills are not beside the checkout")
+        pytest.skip("the real bills are not next to the checkout")
     return folder

@@ -1,4 +1,4 @@
-"""The eleven operations over HTTP: answers, and how a call is refused."""
+"""The eleven operations over HTTP: responses and refusals."""
 
 import asyncio
 import json
@@ -18,8 +18,8 @@ FAMILY = "/billingEngine/family"
 COST = "/billingEngine/cost"
 
 
-async def test_an_answer_comes_in_the_envelope(serve: Serve) -> None:
-    """The vendor's envelope: the request as it was understood, the status, a kind, items, count."""
+async def test_the_envelope_of_a_response(serve: Serve) -> None:
+    """A response has the vendor's envelope: request, status, kind, items and count."""
     async with serve() as call:
         answer = await call("GET", "/billingEngine/account?accountId=nobody&token=a-secret")
     request, response = answer.body["request"], answer.body["response"]
@@ -38,8 +38,8 @@ async def test_an_answer_comes_in_the_envelope(serve: Serve) -> None:
     "authorization",
     [None, "", "Bearer", "Bearer bad", "Basic good-token", "good-token", "Bearer \xe9"],
 )
-async def test_no_answer_without_a_good_token(serve: Serve, authorization: str | None) -> None:
-    """401 in the envelope, for paths that don't exist too, and the token is not in it."""
+async def test_a_request_without_a_valid_token(serve: Serve, authorization: str | None) -> None:
+    """Every path, also an unknown one, answers 401 in the envelope, without the token."""
     headers = {} if authorization is None else {"Authorization": authorization}
     async with serve() as call:
         for path in ("/billingEngine/account", "/nowhere"):
@@ -51,7 +51,7 @@ async def test_no_answer_without_a_good_token(serve: Serve, authorization: str |
 
 @pytest.mark.parametrize("path", ["/", "/billingEngine", "/billingEngine/cost/", f"{FAMILY}/"])
 async def test_an_unknown_path(serve: Serve, path: str) -> None:
-    """404 in the envelope."""
+    """An unknown path answers 404 in the envelope."""
     async with serve() as call:
         answer = await call("GET", path)
     assert answer.body["response"]["status"] == {"code": 404, "message": "Not Found"}
@@ -59,7 +59,7 @@ async def test_an_unknown_path(serve: Serve, path: str) -> None:
 
 
 async def test_an_unknown_method(serve: Serve) -> None:
-    """405 in the envelope, with the methods that there are."""
+    """An unknown method answers 405 in the envelope, with the allowed methods."""
     async with serve() as call:
         answer = await call("PATCH", f"{FAMILY}/x")
         cost = await call("POST", COST)
@@ -83,10 +83,10 @@ async def test_an_unknown_method(serve: Serve) -> None:
         ("fromDate=%D9%A2024-01-01", ["query.fromDate"]),
     ],
 )
-async def test_bad_parameters_of_a_cost_query(
+async def test_invalid_parameters_of_a_cost_query(
     serve: Serve, bill: Bill, query: str, fields: list[str]
 ) -> None:
-    """400, and every parameter at fault is named at once."""
+    """A 400 names all invalid parameters at once."""
     async with serve(focus=[bill({})]) as call:
         answer = await call("GET", f"{COST}?{query}")
     assert (answer.status, answer.fields) == (400, fields)
@@ -94,31 +94,31 @@ async def test_bad_parameters_of_a_cost_query(
 
 
 async def test_costs_of_an_unknown_account(serve: Serve, bill: Bill) -> None:
-    """404: an answer without rows would say that a mistyped account cost nothing."""
+    """An unknown account answers 404, as an empty list would mean that it has no costs."""
     async with serve(focus=[bill({})]) as call:
         answer = await call("GET", f"{COST}?accountId=7")
     assert (answer.status, answer.fields) == (404, ["query.accountId"])
 
 
 async def test_days_are_inclusive_at_both_ends(serve: Serve, bill: Bill) -> None:
-    """Windows that touch share no day and leave none out; an open side has no end."""
+    """A window includes both dates; a missing date does not restrict the days."""
     days = [f"2024-01-{day:02d}" for day in range(1, 6)]
     path = bill(*({"ChargePeriodStart": day} for day in days))
     async with serve(focus=[path]) as call:
 
-        async def found(**query: str) -> list[str]:
+        async def days_of(**query: str) -> list[str]:
             return [item["date"] for item in await call.costs(**query)]
 
-        assert await found(fromDate="2024-01-02", toDate="2024-01-04") == days[1:4]
-        assert await found(fromDate="2024-01-03", toDate="2024-01-03") == days[2:3]
-        assert await found(toDate="2024-01-02") == days[:2]
-        assert await found(fromDate="2024-01-05") == days[4:]
-        assert await found() == days
-        assert await found(fromDate="0001-01-01", toDate="2023-12-31") == []
+        assert await days_of(fromDate="2024-01-02", toDate="2024-01-04") == days[1:4]
+        assert await days_of(fromDate="2024-01-03", toDate="2024-01-03") == days[2:3]
+        assert await days_of(toDate="2024-01-02") == days[:2]
+        assert await days_of(fromDate="2024-01-05") == days[4:]
+        assert await days_of() == days
+        assert await days_of(fromDate="0001-01-01", toDate="2023-12-31") == []
 
 
 async def test_rows_are_grouped_and_ordered(serve: Serve, bill: Bill) -> None:
-    """A row for a day, a value and a currency, in this order; a value left open comes as null."""
+    """There is one row per day, value and currency, in this order; a missing value is null."""
     path = bill(
         {"ServiceName": "B", "ChargePeriodStart": "2024-01-02"},
         {"ServiceName": "B"},
@@ -140,8 +140,8 @@ async def test_rows_are_grouped_and_ordered(serve: Serve, bill: Bill) -> None:
     assert [item["cost"] for item in whole] == [Decimal("1.25"), Decimal("3.50")]
 
 
-async def test_the_provider_is_told_where_it_is_one(serve: Serve, bill: Bill) -> None:
-    """A row that adds up two clouds has no cloudProvider."""
+async def test_the_provider_of_a_row(serve: Serve, bill: Bill) -> None:
+    """A row that sums two clouds has no cloudProvider."""
     path = bill({}, {"ProviderName": "Microsoft", "SubAccountId": "/subscriptions/1"})
     async with serve(focus=[path]) as call:
         (day,) = await call.costs()
@@ -153,42 +153,42 @@ async def test_the_provider_is_told_where_it_is_one(serve: Serve, bill: Bill) ->
     ]
 
 
-async def test_accounts_can_be_narrowed_to_one(serve: Serve, bill: Bill) -> None:
-    """Ids are text: a leading zero is part of one."""
+async def test_accounts_can_be_restricted_to_one(serve: Serve, bill: Bill) -> None:
+    """Ids are text, so a leading zero is significant."""
     async with serve(focus=[bill({}, {"SubAccountId": "7"})]) as call:
 
-        async def found(query: str) -> list[str]:
+        async def ids_of(query: str) -> list[str]:
             items = (await call("GET", f"/billingEngine/account{query}")).items
             return [item["accountId"] for item in items]
 
-        assert await found("") == ["007", "7"]
-        assert await found("?accountId=007") == ["007"]
-        assert await found("?accountId=07") == []
+        assert await ids_of("") == ["007", "7"]
+        assert await ids_of("?accountId=007") == ["007"]
+        assert await ids_of("?accountId=07") == []
 
 
-async def test_a_family_from_making_to_deleting(serve: Serve, bill: Bill) -> None:
-    """What is made can be read, listed, changed in part, and is gone after it was deleted."""
+async def test_a_family_from_creation_to_deletion(serve: Serve, bill: Bill) -> None:
+    """A family can be created, read, listed, partly updated and deleted."""
     async with serve(focus=[bill({})]) as call:
         body = {"family": {"name": "One", "description": "First", "accountIds": ["007", "007"]}}
-        (made,) = (await call("POST", FAMILY, json=body)).items
-        path = f"{FAMILY}/{made['familyId']}"
-        assert made == body["family"] | {"familyId": made["familyId"], "accountIds": ["007"]}
-        assert (await call("GET", path)).items == [made]
-        assert (await call("GET", FAMILY)).items == [made]
+        (created,) = (await call("POST", FAMILY, json=body)).items
+        path = f"{FAMILY}/{created['familyId']}"
+        assert created == body["family"] | {"familyId": created["familyId"], "accountIds": ["007"]}
+        assert (await call("GET", path)).items == [created]
+        assert (await call("GET", FAMILY)).items == [created]
         (changed,) = (await call("PUT", path, json={"family": {"name": "Two"}})).items
-        assert changed == made | {"name": "Two"}
+        assert changed == created | {"name": "Two"}
         (emptied,) = (await call("PUT", path, json={"family": {"accountIds": []}})).items
         assert emptied == changed | {"accountIds": []}
         assert (await call("DELETE", path)).items == []
         for method in ("GET", "DELETE"):
-            gone = await call(method, path)
-            assert (gone.status, gone.fields) == (404, ["path.familyId"])
-        gone = await call("PUT", path, json={"family": {}})
-        assert (gone.status, gone.fields) == (404, ["path.familyId"])
+            missing = await call(method, path)
+            assert (missing.status, missing.fields) == (404, ["path.familyId"])
+        missing = await call("PUT", path, json={"family": {}})
+        assert (missing.status, missing.fields) == (404, ["path.familyId"])
 
 
 async def test_an_account_is_in_one_family_at_most(serve: Serve, bill: Bill) -> None:
-    """409 on making and on changing, and nothing is changed by it."""
+    """Creating or updating a family with another family's account is a 409 without effect."""
     async with serve(focus=[bill({})]) as call:
         await call("POST", FAMILY, json={"family": {"name": "One", "accountIds": ["007"]}})
         body = {"family": {"name": "Two", "accountIds": ["008", "007"]}}
@@ -202,14 +202,14 @@ async def test_an_account_is_in_one_family_at_most(serve: Serve, bill: Bill) -> 
 
 
 async def test_costs_by_family(serve: Serve, bill: Bill) -> None:
-    """A family has the costs of its accounts; accounts in none come under a null family."""
+    """A family has the costs of its accounts; accounts without a family have a null family."""
     path = bill({}, {"SubAccountId": "008"}, {"SubAccountId": "009", "BilledCost": "5"})
     async with serve(focus=[path]) as call:
         body = {"family": {"name": "One", "accountIds": ["007", "008", "unknown"]}}
-        (made,) = (await call("POST", FAMILY, json=body)).items
+        (created,) = (await call("POST", FAMILY, json=body)).items
         items = await call.costs(groupBy="family")
     assert [(item["family"], item["familyId"], item["cost"]) for item in items] == [
-        ("One", made["familyId"], Decimal("2.50")),
+        ("One", created["familyId"], Decimal("2.50")),
         (None, None, 5),
     ]
 
@@ -217,8 +217,8 @@ async def test_costs_by_family(serve: Serve, bill: Bill) -> None:
 @pytest.mark.parametrize(
     "family_id", ["a%2Fb", "..%2F..", "%00", "%FF", "%ED%A0%80", "%C3%A9", "%25"]
 )
-async def test_an_odd_family_id_is_just_unknown(serve: Serve, family_id: str) -> None:
-    """Whatever a path holds is an id that no family has."""
+async def test_an_unusual_family_id_is_unknown(serve: Serve, family_id: str) -> None:
+    """Any text in the path is treated as an unknown family id."""
     async with serve() as call:
         url = URL(f"{call.server.base_url}{FAMILY}/{family_id}", encoded=True)
         headers = {"Authorization": f"Bearer {call.server.token}"}
@@ -248,8 +248,8 @@ async def test_an_odd_family_id_is_just_unknown(serve: Serve, family_id: str) ->
         (b'{"family": {"name": "x", "accountIds": ["a", 1]}}', ["body.family.accountIds[1]"]),
     ],
 )
-async def test_a_bad_body(serve: Serve, body: bytes, fields: list[str]) -> None:
-    """400 with the fields at fault, never a 500."""
+async def test_an_invalid_body(serve: Serve, body: bytes, fields: list[str]) -> None:
+    """A 400 names the invalid fields of a body; no body causes a 500."""
     async with serve() as call:
         headers = {
             "Authorization": f"Bearer {call.server.token}",
@@ -259,8 +259,8 @@ async def test_a_bad_body(serve: Serve, body: bytes, fields: list[str]) -> None:
     assert (answer.status, answer.fields) == (400, fields)
 
 
-async def test_bodies_that_are_not_taken(serve: Serve, tmp_path: Path) -> None:
-    """415 for another type than JSON, 413 for a body of megabytes."""
+async def test_bodies_that_are_not_accepted(serve: Serve, tmp_path: Path) -> None:
+    """A body of another type than JSON answers 415, one of megabytes 413."""
     large = tmp_path / "large"
     large.write_bytes(b" " * 2_000_000)
     async with serve() as call:
@@ -274,20 +274,20 @@ async def test_bodies_that_are_not_taken(serve: Serve, tmp_path: Path) -> None:
 
 
 async def test_cost_intelligence(serve: Serve, bill: Bill) -> None:
-    """A setup is registered, validated by its billing account, and unknown before."""
+    """A setup is unknown at first, then registered, and validated by its billing account."""
     path, check = "/costIntelligence/setup", "/costIntelligence/setup/validation"
     setup = {"cloudProvider": "gcp", "billingAccountId": "01-A"}
     async with serve(focus=[bill({})]) as call:
         before = await call("POST", check, json={"costIntelligence": setup})
         assert (before.status, before.fields) == (404, ["body.costIntelligence.billingAccountId"])
         for _ in range(2):
-            (made,) = (await call("POST", path, json={"costIntelligence": setup})).items
-            assert made == setup | {"status": "ACTIVE"}
+            (created,) = (await call("POST", path, json={"costIntelligence": setup})).items
+            assert created == setup | {"status": "ACTIVE"}
         (valid,) = (await call("POST", check, json={"costIntelligence": setup})).items
         assert valid == setup | {"valid": True}
         wrong = {"costIntelligence": setup | {"cloudProvider": "aws"}}
-        (found,) = (await call("POST", check, json=wrong)).items
-        assert found["valid"] is False
+        (result,) = (await call("POST", check, json=wrong)).items
+        assert result["valid"] is False
         accounts = (await call("GET", "/billingEngine/account?accountId=01-A")).items
         assert accounts == [
             {
@@ -308,8 +308,8 @@ async def test_cost_intelligence(serve: Serve, bill: Bill) -> None:
         ({"cloudProvider": "aws", "billingAccountId": 1}, ["billingAccountId"]),
     ],
 )
-async def test_a_bad_setup(serve: Serve, setup: dict[str, Any], fields: list[str]) -> None:
-    """400 with the fields at fault."""
+async def test_an_invalid_setup(serve: Serve, setup: dict[str, Any], fields: list[str]) -> None:
+    """A 400 names the invalid fields of a setup."""
     async with serve() as call:
         answer = await call("POST", "/costIntelligence/setup", json={"costIntelligence": setup})
     assert answer.status == 400
@@ -319,10 +319,10 @@ async def test_a_bad_setup(serve: Serve, setup: dict[str, Any], fields: list[str
 @pytest.mark.parametrize(
     "request_line", ["BREW /coffee HTTP/1.1", "GET /\xe9 HTTP/1.1", f"GET /{'x' * 9999} HTTP/1.1"]
 )
-async def test_bytes_that_are_no_request(
+async def test_a_malformed_request(
     serve: Serve, caplog: pytest.LogCaptureFixture, request_line: str
 ) -> None:
-    """400 in the envelope, the connection is closed, and what came is in no log."""
+    """A malformed request answers 400, closes the connection and is not logged."""
     async with serve() as call:
         reader, writer = await asyncio.open_connection("127.0.0.1", URL(call.server.base_url).port)
         token = "Authorization: Bearer good-token"

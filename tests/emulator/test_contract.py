@@ -1,12 +1,12 @@
-"""The contract, held against a running emulator by Schemathesis, a tool of its own process.
+"""Conformance of a running emulator to the contract, tested by Schemathesis in a subprocess.
 
-Left out is one check: undocumented status codes, since the contract names no status but 200.
+The check for undocumented status codes is off, since the contract documents no status except 200.
 
-The contract demands next to nothing of a body, so that `{}` is valid by its schema. A setup without
-a billing account and a family without a name are still refused with 400; so are an empty account id
-and a range that ends before it begins. Hence two runs: one over the contract as it is, in which
-valid data may meet a 400 in the operations that have such a rule; one over the contract with those
-rules written into it, in which it may not.
+The contract requires hardly any field, so that the body `{}` is valid by its schema. The emulator
+still refuses with a 400: a setup without a billing account, a family without a name, an empty
+account id, and a range that ends before it begins. So there are two runs: one with the contract as
+it is, in which operations with such a rule may answer valid data with a 400; and one with these
+rules added to the contract, in which they may not.
 """
 
 import asyncio
@@ -30,16 +30,16 @@ CONTRACT = (
 )
 
 pytestmark = pytest.mark.skipif(
-    not CONTRACT.is_file(), reason="the contract is not beside the checkout"
+    not CONTRACT.is_file(), reason="the contract is not next to the checkout"
 )
 
 EXAMPLES = 100
-"""Generated cases an operation, in the fuzzing phase; the coverage phase has its own number."""
+"""Generated cases per operation in the fuzzing phase; the coverage phase has its own number."""
 
-ALSO_400 = '["2xx", "400", "404", "409"]'
-"""What valid data may meet where the contract doesn't say all the rules."""
+STATUSES_WITH_400 = '["2xx", "400", "404", "409"]'
+"""Allowed statuses for valid data of operations with rules that the contract lacks."""
 
-AS_IT_IS = (
+OPERATIONS_WITH_UNDOCUMENTED_RULES = (
     "getCostAnalysis",
     "listBillingEngineAccounts",
     "setupBillingEngine",
@@ -50,10 +50,10 @@ AS_IT_IS = (
     "updateAccountFamily",
 )
 
-# No schema says that one date must not be after another.
-WITH_RULES = ("getCostAnalysis",)
+# A schema cannot express that one date must not be after another.
+OPERATIONS_WITH_RULES_BEYOND_SCHEMAS = ("getCostAnalysis",)
 
-REQUIRED = {
+REQUIRED_FIELDS = {
     "BillingEngineSetupRequest": ("cloudProvider", "billingAccountId", "bucketName"),
     "BillingEngineValidationRequest": ("billingAccountId",),
     "CostIntelligenceSetupRequest": ("cloudProvider", "billingAccountId"),
@@ -62,11 +62,11 @@ REQUIRED = {
 }
 
 
-def with_rules(contract: dict[str, Any]) -> dict[str, Any]:
-    """The contract with the emulator's further rules, as far as a schema can say them."""
-    ruled = copy.deepcopy(contract)
-    for name, required in REQUIRED.items():
-        schema = ruled["components"]["schemas"][name]
+def add_rules(contract: dict[str, Any]) -> dict[str, Any]:
+    """Return the contract with those additional rules that a schema can express."""
+    extended = copy.deepcopy(contract)
+    for name, required in REQUIRED_FIELDS.items():
+        schema = extended["components"]["schemas"][name]
         ((wrapper, fields),) = schema["properties"].items()
         schema["required"] = [wrapper]
         fields["required"] = list(required)
@@ -75,35 +75,43 @@ def with_rules(contract: dict[str, Any]) -> dict[str, Any]:
             if field == "bucketName":
                 fields["properties"][field]["pattern"] = r"^[^/\\\x00]*[^./\\\x00][^/\\\x00]*$"
     for operation in ("account", "cost"):
-        (account_id, *_) = ruled["paths"][f"/billingEngine/{operation}"]["get"]["parameters"]
+        (account_id, *_) = extended["paths"][f"/billingEngine/{operation}"]["get"]["parameters"]
         account_id["schema"]["minLength"] = 1
-    return ruled
+    return extended
 
 
-def settings(allowed_400: tuple[str, ...]) -> str:
-    """The tool's configuration: which operations may answer valid data with 400."""
+def schemathesis_config(allowed_400: tuple[str, ...]) -> str:
+    """Return the configuration with the operations that may answer valid data with a 400."""
     return "\n".join(
         f'[[operations]]\ninclude-operation-id = "{operation}"\n'
-        f"checks.positive_data_acceptance.expected-statuses = {ALSO_400}\n"
+        f"checks.positive_data_acceptance.expected-statuses = {STATUSES_WITH_400}\n"
         for operation in allowed_400
     )
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Emulator]:
-    """An emulator with its sample, and a bucket that is empty."""
+    """Run an emulator with the sample and an empty bucket."""
     (tmp_path / "buckets" / "empty").mkdir(parents=True)
     async with Emulator(buckets=tmp_path / "buckets", db=tmp_path / "state.db") as running:
         yield running
 
 
-@pytest.mark.parametrize("ruled", [False, True], ids=["as it is", "with the further rules"])
-async def test_the_contract_is_kept(server: Emulator, tmp_path: Path, ruled: bool) -> None:
-    """No generated request, valid or not, gets an answer that the contract forbids."""
+@pytest.mark.parametrize("with_rules", [False, True], ids=["as it is", "with additional rules"])
+async def test_the_emulator_conforms_to_the_contract(
+    server: Emulator, tmp_path: Path, with_rules: bool
+) -> None:
+    """No generated request, valid or not, gets a response that violates the contract."""
     contract = yaml.safe_load(CONTRACT.read_text())
     schema, config = tmp_path / "openapi.yml", tmp_path / "schemathesis.toml"
-    schema.write_text(yaml.safe_dump(with_rules(contract) if ruled else contract))
-    config.write_text(settings(WITH_RULES if ruled else AS_IT_IS))
+    schema.write_text(yaml.safe_dump(add_rules(contract) if with_rules else contract))
+    config.write_text(
+        schemathesis_config(
+            OPERATIONS_WITH_RULES_BEYOND_SCHEMAS
+            if with_rules
+            else OPERATIONS_WITH_UNDOCUMENTED_RULES
+        )
+    )
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("schemathesis")),
         f"--config-file={config}",

@@ -1,4 +1,4 @@
-"""Starting, stopping, and what outlives a server."""
+"""Start and stop of the emulator, options, and data that persists."""
 
 import asyncio
 import signal
@@ -25,8 +25,8 @@ FAMILY = "/billingEngine/family"
 
 
 async def test_leaving_the_block_stops_at_once() -> None:
-    """Idle connections are closed, a request under way is dropped, and nothing is left running."""
-    before = asyncio.all_tasks()
+    """Idle connections are closed, requests in flight are dropped, no task or thread remains."""
+    tasks_before = asyncio.all_tasks()
     async with aiohttp.ClientSession() as session:
         async with Emulator(token="t", latency="60s") as slow, Emulator(token="t") as server:
             headers = {"Authorization": "Bearer t"}
@@ -41,12 +41,12 @@ async def test_leaving_the_block_stops_at_once() -> None:
             await waiting
         with pytest.raises(aiohttp.ClientError):
             await session.get(slow.base_url if slow._base_url else "http://127.0.0.1:1")
-    assert asyncio.all_tasks() == before
+    assert asyncio.all_tasks() == tasks_before
     assert not [thread for thread in threading.enumerate() if "emulator" in thread.name]
 
 
 async def test_outside_of_its_block_there_is_no_server() -> None:
-    """Neither a URL nor totals, before as after."""
+    """The URL, totals and accounts raise an error before and after the block."""
     server = Emulator()
     for _ in range(2):
         with pytest.raises(RuntimeError):
@@ -59,29 +59,29 @@ async def test_outside_of_its_block_there_is_no_server() -> None:
             assert server.base_url.startswith("http://127.0.0.1:")
 
 
-async def test_it_counts_what_came_and_what_was_broken_off() -> None:
-    """A request whose caller leaves before the answer ends, and counts as abandoned."""
+async def test_requests_in_flight_and_abandoned_are_counted() -> None:
+    """A request whose client disconnects before the response ends, and counts as abandoned."""
     async with Emulator(latency="60s") as server, aiohttp.ClientSession() as session:
         waiting = asyncio.create_task(session.get(server.base_url).__aenter__())
         while not server.under_way:  # noqa: ASYNC110 - the server has no event to wait for
             await asyncio.sleep(0)
         assert (server.requests, server.under_way, server.abandoned) == (1, 1, 0)
         waiting.cancel()
-        while server.under_way:  # noqa: ASYNC110 - the same
+        while server.under_way:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
         assert (server.requests, server.under_way, server.abandoned) == (1, 0, 1)
 
 
-async def test_it_names_its_accounts() -> None:
-    """Those that it has costs of, in order."""
+async def test_account_ids() -> None:
+    """`account_ids` returns the accounts with costs, in order."""
     async with Emulator() as server:
         account_ids = await server.account_ids()
     assert account_ids == sorted(account_ids)
     assert len(account_ids) == 24
 
 
-async def test_a_token_is_made_up_where_none_is_given(bill: Bill) -> None:
-    """It can be read, and opens only its own server."""
+async def test_a_token_is_generated_if_none_is_given(bill: Bill) -> None:
+    """A generated token is readable, and valid for its own server only."""
     async with Emulator(focus=[bill({})]) as one, Emulator(focus=[bill({})]) as two:
         assert one.token != two.token
         async with aiohttp.ClientSession() as session:
@@ -92,8 +92,8 @@ async def test_a_token_is_made_up_where_none_is_given(bill: Bill) -> None:
         assert one.requests == 2
 
 
-async def test_a_port_that_is_taken(bill: Bill) -> None:
-    """Starting fails, and leaves no thread behind."""
+async def test_a_port_that_is_in_use(bill: Bill) -> None:
+    """The start fails and leaves no thread behind."""
     async with Emulator(focus=[bill({})]) as server:
         port = int(server.base_url.rpartition(":")[2])
         threads = threading.active_count()
@@ -132,14 +132,14 @@ async def test_a_port_that_is_taken(bill: Bill) -> None:
         {"rate_limit": RateLimit(1, 0)},
     ],
 )
-def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
-    """They are refused where they are given, by name."""
-    with pytest.raises(ValueError, match=f"{next(iter(options))} is not usable[;:] "):
+def test_invalid_options_are_refused(options: dict[str, Any]) -> None:
+    """The constructor refuses an invalid option and names it."""
+    with pytest.raises(ValueError, match=f"^{next(iter(options))} must "):
         Emulator(**options)
 
 
 async def test_a_database_keeps_everything(serve: Serve, bill: Bill, tmp_path: Path) -> None:
-    """Ledger, families and setups are there after a restart; a known file is not counted again."""
+    """Ledger, families and setups survive a restart; a known file is not counted twice."""
     db, path = tmp_path / "state.db", bill({}, {"BilledCost": "0.12345678901234567890"})
     setup = {"costIntelligence": {"cloudProvider": "aws", "billingAccountId": "payer"}}
     async with serve(db=db, focus=[path]) as call:
@@ -151,12 +151,12 @@ async def test_a_database_keeps_everything(serve: Serve, bill: Bill, tmp_path: P
         async with serve(db=db, focus=focus) as call:
             assert await call.server.ledger_totals() == totals
             assert (await call("GET", FAMILY)).items == [family]
-            path_of_check = "/costIntelligence/setup/validation"
-            assert (await call("POST", path_of_check, json=setup)).items[0]["valid"] is True
+            validation_path = "/costIntelligence/setup/validation"
+            assert (await call("POST", validation_path, json=setup)).items[0]["valid"] is True
 
 
 async def test_a_changed_file_replaces_its_rows(serve: Serve, bill: Bill, tmp_path: Path) -> None:
-    """The ledger has what the file says now, whatever its time of change is."""
+    """The ledger has the current content of a file, even if its modification time is unchanged."""
     db, path = tmp_path / "state.db", bill({})
     async with serve(db=db, focus=[path]):
         pass
@@ -170,7 +170,7 @@ async def test_a_changed_file_replaces_its_rows(serve: Serve, bill: Bill, tmp_pa
 async def test_the_sample_is_not_mixed_with_real_bills(
     serve: Serve, bill: Bill, tmp_path: Path
 ) -> None:
-    """A database that was begun with the sample takes no exports; the sample is made only once."""
+    """A database with the sample accepts no exports, and gets the sample only once."""
     db = tmp_path / "state.db"
     for _ in range(2):
         async with serve(db=db) as call:
@@ -182,8 +182,8 @@ async def test_the_sample_is_not_mixed_with_real_bills(
             pass
 
 
-async def test_a_file_that_is_no_database(serve: Serve, tmp_path: Path) -> None:
-    """It is refused by its name, and left as it is."""
+async def test_a_file_that_is_not_a_database(serve: Serve, tmp_path: Path) -> None:
+    """A file that is not a database is refused by name and not changed."""
     db = tmp_path / "state.db"
     db.write_text("not a database" * 1000)
     with pytest.raises(DatabaseError, match=r"state\.db"):
@@ -206,10 +206,10 @@ asyncio.run(main())
 """
 
 
-async def test_what_was_acknowledged_survives_a_kill(
+async def test_acknowledged_changes_survive_a_kill(
     serve: Serve, bill: Bill, tmp_path: Path
 ) -> None:
-    """After a kill -9 every family that was answered with 200 is there, and the ledger is whole."""
+    """After a kill -9 every family acknowledged with a 200 exists, and the ledger is complete."""
     db, path = tmp_path / "state.db", bill({"BilledCost": "0.1234567890123456789"})
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _SERVE_FOREVER, str(db), str(path)), stdout=subprocess.PIPE
@@ -233,8 +233,8 @@ async def test_what_was_acknowledged_survives_a_kill(
         assert await call.server.ledger_totals() == {"USD": Decimal("0.1234567890123456789")}
 
 
-async def test_the_sample_is_always_the_same(serve: Serve) -> None:
-    """Three clouds, 24 accounts, two years, two currencies, credits, families: known to a digit."""
+async def test_the_sample_is_deterministic(serve: Serve) -> None:
+    """The sample has three clouds, 24 accounts, two years and two currencies, with known totals."""
     async with serve() as call:
         accounts = (await call("GET", "/billingEngine/account")).items
         costs = await call.costs(groupBy="service")
@@ -252,11 +252,11 @@ async def test_the_sample_is_always_the_same(serve: Serve) -> None:
     assert any("/" in account["accountId"] for account in accounts)
 
 
-def test_without_duckdb_the_extra_is_named() -> None:
-    """Importing the emulator where duckdb is not installed says what to install."""
+def test_without_duckdb_the_error_names_the_extra() -> None:
+    """Importing the emulator without duckdb raises an error with the install command."""
     script = "import sys; sys.modules['duckdb'] = None; import spot_billing_async.emulator"
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(  # noqa: S603 - this interpreter
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode != 0
-    assert "pip install 'spot-billing-async[emulator]'" in done.stderr
+    assert "pip install '.[emulator]'" in done.stderr

@@ -1,4 +1,4 @@
-"""Real bills, to the last digit: sums that were worked out outside of this project."""
+"""Exact sums of real bills, computed independently of this project."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -24,7 +24,7 @@ def total(items: list[Any]) -> Decimal:
 
 @pytest.mark.parametrize("group_by", [None, "account", "service", "region", "family"])
 async def test_multi_cloud_sample(serve: Serve, real_bills: Path, group_by: str | None) -> None:
-    """However it is grouped, the FOCUS sample sums up to its total."""
+    """The FOCUS sample adds up to its total in every grouping."""
     query = {} if group_by is None else {"groupBy": group_by}
     async with serve(focus=[real_bills / SAMPLE]) as call:
         items = await call.costs(**query)
@@ -33,7 +33,7 @@ async def test_multi_cloud_sample(serve: Serve, real_bills: Path, group_by: str 
 
 
 async def test_providers_of_the_sample(serve: Serve, real_bills: Path) -> None:
-    """Each provider's rows sum up to its total; those of a fourth one are there without a name."""
+    """Each provider's rows add up to its total; rows of a fourth provider have none."""
     async with serve(focus=[real_bills / SAMPLE]) as call:
         items = await call.costs(groupBy="account")
         accounts = (await call("GET", "/billingEngine/account")).items
@@ -50,7 +50,7 @@ async def test_providers_of_the_sample(serve: Serve, real_bills: Path) -> None:
 
 
 async def test_two_months_of_hours(serve: Serve, real_bills: Path) -> None:
-    """243,647 rows sum up by account, month and week, for an id with a leading zero too."""
+    """243,647 rows add up by account, month and week, also for an id with a leading zero."""
     expected = {
         ("836060457634", "2018-10-01", "2018-10-31"): "3993.0273261102",
         ("836060457634", "2018-11-01", "2018-11-30"): "3444.8412207931",

@@ -1,4 +1,4 @@
-"""The emulator as a fixture for users' tests, of whatever kind, and what it costs all others."""
+"""Pytest fixture of the emulator: kinds of tests that use it, options, and no cost for others."""
 
 import subprocess
 import sys
@@ -10,18 +10,18 @@ from spot_billing_async import SpotBillingClient
 from spot_billing_async.testing import RunningEmulator, running_emulator
 
 
-class Run:
-    """A run of pytest in a process of its own, with nothing of this checkout's configuration.
+class PytestRun:
+    """Run of pytest in a subprocess, without the configuration of this checkout.
 
     Args:
-        folder: where its tests are.
-        words: further arguments.
+        folder: the folder of its tests.
+        arguments: additional arguments.
     """
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, *arguments: str) -> None:
         scope = "asyncio_default_fixture_loop_scope=function"
-        options = ("-q", "-p", "no:cacheprovider", "-W", "error", "-o", scope, *words)
-        self.done = subprocess.run(  # noqa: S603  this interpreter
+        options = ("-q", "-p", "no:cacheprovider", "-W", "error", "-o", scope, *arguments)
+        self.process = subprocess.run(  # noqa: S603  this interpreter
             [sys.executable, "-m", "pytest", *options, str(folder)],
             cwd=folder,
             capture_output=True,
@@ -31,9 +31,9 @@ class Run:
         )
 
     def passed(self) -> int:
-        """How many tests passed, where no other came to another end."""
-        assert self.done.returncode == 0, self.done.stdout + self.done.stderr
-        return int(self.done.stdout.splitlines()[-1].split(" passed")[0].split()[-1])
+        """Return the number of passed tests; fail if a test did not pass."""
+        assert self.process.returncode == 0, self.process.stdout + self.process.stderr
+        return int(self.process.stdout.splitlines()[-1].split(" passed")[0].split()[-1])
 
 
 STYLES = """
@@ -50,33 +50,33 @@ def test_plain(spot_billing_emulator):
     assert asyncio.run(accounts(spot_billing_emulator)) == spot_billing_emulator.account_ids
 
 @pytest.mark.asyncio
-async def test_of_pytest_asyncio(spot_billing_emulator):
+async def test_with_pytest_asyncio(spot_billing_emulator):
     assert await accounts(spot_billing_emulator) == spot_billing_emulator.account_ids
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_of_anyio(spot_billing_emulator, anyio_backend):
+async def test_with_anyio(spot_billing_emulator, anyio_backend):
     assert await accounts(spot_billing_emulator) == spot_billing_emulator.account_ids
 
-def test_by_environment(spot_billing_emulator, monkeypatch):
+def test_with_environment(spot_billing_emulator, monkeypatch):
     for name, value in spot_billing_emulator.environment.items():
         monkeypatch.setenv(name, value)
-    async def mine():
+    async def account_count():
         async with SpotBillingClient() as client:
             return len(await client.accounts.list())
-    assert asyncio.run(mine()) == 24 == len(spot_billing_emulator.account_ids)
+    assert asyncio.run(account_count()) == 24 == len(spot_billing_emulator.account_ids)
     assert spot_billing_emulator.emulator.requests == 1
 """
 
 
-def test_it_serves_tests_of_every_kind(tmp_path: Path) -> None:
-    """Plain ones, pytest-asyncio's, anyio's; by arguments or by the environment."""
+def test_the_fixture_works_in_every_kind_of_test(tmp_path: Path) -> None:
+    """Plain, pytest-asyncio and anyio tests use it, by client arguments or by the environment."""
     (tmp_path / "test_styles.py").write_text(STYLES)
-    assert Run(tmp_path).passed() == 4
+    assert PytestRun(tmp_path).passed() == 4
 
 
-def test_its_options_are_a_fixture_to_override(tmp_path: Path) -> None:
-    """In a conftest, a module or a class of the user's."""
+def test_the_options_fixture_can_be_overridden(tmp_path: Path) -> None:
+    """A test module overrides the options fixture to set arguments of the emulator."""
     (tmp_path / "test_options.py").write_text(
         "import pytest\n"
         "@pytest.fixture\n"
@@ -85,11 +85,11 @@ def test_its_options_are_a_fixture_to_override(tmp_path: Path) -> None:
         "def test_token(spot_billing_emulator):\n"
         "    assert spot_billing_emulator.token == 'mine'\n"
     )
-    assert Run(tmp_path).passed() == 1
+    assert PytestRun(tmp_path).passed() == 1
 
 
-def test_unused_it_loads_nothing(tmp_path: Path) -> None:
-    """It is there in every run of pytest: not even the package itself comes along."""
+def test_an_unused_fixture_imports_nothing(tmp_path: Path) -> None:
+    """The plugin is loaded in every run of pytest, so it does not even import the package."""
     heavy = ("spot_billing_async", "aiohttp", "anyio.from_thread", "duckdb", "msgspec")
     (tmp_path / "test_modules.py").write_text(
         "import sys\n"
@@ -97,36 +97,36 @@ def test_unused_it_loads_nothing(tmp_path: Path) -> None:
         "    assert 'spot_billing_pytest' in sys.modules\n"
         f"    assert not set({heavy}) & set(sys.modules)\n"
     )
-    others = ("schemathesis", "hypothesispytest", "anyio")  # they import some of these
-    assert Run(tmp_path, *(f"-pno:{name}" for name in others)).passed() == 1
+    others = ("schemathesis", "hypothesispytest", "anyio")  # plugins that import some of these
+    assert PytestRun(tmp_path, *(f"-pno:{name}" for name in others)).passed() == 1
 
 
-def test_without_its_extra_the_error_names_it(tmp_path: Path) -> None:
-    """A test that asks for the emulator is not skipped without a word."""
+def test_without_duckdb_the_error_names_the_extra(tmp_path: Path) -> None:
+    """A test that uses the emulator fails with the install command, and is not skipped."""
     (tmp_path / "conftest.py").write_text("import sys\nsys.modules['duckdb'] = None\n")
     (tmp_path / "test_it.py").write_text("def test_it(spot_billing_emulator): pass\n")
-    run = Run(tmp_path)
-    assert run.done.returncode == 1
-    assert "pip install 'spot-billing-async[emulator]'" in run.done.stdout
+    run = PytestRun(tmp_path)
+    assert run.process.returncode == 1
+    assert "pip install '.[emulator]'" in run.process.stdout
 
 
 def test_the_installed_package_registers_it() -> None:
-    """By entry point: a user writes no line for it. It is the file of this checkout."""
-    (mine,) = entry_points(group="pytest11", name="spot_billing")
-    assert mine.value == "spot_billing_pytest"
+    """The package registers the plugin by entry point, and installs this checkout's file."""
+    (entry_point,) = entry_points(group="pytest11", name="spot_billing")
+    assert entry_point.value == "spot_billing_pytest"
     source = Path(spot_billing_async.__file__).parent / "testing" / "pytest_plugin.py"
-    installed = Path(mine.load().__file__)
+    installed = Path(entry_point.load().__file__)
     assert installed.read_bytes() == source.read_bytes(), "changed: pip install -e . copies it"
 
 
-async def test_in_this_process(spot_billing_emulator: RunningEmulator) -> None:
-    """What it is made of is typed, and leads to it."""
+async def test_the_typed_fixture(spot_billing_emulator: RunningEmulator) -> None:
+    """The fixture's typed client arguments connect a client to the emulator."""
     async with SpotBillingClient(**spot_billing_emulator.client_arguments) as client:
         assert len(await client.accounts.list()) == len(spot_billing_emulator.account_ids) == 24
 
 
-def test_without_pytest_it_is_a_context_manager() -> None:
-    """For any other way to test; it counts the requests that come."""
+def test_the_context_manager_without_pytest() -> None:
+    """`running_emulator` runs an emulator without pytest, with its request counter."""
     with running_emulator(token="mine") as server:
         assert server.token == "mine"
         assert server.emulator.requests == 0

@@ -1,1 +1,1 @@
-"""Api."""
+"""HTTP operations of the emulated API."""

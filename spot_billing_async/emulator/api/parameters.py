@@ -1,28 +1,28 @@
-"""Pure: parameters and bodies as they came -> values, or a refusal that lists all that is wrong.
+"""Parsing of parameters and bodies into values, or an error that lists all problems. Without I/O.
 
-The contract gives types and says what is allowed; it demands next to nothing. What else is demanded
-here, such as the name of a new family, are assumptions, each in one place below.
+The contract defines types and allowed values, but hardly any required field. All further rules,
+such as the name of a new family, are assumptions, each in one place below.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple, cast
 
 import msgspec
 
 from spot_billing_async.emulator.data.ledger import CostFilter
-from spot_billing_async.emulator.responses import Entry, invalid
+from spot_billing_async.emulator.responses import ErrorDetail, invalid_request
 from spot_billing_async.models import CLOUD_PROVIDERS, GROUP_BY, GroupBy
 
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 Query = Mapping[str, Sequence[str]]
-"""Query parameters: every value that came for a name."""
+"""Query parameters: all values for each name."""
 
 
 class Setup(NamedTuple):
-    """A cloud's billing account to be set up; for Billing Engine with the bucket of its exports."""
+    """Billing account to set up; for Billing Engine with the bucket of its exports."""
 
     cloud_provider: str
     billing_account_id: str
@@ -30,48 +30,48 @@ class Setup(NamedTuple):
 
 
 class SetupCheck(NamedTuple):
-    """Which setup is to be validated."""
+    """Setup to validate."""
 
     cloud_provider: str | None
     billing_account_id: str
 
 
 class FamilyChange(NamedTuple):
-    """What a call says of a family; None where it says nothing."""
+    """Values of a new family, or changes of an existing one; None for values that are not given."""
 
     name: str | None
     description: str | None
     account_ids: tuple[str, ...] | None
 
 
-class _Findings:
-    """What is wrong so far; values that are wrong read as None."""
+class _Validator:
+    """Reader of parameters that collects errors; invalid values are read as None."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.details: list[ErrorDetail] = []
 
-    def add(self, field: str, message: str) -> None:
-        self.entries.append(Entry(field, f'"{field.rpartition(".")[2]}" {message}'))
+    def add_error(self, field: str, message: str) -> None:
+        self.details.append(ErrorDetail(field, f'"{field.rpartition(".")[2]}" {message}'))
 
-    def refuse(self) -> None:
-        if self.entries:
-            raise invalid(*self.entries)
+    def raise_if_invalid(self) -> None:
+        if self.details:
+            raise invalid_request(*self.details)
 
-    def single(self, query: Query, name: str) -> str | None:
-        """The value of a parameter that must not come twice."""
+    def single_value(self, query: Query, name: str) -> str | None:
+        """Return the value of a parameter that must not be repeated."""
         values = query.get(name, ())
         if len(values) > 1:
-            self.add(f"query.{name}", "must not be repeated")
-        return clean_text(values[0], f"query.{name}") if len(values) == 1 else None
+            self.add_error(f"query.{name}", "must not be repeated")
+        return require_utf8(values[0], f"query.{name}") if len(values) == 1 else None
 
-    def account(self, query: Query) -> str | None:
-        account_id = self.single(query, "accountId")
+    def account_id(self, query: Query) -> str | None:
+        account_id = self.single_value(query, "accountId")
         if account_id == "":
-            self.add("query.accountId", "is not allowed to be empty")
+            self.add_error("query.accountId", "is not allowed to be empty")
         return account_id
 
-    def day(self, query: Query, name: str) -> date | None:
-        text = self.single(query, name)
+    def iso_date(self, query: Query, name: str) -> date | None:
+        text = self.single_value(query, name)
         if text is None:
             return None
         try:
@@ -79,144 +79,144 @@ class _Findings:
                 return date.fromisoformat(text)
         except ValueError:
             pass
-        self.add(f"query.{name}", "must be a date as YYYY-MM-DD")
+        self.add_error(f"query.{name}", "must be a date as YYYY-MM-DD")
         return None
 
-    def text(self, fields: Mapping[str, Any], path: str, name: str) -> str | None:
+    def optional_text(self, fields: Mapping[str, Any], path: str, name: str) -> str | None:
         value = fields.get(name)
         if name in fields and not isinstance(value, str):
-            self.add(f"{path}.{name}", "must be a string")
+            self.add_error(f"{path}.{name}", "must be a string")
             return None
         return value
 
-    def filled(self, fields: Mapping[str, Any], path: str, name: str) -> str:
-        """A text that is demanded, and must not be empty."""
-        value = self.text(fields, path, name)
+    def required_text(self, fields: Mapping[str, Any], path: str, name: str) -> str:
+        """Return a text that is required and must not be empty."""
+        value = self.optional_text(fields, path, name)
         if name not in fields:
-            self.add(f"{path}.{name}", "is required")
+            self.add_error(f"{path}.{name}", "is required")
         elif value == "":
-            self.add(f"{path}.{name}", "is not allowed to be empty")
+            self.add_error(f"{path}.{name}", "is not allowed to be empty")
         return value or ""
 
 
-def clean_text(text: str, field: str) -> str:
-    """Refuse text that is no Unicode: bytes of a URL that are no UTF-8 come as lone surrogates."""
+def require_utf8(text: str, field: str) -> str:
+    """Return `text`, or raise a 400 if it contains lone surrogates.
+
+    Bytes of a URL that are not valid UTF-8 are received as lone surrogates.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise invalid(Entry(field, "is not UTF-8")) from None
+        raise invalid_request(ErrorDetail(field, "is not UTF-8")) from None
     return text
 
 
-def account_filter(query: Query) -> str | None:
-    """The account that `GET /billingEngine/account` is narrowed to."""
-    found = _Findings()
-    account_id = found.account(query)
-    found.refuse()
+def parse_account_filter(query: Query) -> str | None:
+    """Return the account id that restricts `GET /billingEngine/account`, or None."""
+    validator = _Validator()
+    account_id = validator.account_id(query)
+    validator.raise_if_invalid()
     return account_id
 
 
-def cost_filter(query: Query) -> CostFilter:
-    """What `GET /billingEngine/cost` asks for."""
-    found = _Findings()
-    account_id = found.account(query)
-    from_date = found.day(query, "fromDate")
-    to_date = found.day(query, "toDate")
+def parse_cost_filter(query: Query) -> CostFilter:
+    """Parse the parameters of `GET /billingEngine/cost`."""
+    validator = _Validator()
+    account_id = validator.account_id(query)
+    from_date = validator.iso_date(query, "fromDate")
+    to_date = validator.iso_date(query, "toDate")
     if from_date is not None and to_date is not None and from_date > to_date:
-        found.add("query.fromDate", 'must not be after "toDate"')
-    group_by = found.single(query, "groupBy")
+        validator.add_error("query.fromDate", 'must not be after "toDate"')
+    group_by = validator.single_value(query, "groupBy")
     if group_by is not None and group_by not in GROUP_BY:
-        found.add("query.groupBy", f"must be one of [{', '.join(GROUP_BY)}]")
-    found.refuse()
+        validator.add_error("query.groupBy", f"must be one of [{', '.join(GROUP_BY)}]")
+    validator.raise_if_invalid()
     return CostFilter(account_id, from_date, to_date, cast("GroupBy | None", group_by))
 
 
-def page_start(query: Query, total_count: int, page_size: int) -> int:
-    """Where the page begins that `paginationKey` leads to: at the first item without one."""
-    found = _Findings()
-    key = found.single(query, "paginationKey")
+def parse_page_start(query: Query, total_count: int, page_size: int) -> int:
+    """Return the index at which the page of `paginationKey` begins; 0 without a key."""
+    validator = _Validator()
+    key = validator.single_value(query, "paginationKey")
     start = 0
     if key is not None:
         start = int(key) if re.fullmatch(r"[1-9]\d{0,17}", key, re.ASCII) else -1
         if not 0 < start < total_count or start % page_size:
-            found.add("query.paginationKey", "is not a key that this list gave")
-    found.refuse()
+            validator.add_error("query.paginationKey", "is not a key of this list")
+    validator.raise_if_invalid()
     return start
 
 
-def setup(body: bytes, product: str) -> Setup:
-    """The body of a setup call of `billingEngine` or `costIntelligence`."""
-    found = _Findings()
-    fields = _fields(body, product)
+def parse_setup(body: bytes, product: str) -> Setup:
+    """Parse the body of a setup call of `billingEngine` or `costIntelligence`."""
+    validator = _Validator()
+    fields = _body_fields(body, product)
     path = f"body.{product}"
-    cloud_provider = found.filled(fields, path, "cloudProvider")
+    cloud_provider = validator.required_text(fields, path, "cloudProvider")
     if cloud_provider and cloud_provider not in CLOUD_PROVIDERS:
-        found.add(f"{path}.cloudProvider", f"must be one of [{', '.join(CLOUD_PROVIDERS)}]")
-    billing_account_id = found.filled(fields, path, "billingAccountId")
-    bucket = found.filled(fields, path, "bucketName") if product == "billingEngine" else None
-    found.refuse()
+        validator.add_error(
+            f"{path}.cloudProvider", f"must be one of [{', '.join(CLOUD_PROVIDERS)}]"
+        )
+    billing_account_id = validator.required_text(fields, path, "billingAccountId")
+    bucket = (
+        validator.required_text(fields, path, "bucketName") if product == "billingEngine" else None
+    )
+    validator.raise_if_invalid()
     return Setup(cloud_provider, billing_account_id, bucket)
 
 
-def setup_check(body: bytes, product: str) -> SetupCheck:
-    """The body of a validation call of `billingEngine` or `costIntelligence`."""
-    found = _Findings()
-    fields = _fields(body, product)
-    cloud_provider = found.text(fields, f"body.{product}", "cloudProvider")
-    billing_account_id = found.filled(fields, f"body.{product}", "billingAccountId")
-    found.refuse()
+def parse_setup_check(body: bytes, product: str) -> SetupCheck:
+    """Parse the body of a validation call of `billingEngine` or `costIntelligence`."""
+    validator = _Validator()
+    fields = _body_fields(body, product)
+    cloud_provider = validator.optional_text(fields, f"body.{product}", "cloudProvider")
+    billing_account_id = validator.required_text(fields, f"body.{product}", "billingAccountId")
+    validator.raise_if_invalid()
     return SetupCheck(cloud_provider, billing_account_id)
 
 
-def new_family(body: bytes) -> FamilyChange:
-    """The body that creates a family; it must be named."""
-    found = _Findings()
-    fields = _fields(body, "family")
-    found.filled(fields, "body.family", "name")
-    return _family(found, fields)
+def parse_new_family(body: bytes) -> FamilyChange:
+    """Parse the body that creates a family; the name is required."""
+    validator = _Validator()
+    fields = _body_fields(body, "family")
+    validator.required_text(fields, "body.family", "name")
+    return _parse_family(validator, fields)
 
 
-def family_change(body: bytes) -> FamilyChange:
-    """The body that updates a family; what it leaves out stays as it is."""
-    found = _Findings()
-    fields = _fields(body, "family")
+def parse_family_change(body: bytes) -> FamilyChange:
+    """Parse the body that updates a family; values that are not given do not change."""
+    validator = _Validator()
+    fields = _body_fields(body, "family")
     if "name" in fields:
-        found.filled(fields, "body.family", "name")
-    return _family(found, fields)
+        validator.required_text(fields, "body.family", "name")
+    return _parse_family(validator, fields)
 
 
-def _family(found: _Findings, fields: Mapping[str, Any]) -> FamilyChange:
-    description = found.text(fields, "body.family", "description")
+def _parse_family(validator: _Validator, fields: Mapping[str, Any]) -> FamilyChange:
+    description = validator.optional_text(fields, "body.family", "description")
     account_ids = fields.get("accountIds")
-    if "accountIds" in fields:
-        for entry in _account_id_faults(account_ids):
-            found.add(*entry)
-    found.refuse()
-    # An id named twice is one account.
+    if "accountIds" in fields and not isinstance(account_ids, list):
+        validator.add_error("body.family.accountIds", "must be an array")
+    for index, account_id in enumerate(account_ids if isinstance(account_ids, list) else ()):
+        if not isinstance(account_id, str):
+            validator.add_error(f"body.family.accountIds[{index}]", "must be a string")
+    validator.raise_if_invalid()
+    # A repeated id counts once.
     unique = None if account_ids is None else tuple(dict.fromkeys(account_ids))
     return FamilyChange(fields.get("name"), description, unique)
 
 
-def _account_id_faults(account_ids: object) -> Iterator[tuple[str, str]]:
-    if not isinstance(account_ids, list):
-        yield "body.family.accountIds", "must be an array"
-        return
-    for position, account_id in enumerate(account_ids):
-        if not isinstance(account_id, str):
-            yield f"body.family.accountIds[{position}]", "must be a string"
-
-
-def _fields(body: bytes, name: str) -> Mapping[str, Any]:
-    """The object that a body wraps in the one field `name`."""
+def _body_fields(body: bytes, name: str) -> Mapping[str, Any]:
+    """Return the object in the field `name` of a body."""
     try:
         content = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise invalid(Entry("body", f"is not JSON: {error}")) from None
+        raise invalid_request(ErrorDetail("body", f"is not JSON: {error}")) from None
     if not isinstance(content, dict):
-        raise invalid(Entry("body", '"body" must be an object'))
+        raise invalid_request(ErrorDetail("body", '"body" must be an object'))
     if name not in content:
-        raise invalid(Entry(f"body.{name}", f'"{name}" is required'))
+        raise invalid_request(ErrorDetail(f"body.{name}", f'"{name}" is required'))
     fields = content[name]
     if not isinstance(fields, dict):
-        raise invalid(Entry(f"body.{name}", f'"{name}" must be an object'))
+        raise invalid_request(ErrorDetail(f"body.{name}", f'"{name}" must be an object'))
     return fields

@@ -1,4 +1,4 @@
-"""The eleven operations of the contract: a request is read, worked on, answered in an envelope."""
+"""The eleven operations of the contract: parse a request, execute it, return a page of items."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -10,230 +10,230 @@ import anyio.to_thread
 from aiohttp import web
 
 from spot_billing_async.emulator.api import buckets, parameters, registry
-from spot_billing_async.emulator.chaos.wrong_answers import LIE, told
+from spot_billing_async.emulator.chaos.wrong_answers import WRONG_ANSWER, apply_wrong_answer
 from spot_billing_async.emulator.data import ledger
-from spot_billing_async.emulator.data.database import Cursor, Store
+from spot_billing_async.emulator.data.database import Cursor, Database
 from spot_billing_async.emulator.data.focus import FocusError
 from spot_billing_async.emulator.responses import (
-    Entry,
-    Page,
-    Refused,
-    json_answer,
-    page_body,
-    unknown,
+    ApiProblem,
+    ErrorDetail,
+    ItemPage,
+    encode_page,
+    json_response,
+    not_found,
 )
 
-_MANY_ROWS = 500
-"""From so many rows on, an answer is made off the event loop: it takes milliseconds."""
+_MAX_ROWS_ON_LOOP = 500
+"""Rows of a page that is encoded on the event loop; larger pages take milliseconds, in a thread."""
 
-_MOST_REMEMBERED = 20_000
-"""Of cost analysis over all days, up to so many rows are remembered: of these any days are a part.
+_MAX_CACHED_ROWS = 20_000
+"""Rows of a cost query over all days that are cached, to answer queries for any of the days.
 
-A bulk pull asks for the same over and over, for other days; a query costs milliseconds.
+A bulk pull repeats the same query for other days, and a query of the database takes milliseconds.
 """
 
 _ENGINE, _INTELLIGENCE = "billingEngine", "costIntelligence"
 
 
-class Listing(NamedTuple):
-    """What an operation found: rows, and what makes an item of a row that is answered."""
+class Result(NamedTuple):
+    """Rows found by an operation, with a function that converts a row of the page to an item."""
 
     rows: Sequence[Any]
-    item: Callable[[Any], Any] = dict
+    to_item: Callable[[Any], Any] = dict
 
 
-Operation = Callable[[web.Request], Awaitable[Listing]]
+Operation = Callable[[web.Request], Awaitable[Result]]
 
 
 class Api:
-    """What each operation does.
+    """Handlers of all operations.
 
     Args:
-        store: where the state is.
-        root: the folder that bucket names stand for folders of; None for none.
-        page_size: items a page; None answers with all of them at once.
-        total_count: whether pages say how many items there are in all.
-        max_rows: rows that a query for costs may find, all pages together; None for any.
+        database: the state that the operations read and change.
+        root: the folder whose subfolders are buckets; None for no buckets.
+        page_size: items per page; None returns each list in one page.
+        total_count: whether pages contain the total number of items.
+        max_rows: maximum number of rows of a cost query, all pages together; None for no limit.
     """
 
     def __init__(
         self,
-        store: Store,
+        database: Database,
         root: Path | None,
         page_size: int | None,
         *,
         total_count: bool,
         max_rows: int | None,
     ) -> None:
-        self._store = store
+        self._database = database
         self._root = root
         self._page_size = page_size
         self._total_count = total_count
         self._max_rows = max_rows
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
-        """Enter the operations; a kind says in the envelope what the items are."""
+        """Register the operations; the kind in the last column names the items in the envelope."""
         family = "/billingEngine/family/{familyId}"
-        table: tuple[tuple[str, str, Operation, str], ...] = (
-            ("GET", "/billingEngine/account", self._accounts, "account"),
-            ("GET", "/billingEngine/cost", self._costs, "cost"),
-            ("POST", "/billingEngine/setup", self._set_up_engine, "setup"),
-            ("POST", "/billingEngine/setup/validation", self._validate_engine, "validation"),
+        routes: tuple[tuple[str, str, Operation, str], ...] = (
+            ("GET", "/billingEngine/account", self._list_accounts, "account"),
+            ("GET", "/billingEngine/cost", self._get_costs, "cost"),
+            ("POST", "/billingEngine/setup", self._set_up_billing_engine, "setup"),
+            (
+                "POST",
+                "/billingEngine/setup/validation",
+                self._validate_billing_engine,
+                "validation",
+            ),
             ("POST", "/billingEngine/family", self._create_family, "family"),
-            ("GET", "/billingEngine/family", self._families, "family"),
-            ("GET", family, self._family, "family"),
+            ("GET", "/billingEngine/family", self._list_families, "family"),
+            ("GET", family, self._get_family, "family"),
             ("PUT", family, self._update_family, "family"),
             ("DELETE", family, self._delete_family, "family"),
-            ("POST", "/costIntelligence/setup", self._set_up_intelligence, "setup"),
+            ("POST", "/costIntelligence/setup", self._set_up_cost_intelligence, "setup"),
             (
                 "POST",
                 "/costIntelligence/setup/validation",
-                self._validate_intelligence,
+                self._validate_cost_intelligence,
                 "validation",
             ),
         )
-        for method, path, operation, kind in table:
+        for method, path, operation, kind in routes:
             product = path.split("/")[1]
             router.add_route(method, path, partial(self._serve, f"{product}:{kind}", operation))
 
     async def _serve(
         self, kind: str, operation: Operation, request: web.Request
     ) -> web.StreamResponse:
-        listing = await operation(request)
-        page = self._page(request, listing.rows)
+        result = await operation(request)
+        page = self._select_page(request, result.rows)
 
-        def body() -> bytes:
-            items = [listing.item(row) for row in page.items]
-            return page_body(request, kind, page._replace(items=items))
+        def encode() -> bytes:
+            items = [result.to_item(row) for row in page.items]
+            return encode_page(request, kind, page._replace(items=items))
 
-        many = len(page.items) >= _MANY_ROWS
-        return json_answer(await anyio.to_thread.run_sync(body) if many else body())
+        is_large = len(page.items) >= _MAX_ROWS_ON_LOOP
+        return json_response(await anyio.to_thread.run_sync(encode) if is_large else encode())
 
-    def _page(self, request: web.Request, rows: Sequence[Any]) -> Page:
-        """What is answered of the rows: those of the page that is asked for, or a lie."""
-        size = self._page_size
-        start = 0 if size is None else parameters.page_start(_query(request), len(rows), size)
-        page = Page(rows) if size is None else _page_at(start, rows, size)
-        if page.pagination_info is not None and not self._total_count:
-            keys = {k: v for k, v in page.pagination_info.items() if k != "totalCount"}
-            page = page._replace(pagination_info=keys)
-        lie = request.get(LIE) if request.method == "GET" else None
-        return page if lie is None else told(lie, page, rows, start, size)
+    def _select_page(self, request: web.Request, rows: Sequence[Any]) -> ItemPage:
+        """Return the requested page of the rows, changed by the request's wrong answer if any."""
+        size, start, page = self._page_size, 0, ItemPage(rows)
+        if size is not None:
+            start = parameters.parse_page_start(_query(request), len(rows), size)
+            after = start + size
+            info: dict[str, int | str | None] = (
+                {"totalCount": len(rows)} if self._total_count else {}
+            )
+            info["nextKey"] = str(after) if after < len(rows) else None
+            info["previousKey"] = str(start - size) if start > size else None
+            page = ItemPage(rows[start:after], info)
+        wrong = request.get(WRONG_ANSWER) if request.method == "GET" else None
+        return page if wrong is None else apply_wrong_answer(wrong, page, rows, start, size)
 
-    async def _accounts(self, request: web.Request) -> Listing:
-        account_id = parameters.account_filter(_query(request))
-        return Listing(await self._store.read(lambda cursor: ledger.accounts(cursor, account_id)))
+    async def _list_accounts(self, request: web.Request) -> Result:
+        account_id = parameters.parse_account_filter(_query(request))
+        return Result(await self._database.read(lambda cursor: ledger.accounts(cursor, account_id)))
 
-    async def _costs(self, request: web.Request) -> Listing:
-        asked = parameters.cost_filter(_query(request))
-        rows = await self._found(asked)
+    async def _get_costs(self, request: web.Request) -> Result:
+        cost_filter = parameters.parse_cost_filter(_query(request))
+        rows = await self._find_costs(cost_filter)
         if self._max_rows is not None and len(rows) > self._max_rows:
-            entry = Entry("query", f"finds more than {self._max_rows} rows", "TooLarge")
-            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, [entry])
-        return Listing(rows, ledger.cost_item(asked))
+            detail = ErrorDetail("query", f"matches more than {self._max_rows} rows", "TooLarge")
+            raise ApiProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, [detail])
+        return Result(rows, ledger.item_builder(cost_filter))
 
-    async def _found(self, asked: ledger.CostFilter) -> Sequence[Any]:
-        """The rows of a query for costs; those of a small account or breakdown are remembered."""
-        ever = asked._replace(from_date=None, to_date=None)
+    async def _find_costs(self, cost_filter: ledger.CostFilter) -> Sequence[Any]:
+        """Return the rows of a cost query, from the cache if those of all days fit into it."""
+        all_days = cost_filter._replace(from_date=None, to_date=None)
 
         def work(cursor: Cursor) -> Sequence[Any] | None:
-            rows = ledger.costs(cursor, ever, _MOST_REMEMBERED + 1)
-            account_id = asked.account_id
+            rows = ledger.costs(cursor, all_days, _MAX_CACHED_ROWS + 1)
+            account_id = cost_filter.account_id
             if not rows and account_id is not None and not ledger.has_account(cursor, account_id):
-                # No rows would say that it cost nothing.
-                raise unknown("query.accountId", "account")
-            return rows if len(rows) <= _MOST_REMEMBERED else None
+                # An empty list would mean that a mistyped account has no costs.
+                raise not_found("query.accountId", "account")
+            return rows if len(rows) <= _MAX_CACHED_ROWS else None
 
-        rows = await self._store.read_once(ever, work)
+        rows = await self._database.read_cached(all_days, work)
         if rows is not None:
-            return ledger.cost_days(rows, asked)
-        return await self._store.read(lambda cursor: ledger.costs(cursor, asked))
+            return ledger.select_days(rows, cost_filter)
+        return await self._database.read(lambda cursor: ledger.costs(cursor, cost_filter))
 
-    async def _set_up_engine(self, request: web.Request) -> Listing:
-        """Link a bucket, then ingest it whole or not at all: validation says what is wrong."""
-        setup = parameters.setup(await _body(request), _ENGINE)
+    async def _set_up_billing_engine(self, request: web.Request) -> Result:
+        """Link a bucket and ingest all of its exports or none; validation reports the errors."""
+        setup = parameters.parse_setup(await _body(request), _ENGINE)
         bucket = setup.bucket or ""
-        buckets.demand_inside(self._root, bucket)
+        buckets.check_bucket_name(self._root, bucket)
 
         def link(cursor: Cursor) -> None:
             registry.save_setup(cursor, _ENGINE, setup)
-            ledger.forget_unlinked_buckets(cursor)
+            ledger.remove_unlinked_buckets(cursor)
 
         def load(cursor: Cursor) -> list[ledger.Source]:
-            return ledger.ingest_bucket(cursor, bucket, buckets.exports(self._root, bucket))
+            return ledger.ingest_bucket(cursor, bucket, buckets.list_exports(self._root, bucket))
 
-        await self._store.write(link)
+        await self._database.write(link)
         try:
-            sources = await self._store.write(load)
+            sources = await self._database.write(load)
         except (buckets.BucketError, FocusError):
-            return Listing([_described(setup) | {"status": "FAILED"}])
+            return Result([_setup_item(setup) | {"status": "FAILED"}])
         rows = sum(source.row_count for source in sources)
-        found = {"status": "ACTIVE", "files": len(sources), "rows": rows}
-        return Listing([_described(setup) | found])
+        status = {"status": "ACTIVE", "files": len(sources), "rows": rows}
+        return Result([_setup_item(setup) | status])
 
-    async def _validate_engine(self, request: web.Request) -> Listing:
-        check = parameters.setup_check(await _body(request), _ENGINE)
+    async def _validate_billing_engine(self, request: web.Request) -> Result:
+        check = parameters.parse_setup_check(await _body(request), _ENGINE)
 
         def work(cursor: Cursor) -> list[dict[str, Any]]:
             setup = registry.get_setup(cursor, _ENGINE, check.billing_account_id)
-            found = buckets.report(cursor, self._root, setup.bucket or "")
-            return [*_provider_finding(check, setup), *found]
+            results = buckets.validate_bucket(cursor, self._root, setup.bucket or "")
+            return [*_provider_mismatch(check, setup), *results]
 
-        return Listing(await self._store.read(work))
+        return Result(await self._database.read(work))
 
-    async def _set_up_intelligence(self, request: web.Request) -> Listing:
-        setup = parameters.setup(await _body(request), _INTELLIGENCE)
-        await self._store.write(lambda cursor: registry.save_setup(cursor, _INTELLIGENCE, setup))
-        return Listing([_described(setup) | {"status": "ACTIVE"}])
+    async def _set_up_cost_intelligence(self, request: web.Request) -> Result:
+        setup = parameters.parse_setup(await _body(request), _INTELLIGENCE)
+        await self._database.write(lambda cursor: registry.save_setup(cursor, _INTELLIGENCE, setup))
+        return Result([_setup_item(setup) | {"status": "ACTIVE"}])
 
-    async def _validate_intelligence(self, request: web.Request) -> Listing:
-        check = parameters.setup_check(await _body(request), _INTELLIGENCE)
+    async def _validate_cost_intelligence(self, request: web.Request) -> Result:
+        check = parameters.parse_setup_check(await _body(request), _INTELLIGENCE)
 
         def work(cursor: Cursor) -> list[dict[str, Any]]:
             setup = registry.get_setup(cursor, _INTELLIGENCE, check.billing_account_id)
-            return _provider_finding(check, setup) or [_described(setup) | {"valid": True}]
+            return _provider_mismatch(check, setup) or [_setup_item(setup) | {"valid": True}]
 
-        return Listing(await self._store.read(work))
+        return Result(await self._database.read(work))
 
-    async def _families(self, _request: web.Request) -> Listing:
-        return Listing(await self._store.read(registry.list_families))
+    async def _list_families(self, _request: web.Request) -> Result:
+        return Result(await self._database.read(registry.list_families))
 
-    async def _family(self, request: web.Request) -> Listing:
+    async def _get_family(self, request: web.Request) -> Result:
         family_id = _family_id(request)
-        return Listing(
-            [await self._store.read(lambda cursor: registry.get_family(cursor, family_id))]
+        return Result(
+            [await self._database.read(lambda cursor: registry.get_family(cursor, family_id))]
         )
 
-    async def _create_family(self, request: web.Request) -> Listing:
-        new = parameters.new_family(await _body(request))
-        return Listing(
-            [await self._store.write(lambda cursor: registry.create_family(cursor, new))]
+    async def _create_family(self, request: web.Request) -> Result:
+        family = parameters.parse_new_family(await _body(request))
+        return Result(
+            [await self._database.write(lambda cursor: registry.create_family(cursor, family))]
         )
 
-    async def _update_family(self, request: web.Request) -> Listing:
-        family_id, change = _family_id(request), parameters.family_change(await _body(request))
+    async def _update_family(self, request: web.Request) -> Result:
+        family_id, change = (
+            _family_id(request),
+            parameters.parse_family_change(await _body(request)),
+        )
 
         def work(cursor: Cursor) -> dict[str, Any]:
             return registry.update_family(cursor, family_id, change)
 
-        return Listing([await self._store.write(work)])
+        return Result([await self._database.write(work)])
 
-    async def _delete_family(self, request: web.Request) -> Listing:
+    async def _delete_family(self, request: web.Request) -> Result:
         family_id = _family_id(request)
-        await self._store.write(lambda cursor: registry.delete_family(cursor, family_id))
-        return Listing([])
-
-
-def _page_at(start: int, rows: Sequence[Any], size: int) -> Page:
-    after = start + size
-    return Page(
-        rows[start:after],
-        {
-            "totalCount": len(rows),
-            "nextKey": str(after) if after < len(rows) else None,
-            "previousKey": str(start - size) if start > size else None,
-        },
-    )
+        await self._database.write(lambda cursor: registry.delete_family(cursor, family_id))
+        return Result([])
 
 
 def _query(request: web.Request) -> parameters.Query:
@@ -241,35 +241,36 @@ def _query(request: web.Request) -> parameters.Query:
 
 
 def _family_id(request: web.Request) -> str:
-    return parameters.clean_text(request.match_info["familyId"], "path.familyId")
+    return parameters.require_utf8(request.match_info["familyId"], "path.familyId")
 
 
 async def _body(request: web.Request) -> bytes:
-    """The JSON text of a body.
+    """Return the body of a request.
 
     Raises:
-        Refused: 415, it says that it is something else than JSON; 400, it is damaged.
-        web.HTTPRequestEntityTooLarge: it is larger than the server takes.
+        ApiProblem: 415, the content type is not JSON; 400, the body is malformed.
+        web.HTTPRequestEntityTooLarge: the body exceeds aiohttp's default limit of 1 MiB.
     """
     if request.content_type != "application/json":
-        entry = Entry("header.Content-Type", "must be application/json", "UnsupportedMediaType")
-        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, [entry])
+        message, code = "must be application/json", "UnsupportedMediaType"
+        detail = ErrorDetail("header.Content-Type", message, code)
+        raise ApiProblem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, [detail])
     try:
         return await request.read()
     except web.RequestPayloadError as error:
-        raise Refused(HTTPStatus.BAD_REQUEST, [Entry("body", str(error))]) from error
+        raise ApiProblem(HTTPStatus.BAD_REQUEST, [ErrorDetail("body", str(error))]) from error
 
 
-def _described(setup: parameters.Setup) -> dict[str, Any]:
-    named = {"cloudProvider": setup.cloud_provider, "billingAccountId": setup.billing_account_id}
-    return named if setup.bucket is None else named | {"bucketName": setup.bucket}
+def _setup_item(setup: parameters.Setup) -> dict[str, Any]:
+    item = {"cloudProvider": setup.cloud_provider, "billingAccountId": setup.billing_account_id}
+    return item if setup.bucket is None else item | {"bucketName": setup.bucket}
 
 
-def _provider_finding(
+def _provider_mismatch(
     check: parameters.SetupCheck, setup: parameters.Setup
 ) -> list[dict[str, Any]]:
-    asked = check.cloud_provider
-    if asked is None or asked.lower() == setup.cloud_provider:
+    requested = check.cloud_provider
+    if requested is None or requested.lower() == setup.cloud_provider:
         return []
-    message = f"was set up for {setup.cloud_provider}, not for {asked}"
+    message = f"was set up for {setup.cloud_provider}, not for {requested}"
     return [{"valid": False, "column": "cloudProvider", "message": message}]

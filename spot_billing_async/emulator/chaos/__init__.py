@@ -1,1 +1,1 @@
-"""Chaos."""
+"""Simulated limits, latency and faults of the emulated server."""

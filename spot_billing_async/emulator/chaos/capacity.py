@@ -1,37 +1,37 @@
-"""How much a server can work on at once, and how many may wait."""
+"""Bounded number of requests that the server processes at once, with a bounded queue."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-_MOST_PER_PLACE = 4
-"""Requests in the system, worked on or waiting, for each that is worked on at once."""
+_MAX_REQUESTS_PER_SLOT = 4
+"""Requests that are processed or waiting, per slot."""
 
 
-class Overloaded(Exception):  # noqa: N818 - an answer like any other, not a failure of the server
-    """As many requests as may wait are waiting."""
+class Overloaded(Exception):  # noqa: N818 - a response like any other, not a failure of the server
+    """The queue for a slot is full."""
 
 
 class Capacity:
-    """Places to work on requests; those beyond wait in order, up to three for each place."""
+    """Slots for processing requests; up to three more requests per slot wait in order."""
 
-    def __init__(self, places: int) -> None:
-        self._places = asyncio.Semaphore(places)
-        self._most = _MOST_PER_PLACE * places
-        self._inside = 0
+    def __init__(self, slots: int) -> None:
+        self._slots = asyncio.Semaphore(slots)
+        self._max_requests = _MAX_REQUESTS_PER_SLOT * slots
+        self._request_count = 0
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Hold a place within the block, once one is free; whoever is cancelled waits no more.
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for a free slot and hold it inside the block; a cancelled request leaves the queue.
 
         Raises:
-            Overloaded: too many are waiting; at once.
+            Overloaded: the queue is full; raised without waiting.
         """
-        if self._inside >= self._most:
+        if self._request_count >= self._max_requests:
             raise Overloaded
-        self._inside += 1
+        self._request_count += 1
         try:
-            async with self._places:
+            async with self._slots:
                 yield
         finally:
-            self._inside -= 1
+            self._request_count -= 1

@@ -1,4 +1,4 @@
-"""The conditions a real server works under, on request: rate limit, capacity, latency, faults."""
+"""Middleware that applies the optional rate limit, capacity, latency and faults to requests."""
 
 import asyncio
 import math
@@ -11,17 +11,32 @@ from typing import NamedTuple
 from aiohttp import web
 
 from spot_billing_async.emulator.chaos.capacity import Capacity, Overloaded
-from spot_billing_async.emulator.chaos.faults import UNPERFORMED, delivered, spoilt
-from spot_billing_async.emulator.chaos.randomness import Chance, FaultPlan, Latency, Lot, fractions
-from spot_billing_async.emulator.chaos.rate_limit import Bursts, RateLimit, SlidingWindow, Verdict
-from spot_billing_async.emulator.chaos.wrong_answers import LIE, Lie
-from spot_billing_async.emulator.responses import Entry, Refused, error_answer, refusal
+from spot_billing_async.emulator.chaos.faults import (
+    FAULTS_BEFORE_EXECUTION,
+    replace_response,
+    send_faulty,
+)
+from spot_billing_async.emulator.chaos.randomness import (
+    Draw,
+    FaultPlan,
+    Latency,
+    RandomTrace,
+    hash_to_fractions,
+)
+from spot_billing_async.emulator.chaos.rate_limit import Bursts, RateLimit, SlidingWindow
+from spot_billing_async.emulator.chaos.wrong_answers import WRONG_ANSWER, WrongAnswer
+from spot_billing_async.emulator.responses import (
+    ApiProblem,
+    ErrorDetail,
+    error_response,
+    problem_response,
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Terms(NamedTuple):
-    """The conditions under which the server works; see `Emulator` for what each means."""
+class ChaosSettings(NamedTuple):
+    """Limits, latency and faults of the server; `Emulator` documents each of them."""
 
     rate_limit: RateLimit | None
     rate_limit_headers: bool
@@ -32,82 +47,72 @@ class Terms(NamedTuple):
     seed: int
 
 
-class Conditions:
-    """Decides what befalls each request, and makes it so.
+class ChaosMiddleware:
+    """Middleware that limits, delays and disturbs requests.
 
-    A fault befalls refused requests like all others; time and a place are taken only by those that
-    are worked on.
+    Faults apply to refused requests too. Only requests within the rate limit take time and a slot.
 
     Args:
-        terms: what the server works under.
-        caller: who asks: requests of different callers never share a window.
+        settings: the limits, latency and faults.
+        identify: a function that returns the caller of a request, who has windows of their own.
     """
 
-    def __init__(self, terms: Terms, caller: Callable[[web.Request], str]) -> None:
-        self._terms = terms
-        self._caller = caller
-        self._chance = Chance(terms.faults, terms.latency, terms.seed)
-        self._capacity = None if terms.capacity is None else Capacity(terms.capacity)
+    def __init__(self, settings: ChaosSettings, identify: Callable[[web.Request], str]) -> None:
+        self._settings = settings
+        self._identify = identify
+        self._trace = RandomTrace(settings.faults, settings.latency, settings.seed)
+        self._capacity = None if settings.capacity is None else Capacity(settings.capacity)
         self._windows: dict[tuple[str, str, str], SlidingWindow] = {}
 
     @web.middleware
-    async def pass_through(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer a request by `handler`, unless the conditions are against it."""
-        lot = self._chance.draw(request.method, request.raw_path)
-        verdict = self._verdict(request)
-        if verdict is None or verdict.allowed:
-            answer = await self._worked_on(request, handler, lot)
+    async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer a request with `handler`, unless a limit or a fault prevents it."""
+        draw = self._trace.draw(request.method, request.raw_path)
+        limit, decision = self._settings.rate_limit, None
+        if limit is not None:
+            decision = self._window(request, limit).admit(time.monotonic())
+        if decision is None or decision.allowed:
+            response = await self._process(request, handler, draw)
         else:
-            # The documented body: `data` is a string, and there are no errors.
-            details = {"data": "Rate limit exceeded"}
-            answer = error_answer(request, HTTPStatus.TOO_MANY_REQUESTS, details)
-        if lot.fault is not None:
-            answer = await spoilt(request, answer, lot.fault)
-        self._tell(answer, verdict)
-        return answer if lot.fault is None else await delivered(request, answer, lot.fault)
+            # The documented body of a 429 has a string in `data` and no `errors`.
+            content = {"data": "Rate limit exceeded"}
+            response = error_response(request, HTTPStatus.TOO_MANY_REQUESTS, content)
+        if draw.fault is not None:
+            response = await replace_response(request, response, draw.fault)
+        # The headers belong to every response, also to one that a fault replaced.
+        if limit is not None and decision is not None and self._settings.rate_limit_headers:
+            response.headers["X-RateLimit-Limit"] = str(limit.requests)
+            response.headers["X-RateLimit-Remaining"] = str(decision.remaining)
+            response.headers["X-RateLimit-Reset"] = str(math.ceil(decision.reset_s))
+        return response if draw.fault is None else await send_faulty(request, response, draw.fault)
 
-    async def _worked_on(
-        self, request: web.Request, handler: Handler, lot: Lot
+    async def _process(
+        self, request: web.Request, handler: Handler, draw: Draw
     ) -> web.StreamResponse:
         try:
-            async with nullcontext() if self._capacity is None else self._capacity.place():
-                if lot.latency_s:
-                    await asyncio.sleep(lot.latency_s)
-                if lot.fault in UNPERFORMED:
-                    return web.Response()  # the fault has another
-                if lot.fault is not None and lot.fault.is_lie:
-                    request[LIE] = Lie(lot.fault, lot.place)
+            async with nullcontext() if self._capacity is None else self._capacity.slot():
+                if draw.latency_s:
+                    await asyncio.sleep(draw.latency_s)
+                if draw.fault in FAULTS_BEFORE_EXECUTION:
+                    return web.Response()  # never sent: the fault replaces it
+                if draw.fault is not None and draw.fault.is_wrong_answer:
+                    request[WRONG_ANSWER] = WrongAnswer(draw.fault, draw.position)
                 return await handler(request)
         except Overloaded:
-            entry = Entry(None, "The service is overloaded", "ServiceUnavailable")
-            return refusal(request, Refused(HTTPStatus.SERVICE_UNAVAILABLE, [entry]))
-
-    def _verdict(self, request: web.Request) -> Verdict | None:
-        limit = self._terms.rate_limit
-        if limit is None:
-            return None
-        return self._window(request, limit).admit(time.monotonic())
-
-    def _tell(self, answer: web.StreamResponse, verdict: Verdict | None) -> None:
-        limit = self._terms.rate_limit
-        if limit is None or verdict is None or not self._terms.rate_limit_headers:
-            return
-        answer.headers["X-RateLimit-Limit"] = str(limit.requests)
-        answer.headers["X-RateLimit-Remaining"] = str(verdict.remaining)
-        answer.headers["X-RateLimit-Reset"] = str(math.ceil(verdict.reset_s))
+            detail = ErrorDetail(None, "The service is overloaded", "ServiceUnavailable")
+            return problem_response(request, ApiProblem(HTTPStatus.SERVICE_UNAVAILABLE, [detail]))
 
     def _window(self, request: web.Request, limit: RateLimit) -> SlidingWindow:
         resource = request.match_info.route.resource
         route = "" if resource is None else resource.canonical
-        # What no route takes shares one window: made-up methods can't fill the memory.
+        # Unknown methods of a path share one window, so that they cannot fill the memory.
         method = request.method if request.match_info.http_exception is None else ""
-        key = (self._caller(request), route, method)
+        key = (self._identify(request), route, method)
         window = self._windows.get(key)
         if window is None:
-            window = self._windows[key] = SlidingWindow(limit, self._bursts(key, limit))
+            # The other consumer's bursts come at a time that follows from the seed and the key.
+            phase, _ = hash_to_fractions(f"{self._settings.seed} {' '.join(key)}")
+            size = round(self._settings.other_consumer * limit.requests)
+            bursts = Bursts(size, phase * limit.window_s)
+            window = self._windows[key] = SlidingWindow(limit, bursts)
         return window
-
-    def _bursts(self, key: tuple[str, str, str], limit: RateLimit) -> Bursts:
-        phase, _ = fractions(f"{self._terms.seed} {' '.join(key)}")
-        size = round(self._terms.other_consumer * limit.requests)
-        return Bursts(size, phase * limit.window_s)

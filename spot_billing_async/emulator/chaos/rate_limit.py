@@ -1,9 +1,9 @@
-"""The rate limit of the API, as far as the vendor documents it: pure, on the caller's clock.
+"""Rate limit of the API as the vendor documents it, without I/O, on the caller's clock.
 
-Documented: a sliding window for each organization, route and method; three headers on every answer,
-of which `X-RateLimit-Reset` is the seconds until a request is allowed; a retry before the reset
-delays the reset. Assumed: that a refused request counts like any other, which would explain the
-delay, and that a token stands for an organization.
+Documented: a sliding window for each organization, route and method; three headers on every
+response, of which `X-RateLimit-Reset` is the number of seconds until a request is allowed; a retry
+before the reset delays the reset. Assumed: a refused request counts like any other, which would
+explain the delay, and a token identifies an organization.
 """
 
 import math
@@ -13,26 +13,26 @@ from typing import NamedTuple
 
 
 class RateLimit(NamedTuple):
-    """How many requests are allowed in a sliding window of so many seconds."""
+    """Number of requests allowed in a sliding window of `window_s` seconds."""
 
     requests: int
     window_s: float
 
     @classmethod
     def parse(cls, text: str) -> "RateLimit":
-        """Read '100/60s'.
+        """Parse a text such as '100/60s'.
 
         Raises:
-            ValueError: it is written otherwise, or one of the numbers is not above zero.
+            ValueError: the text has another form, or one of the numbers is zero.
         """
         match = re.fullmatch(r"(\d+)/(\d+(?:\.\d+)?)s", text, re.ASCII)
         if match is None or int(match[1]) == 0 or float(match[2]) == 0:
-            raise ValueError(f"a rate limit is written like 100/60s, not {text!r}")
+            raise ValueError(f"rate_limit must be written like '100/60s', got {text!r}")
         return cls(int(match[1]), float(match[2]))
 
 
-class Verdict(NamedTuple):
-    """What a window says of a request: whether it may pass, and what is left after it."""
+class LimitDecision(NamedTuple):
+    """Decision of a window on one request, with the quota left after it."""
 
     allowed: bool
     remaining: int
@@ -40,44 +40,45 @@ class Verdict(NamedTuple):
 
 
 class Bursts(NamedTuple):
-    """Another consumer of the same quota: `size` requests at once, one window apart.
+    """Another consumer of the same quota that sends `size` requests at once in every window.
 
-    `phase_s` says when, on the window's clock: at that time, and any number of windows from it.
+    `phase_s` is the time of one burst on the window's clock; the others are whole windows from it.
     """
 
     size: int
     phase_s: float
 
 
-_NO_OTHERS = Bursts(0, 0)
+_NO_BURSTS = Bursts(0, 0)
 
 
 class SlidingWindow:
-    """Requests of the last seconds. Only the newest `requests` of them matter, and are kept."""
+    """Times of recent requests. Only the newest `limit.requests` of them matter and are kept."""
 
-    def __init__(self, limit: RateLimit, others: Bursts = _NO_OTHERS) -> None:
+    def __init__(self, limit: RateLimit, bursts: Bursts = _NO_BURSTS) -> None:
         self._limit = limit
-        self._others = others
-        self._turn: int | None = None
+        self._bursts = bursts
+        self._burst_number: int | None = None
         self._times: deque[float] = deque(maxlen=limit.requests)
 
-    def admit(self, now: float) -> Verdict:
-        """Count a request that comes at `now`, in seconds of a clock that never goes back."""
+    def admit(self, now: float) -> LimitDecision:
+        """Count a request at `now`, in seconds of a monotonic clock, and decide on it."""
         times, limit = self._times, self._limit
-        self._let_others_in(now)
+        self._count_burst(now)
         while times and times[0] <= now - limit.window_s:
             times.popleft()
         allowed = len(times) < limit.requests
         times.append(now)
         remaining = limit.requests - len(times)
-        # In this order the reset of a request that came just now is the whole window, to the digit.
+        # Subtracting in this order gives exactly the window for a request counted just now; a
+        # rounding error above it would be a second more in the header.
         reset_s = 0.0 if remaining else limit.window_s - (now - times[0])
-        return Verdict(allowed, remaining, reset_s)
+        return LimitDecision(allowed, remaining, reset_s)
 
-    def _let_others_in(self, now: float) -> None:
-        """Count the newest burst, unless that is done: the one before it has left the window."""
-        size, phase_s = self._others
-        turn = math.floor((now - phase_s) / self._limit.window_s)
-        if turn != self._turn:
-            self._turn = turn
-            self._times.extend([min(now, phase_s + turn * self._limit.window_s)] * size)
+    def _count_burst(self, now: float) -> None:
+        """Count the newest burst once; all earlier bursts have already left the window."""
+        size, phase_s = self._bursts
+        number = math.floor((now - phase_s) / self._limit.window_s)
+        if number != self._burst_number:
+            self._burst_number = number
+            self._times.extend([min(now, phase_s + number * self._limit.window_s)] * size)

@@ -1,8 +1,8 @@
-"""The embedded DuckDB: one file or memory, worked on by threads, never by the event loop.
+"""Embedded DuckDB database, in a file or in memory, used by threads and never by the event loop.
 
-Reads run side by side, each on its own cursor over a snapshot. Writes run one at a time on a thread
-of their own, each in a transaction: DuckDB writes its log to disk before a commit returns, so what
-was acknowledged survives a kill -9.
+Reads run concurrently, each on its own cursor over a snapshot. Writes run one at a time on a thread
+of their own, each in a transaction: DuckDB writes its log to disk before a commit returns, so
+acknowledged changes survive a kill -9.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from spot_billing_async.emulator.data.query_cache import Known, Memory
+from spot_billing_async.emulator.data.query_cache import CachedResult, QueryCache
 
 T = TypeVar("T")
 
 Cursor = duckdb.DuckDBPyConnection
 
-_READERS = 4
+_READER_THREADS = 4
 
-# `scale` of charge.cost grows with what is met (see ledger.py), and starts at what most bills need.
-# It is never 0: a sum's text always has a decimal point.
+# The scale of charge.cost grows with the ingested amounts (see ledger.py) and starts at what most
+# bills need. It is never 0, so that the text of a sum always has a decimal point.
 _SCHEMA = """
 CREATE SEQUENCE IF NOT EXISTS source_number;
 CREATE TABLE IF NOT EXISTS source (
@@ -52,24 +52,24 @@ CREATE TABLE IF NOT EXISTS family (
 
 
 class DatabaseError(ValueError):
-    """The database file can't be used: it is in use, not a DuckDB file, or holds something else."""
+    """Database file that is in use, not a DuckDB file, or holds other data."""
 
 
-class Store:
-    """The emulator's state: charges and accounts of the ledger, setups, families.
+class Database:
+    """Persistent state of the emulator: charges and accounts of the ledger, setups, families.
 
     Args:
-        db: the file that keeps it, made where missing; None keeps it in memory.
+        db: the database file, created if it does not exist; None keeps the data in memory.
 
     Raises:
-        DatabaseError: the file can't be opened as a database of the emulator.
+        DatabaseError: the file cannot be opened as a database of the emulator.
     """
 
     def __init__(self, db: Path | None = None) -> None:
         try:
             self._connection = duckdb.connect(
                 ":memory:" if db is None else str(db),
-                # Nothing is ever fetched from the network on the quiet.
+                # DuckDB would download extensions from the network without asking.
                 config={
                     "autoinstall_known_extensions": "false",
                     "autoload_known_extensions": "false",
@@ -78,59 +78,62 @@ class Store:
             self._connection.execute(_SCHEMA)
         except duckdb.Error as error:
             raise DatabaseError(f"{db}: {error}") from error
-        self._busy: set[Cursor] = set()
-        self._memory = Memory()
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="emulator-read")
+        self._active_cursors: set[Cursor] = set()
+        self._cache = QueryCache()
+        self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="emulator-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="emulator-write")
 
     async def read(self, work: Callable[[Cursor], T]) -> T:
-        """Run `work` on a reading thread; it sees only what was committed."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._query, work)
+        """Run `work` on a reader thread; it sees only committed data."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self._run_read, work)
 
-    async def read_once(
-        self, question: Hashable, work: Callable[[Cursor], Sequence[Any] | None]
+    async def read_cached(
+        self, query: Hashable, work: Callable[[Cursor], Sequence[Any] | None]
     ) -> Sequence[Any] | None:
-        """As `read`, but a question is worked on once, until something is written.
+        """Return the cached result of `query`, or run `work` like `read` and cache what it returns.
 
-        Its result is shared: nobody may change it.
+        The result is shared between callers and must not be modified.
         """
-        known = self._memory.recall(question)
-        if known is not None:
-            return known.rows
+        cached = self._cache.get(query)
+        if cached is not None:
+            return cached.rows
 
-        def remembered(cursor: Cursor) -> Sequence[Any] | None:
-            # Another that asked the same at the same time may have been first.
-            known = self._memory.recall(question)
-            if known is None:
-                epoch = self._memory.epoch  # from before the reading begins
-                known = Known(epoch, work(cursor))
-                self._memory.keep(question, known)
-            return known.rows
+        def run_and_cache(cursor: Cursor) -> Sequence[Any] | None:
+            # A concurrent call may have run the same query meanwhile.
+            result = self._cache.get(query)
+            if result is None:
+                epoch = self._cache.epoch  # taken before the read begins: a commit may follow
+                result = CachedResult(epoch, work(cursor))
+                self._cache.put(query, result)
+            return result.rows
 
-        return await self.read(remembered)
+        return await self.read(run_and_cache)
 
     async def write(self, work: Callable[[Cursor], T]) -> T:
-        """Run `work` alone in a transaction, which is on disk when this returns.
+        """Run `work` in a transaction of its own, which is on disk when this returns.
 
-        Whatever `work` raises undoes all that it wrote.
+        Any exception of `work` rolls the transaction back.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._commit, work)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._writer, self._run_write, work)
 
     def close(self) -> None:
-        """Break off the work that has begun, and let go of threads and file."""
-        for cursor in list(self._busy):
+        """Interrupt running queries, stop the threads and close the file."""
+        for cursor in list(self._active_cursors):
             cursor.interrupt()
         self._readers.shutdown(cancel_futures=True)
         self._writer.shutdown(cancel_futures=True)
         self._connection.close()
-        # aiohttp keeps handlers of past applications in a cache of its own, and so this object.
+        # aiohttp caches the handlers of past applications, and through them this object: without
+        # the deletion, the connection would live as long as that cache.
         del self._connection
 
-    def _query(self, work: Callable[[Cursor], T]) -> T:
+    def _run_read(self, work: Callable[[Cursor], T]) -> T:
         with self._cursor() as cursor:
             return work(cursor)
 
-    def _commit(self, work: Callable[[Cursor], T]) -> T:
+    def _run_write(self, work: Callable[[Cursor], T]) -> T:
         with self._cursor() as cursor:
             cursor.begin()
             try:
@@ -138,22 +141,22 @@ class Store:
             except BaseException:
                 cursor.rollback()
                 raise
-            with self._memory.changing():
+            with self._cache.invalidating():
                 cursor.commit()
             return result
 
     @contextmanager
     def _cursor(self) -> Iterator[Cursor]:
         with self._connection.cursor() as cursor:
-            self._busy.add(cursor)
+            self._active_cursors.add(cursor)
             try:
                 yield cursor
             finally:
-                self._busy.discard(cursor)
+                self._active_cursors.discard(cursor)
 
 
 def one_row(cursor: Cursor) -> tuple[int, ...]:
-    """The single row that an aggregate without groups always has."""
+    """Return the only row of an aggregate without groups."""
     row: tuple[int, ...] | None = cursor.fetchone()
     if row is None:
         raise LookupError("an aggregate without groups returned no row")

@@ -1,9 +1,10 @@
-"""FOCUS exports: which files they are, how their columns map, and what makes one unreadable.
+"""Reader of FOCUS exports: file formats, mapping of columns, and validation of every row.
 
 FOCUS is the FinOps Foundation's format of cloud bills. Every value is read as text and checked
-before it is cast, so that nothing is rounded, guessed or dropped: a file is read whole or refused.
+before it is cast, so that nothing is rounded, guessed or dropped: a file is read completely or
+refused.
 """
-# ruff: noqa: S608 - SQL is put together from constants of this package; values are bound
+# ruff: noqa: S608 - SQL is built from constants of this package; values are bound
 
 import csv
 import glob
@@ -11,17 +12,16 @@ import gzip
 import hashlib
 import re
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import NamedTuple
 
 import duckdb
 
 from spot_billing_async.emulator.data.database import Cursor, one_row
 
 MAX_DIGITS = 38
-"""Digits of DuckDB's widest DECIMAL, before and after the point together."""
+"""Digits of DuckDB's widest DECIMAL, before and after the decimal point together."""
 
 REQUIRED = (
     "BilledCost",
@@ -31,7 +31,7 @@ REQUIRED = (
     "ProviderName",
     "ServiceName",
 )
-"""Columns that FOCUS 1.0 to 1.2 demand of every export and the ledger lives on."""
+"""Columns that FOCUS 1.0 to 1.2 requires of every export and that the ledger uses."""
 
 OPTIONAL = ("SubAccountId", "RegionId", "RegionName")
 
@@ -39,14 +39,14 @@ _CANONICAL = {name.lower(): name for name in (*REQUIRED, *OPTIONAL)}
 _SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _CHUNK_BYTES = 1 << 20
 
-# Both regular expressions are for RE2, within single quotes in SQL.
+# Both regular expressions are for RE2, inside single quotes in SQL.
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
 _MOMENT = (
     r"^\d{4}-\d{2}-\d{2}([T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?( ?UTC|Z|[+-]\d{2}(:?\d{2})?)?)?$"
 )
 
-# A fraction of a second never changes the day, unless a cast rounds it up: it is cut off. A time
-# without a zone is UTC. TIMESTAMPTZ, because a cast to TIMESTAMP ignores the offset.
+# Fractions of a second are removed, because a cast could round them up to the next day. A time
+# without a zone is UTC. TIMESTAMPTZ is used because a cast to TIMESTAMP ignores the offset.
 _STAGE = r"""
 CREATE OR REPLACE TEMP TABLE staging AS
 SELECT
@@ -74,7 +74,7 @@ SELECT
 FROM (SELECT *, regexp_replace(started, '(:\d\d)\.\d+', '\1') AS moment FROM ({cells}))
 """
 
-# What every staged row must satisfy: FOCUS column, the value at fault, the condition, what is said.
+# Conditions on every staged row: FOCUS column, invalid value to show, condition, error message.
 _ROW_CHECKS = (
     ("SubAccountId", "''", "account_id IS NOT NULL", "is missing, and so is BillingAccountId"),
     ("BillingCurrency", "''", "currency IS NOT NULL", "is missing"),
@@ -82,8 +82,8 @@ _ROW_CHECKS = (
     ("BilledCost", "cost", "coalesce(cost_is_number, false)", "is not an exact number"),
 )
 
-# Digits that the distinct amounts need before and after the point; zero needs none.
-_WIDTHS = r"""
+# Digits that the distinct amounts need before and after the decimal point; zero needs none.
+_DIGIT_COUNTS = r"""
 WITH text AS (SELECT DISTINCT lower(ltrim(cost, '+-')) AS cost FROM staging),
 parts AS (
     SELECT split_part(split_part(cost, 'e', 1), '.', 1) AS whole,
@@ -98,51 +98,51 @@ FROM parts WHERE trim(whole || fraction, '0') <> ''
 
 
 class Problem(NamedTuple):
-    """What is wrong with a file: the column, where it is about one, and what to say of it."""
+    """Error in a file: the column, or None for an error of the whole file, and a message."""
 
     column: str | None
     message: str
 
 
 class FocusError(ValueError):
-    """A file is no FOCUS export that can be read exactly and completely.
+    """File that cannot be read exactly and completely as a FOCUS export.
 
     Attributes:
         path: the file.
-        problems: all that was found, at least one.
+        problems: all errors that were found, at least one.
     """
 
     def __init__(self, path: Path, problems: Iterable[Problem]) -> None:
         self.path = path
         self.problems = tuple(problems)
-        said = "; ".join(" ".join(filter(None, problem)) for problem in self.problems)
-        super().__init__(f"{path}: {said}")
+        text = "; ".join(" ".join(filter(None, problem)) for problem in self.problems)
+        super().__init__(f"{path}: {text}")
 
 
-class Staged(NamedTuple):
-    """A file that lies checked in the temporary table `staging` of a cursor.
+class StagedFile(NamedTuple):
+    """Validated file in the temporary table `staging` of a cursor.
 
     Attributes:
-        row_count: rows of the file.
-        whole: the most digits an amount has before the point.
-        scale: the most digits an amount has after the point.
+        row_count: the number of rows of the file.
+        integer_digits: the maximum number of digits of an amount before the decimal point.
+        scale: the maximum number of digits of an amount after the decimal point.
     """
 
     row_count: int
-    whole: int
+    integer_digits: int
     scale: int
 
 
 def is_export(path: Path) -> bool:
-    """Whether a file's name says that it is one: .csv, .csv.gz or .parquet."""
+    """Return True if the file has the suffix of an export: .csv, .csv.gz or .parquet."""
     return path.name.lower().endswith(_SUFFIXES)
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of the file as it lies on disk.
+    """Return the SHA-256 of the file's bytes.
 
     Raises:
-        FocusError: it can't be read.
+        FocusError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -151,22 +151,23 @@ def digest(path: Path) -> str:
         raise _unreadable(path, error) from error
 
 
-def stage(cursor: Cursor, path: Path) -> Staged:
-    """Read a file into the temporary table `staging`, every row checked.
+def stage(cursor: Cursor, path: Path) -> StagedFile:
+    """Read a file into the temporary table `staging` and validate every row.
 
     Columns: account_id, billing_account_id, cloud_provider, service, region, day, currency, and
     cost as the text of an exact number.
 
     Raises:
-        FocusError: it can't be read, lacks columns, or holds rows that can't be read exactly.
+        FocusError: the file cannot be read, lacks columns, or has rows that cannot be read
+            exactly.
     """
     if not is_export(path):
-        raise FocusError(path, [Problem(None, f"is none of {', '.join(_SUFFIXES)}")])
+        raise FocusError(path, [Problem(None, f"must have a suffix of {', '.join(_SUFFIXES)}")])
     try:
-        cells = _cells(cursor, path)
+        cells = _cells_query(cursor, path)
         cursor.execute(
             _STAGE.format(cells=cells, number=_NUMBER, moment=_MOMENT),
-            # DuckDB takes a path for a pattern: without this, 'a[1].csv' would read 'a1.csv'.
+            # DuckDB treats a path as a pattern: without escaping, 'a[1].csv' would read 'a1.csv'.
             [glob.escape(str(path))],
         )
     except (OSError, EOFError, zlib.error, UnicodeError, csv.Error, duckdb.Error) as error:
@@ -174,51 +175,52 @@ def stage(cursor: Cursor, path: Path) -> Staged:
     row_count, problems = _check_rows(cursor)
     if problems:
         raise FocusError(path, problems)
-    whole, scale = one_row(cursor.execute(_WIDTHS))
-    return Staged(row_count, whole, scale)
+    integer_digits, scale = one_row(cursor.execute(_DIGIT_COUNTS))
+    return StagedFile(row_count, integer_digits, scale)
 
 
 def _check_rows(cursor: Cursor) -> tuple[int, list[Problem]]:
     counts = ", ".join(
-        f"count(*) FILTER (NOT {good}), min({value}) FILTER (NOT {good})"
-        for _, value, good, _ in _ROW_CHECKS
+        f"count(*) FILTER (NOT {valid}), min({value}) FILTER (NOT {valid})"
+        for _, value, valid, _ in _ROW_CHECKS
     )
-    row_count, *found = one_row(cursor.execute(f"SELECT count(*), {counts} FROM staging"))
+    row_count, *results = one_row(cursor.execute(f"SELECT count(*), {counts} FROM staging"))
     problems = []
-    for (column, _, _, message), bad, sample in zip(
-        _ROW_CHECKS, found[::2], found[1::2], strict=True
+    for (column, _, _, message), invalid_count, sample in zip(
+        _ROW_CHECKS, results[::2], results[1::2], strict=True
     ):
-        if bad:
+        if invalid_count:
             example = f", such as {sample!r}" if sample else ""
-            problems.append(Problem(column, f"{message} in {bad} of {row_count} rows{example}"))
+            text = f"{message} in {invalid_count} of {row_count} rows{example}"
+            problems.append(Problem(column, text))
     return row_count, problems
 
 
-def _cells(cursor: Cursor, path: Path) -> str:
-    """SQL that reads the columns of use as text, from the path bound to it."""
+def _cells_query(cursor: Cursor, path: Path) -> str:
+    """Return SQL that reads the needed columns as text; the path is its only parameter."""
     if path.name.lower().endswith(".parquet"):
         described = cursor.execute(
             "DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning = false)",
             [glob.escape(str(path))],
         )
         names = [row[0] for row in described.fetchall()]
-        present = _present(path, names)
+        present = _find_columns(path, names)
         source = "read_parquet(?, hive_partitioning = false)"
     else:
         names = _csv_header(path)
-        present = _present(path, names)
+        present = _find_columns(path, names)
         columns = ", ".join(
             f"'{_CANONICAL.get(name.lower(), f'other {position}')}': 'VARCHAR'"
             for position, name in enumerate(names)
         )
-        # The dialect is said, not sniffed: a sniffer skips lines and changes its mind on a sample.
+        # The dialect is fixed: DuckDB's sniffer may skip lines, and decides from a sample only.
         source = (
             f"read_csv(?, columns = {{{columns}}}, auto_detect = false, header = true, "
             "delim = ',', quote = '\"', escape = '\"', nullstr = '')"
         )
 
     def cell(name: str) -> str:
-        """Exports write a missing value as nothing, as an empty text, or as the word NULL."""
+        """Return SQL for a cell; exports write a missing value as no text, empty text or NULL."""
         if name not in present:
             return "CAST(NULL AS VARCHAR)"
         return f"nullif(nullif(CAST({name} AS VARCHAR), ''), 'NULL')"
@@ -232,57 +234,46 @@ def _cells(cursor: Cursor, path: Path) -> str:
     )
 
 
-def _present(path: Path, names: Iterable[str]) -> set[str]:
-    """Which columns of use the file has.
+def _find_columns(path: Path, names: Iterable[str]) -> set[str]:
+    """Return the needed columns that the file has, by their FOCUS names.
 
     Raises:
-        FocusError: a required one is missing, or one occurs twice.
+        FocusError: a required column is missing, or a column occurs more than once.
     """
-    known = [_CANONICAL[name.lower()] for name in names if name.lower() in _CANONICAL]
-    problems = [
-        Problem(name, "is a column that is missing") for name in REQUIRED if name not in known
-    ]
+    found = [_CANONICAL[name.lower()] for name in names if name.lower() in _CANONICAL]
+    problems = [Problem(name, "column is missing") for name in REQUIRED if name not in found]
     problems += [
-        Problem(name, "is a column that occurs twice")
-        for name in sorted(set(known))
-        if known.count(name) > 1
+        Problem(name, "column occurs more than once")
+        for name in sorted(set(found))
+        if found.count(name) > 1
     ]
     if problems:
         raise FocusError(path, problems)
-    return set(known)
+    return set(found)
 
 
 def _csv_header(path: Path) -> list[str]:
-    """The names in the first line; a compressed file is checked to its end on the way.
+    """Return the names in the first line, and verify a compressed file to its end.
 
-    DuckDB does not compare a gzip file's checksum, so a damaged one could be read as other money.
+    DuckDB does not verify the checksum of a gzip file, so a damaged one could yield wrong amounts.
     """
-    with closing(_open_binary(path)) as file:
-        lines = csv.reader(_text_lines(file), strict=True)
-        header = next(lines, [])
+    is_compressed = path.name.lower().endswith(".gz")
+    with gzip.open(path, "rb") if is_compressed else path.open("rb") as file:
+        # Only the first line may begin with a byte order mark.
+        lines = (
+            line.decode("utf-8-sig" if number == 0 else "utf-8") for number, line in enumerate(file)
+        )
+        header = next(csv.reader(lines, strict=True), [])
         while file.read(_CHUNK_BYTES):
             pass
     return header
 
 
-def _text_lines(file: IO[bytes]) -> Iterator[str]:
-    encoding = "utf-8-sig"
-    for line in file:
-        yield line.decode(encoding)
-        encoding = "utf-8"
-
-
-def _open_binary(path: Path) -> IO[bytes]:
-    if path.name.lower().endswith(".gz"):
-        return cast("IO[bytes]", gzip.open(path, "rb"))
-    return path.open("rb")
-
-
 def _unreadable(path: Path, error: BaseException) -> FocusError:
-    """Why a file can't be read, told without its folder, DuckDB's advice, or a line of SQL."""
+    """Return the error for a file that cannot be read, without its folder, hints or SQL."""
     if isinstance(error, OSError) and error.strerror:
         reason = error.strerror
     else:
-        told = re.split(r"\nLINE |\nPossible ", str(error))[0]
-        reason = " ".join(told.split()).replace(f"{path.parent}/", "") or type(error).__name__
-    return FocusError(path, [Problem(None, f"can't be read: {reason}")])
+        message = re.split(r"\nLINE |\nPossible ", str(error))[0]
+        reason = " ".join(message.split()).replace(f"{path.parent}/", "") or type(error).__name__
+    return FocusError(path, [Problem(None, f"cannot be read: {reason}")])

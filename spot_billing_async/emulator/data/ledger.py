@@ -1,12 +1,12 @@
-"""The ledger: charges by account, service, region, day and currency, exact.
+"""Ledger of exact charges by account, service, region, day and currency.
 
-Charges are kept summed to the day. A file is in the ledger once, however often and by whichever way
-it was given: read again, it replaces what it brought before.
+Charges are stored as daily sums. The ledger holds each file once: if a file is ingested again, its
+new rows replace the earlier ones.
 """
-# ruff: noqa: S608 - SQL is put together from constants of this package; values are bound
+# ruff: noqa: S608 - SQL is built from constants of this package; values are bound
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import date
 from decimal import Decimal
@@ -21,7 +21,7 @@ from spot_billing_async.emulator.data.focus import (
     MAX_DIGITS,
     FocusError,
     Problem,
-    Staged,
+    StagedFile,
     digest,
     stage,
 )
@@ -43,14 +43,14 @@ _JSON_NAMES = {
     "family_id": "familyId",
 }
 
-_MEMBERS = """
+_JOIN_FAMILIES = """
 LEFT JOIN (
     SELECT name AS family, family_id, unnest(account_ids) AS account_id FROM family
 ) AS member USING (account_id)
 """
 
-# Left out where the rows of a group come from more than one provider, or from another than the
-# three that the contract knows.
+# NULL if the rows of a group come from more than one provider, or from one that is not among the
+# three of the contract.
 _PROVIDER = """
 CASE WHEN count(cloud_provider) = count(*) AND min(cloud_provider) = max(cloud_provider)
 THEN min(cloud_provider) END
@@ -58,7 +58,7 @@ THEN min(cloud_provider) END
 
 
 class CostFilter(NamedTuple):
-    """What a cost query asks for; None leaves a side open. Days are inclusive at both ends."""
+    """Parameters of a cost query; None does not restrict. Both dates are inclusive."""
 
     account_id: str | None = None
     from_date: date | None = None
@@ -67,64 +67,66 @@ class CostFilter(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A file of the ledger: its number, and how many rows it has."""
+    """File in the ledger, with its number of rows."""
 
     source_id: int
     row_count: int
 
 
 def is_empty(cursor: Cursor) -> bool:
-    """Whether nothing was ever ingested."""
+    """Return True if the ledger has no sources."""
     return one_row(cursor.execute("SELECT count(*) FROM source"))[0] == 0
 
 
 def add_source(
-    cursor: Cursor, path: str, content: str, bucket: str | None, row_count: int
+    cursor: Cursor, path: str, content_digest: str, bucket: str | None, row_count: int
 ) -> Source:
-    """Enter a file into the list of sources, in place of what `path` brought before."""
+    """Register a file as a source, and remove the earlier rows of the same path."""
     _remove(cursor, "path = ?", [path])
     (source_id,) = one_row(cursor.execute("SELECT nextval('source_number')"))
     cursor.execute(
-        "INSERT INTO source VALUES (?, ?, ?, ?, ?)", [source_id, path, content, bucket, row_count]
+        "INSERT INTO source VALUES (?, ?, ?, ?, ?)",
+        [source_id, path, content_digest, bucket, row_count],
     )
     return Source(source_id, row_count)
 
 
 def ingest(cursor: Cursor, path: Path, bucket: str | None = None) -> Source:
-    """Take a FOCUS export into the ledger, unless it is there with the same content.
+    """Add a FOCUS export to the ledger, unless it is there with the same content.
 
     Raises:
-        FocusError: the file, or its sum with what is there, can't be kept exactly.
+        FocusError: the file, or its sum with the present charges, cannot be stored exactly.
     """
     path = path.resolve()
-    content = digest(path)
-    known = cursor.execute(
+    content_digest = digest(path)
+    present = cursor.execute(
         "SELECT source_id, row_count FROM source WHERE path = ? AND digest = ?",
-        [str(path), content],
+        [str(path), content_digest],
     ).fetchone()
-    if known is not None:
-        return Source(*known)
+    if present is not None:
+        return Source(*present)
     staged = stage(cursor, path)
-    source = add_source(cursor, str(path), content, bucket, staged.row_count)
+    source = add_source(cursor, str(path), content_digest, bucket, staged.row_count)
     try:
-        scale = fitting_scale(cursor, path, staged)
-        if scale > _present_scale(cursor):
+        scale = required_scale(cursor, path, staged)
+        if scale > _current_scale(cursor):
             cursor.execute(f"ALTER TABLE charge ALTER cost TYPE DECIMAL({MAX_DIGITS}, {scale})")
-        _add_staged(cursor, source.source_id, scale)
-        _prove_sums(cursor)
+        _insert_staged(cursor, source.source_id, scale)
+        # Fails if any sum over a part of the ledger could have too many digits: none is larger.
+        cursor.execute("SELECT sum(abs(cost)) FROM charge").fetchone()
     except duckdb.Error as error:
-        raise FocusError(path, [_too_wide(str(error))]) from error
+        raise FocusError(path, [_too_many_digits(str(error))]) from error
     finally:
-        with suppress(duckdb.Error):  # in a transaction that failed, undoing it drops the table
+        with suppress(duckdb.Error):  # the rollback of a failed transaction drops the table
             cursor.execute("DROP TABLE staging")
     return source
 
 
 def ingest_bucket(cursor: Cursor, bucket: str, paths: Sequence[Path]) -> list[Source]:
-    """Make the ledger hold exactly these exports of a bucket; files that left it leave the ledger.
+    """Ingest the exports of a bucket, and remove files that are no longer in it from the ledger.
 
     Raises:
-        FocusError: one of them can't be read; the transaction must then be undone.
+        FocusError: a file cannot be read; the caller must roll the transaction back.
     """
     sources = [ingest(cursor, path, bucket) for path in paths]
     present = [source.source_id for source in sources]
@@ -132,13 +134,13 @@ def ingest_bucket(cursor: Cursor, bucket: str, paths: Sequence[Path]) -> list[So
     return sources
 
 
-def forget_unlinked_buckets(cursor: Cursor) -> None:
-    """Drop what came from buckets that no setup names any more."""
+def remove_unlinked_buckets(cursor: Cursor) -> None:
+    """Remove the charges of buckets that no setup links any more."""
     _remove(cursor, "bucket NOT IN (SELECT bucket FROM setup WHERE bucket IS NOT NULL)", [])
 
 
 def totals(cursor: Cursor) -> dict[str, Decimal]:
-    """The exact sum of everything ingested, by currency."""
+    """Return the exact sum of all ingested costs, by currency."""
     rows = cursor.execute(
         f"SELECT currency, {_text('sum(cost)')} FROM charge GROUP BY currency ORDER BY currency"
     ).fetchall()
@@ -146,7 +148,7 @@ def totals(cursor: Cursor) -> dict[str, Decimal]:
 
 
 def has_account(cursor: Cursor, account_id: str) -> bool:
-    """Whether an account occurs in the ledger or was set up."""
+    """Return True if an account has charges or was set up."""
     (count,) = one_row(
         cursor.execute(
             "SELECT (SELECT count(*) FROM account WHERE account_id = $id)"
@@ -158,9 +160,9 @@ def has_account(cursor: Cursor, account_id: str) -> bool:
 
 
 def accounts(cursor: Cursor, account_id: str | None) -> list[dict[str, Any]]:
-    """The accounts of the ledger, and those set up that have no charges yet, by id.
+    """Return the accounts with charges and those set up but without charges, ordered by id.
 
-    The statuses are assumptions: the contract promises a string and names none.
+    The statuses are assumptions: the contract defines a string without naming values.
     """
     rows = cursor.execute(
         f"""
@@ -182,94 +184,107 @@ def accounts(cursor: Cursor, account_id: str | None) -> list[dict[str, Any]]:
         {"id": account_id},
     ).fetchall()
     names = ("accountId", "cloudProvider", "status", "billingAccountId")
-    return [_known(zip(names, row, strict=True)) for row in rows]
+    items = (zip(names, row, strict=True) for row in rows)
+    return [{name: value for name, value in item if value is not None} for item in items]
 
 
-def costs(cursor: Cursor, asked: CostFilter, most: int = -1) -> list[tuple[Any, ...]]:
-    """Rows of cost analysis, ordered by day, group and currency; the first `most` of them, or all.
+def costs(
+    cursor: Cursor, cost_filter: CostFilter, max_rows: int | None = None
+) -> list[tuple[Any, ...]]:
+    """Return rows of cost analysis, ordered by day, group and currency; at most `max_rows`.
 
-    A row stands for a day, a value of the dimension and a currency. Values that the bill leaves
-    open, and accounts in no family, come under null.
+    There is one row per day, value of the dimension and currency. Missing values in the bill, and
+    accounts without a family, are grouped under null.
     """
-    conditions, parameters = _conditions(asked)
-    names = "".join(f"{name}, " for name in _DIMENSIONS[asked.group_by])
-    found = cursor.execute(
+    restrictions = (
+        ("account_id = ?", cost_filter.account_id),
+        ("day >= ?", cost_filter.from_date),
+        ("day <= ?", cost_filter.to_date),
+    )
+    used = [(condition, value) for condition, value in restrictions if value is not None]
+    conditions = " AND ".join(["true", *(condition for condition, _ in used)])
+    parameters = [value for _, value in used]
+    names = "".join(f"{name}, " for name in _DIMENSIONS[cost_filter.group_by])
+    result = cursor.execute(
         f"""
         SELECT {names} day, currency, {_text("sum(cost)")}, {_PROVIDER}
-        FROM charge {_MEMBERS if asked.group_by == "family" else ""}
+        FROM charge {_JOIN_FAMILIES if cost_filter.group_by == "family" else ""}
         WHERE {conditions}
         GROUP BY {names} day, currency
         ORDER BY day, {names} currency
         """,
         parameters,
     )
-    rows: list[tuple[Any, ...]] = found.fetchall() if most < 0 else found.fetchmany(most)
+    rows: list[tuple[Any, ...]]
+    rows = result.fetchall() if max_rows is None else result.fetchmany(max_rows)
     return rows
 
 
-def cost_days(rows: Sequence[tuple[Any, ...]], asked: CostFilter) -> Sequence[tuple[Any, ...]]:
-    """Those of the rows, which are the same question's over all time, that are of its days."""
-    day = itemgetter(len(_DIMENSIONS[asked.group_by]))
-    start = 0 if asked.from_date is None else bisect_left(rows, asked.from_date, key=day)
-    end = len(rows) if asked.to_date is None else bisect_right(rows, asked.to_date, key=day)
+def select_days(
+    rows: Sequence[tuple[Any, ...]], cost_filter: CostFilter
+) -> Sequence[tuple[Any, ...]]:
+    """Return the rows within the dates of the filter; `rows` are those of all days, by day."""
+    day = itemgetter(len(_DIMENSIONS[cost_filter.group_by]))
+    start = (
+        0 if cost_filter.from_date is None else bisect_left(rows, cost_filter.from_date, key=day)
+    )
+    end = (
+        len(rows)
+        if cost_filter.to_date is None
+        else bisect_right(rows, cost_filter.to_date, key=day)
+    )
     return rows[start:end]
 
 
-def cost_item(asked: CostFilter) -> Callable[[tuple[Any, ...]], dict[str, Any]]:
-    """What makes an item of a row of cost analysis."""
-    fixed = {} if asked.account_id is None else {"accountId": asked.account_id}
-    keys = tuple(_JSON_NAMES[name] for name in _DIMENSIONS[asked.group_by])
+def item_builder(cost_filter: CostFilter) -> Callable[[tuple[Any, ...]], dict[str, Any]]:
+    """Return a function that converts a row of cost analysis to an item of the API."""
+    fixed = {} if cost_filter.account_id is None else {"accountId": cost_filter.account_id}
+    keys = tuple(_JSON_NAMES[name] for name in _DIMENSIONS[cost_filter.group_by])
 
     def item(row: tuple[Any, ...]) -> dict[str, Any]:
         *group, day, currency, cost, cloud_provider = row
-        known = {} if cloud_provider is None else {"cloudProvider": cloud_provider}
+        provider = {} if cloud_provider is None else {"cloudProvider": cloud_provider}
         grouped = dict(zip(keys, group, strict=True))
-        return fixed | grouped | known | {"date": day, "cost": Decimal(cost), "currency": currency}
+        return (
+            fixed | grouped | provider | {"date": day, "cost": Decimal(cost), "currency": currency}
+        )
 
     return item
 
 
-def _conditions(asked: CostFilter) -> tuple[str, list[object]]:
-    sides = (
-        ("account_id = ?", asked.account_id),
-        ("day >= ?", asked.from_date),
-        ("day <= ?", asked.to_date),
-    )
-    used = [(condition, value) for condition, value in sides if value is not None]
-    return " AND ".join(["true", *(condition for condition, _ in used)]), [v for _, v in used]
-
-
-def fitting_scale(cursor: Cursor, path: Path, staged: Staged) -> int:
-    """How many decimals the ledger's amounts need to hold the staged ones beside their own.
+def required_scale(cursor: Cursor, path: Path, staged: StagedFile) -> int:
+    """Return the number of decimals for the amounts of the ledger and of a staged file together.
 
     Raises:
-        FocusError: no DECIMAL has the digits before and after the point.
+        FocusError: no DECIMAL has enough digits before and after the decimal point.
     """
-    scale = max(_present_scale(cursor), staged.scale)
+    scale = max(_current_scale(cursor), staged.scale)
     (largest,) = one_row(cursor.execute(f"SELECT {_text('max(abs(cost))')} FROM charge"))
-    whole = max(staged.whole, len(str(largest or "0").partition(".")[0].lstrip("0")))
-    if whole + scale > MAX_DIGITS:
-        raise FocusError(path, [_too_wide(f"{whole} before and {scale} after the point")])
+    present_digits = len(str(largest or "0").partition(".")[0].lstrip("0"))
+    integer_digits = max(staged.integer_digits, present_digits)
+    if integer_digits + scale > MAX_DIGITS:
+        detail = f"{integer_digits} before and {scale} after the decimal point"
+        raise FocusError(path, [_too_many_digits(detail)])
     return scale
 
 
-def _present_scale(cursor: Cursor) -> int:
-    (present,) = one_row(
+def _current_scale(cursor: Cursor) -> int:
+    (scale,) = one_row(
         cursor.execute(
             "SELECT numeric_scale FROM information_schema.columns"
             " WHERE table_name = 'charge' AND column_name = 'cost'"
         )
     )
-    return int(present)
+    return int(scale)
 
 
-def _add_staged(cursor: Cursor, source_id: int, scale: int) -> None:
-    exact = f"CAST(cost AS DECIMAL({MAX_DIGITS}, {scale}))"
-    _prove_exact(cursor, exact)
+def _insert_staged(cursor: Cursor, source_id: int, scale: int) -> None:
+    amount = f"CAST(cost AS DECIMAL({MAX_DIGITS}, {scale}))"
+    _check_exact(cursor, amount)
     cursor.execute(
         f"""
         INSERT INTO charge
-        SELECT ?, account_id, cloud_provider, service, region, day, currency, sum({exact})
+        SELECT ?, account_id, cloud_provider, service, region, day, currency, sum({amount})
         FROM staging GROUP BY ALL ORDER BY account_id, day
         """,
         [source_id],
@@ -290,42 +305,38 @@ def _prove_sums(cursor: Cursor) -> None:
     cursor.execute("SELECT sum(abs(cost)) FROM charge").fetchone()
 
 
-def _prove_exact(cursor: Cursor, exact: str) -> None:
-    """Read the amounts back: a cast rounds without a word, so its digits must be those written.
+def _check_exact(cursor: Cursor, amount: str) -> None:
+    """Raise unless the cast `amount` keeps all digits: DuckDB rounds without an error.
 
     Raises:
-        duckdb.Error: they are not.
+        duckdb.Error: an amount would be rounded.
     """
     written = "trim(regexp_replace(split_part(lower(cost), 'e', 1), '[-+.]', '', 'g'), '0')"
-    kept = f"trim(regexp_replace(CAST({exact} AS VARCHAR), '[-.]', '', 'g'), '0')"
-    (lost,) = one_row(
+    kept = f"trim(regexp_replace(CAST({amount} AS VARCHAR), '[-.]', '', 'g'), '0')"
+    (rounded_count,) = one_row(
         cursor.execute(
             f"SELECT count(*) FROM (SELECT DISTINCT cost FROM staging) WHERE {written} <> {kept}"
         )
     )
-    if lost:
-        raise duckdb.ConversionException(f"{lost} amounts would be rounded")
+    if rounded_count:
+        raise duckdb.ConversionException(f"{rounded_count} amounts would be rounded")
 
 
-def _too_wide(detail: str) -> Problem:
-    return Problem("BilledCost", f"needs more digits than the {MAX_DIGITS} there are: {detail}")
+def _too_many_digits(detail: str) -> Problem:
+    return Problem("BilledCost", f"needs more than {MAX_DIGITS} digits: {detail}")
 
 
 def _remove(cursor: Cursor, condition: str, parameters: list[object]) -> None:
-    gone = [
+    removed = [
         row[0]
         for row in cursor.execute(
             f"SELECT source_id FROM source WHERE {condition}", parameters
         ).fetchall()
     ]
-    for table in ("charge", "account", "source") if gone else ():
-        cursor.execute(f"DELETE FROM {table} WHERE list_contains(?, source_id)", [gone])
+    for table in ("charge", "account", "source") if removed else ():
+        cursor.execute(f"DELETE FROM {table} WHERE list_contains(?, source_id)", [removed])
 
 
 def _text(amount: str) -> str:
-    """SQL for an amount's shortest text; DECIMALs here always have a point (see store.py)."""
+    """Return SQL for an amount's shortest text; its scale is never 0 (see database.py)."""
     return f"rtrim(rtrim(CAST({amount} AS VARCHAR), '0'), '.')"
-
-
-def _known(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in pairs if value is not None}

@@ -1,54 +1,54 @@
-"""What was read from the database, remembered until something is written."""
+"""Cache of database results, valid until the next write."""
 
 import threading
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-_MOST_ROWS = 200_000
-"""Of all that is remembered; at some 400 bytes a row that is 80 MB."""
+_MAX_ROWS = 200_000
+"""Rows of all cached results together: about 80 MB at 400 bytes per row."""
 
 
-class Known(NamedTuple):
-    """A result, and the epoch in which it was read."""
+class CachedResult(NamedTuple):
+    """Result of a query, with the epoch in which it was read."""
 
     epoch: int
     rows: Sequence[Any] | None
 
 
-class Memory:
-    """Results by question, for readers and one writer on threads of their own.
+class QueryCache:
+    """Cached results by query, for several reader threads and one writer thread.
 
-    Every change of the database begins a new epoch as it starts to be seen and another when it is
-    seen by all; the epochs in between are odd. A result counts only within the even epoch in which
-    its reading began: so what was read while something changed is never taken for what is there.
+    A commit starts a new epoch before it becomes visible, and another one after it is visible to
+    all readers; the epochs in between are odd. A result is valid only in the even epoch in which
+    its read began, so that a result read during a commit is never taken for the current state.
     """
 
     def __init__(self) -> None:
         self.epoch = 0
-        self._known: dict[Hashable, Known] = {}
-        self._rows = 0
+        self._results: dict[Hashable, CachedResult] = {}
+        self._row_count = 0
         self._lock = threading.Lock()
 
-    def recall(self, question: Hashable) -> Known | None:
-        """The result, if it is known and still holds."""
-        known = self._known.get(question)
-        return known if known is not None and known.epoch == self.epoch else None
+    def get(self, query: Hashable) -> CachedResult | None:
+        """Return the result of a query if it is cached and still valid."""
+        result = self._results.get(query)
+        return result if result is not None and result.epoch == self.epoch else None
 
-    def keep(self, question: Hashable, known: Known) -> None:
-        """Remember a result that nobody will change; when there are too many rows, start anew."""
-        size = len(known.rows or ()) + 1
+    def put(self, query: Hashable, result: CachedResult) -> None:
+        """Cache a result, which must not be modified; clear the cache first if it is full."""
+        size = len(result.rows or ()) + 1
         with self._lock:
-            if known.epoch != self.epoch or known.epoch % 2:
+            if result.epoch != self.epoch or result.epoch % 2:
                 return
-            if self._rows + size > _MOST_ROWS:
-                self._forget()
-            self._known[question] = known
-            self._rows += size
+            if self._row_count + size > _MAX_ROWS:
+                self._clear()
+            self._results[query] = result
+            self._row_count += size
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Nothing holds of what is read while this block lasts, or was read before."""
+    def invalidating(self) -> Iterator[None]:
+        """Invalidate all results that are read before the end of the block."""
         self._next_epoch()
         try:
             yield
@@ -58,8 +58,8 @@ class Memory:
     def _next_epoch(self) -> None:
         with self._lock:
             self.epoch += 1
-            self._forget()
+            self._clear()
 
-    def _forget(self) -> None:
-        self._known = {}
-        self._rows = 0
+    def _clear(self) -> None:
+        self._results = {}
+        self._row_count = 0

@@ -1,7 +1,7 @@
-"""Bills made up by arithmetic on MD5, for a server that was given none: always the same.
+"""Sample data for a server without FOCUS exports, derived from MD5 and always the same.
 
 Three clouds, 24 accounts, two years of days, two currencies, credits; ids with leading zeros and
-ids that are paths, as real bills have them.
+ids with slashes, as in real bills.
 """
 
 from datetime import date
@@ -12,7 +12,7 @@ from spot_billing_async.emulator.data.database import Cursor, one_row
 FROM_DATE = date(2024, 1, 1)
 TO_DATE = date(2025, 12, 31)
 PATH = "sample"
-"""What stands for the file in the list of sources; real ones are absolute paths."""
+"""Path of the sample in the table of sources; the paths of files are absolute."""
 
 _SEED = "2"
 
@@ -50,11 +50,11 @@ _FAMILIES = (
     ("fam-5a3e0003", "Retail", None, "azure", (1, 2, 3, 4)),
 )
 
-# An amount is below 1, 10, 100 or 1,000, by account and service.
-_WIDTHS = [10**10, 10**11, 10**12, 10**13]
+# Amounts are below 1, 10, 100 or 1,000, depending on account and service.
+_MODULI = [10**10, 10**11, 10**12, 10**13]
 
-# Up to 13 digits of a row's MD5 make its amount; DECIMAL(18, 0) times 1e-10 is exact. A service is
-# in one region of an account, about every 41st row is a credit.
+# Up to 13 digits of a row's MD5 are its amount; DECIMAL(18, 0) times 1e-10 is exact. A service of
+# an account is in one region, and about one row in 41 is a credit.
 _CHARGES = """
 INSERT INTO charge
 WITH cell AS (
@@ -66,7 +66,7 @@ WITH cell AS (
 )
 SELECT $source, account_id, $cloud, service,
     $regions[CAST(trait % len($regions) AS INTEGER) + 1], day, $currency,
-    CAST(noise % $widths[CAST(trait % len($widths) AS INTEGER) + 1] AS DECIMAL(18, 0))
+    CAST(noise % $moduli[CAST(trait % len($moduli) AS INTEGER) + 1] AS DECIMAL(18, 0))
         * CAST('0.0000000001' AS DECIMAL(11, 10))
         * CASE WHEN noise % 41 = 0 THEN -1 ELSE 1 END
 FROM cell WHERE trait % 3 <> 0
@@ -75,7 +75,7 @@ ORDER BY account_id, day
 
 
 def load(cursor: Cursor) -> None:
-    """Put the sample into an empty ledger, with its families."""
+    """Insert the sample and its families into an empty ledger."""
     source = ledger.add_source(cursor, PATH, _SEED, None, 0)
     for cloud, count, billing_account, currency, services, regions in _CLOUDS:
         accounts = [_account_id(cloud, number) for number in range(1, count + 1)]
@@ -91,7 +91,7 @@ def load(cursor: Cursor) -> None:
                 "to_date": TO_DATE,
                 "cloud": cloud,
                 "currency": currency,
-                "widths": _WIDTHS,
+                "moduli": _MODULI,
             },
         )
         cursor.execute(
@@ -106,7 +106,7 @@ def load(cursor: Cursor) -> None:
 
 
 def is_loaded(cursor: Cursor) -> bool:
-    """Whether a database holds the sample."""
+    """Return True if the database contains the sample."""
     return bool(one_row(cursor.execute("SELECT count(*) FROM source WHERE path = ?", [PATH]))[0])
 
 

@@ -1,4 +1,4 @@
-"""Lies that a list tells: everything is in order, but for the rows."""
+"""Wrong answers: lists that are valid in form, but contain wrong rows."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -19,14 +19,14 @@ DAYS = range(1, 8)
 
 @pytest.fixture
 def week(bill: Bill) -> Path:
-    """A row a day, each of another amount."""
+    """Write a bill with one row per day, each with a different amount."""
     return bill(
         *({"ChargePeriodStart": f"2024-01-{day:02d}", "BilledCost": f"{day}.5"} for day in DAYS)
     )
 
 
-async def page(call: Any, key: int | None = None) -> tuple[list[int], dict[str, Any]]:
-    """The days of a page, and what it says besides."""
+async def get_page(call: Any, key: int | None = None) -> tuple[list[int], dict[str, Any]]:
+    """Return the days of a page, and its other response fields."""
     query = {} if key is None else {"paginationKey": str(key)}
     response = (await call("GET", COST, params=query)).body["response"]
     for item in response["items"]:
@@ -34,73 +34,73 @@ async def page(call: Any, key: int | None = None) -> tuple[list[int], dict[str, 
     return [int(item["date"][-2:]) for item in response.pop("items")], response
 
 
-def paging(response: dict[str, Any]) -> tuple[Any, ...]:
+def pagination(response: dict[str, Any]) -> tuple[Any, ...]:
     info = response["paginationInfo"]
     return info.get("totalCount"), info["nextKey"], info["previousKey"]
 
 
 async def test_a_dropped_page(serve: Serve, week: Path) -> None:
-    """The key leads past the next page, or to the end where that is the last one."""
+    """The key of the next page skips that page; it is null if the skipped page is the last."""
     async with serve(focus=[week], page_size=3, faults="dropped-page=1") as call:
-        days, said = await page(call)
-        assert (days, said["count"], paging(said)) == ([1, 2, 3], 3, (7, "6", None))
-        days, said = await page(call, 3)
-        assert (days, said["count"], paging(said)) == ([4, 5, 6], 3, (7, None, None))
-        days, said = await page(call, 6)
-        assert (days, said["count"], paging(said)) == ([7], 1, (7, None, "3"))
+        days, response = await get_page(call)
+        assert (days, response["count"], pagination(response)) == ([1, 2, 3], 3, (7, "6", None))
+        days, response = await get_page(call, 3)
+        assert (days, response["count"], pagination(response)) == ([4, 5, 6], 3, (7, None, None))
+        days, response = await get_page(call, 6)
+        assert (days, response["count"], pagination(response)) == ([7], 1, (7, None, "3"))
 
 
 async def test_a_repeated_page(serve: Serve, week: Path) -> None:
-    """The rows of the page before, and all else as it would be."""
+    """A page repeats the rows of the previous page; all other fields are correct."""
     async with serve(focus=[week], page_size=3, faults="repeated-page=1") as call:
-        days, said = await page(call)
-        assert (days, said["count"], paging(said)) == ([1, 2, 3], 3, (7, "3", None))
-        days, said = await page(call, 3)
-        assert (days, said["count"], paging(said)) == ([1, 2, 3], 3, (7, "6", None))
-        days, said = await page(call, 6)
-        assert (days, said["count"], paging(said)) == ([4, 5, 6], 3, (7, None, "3"))
+        days, response = await get_page(call)
+        assert (days, response["count"], pagination(response)) == ([1, 2, 3], 3, (7, "3", None))
+        days, response = await get_page(call, 3)
+        assert (days, response["count"], pagination(response)) == ([1, 2, 3], 3, (7, "6", None))
+        days, response = await get_page(call, 6)
+        assert (days, response["count"], pagination(response)) == ([4, 5, 6], 3, (7, None, "3"))
 
 
 async def test_a_short_count(serve: Serve, week: Path) -> None:
-    """The first of the rows, and the count of all of them."""
+    """A list has only its first rows, but the count of all of them."""
     async with serve(focus=[week], faults="short-count=1") as call:
-        days, said = await page(call)
-        assert said["count"] == 7
+        days, response = await get_page(call)
+        assert response["count"] == 7
         assert days == list(DAYS[: len(days)])
         assert len(days) < 7
 
 
 @pytest.mark.parametrize("size", [None, 3])
 async def test_a_lost_row(serve: Serve, week: Path, size: int | None) -> None:
-    """One is missing, and every count agrees."""
+    """A list lacks one row, and every count agrees with that."""
     whole = list(DAYS[: size or 7])
     async with serve(focus=[week], page_size=size, faults="lost-row=1") as call:
-        days, said = await page(call)
-    assert said["count"] == len(days) == len(whole) - 1
+        days, response = await get_page(call)
+    assert response["count"] == len(days) == len(whole) - 1
     assert set(days) < set(whole)
     if size:
-        assert paging(said) == (6, "3", None)
+        assert pagination(response) == (6, "3", None)
 
 
-@pytest.mark.parametrize("fault", [fault for fault in Fault if fault.is_lie])
-async def test_no_room_for_a_lie(serve: Serve, week: Path, fault: Fault) -> None:
-    """A list without rows, one without pages, and what is changed are told as they are."""
+@pytest.mark.parametrize("fault", [fault for fault in Fault if fault.is_wrong_answer])
+async def test_a_wrong_answer_that_does_not_apply(serve: Serve, week: Path, fault: Fault) -> None:
+    """Empty lists, lists without pages, and responses to changes stay correct."""
     async with serve(focus=[week], faults=f"{fault.value}=1") as call:
         empty = await call("GET", COST, params={"fromDate": "2030-01-01"})
         assert empty.items == []
         if fault in {Fault.DROPPED_PAGE, Fault.REPEATED_PAGE}:
-            assert (await page(call))[0] == list(DAYS)
+            assert (await get_page(call))[0] == list(DAYS)
         body = {"family": {"name": "New", "accountIds": []}}
         assert len((await call("POST", "/billingEngine/family", json=body)).items) == 1
         assert (await call("GET", "/billingEngine/family/nowhere")).status == 404
 
 
-async def test_the_same_seed_tells_the_same_lies(serve: Serve, week: Path) -> None:
-    """Which request meets one, and which row is lost, follow from the seed."""
+async def test_the_same_seed_gives_the_same_wrong_answers(serve: Serve, week: Path) -> None:
+    """The seed determines the affected requests and the lost rows."""
 
     async def days_of(seed: int) -> list[list[int]]:
         async with serve(focus=[week], seed=seed, faults="lost-row=0.4,short-count=0.3") as call:
-            return [(await page(call))[0] for _ in range(20)]
+            return [(await get_page(call))[0] for _ in range(20)]
 
     first = await days_of(1)
     assert await days_of(1) == first
@@ -109,8 +109,8 @@ async def test_the_same_seed_tells_the_same_lies(serve: Serve, week: Path) -> No
     assert len(lost) > 4
 
 
-async def test_pages_need_not_count_in_all(serve: Serve, week: Path) -> None:
-    """Without the total, nothing gives a dropped page away but what is missing."""
+async def test_pages_without_a_total_count(serve: Serve, week: Path) -> None:
+    """A page without a total count has only its keys."""
     async with serve(focus=[week], page_size=3, total_count=False) as call:
-        days, said = await page(call)
-    assert (days, said["paginationInfo"]) == ([1, 2, 3], {"nextKey": "3", "previousKey": None})
+        days, response = await get_page(call)
+    assert (days, response["paginationInfo"]) == ([1, 2, 3], {"nextKey": "3", "previousKey": None})

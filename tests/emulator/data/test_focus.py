@@ -1,4 +1,4 @@
-"""FOCUS exports: what becomes of a row, and what is refused."""
+"""FOCUS exports: mapping of rows to the API, and files that are refused."""
 
 import gzip
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Serve = Callable[..., AbstractAsyncContextManager[Any]]
 Bill = Callable[..., Path]
 
 
-async def refusal_of(path: Path) -> FocusError:
+async def ingest_error(path: Path) -> FocusError:
     with pytest.raises(FocusError) as caught:
         async with Emulator(focus=[path]):
             pass
@@ -58,7 +58,7 @@ async def test_a_row_is_mapped_to_the_fields_of_the_api(serve: Serve, bill: Bill
 
 @pytest.mark.parametrize("missing", ["NULL", ""])
 async def test_a_missing_value_falls_back(serve: Serve, bill: Bill, missing: str) -> None:
-    """Without a sub-account the billing account pays, without a region's id its name is told."""
+    """The billing account replaces a missing sub-account, the region name a missing region id."""
     path = bill({"SubAccountId": missing, "RegionId": missing})
     async with serve(focus=[path]) as call:
         (item,) = await call.costs(groupBy="region", accountId="payer")
@@ -76,8 +76,10 @@ async def test_a_missing_value_falls_back(serve: Serve, bill: Bill, missing: str
         ("NULL", None),
     ],
 )
-async def test_providers(serve: Serve, bill: Bill, provider: str, cloud: str | None) -> None:
-    """A provider that the contract doesn't know is left out of answers, its costs are not."""
+async def test_providers_are_mapped_to_clouds(
+    serve: Serve, bill: Bill, provider: str, cloud: str | None
+) -> None:
+    """A provider unknown to the contract is left out of responses, but its costs are not."""
     async with serve(focus=[bill({"ProviderName": provider})]) as call:
         (item,) = await call.costs()
         (account,) = (await call("GET", "/billingEngine/account")).items
@@ -101,7 +103,7 @@ async def test_providers(serve: Serve, bill: Bill, provider: str, cloud: str | N
 async def test_a_charge_belongs_to_its_utc_day(
     serve: Serve, bill: Bill, moment: str, day: str
 ) -> None:
-    """A time without a zone is UTC; an offset counts; a fraction of a second is not rounded up."""
+    """A time without a zone is UTC; offsets apply; fractions of a second are not rounded up."""
     path = bill({"ChargePeriodStart": moment})
     for file in (path, to_parquet(path)):
         async with serve(focus=[file]) as call:
@@ -111,7 +113,7 @@ async def test_a_charge_belongs_to_its_utc_day(
 
 @pytest.mark.parametrize("kind", ["TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMPTZ"])
 async def test_times_of_parquet(serve: Serve, bill: Bill, kind: str) -> None:
-    """A typed time of a Parquet file is the same moment as its text."""
+    """A typed time in a Parquet file means the same moment as its text."""
     path = bill({"ChargePeriodStart": "2024-02-29 23:59:59.9999999Z"})
     typed = to_parquet(path, f"* REPLACE (CAST(ChargePeriodStart AS {kind}) AS ChargePeriodStart)")
     async with serve(focus=[typed]) as call:
@@ -134,7 +136,7 @@ async def test_times_of_parquet(serve: Serve, bill: Bill, kind: str) -> None:
     ],
 )
 async def test_amounts_are_exact(serve: Serve, bill: Bill, amounts: list[str], total: str) -> None:
-    """Every digit counts: up to 28 decimals, exponents, credits; no float is ever in between."""
+    """Amounts keep every digit, up to 28 decimals, with exponents and signs, without floats."""
     async with serve(focus=[bill(*({"BilledCost": amount} for amount in amounts))]) as call:
         (item,) = await call.costs()
         assert item["cost"] == Decimal(total)
@@ -142,7 +144,7 @@ async def test_amounts_are_exact(serve: Serve, bill: Bill, amounts: list[str], t
 
 
 async def test_amounts_of_a_double_column_are_their_shortest_text(serve: Serve, bill: Bill) -> None:
-    """A DOUBLE 0.1 counts as 0.1, not as the 55 digits that its bits spell."""
+    """A DOUBLE 0.1 is read as 0.1, not as the 55 digits of its binary value."""
     path = bill({"BilledCost": "0.1"}, {"BilledCost": "0.2"}, {"BilledCost": "5e-06"})
     typed = to_parquet(path, "* REPLACE (CAST(BilledCost AS DOUBLE) AS BilledCost)")
     async with serve(focus=[typed]) as call:
@@ -150,7 +152,7 @@ async def test_amounts_of_a_double_column_are_their_shortest_text(serve: Serve, 
 
 
 async def test_currencies_are_never_added(serve: Serve, bill: Bill) -> None:
-    """A day with charges in two currencies has a row for each."""
+    """A day with charges in two currencies has one row per currency."""
     async with serve(focus=[bill({}, {"BillingCurrency": "EUR", "BilledCost": "2"})]) as call:
         items = await call.costs()
     assert [(item["currency"], item["cost"]) for item in items] == [
@@ -160,7 +162,7 @@ async def test_currencies_are_never_added(serve: Serve, bill: Bill) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "column", "said"),
+    ("cells", "column", "text"),
     [
         ({"BilledCost": "1,2"}, "BilledCost", None),
         ({"BilledCost": "abc"}, "BilledCost", "'abc'"),
@@ -176,39 +178,39 @@ async def test_currencies_are_never_added(serve: Serve, bill: Bill) -> None:
         ({"SubAccountId": "", "BillingAccountId": ""}, "SubAccountId", "1 of 2 rows"),
     ],
 )
-async def test_a_row_that_cant_be_read_exactly_is_refused(
-    bill: Bill, cells: dict[str, str], column: str, said: str | None
+async def test_a_row_that_cannot_be_read_exactly_is_refused(
+    bill: Bill, cells: dict[str, str], column: str, text: str | None
 ) -> None:
-    """The whole file is refused, by its name, its column, how many rows, and a sample of them."""
+    """The whole file is refused; the error shows file, column, number of rows and a sample."""
     path = bill({}, cells)
-    error = await refusal_of(path)
+    error = await ingest_error(path)
     assert path.name in str(error)
-    if said is None:
-        assert "can't be read" in str(error)
+    if text is None:
+        assert "cannot be read" in str(error)
     else:
         assert [problem.column for problem in error.problems] == [column]
-        assert said in str(error)
+        assert text in str(error)
 
 
 async def test_amounts_that_fit_alone_but_not_together_are_refused(bill: Bill) -> None:
-    """26 digits before the point and 28 after are more than DuckDB's widest number has."""
-    error = await refusal_of(bill({"BilledCost": "1e25"}, {"BilledCost": "1e-28"}))
+    """Amounts with 26 digits before the point and 28 after exceed DuckDB's widest DECIMAL."""
+    error = await ingest_error(bill({"BilledCost": "1e25"}, {"BilledCost": "1e-28"}))
     assert "38" in str(error)
 
 
-async def test_a_sum_that_has_no_room_is_refused(bill: Bill) -> None:
-    """Each amount fits, their sum does not: a query over them could not be answered."""
+async def test_a_sum_with_too_many_digits_is_refused(bill: Bill) -> None:
+    """Amounts whose sum exceeds the widest DECIMAL are refused, as no query could sum them."""
     half = {"BilledCost": "9999999999999999999999999999.5"}
-    error = await refusal_of(bill(*({**half, "ServiceName": f"s{i}"} for i in range(1100))))
+    error = await ingest_error(bill(*({**half, "ServiceName": f"s{i}"} for i in range(1100))))
     assert "38" in str(error)
 
 
 @pytest.mark.parametrize("column", ["BilledCost", "ServiceName"])
 async def test_missing_columns_are_named(bill: Bill, column: str) -> None:
-    """A file without a required column is refused, and the column is named."""
+    """A file without a required column is refused, and the error names the column."""
     path = bill({}, without=column)
     for file in (path, to_parquet(path)):
-        error = await refusal_of(file)
+        error = await ingest_error(file)
         assert [problem.column for problem in error.problems] == [column]
 
 
@@ -222,23 +224,23 @@ async def test_missing_columns_are_named(bill: Bill, column: str) -> None:
         ("bill.xlsx", b"PK"),
     ],
 )
-async def test_a_file_that_is_no_export_is_refused(
+async def test_a_file_in_another_format_is_refused(
     tmp_path: Path, name: str, content: bytes
 ) -> None:
-    """Whatever a file holds, starting on it fails with its name."""
+    """The emulator does not start on a file that is not an export; the error names the file."""
     path = tmp_path / name
     path.write_bytes(content)
-    assert name in str(await refusal_of(path))
+    assert name in str(await ingest_error(path))
 
 
-async def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    """A wrong path is told as such."""
-    assert "No such file" in str(await refusal_of(tmp_path / "gone.csv"))
+async def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    """The error of a wrong path says that the file does not exist."""
+    assert "No such file" in str(await ingest_error(tmp_path / "gone.csv"))
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
 async def test_a_damaged_gzip_file_is_refused(bill: Bill, damage: str) -> None:
-    """A file cut off, or whose checksum is wrong, never counts as a smaller or another bill."""
+    """A truncated file, or one with a wrong checksum, is never read as another bill."""
     whole = gzip.compress(bill(*({"BilledCost": str(n)} for n in range(9999))).read_bytes())
     if damage == "cut":
         content = whole[: len(whole) // 2]
@@ -246,26 +248,26 @@ async def test_a_damaged_gzip_file_is_refused(bill: Bill, damage: str) -> None:
         content = whole[:-8] + bytes([whole[-8] ^ 1]) + whole[-7:]
     path = bill({}).with_suffix(".csv.gz")
     path.write_bytes(content)
-    assert "can't be read" in str(await refusal_of(path))
+    assert "cannot be read" in str(await ingest_error(path))
 
 
 @pytest.mark.parametrize("row", ["1.25,payer", "a,b,c,d,e,f,g,h,i,j,k"])
 async def test_a_row_of_another_length_is_refused(bill: Bill, row: str) -> None:
-    """A row with too few or too many cells is not filled up, cut, or left out."""
+    """A row with too few or too many cells is refused, not padded, cut or skipped."""
     path = bill({})
     path.write_text(path.read_text() + row + "\n")
-    assert "can't be read" in str(await refusal_of(path))
+    assert "cannot be read" in str(await ingest_error(path))
 
 
-async def test_a_path_is_no_pattern(serve: Serve, bill: Bill) -> None:
-    """A name like a[1].csv means that file, not a1.csv, which a pattern would match."""
+async def test_a_path_is_not_a_pattern(serve: Serve, bill: Bill) -> None:
+    """The path a[1].csv means that file, not a1.csv, which the pattern would match."""
     bill({"BilledCost": "100"}, name="a1.csv")
     async with serve(focus=[bill({}, name="a[1].csv")]) as call:
         assert await call.server.ledger_totals() == {"USD": Decimal("1.25")}
 
 
-async def test_texts_of_a_bill_are_kept(serve: Serve, bill: Bill) -> None:
-    """Quotes, commas, line ends and SQL in a cell are text; CRLF and a byte order mark are not."""
+async def test_texts_of_a_bill_are_unchanged(serve: Serve, bill: Bill) -> None:
+    """Quotes, commas, line ends and SQL in a cell are text; a byte order mark is ignored."""
     path = bill({"ServiceName": '"x\'); DROP TABLE charge; --, ""y""\nz"'})
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     async with serve(focus=[path]) as call:
@@ -274,13 +276,13 @@ async def test_texts_of_a_bill_are_kept(serve: Serve, bill: Bill) -> None:
 
 
 async def test_a_file_given_twice_counts_once(serve: Serve, bill: Bill) -> None:
-    """The same path, however written, is one source."""
+    """Two spellings of the same path are one source."""
     path = bill({})
     async with serve(focus=[path, path.parent / "." / path.name]) as call:
         assert await call.server.ledger_totals() == {"USD": Decimal("1.25")}
 
 
-def test_exports_are_told_by_their_suffix() -> None:
-    """CSV, compressed CSV and Parquet, in any case; nothing else."""
+def test_exports_are_recognized_by_suffix() -> None:
+    """CSV, compressed CSV and Parquet files are exports, in upper and lower case."""
     names = ["a.csv", "A.CSV.GZ", "a.parquet", "a.gz", "manifest.json", "csv"]
     assert [is_export(Path(name)) for name in names] == [True, True, True, False, False, False]

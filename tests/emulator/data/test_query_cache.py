@@ -1,4 +1,4 @@
-"""What is remembered of the database, and for how long."""
+"""Cache of database results: contents, invalidation and size."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from spot_billing_async.emulator.api import routes
-from spot_billing_async.emulator.data import query_cache as memory
-from spot_billing_async.emulator.data.query_cache import Known, Memory
+from spot_billing_async.emulator.data import query_cache
+from spot_billing_async.emulator.data.query_cache import CachedResult, QueryCache
 
 Serve = Callable[..., AbstractAsyncContextManager[Any]]
 Bill = Callable[..., Path]
@@ -17,65 +17,65 @@ Bill = Callable[..., Path]
 FAMILY = "/billingEngine/family"
 
 
-def test_a_result_holds_until_something_changes() -> None:
-    """Every change forgets all results."""
-    kept = Memory()
-    known = Known(kept.epoch, ["row"])
-    kept.keep("question", known)
-    assert kept.recall("question") == known
-    assert kept.recall("another") is None
-    with kept.changing():
-        assert kept.recall("question") is None
-    assert kept.recall("question") is None
+def test_a_result_is_valid_until_the_next_write() -> None:
+    """Every write invalidates all results."""
+    cache = QueryCache()
+    result = CachedResult(cache.epoch, ["row"])
+    cache.put("question", result)
+    assert cache.get("question") == result
+    assert cache.get("another") is None
+    with cache.invalidating():
+        assert cache.get("question") is None
+    assert cache.get("question") is None
 
 
-def test_what_was_read_beside_a_change_is_not_kept() -> None:
-    """Whether its reading began before the change, or while the change came to be seen."""
-    kept = Memory()
-    before = Known(kept.epoch, ["old"])
-    with kept.changing():
-        kept.keep("before", before)
-        meanwhile = Known(kept.epoch, ["old or new"])
-        kept.keep("at once", meanwhile)
-        assert kept.recall("at once") is None
-    kept.keep("before", before)
-    kept.keep("meanwhile", meanwhile)
-    assert [kept.recall(name) for name in ("before", "at once", "meanwhile")] == [None] * 3
+def test_a_result_read_during_a_write_is_not_cached() -> None:
+    """A result is not cached if its read began before or during the commit."""
+    cache = QueryCache()
+    before = CachedResult(cache.epoch, ["old"])
+    with cache.invalidating():
+        cache.put("before", before)
+        during = CachedResult(cache.epoch, ["old or new"])
+        cache.put("inside", during)
+        assert cache.get("inside") is None
+    cache.put("before", before)
+    cache.put("during", during)
+    assert [cache.get(name) for name in ("before", "inside", "during")] == [None] * 3
 
 
-def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where too many rows would be kept, the older are forgotten."""
-    monkeypatch.setattr(memory, "_MOST_ROWS", 5)
-    kept = Memory()
+def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older results are dropped when the cache has too many rows."""
+    monkeypatch.setattr(query_cache, "_MAX_ROWS", 5)
+    cache = QueryCache()
     for name in ("a", "b"):
-        kept.keep(name, Known(0, ["row", "row"]))
-    assert kept.recall("a") is None
-    assert kept.recall("b") is not None
+        cache.put(name, CachedResult(0, ["row", "row"]))
+    assert cache.get("a") is None
+    assert cache.get("b") is not None
 
 
-@pytest.mark.parametrize("most", [0, 1000])
-async def test_any_days_are_answered_alike(
-    serve: Serve, bill: Bill, monkeypatch: pytest.MonkeyPatch, most: int
+@pytest.mark.parametrize("max_rows", [0, 1000])
+async def test_cached_and_uncached_queries_agree(
+    serve: Serve, bill: Bill, monkeypatch: pytest.MonkeyPatch, max_rows: int
 ) -> None:
-    """Both ends count, whether the rows are remembered or too many for that."""
-    monkeypatch.setattr(routes, "_MOST_REMEMBERED", most)
+    """Both dates are inclusive, with cached rows and with too many rows to cache."""
+    monkeypatch.setattr(routes, "_MAX_CACHED_ROWS", max_rows)
     days = [f"2024-01-{day:02d}" for day in range(1, 6)]
     path = bill(*({"ChargePeriodStart": day, "BilledCost": day[-1]} for day in days))
     async with serve(focus=[path]) as call:
         for group in ({}, {"groupBy": "service"}, {"groupBy": "family", "accountId": "007"}):
 
-            async def told(group: dict[str, str] = group, **asked: str) -> list[str]:
-                return [item["date"] for item in await call.costs(**asked, **group)]
+            async def days_of(group: dict[str, str] = group, **dates: str) -> list[str]:
+                return [item["date"] for item in await call.costs(**dates, **group)]
 
-            assert await told() == days
-            assert await told(fromDate=days[1], toDate=days[3]) == days[1:4]
-            assert await told(fromDate=days[4]) == days[4:]
-            assert await told(toDate=days[0]) == days[:1]
-            assert await told(fromDate="2024-02-01") == []
+            assert await days_of() == days
+            assert await days_of(fromDate=days[1], toDate=days[3]) == days[1:4]
+            assert await days_of(fromDate=days[4]) == days[4:]
+            assert await days_of(toDate=days[0]) == days[:1]
+            assert await days_of(fromDate="2024-02-01") == []
 
 
-async def test_a_write_is_seen_by_the_next_read(serve: Serve, bill: Bill) -> None:
-    """What was answered before a family changed is not answered after."""
+async def test_a_read_sees_the_previous_write(serve: Serve, bill: Bill) -> None:
+    """A query after a change of a family returns the new state."""
     async with serve(focus=[bill({})]) as call:
         query = {"groupBy": "family"}
         names = [[item["family"] for item in await call.costs(**query)] for _ in range(2)]
