@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Protocol
 
-from spot_billing_async._core.pacing.abc import Line
+from spot_billing_async._core.pacing.abc import WaitingCalls as Line
 from spot_billing_async._core.pacing.limiter import LONGEST_WAIT_S
 from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.rate_limit import Quota, RateLimit
@@ -86,9 +86,9 @@ class SharedLimiter:
         self._used_s = self._told_s = -inf
 
     @property
-    def is_told(self) -> bool:
+    def has_quota_headers(self) -> bool:
         """The server tells its quota in headers."""
-        return self.replica.limiter.is_told
+        return self.replica.limiter.has_quota_headers
 
     @property
     def rate_limit(self) -> RateLimit | None:
@@ -130,15 +130,15 @@ class SharedLimiter:
             return inf  # the log is going to say, or nobody asks
         return max(self._opens_in_s(now_s), _SHORTEST_WAIT_S)
 
-    def due_s(self, now_s: float) -> float:
+    def min_wait_s(self, now_s: float) -> float:
         """Seconds after which a request may start at the earliest."""
-        due_s = self.replica.limiter.due_s(self._log.server_clock.stamp_s(now_s))
+        due_s = self.replica.limiter.min_wait_s(self._log.server_clock.stamp_s(now_s))
         return max(due_s, self._refused_until_s - now_s)
 
     def start(self, now_s: float) -> Permit:
         """Take a place that was granted; only where `wait_s` is 0."""
         self._used_s = now_s
-        return Permit(self._granted.popleft(), now_s, 0, 0, is_told=self.is_told)
+        return Permit(self._granted.popleft(), now_s, 0, 0, has_quota_headers=self.has_quota_headers)
 
     def on_lost(self, permit: Permit, now_s: float, *, sent: bool) -> None:
         """No answer came; `sent` where the server may have counted it."""
@@ -208,7 +208,7 @@ class SharedLimiter:
             self._tell(Joined([]), now_s)
 
     def _waiting(self) -> int:
-        return 0 if self._log.line is None else self._log.line.waiting(self)
+        return 0 if self._log.line is None else self._log.line.count_sendable(self)
 
     def _opens_in_s(self, now_s: float) -> float:
         return self.replica.opens_at_s - self._log.server_clock.stamp_s(now_s)
@@ -266,7 +266,7 @@ class SharedLimiter:
     def _settle(self, now_s: float) -> None:
         """Let those go who may now, and give back the places that nobody takes."""
         if self._log.line is not None:
-            self._log.line.changed(self)
+            self._log.line.recheck(self)
         while self._granted:
             self._end(Dropped(self._granted.popleft(), sent=False), now_s)
 

@@ -19,7 +19,7 @@ import anyio
 
 from spot_billing_async._core.aio.tasks import until_done
 from spot_billing_async._core.auth.secret import Secret, hidden
-from spot_billing_async._core.pacing.abc import Line
+from spot_billing_async._core.pacing.abc import WaitingCalls as Line
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models.validation import check_seconds, checked_id
 from spot_billing_async.redis.limiter import SharedLimiter

@@ -119,7 +119,7 @@ class SessionManager:
             SpotBillingError: what the last request met.
         """
         operation = request.operation
-        limiter = self._limiters.of(self.namespace, operation.operation_id)
+        limiter = self._limiters.get_or_create(self.namespace, operation.operation_id)
         self._connections.budget.ask()
         tries, refused, renewed = 0, False, False
         while True:
@@ -161,7 +161,7 @@ class SessionManager:
             idempotent=operation.idempotent,
             tries=tries,
             left_s=deadline.ends_at_s - now_s,
-            limiter_wait_s=limiter.due_s(now_s),
+            limiter_wait_s=limiter.min_wait_s(now_s),
             budget=self._connections.budget,
             random=random.random,
         )
@@ -177,7 +177,7 @@ class SessionManager:
 
     def rate_limit(self, operation: Operation) -> RateLimit | None:
         """What the answers of an operation have told of its rate limit; None for nothing."""
-        limiter = self._limiters.known(self.namespace, operation.operation_id)
+        limiter = self._limiters.get(self.namespace, operation.operation_id)
         return None if limiter is None else limiter.rate_limit
 
     async def _token(self, record: CallRecord) -> Secret:

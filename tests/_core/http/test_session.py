@@ -774,10 +774,10 @@ async def test_a_request_that_was_never_sent_takes_no_place_of_the_quota() -> No
     async with client_of("http://127.0.0.1:9", ONCE) as client:
         with pytest.raises(TransportError):
             await client.costs.get("a")
-        (kept,) = client._session._limiters._kept.values()
-        limiter = kept.limiter
+        (entry,) = client._session._limiters._entries.values()
+        limiter = entry.limiter
         assert isinstance(limiter, RouteLimiter)
-        assert limiter._mirror.places(0.0) == limiter._mirror.under_way == 0
+        assert limiter._window.occupied(0.0) == limiter._window.in_flight == 0
 
 
 async def test_the_deadline_that_is_over_is_named() -> None:

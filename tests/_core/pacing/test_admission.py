@@ -71,7 +71,7 @@ async def test_a_call_cancelled_as_it_is_let_through_gives_its_place_back() -> N
     permit = await waiting[1]
     assert waiting[0].cancelled()
     admission.on_lost(limiter, permit, sent=False)
-    assert (limit.under_way, admission.is_open(limiter)) == (0, True)
+    assert (limit.in_flight, admission.is_open(limiter)) == (0, True)
 
 
 @pytest.mark.parametrize("places", [1, 64])
@@ -114,7 +114,7 @@ async def test_a_place_that_was_short_goes_to_whoever_waits_for_it() -> None:
     assert not waiting.done()
     admission.on_response(one, held, Quota(), waited_s=0.01)
     admission.on_lost(other, await waiting, sent=False)
-    assert limit.under_way == 0
+    assert limit.in_flight == 0
 
 
 async def test_who_has_no_place_to_get_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,9 +136,9 @@ async def test_who_has_no_place_to_get_is_not_looked_at(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(RouteLimiter, "wait_s", noting)
     for limiter in limiters:
-        admission.changed(limiter)
+        admission.recheck(limiter)
     admission.on_lost(limiters[0], held, sent=False)
     for limiter, task in zip(limiters, waiting, strict=True):
         admission.on_lost(limiter, await task, sent=False)
     assert len(looks) < 4 * len(limiters)
-    assert limit.under_way == 0
+    assert limit.in_flight == 0

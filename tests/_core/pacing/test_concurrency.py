@@ -36,10 +36,10 @@ def test_the_limit_never_passes_what_is_allowed() -> None:
     assert ConcurrencyLimit(3).limit == 3
     limit = ConcurrencyLimit(24)
     for now_s in range(1, 20):
-        while limit.has_room(told=False):
-            limit.start(told=False)
+        while limit.has_room(has_quota_headers=False):
+            limit.start(has_quota_headers=False)
         for _ in range(limit.limit):
-            limit.end(told=False)
+            limit.end(has_quota_headers=False)
             limit.on_response(0.05, now_s, now_s + 0.5)
     assert limit.limit == 24
 
@@ -48,12 +48,12 @@ def test_who_is_told_a_quota_leaves_room_for_who_is_not() -> None:
     """They share the connections, not the limit that is found out for those without a quota."""
     limit = ConcurrencyLimit(64)
     for _ in range(32):
-        limit.start(told=True)
-    assert limit.has_room(told=False)
+        limit.start(has_quota_headers=True)
+    assert limit.has_room(has_quota_headers=False)
     for _ in range(FIRST_REQUESTS):
-        limit.start(told=False)
-    assert not limit.has_room(told=False)
-    assert limit.has_room(told=True)
+        limit.start(has_quota_headers=False)
+    assert not limit.has_room(has_quota_headers=False)
+    assert limit.has_room(has_quota_headers=True)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -64,9 +64,9 @@ def test_queries_of_different_size_do_not_throttle_each_other(seed: int) -> None
     for now_s in range(1, 400):
         times_s = [chance.choice((0.005, 0.5)) for _ in range(limit.limit)]
         for _ in times_s:
-            limit.start(told=False)
+            limit.start(has_quota_headers=False)
         for time_s in times_s:
-            limit.end(told=False)
+            limit.end(has_quota_headers=False)
             limit.on_response(time_s, now_s, now_s + 0.5)
     assert limit.limit >= 32
 
@@ -75,10 +75,10 @@ def test_an_overload_halves_the_limit() -> None:
     """Refusals of what was under way together count once; one is the least."""
     limit = ConcurrencyLimit(64)
     for _ in range(5):
-        limit.overloaded(0.0, 1.0)
+        limit.on_overload(0.0, 1.0)
     assert limit.limit == FIRST_REQUESTS // 4
     for now_s in range(2, 9):
-        limit.overloaded(now_s - 0.5, now_s)
+        limit.on_overload(now_s - 0.5, now_s)
     assert limit.limit == 1
 
 
@@ -86,8 +86,8 @@ def test_who_is_not_pressed_does_not_grow() -> None:
     """A limit that was never reached says nothing about what lies beyond."""
     limit = ConcurrencyLimit(64)
     for now_s in range(100):
-        limit.start(told=False)
-        limit.end(told=False)
+        limit.start(has_quota_headers=False)
+        limit.end(has_quota_headers=False)
         limit.on_response(0.01, now_s, now_s)
     assert limit.limit == FIRST_REQUESTS
 
@@ -97,11 +97,11 @@ def test_the_limit_stays_in_its_bounds(most: int, answers: list[tuple[float, boo
     """Whatever is measured."""
     limit = ConcurrencyLimit(most)
     for now_s, (elapsed_s, is_overload) in enumerate(answers):
-        while limit.has_room(told=False):
-            limit.start(told=False)
-        limit.end(told=False)
+        while limit.has_room(has_quota_headers=False):
+            limit.start(has_quota_headers=False)
+        limit.end(has_quota_headers=False)
         if is_overload:
-            limit.overloaded(now_s - 0.5, now_s)
+            limit.on_overload(now_s - 0.5, now_s)
         else:
             limit.on_response(elapsed_s, now_s - 0.5, now_s)
         assert 1 <= limit.limit <= most

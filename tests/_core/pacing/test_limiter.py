@@ -186,7 +186,7 @@ def test_headers_that_disappear_are_not_waited_for() -> None:
     """After a window without them the limit is a guess, and the old words count no more."""
     limiter, now_s = learned(5, 1.0)
     limiter.on_response(limiter.start(now_s), now_s, Quota())
-    assert not limiter.is_told
+    assert not limiter.has_quota_headers
     assert starts(limiter, now_s) == 4
 
 
@@ -334,7 +334,7 @@ def test_a_gate_opens_again_whatever_is_told(happenings: list[tuple[int, Quota, 
     for permit in under_way:
         limiter.on_response(permit, now_s, Quota())
     ends_s = now_s + 3700
-    due_at_s = now_s + limiter.due_s(now_s)
+    due_at_s = now_s + limiter.min_wait_s(now_s)
     while (wait_s := limiter.wait_s(now_s)) and now_s < ends_s:
         assert 0 < wait_s < inf
         now_s += max(wait_s, 0.001)  # a timer has no finer grain
