@@ -183,7 +183,7 @@ async def test_a_redis_clock_set_back_delays_no_call() -> None:
         ):
             await asyncio.gather(*(pull(client, 2) for client in members))
             async with Redis.from_url(redis.url) as admin:
-                last = int(limiter_of(quotas[0]).replica.last.partition("-")[0])
+                last = int(limiter_of(quotas[0]).replica.last_id.partition("-")[0])
                 await admin.xadd(limiter_of(quotas[0]).key, {"e": b""}, id=f"{last + 3_600_000}-0")
             reports = await asyncio.gather(*(pull(client, 20) for client in members))
             await until(lambda: all(limiter_of(quota).is_attached for quota in quotas))

@@ -110,7 +110,7 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True):
     has_quota_headers: bool = False
     # In ascending order of remaining quota.
     _readings: deque[_QuotaReading] = msgspec.field(default_factory=deque)
-    _newest_answered: int = 0  # highest number of a request with a quota reading
+    _newest_number: int = 0  # highest number of a request with a quota reading
     _ramp_next_s: float = -inf  # earliest next request to a server without a known limit
     _last_response_s: float = -inf
     _sent_since_reading: int = 0
@@ -290,8 +290,8 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True):
         self._readings.append(
             _QuotaReading(now_s, remaining, window.surely_expired, window.likely_expired)
         )
-        if permit.number > self._newest_answered:
-            self._newest_answered = permit.number
+        if permit.number > self._newest_number:
+            self._newest_number = permit.number
             while self._readings[0].read_s < permit.sent_s:
                 self._readings.popleft()
 
@@ -338,7 +338,7 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True):
         """Update window and limit by an accepted request, where there are no headers."""
         window, rejections = self._window, self._rejections
         if rejections.count and permit.number <= rejections.last_number:
-            self._limit = limit + 1  # accepted before that rejection, but answered after it
+            self._limit = limit + 1  # accepted before that rejection, with a later response
             return
         oldest_s = window.oldest_sent_s() if rejections.count else inf
         if oldest_s <= rejections.first_s:

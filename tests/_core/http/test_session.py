@@ -203,7 +203,7 @@ async def test_a_refusal_closes_the_gate_for_all_calls() -> None:
         with pytest.raises(RateLimitedError) as refused:
             await client.costs.get("a")
         assert refused.value.retry_after_s == 3600
-        with pytest.raises(DeadlineExceededError, match="opens again") as late:
+        with pytest.raises(DeadlineExceededError, match="resets in") as late:
             await client.costs.get("b")
         assert late.value.attempts == 0
         with pytest.raises(RateLimitedError):
