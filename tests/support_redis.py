@@ -1,4 +1,4 @@
-"""A Redis of a test's own, where the machine has one."""
+"""A Redis server for a single test, if `redis-server` is installed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ __all__ = ["RedisServer", "redis_server"]
 
 @contextmanager
 def redis_server(*options: str) -> Iterator[RedisServer]:
-    """A server that runs while the block lasts; the test is skipped where there is none."""
+    """Run a server for the duration of the block; skip the test if none is installed."""
     if not can_run():
         pytest.skip("redis-server is not installed")
     with running_redis(*options) as server:

@@ -1,4 +1,4 @@
-"""Time that passes only in thought, and servers in it: a minute of pacing takes milliseconds."""
+"""Event loop with simulated time, and servers in it: a minute of pacing takes milliseconds."""
 
 import asyncio
 import math
@@ -22,58 +22,63 @@ _OVERLOADED = 503
 
 
 class _Selector(selectors.DefaultSelector):
-    """Does not wait: it moves the clock on to when the wait would be over."""
+    """Selector that does not wait, but advances the clock by the timeout."""
 
     now_s = 1000.0
 
     def select(self, timeout: float | None = None) -> Any:
-        assert timeout is not None, "everybody waits, and nothing is going to happen"
+        assert timeout is not None, "all tasks wait, and no timer is set"
         self.now_s += max(0.0, timeout)
         return super().select(0)
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock jumps to the next timer; who waits without one fails."""
+    """Event loop whose clock jumps to the next timer; waiting without a timer fails."""
 
     def __init__(self) -> None:
         self._virtual = _Selector()
         super().__init__(self._virtual)
 
     def time(self) -> float:
-        """Seconds of this loop's own time."""
+        """Return the simulated time in seconds."""
         return self._virtual.now_s
 
 
-def run_virtually(what: Coroutine[Any, Any, T]) -> T:
-    """Run to the end in virtual time."""
+def run_virtually(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end in simulated time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(what)
+        return runner.run(main)
 
 
 @dataclass
 class Server:
-    """A model of a server: a quota, as the emulator counts it, and a capacity.
+    """Model of a server with a quota, counted as in the emulator, and a capacity.
 
     Attributes:
-        limit: its quota; None for none.
-        tells: its answers have the headers.
-        other_share: of the quota that another consumer uses up, in a burst each window.
-        other_is_late: its first burst comes after the first request, not before.
-        latency_s: of the network, there and back; it varies by half.
-        places: requests it works on at once, each for `service_s`; four times as many are refused.
+        limit: quota; None for none.
+        sends_headers: responses have quota headers.
+        other_share: share of the quota that another consumer uses, in one burst per window.
+        other_is_late: the first burst comes after the first request, not before.
+        latency_s: round-trip time of the network; it varies by half.
+        capacity: requests it works on at once, each for `service_s`; None for no bound. Beyond four
+            times as many it responds with 503.
+        service_s: seconds of work for a request.
+        seed: seed of all random choices.
+        rejections: number of requests rejected by the quota.
+        overloads: number of requests rejected beyond the capacity.
     """
 
     limit: RateLimit | None = None
-    tells: bool = True
+    sends_headers: bool = True
     other_share: float = 0.0
     other_is_late: bool = False
     latency_s: float = 0.004
-    places: int | None = None
+    capacity: int | None = None
     service_s: float = 0.05
     seed: int = 0
-    refusals: int = 0
+    rejections: int = 0
     overloads: int = 0
-    _inside: int = 0
+    _in_progress: int = 0
     _random: random.Random = field(init=False)
     _window: SlidingWindow | None = field(init=False, default=None)
     _working: asyncio.Semaphore | None = field(init=False, default=None)
@@ -87,41 +92,41 @@ class Server:
             if self.other_is_late:
                 began_s = _Selector.now_s
                 self._window._burst_number = math.floor((began_s - phase_s) / self.limit.window_s)
-        if self.places is not None:
-            self._working = asyncio.Semaphore(self.places)
+        if self.capacity is not None:
+            self._working = asyncio.Semaphore(self.capacity)
 
     async def __call__(self) -> tuple[int, Quota]:
-        """Answer a request: status, and what the headers say."""
-        await self._travel()
+        """Respond to a request with a status and quota headers."""
+        await self._delay()
         status, quota = self._admit(asyncio.get_running_loop().time())
-        if status == 200 and self._working is not None and self.places is not None:
-            if self._inside >= 4 * self.places:
+        if status == 200 and self._working is not None and self.capacity is not None:
+            if self._in_progress >= 4 * self.capacity:
                 self.overloads += 1
                 status = _OVERLOADED
             else:
-                self._inside += 1
+                self._in_progress += 1
                 async with self._working:
                     await asyncio.sleep(self.service_s)
-                self._inside -= 1
-        await self._travel()
+                self._in_progress -= 1
+        await self._delay()
         return status, quota
 
-    async def _travel(self) -> None:
+    async def _delay(self) -> None:
         await asyncio.sleep(self.latency_s / 2 * self._random.uniform(0.5, 1.5))
 
     def _admit(self, now_s: float) -> tuple[int, Quota]:
         if self._window is None or self.limit is None:
             return 200, Quota()
         verdict = self._window.admit(now_s)
-        self.refusals += not verdict.allowed
+        self.rejections += not verdict.allowed
         status = 200 if verdict.allowed else 429
-        if not self.tells:
+        if not self.sends_headers:
             return status, Quota()
         return status, Quota(self.limit.requests, verdict.remaining, math.ceil(verdict.reset_s))
 
 
 async def pull(server: Server, requests: int, *, workers: int = 64) -> float:
-    """Have so many requests answered through an admission; the seconds that takes."""
+    """Complete some requests through an admission and return the seconds that takes."""
     loop = asyncio.get_running_loop()
     admission, limiter = Admission(ConcurrencyLimit(workers), loop.time), RouteLimiter()
     began_s = loop.time()

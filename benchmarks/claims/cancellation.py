@@ -283,12 +283,12 @@ def what_is_left(client: SpotBillingClient, before: set[asyncio.Task[Any]]) -> I
     if connector._acquired:
         yield f"connections: {len(connector._acquired)}"
     admission = connections.admission
-    if admission.limit.under_way or admission._lines or admission._timers:
-        yield f"places: {admission.limit.under_way}, {admission._lines}, {admission._timers}"
-    for limiter in [kept.limiter for kept in client._shared.limiters._kept.values()]:
+    if admission.limit.in_flight or admission._queues or admission._timers:
+        yield f"places: {admission.limit.in_flight}, {admission._queues}, {admission._timers}"
+    for limiter in [entry.limiter for entry in client._shared.limiters._entries.values()]:
         assert isinstance(limiter, RouteLimiter)
-        if limiter._mirror.under_way:
-            yield f"limiter: {limiter._mirror.under_way} under way"
+        if limiter._window.in_flight:
+            yield f"limiter: {limiter._window.in_flight} under way"
 
 
 @asynccontextmanager

@@ -1,15 +1,16 @@
-"""What the processes of an organization share through Redis (extra: redis).
+"""Cache and quota that the processes of an organization share through Redis (extra: redis).
 
-`RedisStore`: costs that one of them fetched are there for all. `RedisQuota`: they pace as one.
+With `RedisStore`, costs fetched by one process are available to all. With `RedisQuota`, all
+processes pace their requests as one.
 """
 
 from spot_billing_async.errors import MissingExtraError
 
 try:
-    import redis as _redis  # noqa: F401  asked for here, before any module uses it
+    import redis as _redis  # noqa: F401  fails here, before any module of this package imports it
 except ImportError as error:
     raise MissingExtraError(
-        "spot_billing_async.redis needs an extra: pip install 'spot-billing-async[redis]'"
+        "spot_billing_async.redis needs redis: pip install '.[redis]'"
     ) from error
 
 from spot_billing_async.redis.quota import RedisQuota

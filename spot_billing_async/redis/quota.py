@@ -1,9 +1,9 @@
-"""The log of a shared quota as streams of a Redis server.
+"""Shared quota whose log is kept in streams of a Redis server.
 
-Each gate has a stream. One task reads all of them; another writes what the gates of this process
-tell, all that came up in one turn of the loop at once, and waits until it is read again: so it is
-known within `timeout_s` that the server is gone or slow. What the server raises ends here: it makes
-the gates go apart, and is told in the log.
+Each limiter has a stream. One task reads all streams. Another writes the new events of this
+process's limiters, all that arise in one loop iteration together, and waits until they are read
+back. A server that is down or slow is thus noticed within `timeout_s`. Errors of the server end
+here: they detach the limiters, and are logged.
 """
 
 import asyncio
@@ -19,61 +19,63 @@ import anyio
 
 from spot_billing_async._core.aio.tasks import until_done
 from spot_billing_async._core.auth.secret import Secret, hidden
-from spot_billing_async._core.pacing.abc import Line
+from spot_billing_async._core.pacing.abc import WaitingCalls
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models.validation import check_seconds, checked_id
 from spot_billing_async.redis.limiter import SharedLimiter
 from spot_billing_async.redis.replica import (
     FIRST_ID,
-    Entry,
+    LogEntry,
     Replica,
-    has_state,
+    decode_entry,
+    decode_replica,
+    encode,
+    has_snapshot,
     is_after,
-    latest_state,
-    read_entry,
-    read_replica,
+    latest_snapshot,
+    snapshot_of,
     stamp_s,
-    state_of,
-    written,
 )
-from spot_billing_async.redis.server import Reach, place_of
+from spot_billing_async.redis.server import Availability, masked_url
 from spot_billing_async.redis.server_clock import ServerClock
-from spot_billing_async.redis.streams import BATCH, Addition, Row, Streams
+from spot_billing_async.redis.streams import BATCH, NewEntry, Row, Streams
 from spot_billing_async.version import __version__
 
-_BLOCK_S = 1.0  # for which a read waits where nothing happens, ...
-_GLANCE_S = 0.001  # ... and where gates wait to take part
-_JOINS_AT_ONCE = 4  # of which so many do, before the others are read on
-_IDLE_S = 300.0  # then a gate no longer takes part, until it is used again
-_LEAST_BACK_OFF_S = 0.1
-_MOST_BACK_OFF_S = 5.0
-_CLOCK_JUMP_S = 1.0  # what happened before is of no use to a clock that is so far off
+_BLOCK_S = 1.0  # maximum duration of a read without new entries, ...
+_BLOCK_JOINING_S = 0.001  # ... and while limiters wait to be attached
+_JOINS_AT_ONCE = 4  # limiters to attach between two reads, so that the attached ones stay current
+_IDLE_S = 300.0  # after which an unused limiter is detached, until it is used again
+_MIN_BACKOFF_S = 0.1
+_MAX_BACKOFF_S = 5.0
+_CLOCK_JUMP_S = 1.0  # larger changes of the server's clock invalidate recorded times
 
 
 class _ClockError(Exception):
-    """The server's clock went back: the stamps of its streams would stand still."""
+    """The server's clock was set back, so the stamps of its streams would stand still."""
 
 
 class RedisQuota:
-    """Lets all processes that have it pace as one: `SpotBillingClient(quota=RedisQuota(...))`.
+    """Quota shared through Redis: all processes that use it pace their requests as one.
 
-    Those share a quota that have the same token, or name of the tenant (`tenant=`, for a token that
-    is provided), `base_url`, prefix and version of this package. Each client needs a `RedisQuota`
-    of its own.
+    Pass it to the client: `SpotBillingClient(quota=RedisQuota(...))`. Processes share a quota if
+    they have the same token, or the same tenant name (`tenant=`, for tokens from a provider), and
+    the same `base_url`, prefix and version of this package. Each client needs a `RedisQuota` of its
+    own.
 
-    Where Redis is gone or slow each process paces by itself, from where it stood; it says so once
-    in the log (`spot_billing_async`, WARNING), and again once it is back. No call fails by it.
+    While Redis is down or slow, each process paces its own requests, starting from the last shared
+    state. That is logged once (`spot_billing_async`, WARNING), and once more when Redis is
+    available again. It never fails a call.
 
     Args:
-        url: `redis://[user:password@]host[:port][/database]`; `rediss://` for TLS. It is hidden but
-            for where it is.
-        prefix: of the keys. They stand for token and server, and show neither; each is gone two
-            hours after its last use.
-        timeout_s: seconds for Redis to answer; a call waits for it no longer than that, nor than a
-            quarter of its deadline.
+        url: `redis://[user:password@]host[:port][/database]`; `rediss://` for TLS. The credentials
+            are masked in representations and logs.
+        prefix: prefix of the keys. A key reveals neither token nor server, and expires two hours
+            after its last use.
+        timeout_s: seconds Redis has to respond. A call waits for Redis no longer than that, nor
+            than a quarter of its deadline.
 
     Raises:
-        ConfigError: an argument is not usable.
+        ConfigError: an argument is invalid.
     """
 
     def __init__(
@@ -85,26 +87,26 @@ class RedisQuota:
     ) -> None:
         self._url = hidden(url)
         del url  # no frame that raises holds it
-        self._place = place_of(self._url)
+        self._masked_url = masked_url(self._url)
         check_seconds("timeout_s", timeout_s)
         self._prefix = checked_id("prefix", prefix)
         self._timeout_s = timeout_s
         self.owner = token_hex(6)
-        self.line: Line | None = None
+        self.waiting_calls: WaitingCalls | None = None
         self._clock: Callable[[], float] = time.monotonic
         self.server_clock = ServerClock(time.monotonic(), time.time())
         self._limiters: WeakValueDictionary[str, SharedLimiter] = WeakValueDictionary()
         self._active: set[SharedLimiter] = set()
-        self._telling: set[SharedLimiter] = set()
+        self._to_write: set[SharedLimiter] = set()
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        if "_place" not in vars(self):  # it is refused, and its traceback is shown
+        if "_masked_url" not in vars(self):  # rejected in __init__, whose traceback shows it
             return f"{type(self).__name__}()"
-        return f"{type(self).__name__}({self._place!r})"
+        return f"{type(self).__name__}({self._masked_url!r})"
 
     def limiter(self, name: str, deadline_s: float) -> SharedLimiter:
-        """The gate that is shared under a name: the same one for the same name."""
+        """Return the shared limiter of a name, always the same one for the same name."""
         digest = blake2b(f"{__version__} {name}".encode(), digest_size=16).hexdigest()
         key = f"{self._prefix}:quota:{digest}"
         limiter = self._limiters.get(key)
@@ -113,29 +115,29 @@ class RedisQuota:
         self._timeout_s = min(self._timeout_s, deadline_s / 4)
         return limiter
 
-    async def open(self, line: Line, clock: Callable[[], float]) -> None:
-        """Begin to take part.
+    async def open(self, waiting_calls: WaitingCalls, clock: Callable[[], float]) -> None:
+        """Start to share the quota.
 
         Raises:
-            ConfigError: it is open already, by another client.
+            ConfigError: another client uses it already.
         """
         if self._task is not None:
             raise ConfigError(
-                "quota: this RedisQuota serves a client already; allowed: one for each client"
+                "quota must be a separate RedisQuota for each client; this one is already in use"
             )
-        self.owner, self.line, self._clock = token_hex(6), line, clock
+        self.owner, self.waiting_calls, self._clock = token_hex(6), waiting_calls, clock
         self.server_clock = ServerClock(clock(), time.time())
-        self._reach = Reach(
+        self._availability = Availability(
             repr(self),
-            alone="pacing by itself meanwhile",
-            together="all processes pace as one again",
+            when_down="each process paces its own requests meanwhile",
+            when_up="all processes pace their requests as one",
         )
-        self._news, self._came = asyncio.Event(), asyncio.Event()
-        self._reading = anyio.CancelScope()
+        self._write_due, self._log_read = asyncio.Event(), asyncio.Event()
+        self._read_scope = anyio.CancelScope()
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """End, and give back what this process still holds."""
+        """Stop, and return the permits that this process still holds."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -143,179 +145,175 @@ class RedisQuota:
             for limiter in self._active:
                 limiter.leave(self._clock())
             with anyio.move_on_after(self._timeout_s):
-                while any(limiter.is_behind for limiter in self._active):
-                    self._came.clear()
-                    await self._came.wait()
+                while any(limiter.has_pending for limiter in self._active):
+                    self._log_read.clear()
+                    await self._log_read.wait()
         finally:
             task.cancel()
             await until_done(task)
             for limiter in self._active:
                 limiter.is_active = False
-                limiter.go_apart(self._clock())
+                limiter.detach(self._clock())
             self._active.clear()
-            self.line = None
+            self.waiting_calls = None
 
-    def told(self, limiter: SharedLimiter) -> None:
-        """A gate has something to tell."""
-        self._telling.add(limiter)
-        self._news.set()
+    def schedule_write(self, limiter: SharedLimiter) -> None:
+        """Write a limiter's new events soon."""
+        self._to_write.add(limiter)
+        self._write_due.set()
 
-    def needed(self, limiter: SharedLimiter) -> float:
-        """A gate is to take part; seconds for which it may wait for that."""
+    def activate(self, limiter: SharedLimiter) -> float:
+        """Attach a limiter soon; return the seconds that it may wait for that."""
         if self._task is None:
             return -inf
         limiter.is_active = True
         self._active.add(limiter)
-        self._reading.cancel()
-        return -inf if self._reach.is_up is False else self._timeout_s
+        self._read_scope.cancel()  # a read may block for a second
+        return -inf if self._availability.is_up is False else self._timeout_s
 
     async def _run(self) -> None:
-        """Take part as long as the server lets it, and try again where it does not."""
-        back_off_s = _LEAST_BACK_OFF_S
+        """Replicate while the server works, and reconnect with a growing delay."""
+        backoff_s = _MIN_BACKOFF_S
         while True:
             began_s = self._clock()
             try:
-                await self._take_part()
-            except Exception as error:  # noqa: BLE001  nothing that the server does fails a call
-                self._lose(error)
-            if self._clock() - began_s > _MOST_BACK_OFF_S:
-                back_off_s = _LEAST_BACK_OFF_S
-            await asyncio.sleep(back_off_s * random.uniform(0.5, 1.0))  # noqa: S311  no secret
-            back_off_s = min(2 * back_off_s, _MOST_BACK_OFF_S)
+                await self._replicate()
+            except Exception as error:  # noqa: BLE001  no error of the server fails a call
+                self._availability.mark_down(error)
+                self._to_write.clear()
+                for limiter in tuple(self._active):
+                    limiter.detach(self._clock())
+                self._log_read.set()  # wakes `close`, as no task reads any more
+            if self._clock() - began_s > _MAX_BACKOFF_S:
+                backoff_s = _MIN_BACKOFF_S
+            await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311  no secret
+            backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
 
-    async def _take_part(self) -> None:
+    async def _replicate(self) -> None:
+        """Read and write the log until an error."""
         streams = Streams(self._url)
         try:
-            await self._meet(streams)
+            with anyio.fail_after(self._timeout_s):
+                time_s = await streams.time_s()
+            if abs(self.server_clock.synchronize(time_s, self._clock())) > _CLOCK_JUMP_S:
+                for limiter in self._limiters.values():
+                    limiter.replica = Replica()
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._read, streams)
-                tasks.start_soon(self._write, streams)
+                tasks.start_soon(self._read_log, streams)
+                tasks.start_soon(self._write_log, streams)
         finally:
             await streams.close()
 
-    async def _meet(self, streams: Streams) -> None:
-        with anyio.fail_after(self._timeout_s):
-            time_s = await streams.time_s()
-        if abs(self.server_clock.told(time_s, self._clock())) > _CLOCK_JUMP_S:
-            for limiter in self._limiters.values():
-                limiter.replica = Replica()
-
-    def _lose(self, error: BaseException) -> None:
-        self._reach.lost(error)
-        self._telling.clear()
-        for limiter in tuple(self._active):
-            limiter.go_apart(self._clock())
-        self._came.set()  # nothing more does
-
-    async def _read(self, streams: Streams) -> None:
-        """Keep the replicas of all gates that take part in step with their streams."""
+    async def _read_log(self, streams: Streams) -> None:
+        """Keep the replicas of all active limiters in step with their streams."""
         while True:
-            apart = [limiter for limiter in self._active if not limiter.is_joined]
-            for limiter in apart[:_JOINS_AT_ONCE]:
-                await self._join(streams, limiter)
+            detached = [limiter for limiter in self._active if not limiter.is_attached]
+            for limiter in detached[:_JOINS_AT_ONCE]:
+                await self._attach(streams, limiter)
             for limiter in self._active:
                 limiter.renew(self._clock())
-            self._let_idle_go()
-            limiters = {limiter.key: limiter for limiter in self._active if limiter.is_joined}
-            for key, rows in await self._next(streams, limiters):
+            self._detach_idle()
+            limiters = {limiter.key: limiter for limiter in self._active if limiter.is_attached}
+            for key, rows in await self._next_rows(streams, limiters):
                 now_s, limiter = self._clock(), limiters[key]
-                self.server_clock.came(stamp_s(rows[-1][0]), now_s)
-                if not limiter.advance(_entries(rows), now_s):
-                    limiter.go_apart(now_s)  # and joins anew
-            self._came.set()
+                self.server_clock.observe(stamp_s(rows[-1][0]), now_s)
+                if not limiter.advance(_decode(rows), now_s):
+                    limiter.detach(now_s)  # it is attached again in the next iteration
+            self._log_read.set()
 
-    async def _next(
+    async def _next_rows(
         self, streams: Streams, limiters: Mapping[str, SharedLimiter]
     ) -> list[tuple[str, list[Row]]]:
-        """What comes next in the streams; [] where nothing does, or a gate wants to join."""
-        lasts = {key: limiter.replica.last for key, limiter in limiters.items()}
-        block_s = _BLOCK_S if len(limiters) == len(self._active) else _GLANCE_S
+        """Return the next entries by stream; empty after a timeout or for a limiter to attach."""
+        last_ids = {key: limiter.replica.last_id for key, limiter in limiters.items()}
+        block_s = _BLOCK_S if len(limiters) == len(self._active) else _BLOCK_JOINING_S
         found: list[tuple[str, list[Row]]] = []
-        with anyio.fail_after(block_s + self._timeout_s) as self._reading:
-            if lasts:
-                found = await streams.next(lasts, block_s)
+        with anyio.fail_after(block_s + self._timeout_s) as self._read_scope:
+            if last_ids:
+                found = await streams.wait_for_next(last_ids, block_s)
             else:
                 await anyio.sleep(block_s)
         return found
 
-    async def _join(self, streams: Streams, limiter: SharedLimiter) -> None:
-        """Bring a gate's replica to where the others' are, and have it take part."""
-        log = await self._history(streams, limiter.key)
+    async def _attach(self, streams: Streams, limiter: SharedLimiter) -> None:
+        """Bring a limiter's replica up to date with its stream, and attach it."""
+        log = await self._read_stream(streams, limiter.key)
         if not log:
+            data = encode(self._first_entry(limiter, FIRST_ID))
             with anyio.fail_after(self._timeout_s):
-                await streams.begin(
-                    limiter.key, FIRST_ID, written(self._first_entry(limiter, FIRST_ID))
-                )
-            log = await self._history(streams, limiter.key)
-        elif not has_state(entry for _, entry in log):
-            # It was emptied, and those who take part wrote on: they join anew.
-            entry = self._first_entry(limiter, log[-1][0])
+                await streams.create(limiter.key, FIRST_ID, data)
+            log = await self._read_stream(streams, limiter.key)
+        elif not has_snapshot(entry for _, entry in log):
+            # The stream was deleted while others kept writing: they reattach at this snapshot.
+            data = encode(self._first_entry(limiter, log[-1][0]))
             with anyio.fail_after(self._timeout_s):
-                await streams.write([Addition(limiter.key, written(entry), None)])
-            log = await self._history(streams, limiter.key)
-        state = latest_state(log)
-        replica = read_replica(state.replica)
-        since = [(entry_id, entry) for entry_id, entry in log if is_after(entry_id, state.at)]
+                await streams.append([NewEntry(limiter.key, data, None)])
+            log = await self._read_stream(streams, limiter.key)
+        snapshot = latest_snapshot(log)
+        replica = decode_replica(snapshot.replica)
+        since = [
+            (entry_id, entry) for entry_id, entry in log if is_after(entry_id, snapshot.entry_id)
+        ]
         for number, (entry_id, entry) in enumerate(since):
-            replica.read(entry_id, entry)
+            replica.apply_logged(entry_id, entry)
             if number % BATCH == 0:
-                await asyncio.sleep(0)
-        limiter.join(replica, self._clock())
+                await asyncio.sleep(0)  # thousands of entries would block the event loop
+        limiter.attach(replica, self._clock())
 
-    def _first_entry(self, limiter: SharedLimiter, at: str) -> Entry:
-        """What a log without a state begins with: the one that this process's replica is in.
+    def _first_entry(self, limiter: SharedLimiter, last_id: str) -> LogEntry:
+        """Return an entry that a log without a snapshot can begin with.
 
         Args:
-            limiter: whose replica.
-            at: id of the entry that it is to follow.
+            limiter: limiter whose replica becomes the snapshot.
+            last_id: id of the entry before it.
         """
         replica = limiter.replica
         replica.entries = 0
-        replica.last = replica.checkpoint = replica.kept_from = at
-        return Entry(self.owner, 0, [state_of(replica)])
+        replica.last_id = replica.checkpoint = replica.kept_from = last_id
+        return LogEntry(self.owner, 0, [snapshot_of(replica)])
 
-    async def _history(self, streams: Streams, key: str) -> list[tuple[str, Entry]]:
-        """All that a stream holds."""
-        log: list[tuple[str, Entry]] = []
+    async def _read_stream(self, streams: Streams, key: str) -> list[tuple[str, LogEntry]]:
+        """Return all entries of a stream."""
+        log: list[tuple[str, LogEntry]] = []
         while True:
             with anyio.fail_after(self._timeout_s):
-                rows = await streams.after(key, log[-1][0] if log else None)
+                rows = await streams.read_after(key, log[-1][0] if log else None)
             if not rows:
                 return log
-            log += _entries(rows)
+            log += _decode(rows)
 
-    async def _write(self, streams: Streams) -> None:
-        """Write what the gates tell, and see it come back."""
+    async def _write_log(self, streams: Streams) -> None:
+        """Write the limiters' new events, and wait until they are read back."""
         while True:
-            await self._news.wait()
-            self._news.clear()
-            limiters = [limiter for limiter in self._telling if limiter.is_behind]
-            self._telling.clear()
+            await self._write_due.wait()
+            self._write_due.clear()
+            limiters = [limiter for limiter in self._to_write if limiter.has_pending]
+            self._to_write.clear()
+            entries: list[NewEntry] = []
+            for limiter in limiters:
+                entry = limiter.take_entry()
+                # A snapshot makes the entries before the previous one unnecessary.
+                kept_from = limiter.replica.kept_from if has_snapshot([entry]) else None
+                entries.append(NewEntry(limiter.key, encode(entry), kept_from))
             with anyio.fail_after(self._timeout_s):
-                ahead_s = await streams.write([_addition(limiter) for limiter in limiters])
+                ahead_s = await streams.append(entries)
                 stopped = [key for key, s in ahead_s.items() if abs(s) > _CLOCK_JUMP_S]
                 if stopped:
-                    await streams.drop(stopped)
+                    await streams.delete(stopped)
                     raise _ClockError
-                while any(limiter.is_flying for limiter in limiters):
-                    self._came.clear()
-                    await self._came.wait()
-            self._reach.found()
+                while any(limiter.has_unconfirmed for limiter in limiters):
+                    self._log_read.clear()
+                    await self._log_read.wait()
+            self._availability.mark_up()
 
-    def _let_idle_go(self) -> None:
+    def _detach_idle(self) -> None:
+        # A server of thousands of tenants does not follow the streams of those that are inactive.
         now_s = self._clock()
         for limiter in [limiter for limiter in self._active if limiter.is_idle(now_s, _IDLE_S)]:
-            limiter.go_apart(now_s)
+            limiter.detach(now_s)
             limiter.is_active = False
             self._active.remove(limiter)
 
 
-def _entries(rows: list[Row]) -> list[tuple[str, Entry]]:
-    return [(entry_id, read_entry(data)) for entry_id, data in rows]
-
-
-def _addition(limiter: SharedLimiter) -> Addition:
-    """What a gate has to tell; where a state is among it, the log is cut off behind."""
-    entry = limiter.take()
-    kept_from = limiter.replica.kept_from if has_state([entry]) else None
-    return Addition(limiter.key, written(entry), kept_from)
+def _decode(rows: list[Row]) -> list[tuple[str, LogEntry]]:
+    return [(entry_id, decode_entry(data)) for entry_id, data in rows]

@@ -1,4 +1,4 @@
-"""Where a Redis server is, with its password hidden; and what the log is told of it."""
+"""URL of a Redis server with its password masked, and log messages about its availability."""
 
 import logging
 
@@ -8,51 +8,51 @@ from spot_billing_async.errors import ConfigError
 _log = logging.getLogger("spot_billing_async")
 
 
-def place_of(url: Secret) -> str:
-    """The URL of a Redis server with its credentials masked.
+def masked_url(url: Secret) -> str:
+    """Return the URL of a Redis server with its credentials masked.
 
     Raises:
-        ConfigError: it is none. The value is not named: it may hold a password.
+        ConfigError: it is not a Redis URL. The value is not shown, as it may hold a password.
     """
-    place = masked(url, {"redis", "rediss"})
-    database = "" if place is None else place.path.removeprefix("/")
-    if place is None or (database and not database.isdecimal()):
+    parts = masked(url, {"redis", "rediss"})
+    database = "" if parts is None else parts.path.removeprefix("/")
+    if parts is None or (database and not database.isdecimal()):
         raise ConfigError(
-            "url: the Redis URL is not usable; allowed: redis://[user:password@]host[:port][/number"
-            " of the database], or rediss:// for TLS"
+            "url must be redis://[user:password@]host[:port][/database number], or rediss:// for"
+            " TLS; the value is not shown, as it may hold a password"
         )
-    return place.geturl()
+    return parts.geturl()
 
 
-class Reach:
-    """Whether a Redis server answers. The log is told when it no longer does, and when it is back.
+class Availability:
+    """Availability of a Redis server; each change is logged once, as a warning.
 
     Args:
-        whose: what uses it, and where it is.
-        alone: what is done without it.
-        together: what is done with it.
+        user: the object that uses the server, with the masked URL.
+        when_down: log text for what happens without the server.
+        when_up: log text for what happens with it.
 
     Attributes:
-        is_up: None until it has answered, or has not.
+        is_up: None until the first response or failure.
     """
 
-    def __init__(self, whose: str, *, alone: str, together: str) -> None:
+    def __init__(self, user: str, *, when_down: str, when_up: str) -> None:
         self.is_up: bool | None = None
-        self._whose = whose
-        self._alone = alone
-        self._together = together
+        self._user = user
+        self._when_down = when_down
+        self._when_up = when_up
 
-    def found(self) -> None:
-        """It answers."""
+    def mark_up(self) -> None:
+        """Record a response of the server."""
         if self.is_up is False:
-            _log.warning("%s is back: %s", self._whose, self._together)
+            _log.warning("%s is available again: %s", self._user, self._when_up)
         self.is_up = True
 
-    def lost(self, error: BaseException) -> None:
-        """It does not. Of the error nothing but its name is told: servers quote what they met."""
+    def mark_down(self, error: BaseException) -> None:
+        """Record a failure. Only the error's class is logged: servers quote what they were sent."""
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         if self.is_up is not False:
             name = type(error).__name__
-            _log.warning("%s is gone or slow (%s): %s", self._whose, name, self._alone)
+            _log.warning("%s is unavailable (%s): %s", self._user, name, self._when_down)
         self.is_up = False

@@ -29,7 +29,7 @@ from spot_billing_async._core.auth.secret import Secret, hidden
 from spot_billing_async.cache.store import LookupResult, MemoryStore, Value
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models.validation import check_seconds
-from spot_billing_async.redis.server import Reach, place_of
+from spot_billing_async.redis.server import Availability, masked_url
 
 _CONNECTIONS = 16
 _RENEWALS_A_LEASE = 3
@@ -106,7 +106,7 @@ class RedisStore:
     ) -> None:
         self._url = hidden(url)
         del url  # no frame that raises holds it
-        self._place = place_of(self._url)
+        self._place = masked_url(self._url)
         check_seconds("timeout_s", timeout_s)
         check_seconds("lease_s", lease_s)
         if memory is not None and not isinstance(memory, MemoryStore):
@@ -118,10 +118,10 @@ class RedisStore:
         self._owner = token_hex(16)
         self._claimed: set[str] = set()
         self._away_until_s = -inf
-        self._reach = Reach(
+        self._reach = Availability(
             repr(self),
-            alone="costs are cached by this process alone meanwhile",
-            together="costs are cached by all processes together again",
+            when_down="costs are cached by this process alone meanwhile",
+            when_up="costs are cached by all processes together again",
         )
         self._redis: Redis | None = None
         self._renewal: asyncio.Task[None] | None = None
@@ -213,10 +213,10 @@ class RedisStore:
             async with asyncio.timeout(self._timeout_s):
                 answer = read(await run([*keys, *map(_claim, keys)], arguments))
         except Exception as error:  # noqa: BLE001  whatever it is that answers, no call fails by it
-            self._reach.lost(error)
+            self._reach.mark_down(error)
             self._away_until_s = self._clock() + _AWAY_S
             return None
-        self._reach.found()
+        self._reach.mark_up()
         self._away_until_s = -inf
         return answer
 

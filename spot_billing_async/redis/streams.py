@@ -1,6 +1,6 @@
-"""Streams of a Redis server: the few commands that a shared quota needs.
+"""Redis commands of a shared quota, over streams.
 
-Whatever goes wrong is raised as it is: whoever calls treats all of it alike.
+Errors are raised unchanged: the caller treats all of them alike.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,21 +15,21 @@ from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async.redis.replica import stamp_s
 
 BATCH = 200
-"""Entries that are read in one go."""
+"""Maximum number of entries in one read."""
 
-_KEPT_S = 7200  # for which a stream outlives its last use: twice the longest wait
+_EXPIRY_S = 7200  # of a stream after its last use: twice the longest pause of a limiter
 
 Row = tuple[str, bytes]
-"""An entry: its id and what it holds."""
+"""Entry of a stream: its id and its data."""
 
 
-class Addition(NamedTuple):
-    """What is to be written.
+class NewEntry(NamedTuple):
+    """Entry to append.
 
     Attributes:
-        key: of the stream.
-        data: what the entry holds.
-        kept_from: id of an entry; what is older may be cut off. None cuts nothing.
+        key: key of the stream.
+        data: encoded entry.
+        kept_from: id of the oldest entry to keep, older ones may be removed; None removes nothing.
     """
 
     key: str
@@ -38,25 +38,25 @@ class Addition(NamedTuple):
 
 
 class _Commands(Protocol):
-    """The part of `redis` that is used; it says of its commands less than there is to say."""
+    """Part of `Redis` used here, whose own annotations are incomplete."""
 
     async def execute_command(self, *words: object) -> Any: ...  # noqa: ANN401
 
 
 class Streams:
-    """The streams of one server. Each exchange may be cancelled; its connection is closed then.
+    """Streams of one server. Any command may be cancelled, which closes its connection.
 
     Args:
-        url: of the server.
+        url: URL of the server.
     """
 
     def __init__(self, url: Secret) -> None:
         self._redis = Redis.from_url(
             url.reveal(),
             protocol=2,
-            socket_timeout=None,  # whoever calls bounds each exchange
+            socket_timeout=None,  # the caller bounds each command
             socket_connect_timeout=None,
-            retry=Retry(NoBackoff(), 0),  # an entry is not to be written twice
+            retry=Retry(NoBackoff(), 0),  # a retry could append an entry twice
         )
         self._commands = cast("_Commands", self._redis)
 
@@ -65,52 +65,55 @@ class Streams:
         await self._redis.aclose()
 
     async def time_s(self) -> float:
-        """The server's time, in seconds since 1970."""
+        """Return the server's time, in seconds since 1970."""
         seconds, microseconds = await self._commands.execute_command("TIME")
         return float(seconds + microseconds / 1e6)
 
-    async def begin(self, key: str, first_id: str, data: bytes) -> None:
-        """Write the first entry of a stream, unless there is one."""
+    async def create(self, key: str, first_id: str, data: bytes) -> None:
+        """Append the first entry of a stream, unless it has one."""
         try:
             await self._commands.execute_command("XADD", key, first_id, "e", data)
         except ResponseError:
-            # Refused as its id is not above the last one; else the next command meets the cause.
+            # Rejected because the id is not above the last one. Any other cause fails the next
+            # command too.
             return
 
-    async def write(self, additions: Sequence[Addition]) -> dict[str, float]:
-        """Write entries, in one exchange; each stream is kept for two hours from then.
+    async def append(self, entries: Sequence[NewEntry]) -> dict[str, float]:
+        """Append entries in one round trip; each stream then expires in two hours.
 
         Returns:
-            The seconds by which each stream's stamp is ahead of the server's clock. Stamps never go
-            back, so where the clock did, they stand still until it is there again.
+            The seconds by which each stream's stamp is ahead of the server's clock. Stamps never
+            decrease: after the clock was set back, they stand still until it has caught up.
         """
         pipeline = self._redis.pipeline(transaction=False)
-        for key, data, kept_from in additions:
-            cut = () if kept_from is None else ("MINID", "~", kept_from)
-            pipeline.execute_command("XADD", key, *cut, "*", "e", data)
-            pipeline.execute_command("EXPIRE", key, _KEPT_S)
+        for key, data, kept_from in entries:
+            trim = () if kept_from is None else ("MINID", "~", kept_from)
+            pipeline.execute_command("XADD", key, *trim, "*", "e", data)
+            pipeline.execute_command("EXPIRE", key, _EXPIRY_S)
         pipeline.execute_command("TIME")
-        *answers, (seconds, microseconds) = await pipeline.execute()
+        *replies, (seconds, microseconds) = await pipeline.execute()
         time_s = seconds + microseconds / 1e6
-        written = zip(additions, answers[::2], strict=True)
-        return {key: stamp_s(entry_id.decode()) - time_s for (key, _, _), entry_id in written}
+        appended = zip(entries, replies[::2], strict=True)
+        return {key: stamp_s(entry_id.decode()) - time_s for (key, _, _), entry_id in appended}
 
-    async def drop(self, keys: Iterable[str]) -> None:
-        """Remove streams."""
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Delete streams."""
         await self._commands.execute_command("DEL", *keys)
 
-    async def after(self, key: str, entry_id: str | None) -> list[Row]:
-        """A batch of a stream's entries after one of them, or from its first; [] at its end."""
+    async def read_after(self, key: str, entry_id: str | None) -> list[Row]:
+        """Return a batch of entries after one, or from the first (None); empty at the end."""
         first = "-" if entry_id is None else f"({entry_id}"
         rows = await self._commands.execute_command("XRANGE", key, first, "+", "COUNT", BATCH)
         return _rows(rows)
 
-    async def next(self, lasts: Mapping[str, str], block_s: float) -> list[tuple[str, list[Row]]]:
-        """What comes after the last entries of streams, waiting for it; [] where nothing comes."""
+    async def wait_for_next(
+        self, last_ids: Mapping[str, str], block_s: float
+    ) -> list[tuple[str, list[Row]]]:
+        """Return the entries after the given last ids, by stream; empty if none come in time."""
         found = await self._commands.execute_command(
             *("XREAD", "COUNT", BATCH, "BLOCK", int(block_s * 1000), "STREAMS"),
-            *lasts.keys(),
-            *lasts.values(),
+            *last_ids.keys(),
+            *last_ids.values(),
         )
         return [(key.decode(), _rows(rows)) for key, rows in found]
 

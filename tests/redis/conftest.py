@@ -1,4 +1,4 @@
-"""A Redis for the tests of what uses one."""
+"""Fixture of a Redis server."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,6 @@ from tests.support_redis import RedisServer, redis_server
 
 @pytest.fixture(name="redis_server")
 def _redis_server() -> Iterator[RedisServer]:
-    """A real server of the test's own, empty."""
+    """Start an empty Redis server for one test."""
     with redis_server() as server:
         yield server

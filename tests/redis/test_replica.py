@@ -1,4 +1,4 @@
-"""Replicas of one gate: whoever reads the same log decides the same."""
+"""Replicas of one limiter: all processes that read the same log decide the same."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,23 +8,23 @@ from spot_billing_async._core.protocol.rate_limit import Quota
 from spot_billing_async.emulator import RateLimit
 from spot_billing_async.redis.replica import (
     LEASE_S,
-    STATE_EVERY,
-    Answered,
-    Asked,
-    Dropped,
-    Entry,
+    SNAPSHOT_EVERY,
     Event,
-    Joined,
-    Refused,
+    LogEntry,
+    PermitsHeld,
+    PermitsRequested,
     Replica,
+    RequestLost,
+    RequestRejected,
+    ResponseReceived,
+    decode_entry,
+    decode_replica,
+    encode,
     is_after,
-    latest_state,
-    read_entry,
-    read_replica,
-    state_of,
-    written,
+    latest_snapshot,
+    snapshot_of,
 )
-from tests.redis.world import Process, World, finish
+from tests.redis.simulation import Process, Simulation, finish
 
 QUOTAS = st.builds(
     Quota,
@@ -34,14 +34,14 @@ QUOTAS = st.builds(
 )
 NUMBERS = st.integers(1, 30)
 EVENTS: st.SearchStrategy[Event] = st.one_of(
-    st.builds(Asked, NUMBERS, st.integers(1, 5)),
-    st.builds(Answered, NUMBERS, QUOTAS),
-    st.builds(Refused, NUMBERS, QUOTAS, st.none() | st.floats(0, 60)),
-    st.builds(Dropped, NUMBERS, st.booleans()),
-    st.builds(Joined, st.lists(NUMBERS, max_size=3, unique=True)),
+    st.builds(PermitsRequested, NUMBERS, st.integers(1, 5)),
+    st.builds(ResponseReceived, NUMBERS, QUOTAS),
+    st.builds(RequestRejected, NUMBERS, QUOTAS, st.none() | st.floats(0, 60)),
+    st.builds(RequestLost, NUMBERS, st.booleans()),
+    st.builds(PermitsHeld, st.lists(NUMBERS, max_size=3, unique=True)),
 )
 ENTRIES = st.builds(
-    Entry,
+    LogEntry,
     st.sampled_from(["a", "b", "c"]),
     st.integers(0, 9),
     st.lists(EVENTS, max_size=4),
@@ -49,125 +49,126 @@ ENTRIES = st.builds(
 
 
 @given(st.lists(st.tuples(st.integers(0, 5000), ENTRIES), max_size=40), st.integers(0, 40))
-def test_who_begins_with_a_state_decides_like_who_read_it_all(
-    log: list[tuple[int, Entry]], joins_at: int
+def test_a_replica_from_a_snapshot_equals_one_from_the_whole_log(
+    log: list[tuple[int, LogEntry]], joins_at: int
 ) -> None:
-    """Whatever the log says: a replica that is written down and read back goes on as it was."""
+    """A replica that was encoded and decoded continues unchanged, whatever the log holds."""
     first, second = Replica(), Replica()
     clock_ms = 1_800_000_000_000
     for number, (pause_ms, entry) in enumerate(log):
         clock_ms += pause_ms
-        told = read_entry(written(entry))
+        decoded = decode_entry(encode(entry))
         if number == joins_at:
-            second = read_replica(written(first))
-        granted = first.read(f"{clock_ms}-{number}", told)
+            second = decode_replica(encode(first))
+        granted = first.apply_logged(f"{clock_ms}-{number}", decoded)
         if number >= joins_at:
-            assert second.read(f"{clock_ms}-{number}", told) == granted
+            assert second.apply_logged(f"{clock_ms}-{number}", decoded) == granted
     if len(log) > joins_at:
-        assert written(first) == written(second)
+        assert encode(first) == encode(second)
 
 
 STEPS = st.lists(
     st.tuples(
         st.integers(0, 2),
-        st.sampled_from(["want", "want", "want", "write", "read", "send", "hear", "wait"]),
+        st.sampled_from(["call", "call", "call", "write", "read", "send", "receive", "wait"]),
     ),
     max_size=150,
 )
-AT_ONCE = 6
+CALLS_AT_ONCE = 6
 
 
-def step(world: World, process: Process, what: str) -> None:
-    if what == "wait":
-        world.now_s += 0.05
-    for _ in range(AT_ONCE if what == "want" else 1):
-        if what != "wait":
-            getattr(process, what)()
+def run_step(simulation: Simulation, process: Process, step: str) -> None:
+    if step == "wait":
+        simulation.now_s += 0.05
+    for _ in range(CALLS_AT_ONCE if step == "call" else 1):
+        if step != "wait":
+            getattr(process, step)()
 
 
 @given(st.integers(FIRST_REQUESTS, 25), STEPS)
-def test_no_more_is_granted_than_the_window_allows(
+def test_no_more_permits_are_granted_than_the_window_allows(
     limit: int, steps: list[tuple[int, str]]
 ) -> None:
-    """However writing, reading, sending and answers of three processes mix: none is refused."""
-    world = World(RateLimit(limit, 60.0))
-    processes = [Process(world, name) for name in "abc"]
-    for who, what in steps:
-        step(world, processes[who], what)
-    assert sum(len(p.admitted) + len(p.under_way) for p in processes) <= limit
-    finish(world, processes, within_s=60.0 * (AT_ONCE * len(steps) / limit + 3))
-    assert world.refusals == 0
+    """No request is rejected, in whatever order three processes write, read, send and receive."""
+    simulation = Simulation(RateLimit(limit, 60.0))
+    processes = [Process(simulation, name) for name in "abc"]
+    for index, step in steps:
+        run_step(simulation, processes[index], step)
+    assert sum(len(p.admitted) + len(p.in_flight) for p in processes) <= limit
+    finish(simulation, processes, within_s=60.0 * (CALLS_AT_ONCE * len(steps) / limit + 3))
+    assert simulation.rejections == 0
 
 
 @given(st.integers(FIRST_REQUESTS, 25), STEPS)
-def test_what_a_process_held_that_died_comes_back(limit: int, steps: list[tuple[int, str]]) -> None:
-    """After its lease: the others have all that they want, and nobody is left in the books."""
-    world = World(RateLimit(limit, 2.0))
-    processes = [Process(world, name) for name in "abc"]
-    for who, what in steps:
-        step(world, processes[who], what)
+def test_permits_of_a_dead_process_return(limit: int, steps: list[tuple[int, str]]) -> None:
+    """After the lease of a dead process the others complete all calls, and no lease remains."""
+    simulation = Simulation(RateLimit(limit, 2.0))
+    processes = [Process(simulation, name) for name in "abc"]
+    for index, step in steps:
+        run_step(simulation, processes[index], step)
     processes[0].is_dead = True
     for process in processes[1:]:
-        process.want()
-    finish(world, processes, within_s=100.0)
-    world.now_s += 2 * LEASE_S
+        process.call()
+    finish(simulation, processes, within_s=100.0)
+    simulation.now_s += 2 * LEASE_S
     for process in processes[1:]:
-        process.want()
-    finish(world, processes, within_s=100.0)
+        process.call()
+    finish(simulation, processes, within_s=100.0)
     first, second = (process.limiter.replica for process in processes[1:])
-    assert first.held == second.held == {}
+    assert first.leases == second.leases == {}
 
 
 @given(STEPS, st.lists(st.integers(0, 2), max_size=4), STEPS)
-def test_who_was_apart_comes_back_with_what_it_has_under_way(
-    before: list[tuple[int, str]], apart: list[int], after: list[tuple[int, str]]
+def test_a_detached_process_returns_with_its_requests_in_flight(
+    before: list[tuple[int, str]], detached: list[int], after: list[tuple[int, str]]
 ) -> None:
-    """It goes on by itself meanwhile; then all have the same books, and nobody waits for ever."""
-    world = World(RateLimit(20, 2.0))
-    processes = [Process(world, name) for name in "abc"]
-    for who, what in before:
-        step(world, processes[who], what)
-    for who in apart:
-        processes[who].go_apart()
-    for who, what in after:
-        step(world, processes[who], what)
-    for who in set(apart):
-        processes[who].join()
-    finish(world, processes, within_s=300.0)
-    assert len({written(process.limiter.replica) for process in processes}) == 1
-    assert processes[0].limiter.replica.held == {}
+    """A detached process paces itself; once attached, all replicas agree and all calls end."""
+    simulation = Simulation(RateLimit(20, 2.0))
+    processes = [Process(simulation, name) for name in "abc"]
+    for index, step in before:
+        run_step(simulation, processes[index], step)
+    for index in detached:
+        processes[index].detach()
+    for index, step in after:
+        run_step(simulation, processes[index], step)
+    for index in set(detached):
+        processes[index].attach()
+    finish(simulation, processes, within_s=300.0)
+    assert len({encode(process.limiter.replica) for process in processes}) == 1
+    assert processes[0].limiter.replica.leases == {}
 
 
-def test_a_long_log_is_begun_at_its_last_state() -> None:
-    """Which whoever wrote the entry before it writes; what is older is not needed."""
-    world = World(RateLimit(20, 2.0))
-    early = Process(world, "early")
-    while early.limiter.replica.entries < 2 * STATE_EVERY + 100:
-        if early.wanted + len(early.admitted) + len(early.under_way) == 0:
-            early.want()
-        early.go_on()
-        world.now_s += 0.01
-    log = [(entry_id, read_entry(data)) for entry_id, data in world.log]
-    state = latest_state(log)
-    assert early.limiter.replica.checkpoint == state.at
-    assert is_after(state.at, early.limiter.replica.kept_from)
-    world.log = [row for row in world.log if not is_after(early.limiter.replica.kept_from, row[0])]
-    late = Process(world, "late")
+def test_a_long_log_is_read_from_its_latest_snapshot() -> None:
+    """The writer of the entry before it adds the snapshot; older entries are not needed."""
+    simulation = Simulation(RateLimit(20, 2.0))
+    early = Process(simulation, "early")
+    while early.limiter.replica.entries < 2 * SNAPSHOT_EVERY + 100:
+        if early.waiting + len(early.admitted) + len(early.in_flight) == 0:
+            early.call()
+        early.step()
+        simulation.now_s += 0.01
+    log = [(entry_id, decode_entry(data)) for entry_id, data in simulation.log]
+    snapshot = latest_snapshot(log)
+    kept_from = early.limiter.replica.kept_from
+    assert early.limiter.replica.checkpoint == snapshot.entry_id
+    assert is_after(snapshot.entry_id, kept_from)
+    simulation.log = [row for row in simulation.log if not is_after(kept_from, row[0])]
+    late = Process(simulation, "late")
     early.read()
-    assert written(late.limiter.replica) == written(early.limiter.replica)
+    assert encode(late.limiter.replica) == encode(early.limiter.replica)
 
 
-def test_who_missed_entries_notices() -> None:
-    """At the next state, which is of an entry that it does not know of."""
-    world = World(RateLimit(20, 2.0))
-    process = Process(world, "slow")
+def test_a_replica_detects_missing_entries() -> None:
+    """A replica detects them at the next snapshot, which is of an entry it does not know."""
+    simulation = Simulation(RateLimit(20, 2.0))
+    process = Process(simulation, "slow")
     other = Replica()
-    other.read("1800000000000-9", Entry("fast", 1, []))
-    entry = Entry("fast", 2, [state_of(other)])
+    other.apply_logged("1800000000000-9", LogEntry("fast", 1, []))
+    entry = LogEntry("fast", 2, [snapshot_of(other)])
     assert not process.limiter.advance([("1800000000001-0", entry)], process.now_s)
 
 
-def test_what_is_no_entry_comes_to_nothing() -> None:
-    """For all who read it alike: somebody else may write into the same server."""
-    assert read_entry(b"\xc1 nonsense").events == []
-    assert read_entry(b"").events == []
+def test_an_invalid_entry_has_no_events() -> None:
+    """Other software may write to the same server; all readers ignore it alike."""
+    assert decode_entry(b"\xc1 nonsense").events == []
+    assert decode_entry(b"").events == []

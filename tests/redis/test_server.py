@@ -1,4 +1,4 @@
-"""URLs of Redis servers: which are taken, and what of them is shown."""
+"""URLs of Redis servers: validation and masking."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,11 +8,11 @@ import pytest
 from spot_billing_async import ConfigError
 from spot_billing_async.redis import RedisQuota, RedisStore
 
-USERS = [RedisQuota, RedisStore]
-"""What is given the URL of a Redis server."""
+CLASSES = [RedisQuota, RedisStore]
+"""Classes that take the URL of a Redis server."""
 
 
-@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("class_", CLASSES)
 @pytest.mark.parametrize(
     "url",
     [
@@ -28,16 +28,16 @@ USERS = [RedisQuota, RedisStore]
         7,
     ],
 )
-def test_a_bad_url_is_refused(user: Callable[[Any], object], url: Any) -> None:
-    """Without its value, which may hold a password; what is allowed is said."""
-    with pytest.raises(ConfigError, match="allowed: redis://") as met:
-        user(url)
-    for entry in met.traceback[1:]:
+def test_an_invalid_url_is_refused(class_: Callable[[Any], object], url: Any) -> None:
+    """The error says what is allowed, without the value, which may hold a password."""
+    with pytest.raises(ConfigError, match="url must be redis://") as raised:
+        class_(url)
+    for entry in raised.traceback[1:]:
         assert "pass-word" not in repr(entry.frame.f_locals)
-    assert "pass-word" not in str(met.value)
+    assert "pass-word" not in str(raised.value)
 
 
-@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("class_", CLASSES)
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
@@ -46,8 +46,8 @@ def test_a_bad_url_is_refused(user: Callable[[Any], object], url: Any) -> None:
         ("rediss://somebody:pass-word@host", "rediss://***@host"),
     ],
 )
-def test_a_url_shows_where_the_server_is(
-    user: Callable[[str], object], url: str, shown: str
+def test_a_repr_shows_the_server_only(
+    class_: Callable[[str], object], url: str, shown: str
 ) -> None:
-    """And not who asks there, nor with what password."""
-    assert repr(user(url)) == f"{user.__name__}({shown!r})"
+    """User name and password of the URL are masked."""
+    assert repr(class_(url)) == f"{class_.__name__}({shown!r})"

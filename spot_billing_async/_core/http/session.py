@@ -171,7 +171,7 @@ class SessionManager:
             idempotent=operation.idempotent,
             attempts=attempts,
             left_s=deadline.ends_at_s - now_s,
-            limiter_wait_s=limiter.due_s(now_s),
+            limiter_wait_s=limiter.min_wait_s(now_s),
             budget=shared.retry_budget,
             random=random.random,
         )

@@ -1,1 +1,1 @@
-"""Pacing."""
+"""Rate limiting and concurrency control of requests."""

@@ -1,7 +1,7 @@
-"""What pacing has to offer where several processes share one quota: the faces, not the work.
+"""Protocols of limiters and of quotas that several processes share.
 
-A `RouteLimiter` decides at once. One that is shared may first have to ask: so it is told who
-waits in its line, and calls back when that changes who may go.
+A `RouteLimiter` decides at once. A shared limiter may first have to ask the other processes. It
+therefore reads how many calls wait for it, and notifies them when its state changes.
 """
 
 from collections.abc import Callable
@@ -15,81 +15,81 @@ class Limiter(Protocol):
     """Admission of requests, as by `RouteLimiter`; times are seconds of the caller's clock."""
 
     @property
-    def is_told(self) -> bool:
-        """The server tells its quota in headers."""
+    def has_quota_headers(self) -> bool:
+        """True if the server reports its quota in headers."""
         ...
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """The server's limit; None where nothing shows that there is one."""
+        """The server's limit; None while there is no sign of one."""
         ...
 
     def wait_s(self, now_s: float) -> float:
-        """0.0 where a request may start now; else the seconds after which to look again.
+        """Return 0.0 if a request may start now, else the seconds until the next check.
 
-        Infinite where something else than time has to happen first.
+        Infinite if an event other than the passage of time has to happen first.
         """
         ...
 
-    def due_s(self, now_s: float) -> float:
-        """Seconds after which a request may start at the earliest."""
+    def min_wait_s(self, now_s: float) -> float:
+        """Return a lower bound of the seconds until a request may start."""
         ...
 
     def start(self, now_s: float) -> Permit:
-        """Admit a request; only where `wait_s` is 0."""
+        """Admit a request; call only if `wait_s` is 0."""
         ...
 
     def on_lost(self, permit: Permit, now_s: float, *, sent: bool) -> None:
-        """No answer came; `sent` where the server may have counted it."""
+        """Record a request without a response; `sent` if the server may have counted it."""
         ...
 
     def on_response(self, permit: Permit, now_s: float, quota: Quota) -> None:
-        """An answer came that is no refusal."""
+        """Record a response other than a rate-limit rejection."""
         ...
 
     def on_rejected(
         self, permit: Permit, now_s: float, quota: Quota, retry_after_s: float | None
     ) -> None:
-        """The server refused the request for its rate."""
+        """Record a rejection by the server's rate limit."""
         ...
 
 
-class Line(Protocol):
-    """Calls that wait before gates."""
+class WaitingCalls(Protocol):
+    """Calls that wait for limiters."""
 
-    def waiting(self, limiter: Limiter) -> int:
-        """How many of a gate's calls could go on the wire now, if it let them."""
+    def count_sendable(self, limiter: Limiter) -> int:
+        """Return how many waiting calls of a limiter could be sent now, if it admitted them."""
         ...
 
-    def changed(self, limiter: Limiter) -> None:
-        """Look at a gate's calls again: something happened to it that no call of this line did."""
+    def recheck(self, limiter: Limiter) -> None:
+        """Check a limiter's calls again, after a change that none of these calls caused."""
         ...
 
 
 @runtime_checkable
 class SharedQuota(Protocol):
-    """Lets all processes of an organization pace as one, such as `redis.RedisQuota`.
+    """Quota that all processes of an organization share, such as `redis.RedisQuota`.
 
-    Nothing that it meets fails a call, or makes one wait beyond its deadline.
+    Its failures never fail a call, nor delay one beyond its deadline.
     """
 
-    async def open(self, line: Line, clock: Callable[[], float]) -> None:
-        """Begin; whatever runs from now on ends in `close`.
+    async def open(self, waiting_calls: WaitingCalls, clock: Callable[[], float]) -> None:
+        """Start; background tasks run until `close`.
 
         Raises:
-            ConfigError: it is open already.
+            ConfigError: it is already open.
         """
         ...
 
     async def close(self) -> None:
-        """End, and give back what this process still holds."""
+        """Stop, and return the permits that this process still holds."""
         ...
 
     def limiter(self, name: str, deadline_s: float) -> Limiter:
-        """The gate that is shared under a name: the same one for the same name.
+        """Return the shared limiter of a name, always the same one for the same name.
 
         Args:
-            name: stands for credential, server and operation; it reveals none of them.
-            deadline_s: of its calls; to share costs them a part of that at most.
+            name: opaque name of credential, server and operation.
+            deadline_s: deadline of the calls; sharing may use up only a part of it.
         """
         ...

@@ -1,9 +1,9 @@
-"""Who may send next: calls line up at their gate, and for one of the places on the wire.
+"""Admission of calls: each waits for its limiter and for a free connection slot.
 
-Each gate has a line of its own, first come, first served; the gates take turns. A call takes a
-place on the wire only at the moment its gate lets it through, so none is held by one that waits.
-All decisions are the gates' and the limit's; here is only the waiting: a future for each call, a
-timer for each line.
+Each limiter has a first-come, first-served queue, and the limiters take turns. A call takes a slot
+only when its limiter admits it, so no waiting call occupies one. All decisions are made by the
+limiters and the concurrency limit. This module only does the waiting, with a future for each call
+and a timer for each queue.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ _SHORTEST_TIMER_S = 0.0005
 
 
 class _Waiter:
-    """A call in line.
+    """Queued call.
 
     Attributes:
-        admitted: its ticket, once it has one.
-        ends_at_s: when it has to be done; a wait that is sure to take longer is not begun.
+        admitted: future of its permit.
+        ends_at_s: its deadline; a wait that would certainly outlast it is not begun.
     """
 
     __slots__ = ("admitted", "ends_at_s")
@@ -42,62 +42,63 @@ class _Waiter:
 
 
 class _Timer(NamedTuple):
-    """When a line is looked at again; not every loop's handles tell their time."""
+    """Next check of a queue; the time is kept because not every event loop's handles have it."""
 
     at_s: float
     handle: asyncio.Handle
 
 
 class Admission:
-    """The lines before one server's gates.
+    """Queues of calls to one server, by limiter.
 
     Args:
-        limit: how many may be on the wire at once.
-        clock: seconds that only grow.
+        limit: limit on concurrent requests.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(self, limit: ConcurrencyLimit, clock: Callable[[], float]) -> None:
         self.limit = limit
         self._clock = clock
-        self._lines: dict[Limiter, deque[_Waiter]] = {}
+        self._queues: dict[Limiter, deque[_Waiter]] = {}
         self._timers: dict[Limiter, _Timer] = {}
-        self._is_short = False  # a gate was open, and there was no place for its first call
+        # True if a limiter admitted a call that found no free slot: any freed slot may serve it.
+        self._lacks_slots = False
 
     def is_open(self, limiter: Limiter) -> bool:
-        """Whether a call that comes now is let through at once."""
+        """Return True if a new call would be admitted at once."""
         return (
-            limiter not in self._lines
-            and self.limit.has_room(told=limiter.is_told)
+            limiter not in self._queues
+            and self.limit.has_room(has_quota_headers=limiter.has_quota_headers)
             and limiter.wait_s(self._clock()) == 0
         )
 
     def start(self, limiter: Limiter) -> Permit:
-        """Let a call through; only where the gate `is_open`."""
+        """Admit a call; only if `is_open`."""
         permit = limiter.start(self._clock())
-        self.limit.start(told=permit.is_told)
+        self.limit.start(has_quota_headers=permit.has_quota_headers)
         return permit
 
     async def wait(self, limiter: Limiter, ends_at_s: float, *, again: bool) -> Permit:
-        """Line up until the gate lets this call through.
+        """Queue a call until it is admitted.
 
         Args:
-            limiter: of the call's credential, route and method.
-            ends_at_s: the call's deadline, on this clock.
-            again: it was refused, and goes back to the head of the line.
+            limiter: limiter of the call's credential, route and method.
+            ends_at_s: deadline of the call, on this clock.
+            again: the call was rejected before, and returns to the head of the queue.
 
         Raises:
-            DeadlineExceededError: its turn is sure to come after the deadline.
+            DeadlineExceededError: the call would certainly be admitted after its deadline.
         """
         waiter = _Waiter(ends_at_s)
         late = self._lateness(limiter, waiter)
         if late is not None:
             raise late
-        line = self._lines.setdefault(limiter, deque())
+        queue = self._queues.setdefault(limiter, deque())
         if again:
-            line.appendleft(waiter)
+            queue.appendleft(waiter)
         else:
-            line.append(waiter)
-        self._move_up(limiter)
+            queue.append(waiter)
+        self._admit_next(limiter)
         try:
             return await waiter.admitted
         except BaseException:
@@ -105,21 +106,22 @@ class Admission:
             raise
 
     def _leave(self, limiter: Limiter, waiter: _Waiter) -> None:
-        """A call no longer waits: it gives back what it may have got, and the others move up."""
+        """Remove a call that no longer waits, and return its permit if it has one."""
         admitted = waiter.admitted
-        line = self._lines.get(limiter, ())
-        if waiter in line:
-            self._lines[limiter].remove(waiter)
+        queue = self._queues.get(limiter, ())
+        if waiter in queue:
+            self._queues[limiter].remove(waiter)
+        # A task may be cancelled between its admission and the loop iteration that resumes it.
         if admitted.done() and not admitted.cancelled() and admitted.exception() is None:
             self.on_lost(limiter, admitted.result(), sent=False)
         else:
-            self._move_up(limiter)
+            self._admit_next(limiter)
 
     def on_lost(self, limiter: Limiter, permit: Permit, *, sent: bool) -> None:
-        """The request came to nothing."""
-        self.limit.end(told=permit.is_told)
+        """Record a request without a response; `sent` if the server may have counted it."""
+        self.limit.end(has_quota_headers=permit.has_quota_headers)
         limiter.on_lost(permit, self._clock(), sent=sent)
-        self._place_is_free(limiter)
+        self._slot_freed(limiter)
 
     def on_response(
         self,
@@ -130,117 +132,123 @@ class Admission:
         waited_s: float | None,
         is_overloaded: bool = False,
     ) -> None:
-        """The request was answered, and not refused for its rate.
+        """Record a response other than a rate-limit rejection.
 
-        `waited_s` is how long its answer took to begin; None where that tells nothing of how long
-        the work takes, as with an error.
+        Args:
+            limiter: limiter that admitted the request.
+            permit: permit of the request.
+            quota: quota headers of the response.
+            waited_s: seconds until the response began; None if that does not reflect the server's
+                work, as for errors.
+            is_overloaded: the response reports an overloaded server.
         """
         now_s = self._clock()
-        self.limit.end(told=permit.is_told)
+        self.limit.end(has_quota_headers=permit.has_quota_headers)
         if is_overloaded:
-            self.limit.overloaded(permit.sent_s, now_s)
-        elif waited_s is not None and not permit.is_told:
+            self.limit.on_overload(permit.sent_s, now_s)
+        elif waited_s is not None and not permit.has_quota_headers:
             self.limit.on_response(waited_s, permit.sent_s, now_s)
         limiter.on_response(permit, now_s, quota)
-        self._place_is_free(limiter)
+        if self._queues:  # checked here too, as this runs for each response
+            self._slot_freed(limiter)
 
     def on_rejected(
         self, limiter: Limiter, permit: Permit, quota: Quota, *, retry_after_s: float | None
     ) -> None:
-        """The request was refused for its rate; calls that are sure to be late now fail."""
-        self.limit.end(told=permit.is_told)
+        """Record a rate-limit rejection; waiting calls that will miss their deadline now fail."""
+        self.limit.end(has_quota_headers=permit.has_quota_headers)
         limiter.on_rejected(permit, self._clock(), quota, retry_after_s)
-        self._end_the_late(limiter)
-        self._place_is_free(limiter)
+        self._fail_late(limiter)
+        self._slot_freed(limiter)
 
-    def waiting(self, limiter: Limiter) -> int:
-        """How many of a gate's calls could go on the wire now, if it let them."""
-        line = self._lines.get(limiter, ())
-        room = self.limit.room(told=limiter.is_told)
-        self._is_short = self._is_short or bool(line and not room)
-        return min(len(line), room)
+    def count_sendable(self, limiter: Limiter) -> int:
+        """Return how many waiting calls of a limiter could be sent now, if it admitted them."""
+        queue = self._queues.get(limiter, ())
+        room = self.limit.room(has_quota_headers=limiter.has_quota_headers)
+        self._lacks_slots = self._lacks_slots or bool(queue and not room)
+        return min(len(queue), room)
 
-    def changed(self, limiter: Limiter) -> None:
-        """Look at a gate's calls again; those that are sure to be late now fail."""
-        self._end_the_late(limiter)
-        self._move_up(limiter)
+    def recheck(self, limiter: Limiter) -> None:
+        """Check a limiter's calls again; those that will miss their deadline now fail."""
+        self._fail_late(limiter)
+        self._admit_next(limiter)
 
-    def _end_the_late(self, limiter: Limiter) -> None:
-        if limiter.due_s(self._clock()) > 0:
-            for waiter in tuple(self._lines.get(limiter, ())):
+    def _fail_late(self, limiter: Limiter) -> None:
+        if limiter.min_wait_s(self._clock()) > 0:
+            for waiter in tuple(self._queues.get(limiter, ())):
                 late = self._lateness(limiter, waiter)
                 if late is not None:
                     self._fail(limiter, waiter, late)
 
     def close(self) -> None:
-        """Send those away who still wait: the client is left."""
-        for limiter in tuple(self._lines):
-            for waiter in tuple(self._lines.get(limiter, ())):
+        """Fail all waiting calls, as the client is closed."""
+        for limiter in tuple(self._queues):
+            for waiter in tuple(self._queues.get(limiter, ())):
                 self._fail(limiter, waiter, ConfigError(CLIENT_WAS_LEFT))
-            self._forget(limiter)
+            self._remove_queue(limiter)
 
     def _lateness(self, limiter: Limiter, waiter: _Waiter) -> DeadlineExceededError | None:
         now_s = self._clock()
-        due_s = limiter.due_s(now_s)
-        if now_s + due_s < waiter.ends_at_s:
+        min_wait_s = limiter.min_wait_s(now_s)
+        if now_s + min_wait_s < waiter.ends_at_s:
             return None
-        message = f"the server's rate limit opens again in {due_s:.3g} s, after the deadline"
-        return DeadlineExceededError(message, due_s)
+        message = f"the server's rate limit resets in {min_wait_s:.3g} s, after the deadline"
+        return DeadlineExceededError(message, min_wait_s)
 
     def _fail(self, limiter: Limiter, waiter: _Waiter, error: SpotBillingError) -> None:
-        self._lines[limiter].remove(waiter)
+        self._queues[limiter].remove(waiter)
         if not waiter.admitted.done():
             waiter.admitted.set_exception(error)
 
-    def _place_is_free(self, limiter: Limiter) -> None:
-        """A call of a gate is over; where places were short, the others look at theirs too.
+    def _slot_freed(self, limiter: Limiter) -> None:
+        """Admit waiting calls after a request of `limiter` has ended.
 
-        Else they wait for their timers: with thousands of them, to look at all is not for every
-        answer.
+        All queues are checked only if slots were short. Otherwise they wait for their timers: with
+        thousands of queues, checking each after every response costs too much.
         """
-        self._move_up(None if self._is_short else limiter)
+        self._admit_next(None if self._lacks_slots else limiter)
 
-    def _move_up(self, changed: Limiter | None) -> None:
-        """Let through whoever may go now, of a gate or of all; these take turns, one call each.
+    def _admit_next(self, changed: Limiter | None) -> None:
+        """Admit waiting calls of one limiter, or of all in turns of one call each.
 
-        Nobody is looked at for whom there can be no place.
+        The loop over all limiters ends once there is no free slot.
         """
-        if not self._lines:
+        if not self._queues:
             return
         if changed is None:
-            waiting = deque(self._lines.items())
-            self._is_short = False
+            pending = deque(self._queues.items())
+            self._lacks_slots = False
         else:
-            line = self._lines.get(changed)
-            waiting = deque([(changed, line)] if line is not None else [])
-        while waiting:
-            if changed is None and not self.limit.has_room(told=True):
-                self._is_short = True
+            queue = self._queues.get(changed)
+            pending = deque([(changed, queue)] if queue is not None else [])
+        while pending:
+            if changed is None and not self.limit.has_room(has_quota_headers=True):
+                self._lacks_slots = True
                 break
-            limiter, line = waiting.popleft()
-            # Cancelled or out of time: it is about to notice, and nothing is to be sent for it.
-            while line and (line[0].admitted.done() or line[0].ends_at_s <= self._clock()):
-                line.popleft()
-            if not line:
-                self._forget(limiter)
-            elif self._is_next(limiter):
-                line.popleft().admitted.set_result(self.start(limiter))
-                # Back of the turn order, here and for the next time.
-                self._lines[limiter] = self._lines.pop(limiter)
-                waiting.append((limiter, line))
+            limiter, queue = pending.popleft()
+            # Cancelled or expired calls are about to resume; no request is to be sent for them.
+            while queue and (queue[0].admitted.done() or queue[0].ends_at_s <= self._clock()):
+                queue.popleft()
+            if not queue:
+                self._remove_queue(limiter)
+            elif self._can_admit(limiter):
+                queue.popleft().admitted.set_result(self.start(limiter))
+                # To the back of the order of turns, in this loop and in the next one.
+                self._queues[limiter] = self._queues.pop(limiter)
+                pending.append((limiter, queue))
 
-    def _is_next(self, limiter: Limiter) -> bool:
-        """Whether the head of a line may go; where only the clock is in its way, a timer is set."""
+    def _can_admit(self, limiter: Limiter) -> bool:
+        """Return True if the head of a queue may start; set a timer if only time is missing."""
         wait_s = limiter.wait_s(self._clock())
         if wait_s == 0:
-            has_room = self.limit.has_room(told=limiter.is_told)
-            self._is_short = self._is_short or not has_room
+            has_room = self.limit.has_room(has_quota_headers=limiter.has_quota_headers)
+            self._lacks_slots = self._lacks_slots or not has_room
             return has_room
         if wait_s < inf:
-            self._look_again(limiter, wait_s)
+            self._set_timer(limiter, wait_s)
         return False
 
-    def _look_again(self, limiter: Limiter, wait_s: float) -> None:
+    def _set_timer(self, limiter: Limiter, wait_s: float) -> None:
         loop = asyncio.get_running_loop()
         at_s = loop.time() + max(wait_s, _SHORTEST_TIMER_S)
         timer = self._timers.get(limiter)
@@ -248,14 +256,14 @@ class Admission:
             if timer.at_s <= at_s:
                 return
             timer.handle.cancel()
-        self._timers[limiter] = _Timer(at_s, loop.call_at(at_s, self._time_has_come, limiter))
+        self._timers[limiter] = _Timer(at_s, loop.call_at(at_s, self._on_timer, limiter))
 
-    def _time_has_come(self, limiter: Limiter) -> None:
-        del self._timers[limiter]  # first: it is none that is still to come
-        self._move_up(limiter)
+    def _on_timer(self, limiter: Limiter) -> None:
+        del self._timers[limiter]  # first, so that _set_timer does not take it for a pending one
+        self._admit_next(limiter)
 
-    def _forget(self, limiter: Limiter) -> None:
-        self._lines.pop(limiter, None)
+    def _remove_queue(self, limiter: Limiter) -> None:
+        self._queues.pop(limiter, None)
         timer = self._timers.pop(limiter, None)
         if timer is not None:
             timer.handle.cancel()

@@ -1,4 +1,4 @@
-"""Counts and caps the requests of a call or a pull."""
+"""Request counts and limits of a call or a pull."""
 
 import msgspec
 
@@ -6,32 +6,32 @@ from spot_billing_async.errors import RequestLimitReachedError
 
 
 class Allowance(msgspec.Struct):
-    """How many requests some calls may still send, all together.
+    """Number of requests that a group of calls may still send together.
 
     Attributes:
-        left: requests that may still be sent, retries and pages included.
+        left: remaining requests, including retries and pages.
     """
 
     left: int
 
     def require(self) -> None:
-        """See that a request may still be sent.
+        """Raise unless another request may be sent.
 
         Raises:
-            RequestLimitReachedError: none is left.
+            RequestLimitReachedError: the allowance is used up.
         """
         if self.left < 1:
-            raise RequestLimitReachedError("not sent: the pull's max_requests are spent")
+            raise RequestLimitReachedError("not sent: the pull's max_requests limit is reached")
 
 
 class RequestCounts(msgspec.Struct):
-    """Requests counted as they are sent, so that a call that fails or is cancelled is counted too.
+    """Request counters, updated at sending so that failed and cancelled calls are included.
 
     Attributes:
-        requests: requests sent, retries included.
-        retries: tries made after a failed one.
-        refusals: requests that the server refused for their rate.
-        allowance: what each request is taken from; None for no limit.
+        requests: requests sent, including retries.
+        retries: attempts after a failed one.
+        refusals: requests rejected by the server's rate limit.
+        allowance: allowance that each request is deducted from; None for no limit.
     """
 
     requests: int = 0
@@ -40,19 +40,19 @@ class RequestCounts(msgspec.Struct):
     allowance: Allowance | None = None
 
     def require_request(self) -> None:
-        """See that a request may still be sent.
+        """Raise unless another request may be sent.
 
         Raises:
-            RequestLimitReachedError: the allowance is spent.
+            RequestLimitReachedError: the allowance is used up.
         """
         if self.allowance is not None:
             self.allowance.require()
 
     def count_request(self) -> None:
-        """Count a request that is sent now.
+        """Count a request that is about to be sent.
 
         Raises:
-            RequestLimitReachedError: the allowance is spent; it must not be sent.
+            RequestLimitReachedError: the allowance is used up; the request must not be sent.
         """
         if self.allowance is not None:
             self.allowance.require()
@@ -60,7 +60,7 @@ class RequestCounts(msgspec.Struct):
         self.requests += 1
 
     def add(self, other: "RequestCounts") -> None:
-        """Count in what another tally counted."""
+        """Add the counts of another instance."""
         self.requests += other.requests
         self.retries += other.retries
         self.refusals += other.refusals

@@ -1,4 +1,4 @@
-"""The gates of a client: one for each credential and operation, whichever view of it asks."""
+"""Limiters of a client, one for each credential and operation, shared by all of its views."""
 
 from collections.abc import Callable
 
@@ -7,49 +7,50 @@ import msgspec
 from spot_billing_async._core.pacing.abc import Limiter
 from spot_billing_async._core.pacing.limiter import LONGEST_WAIT_S
 
-_MOST_IDLE = 1_000  # gates; a backend meets tenants without number, and makes a view of each again
+_MAX_IDLE = 1_000  # limiters; a backend serves many tenants, with a new view for each request
 
 
-class _Kept(msgspec.Struct):
+class _RegistryEntry(msgspec.Struct):
     limiter: Limiter
     used_s: float
 
 
 class LimiterRegistry:
-    """Finds the gate of a request, and makes it where there is none.
+    """Limiters by credential namespace and operation, created on first use.
 
-    What was learned of a tenant's quota outlives the view that learned it. A gate that nobody has
-    used for as long as one can be closed knows nothing any more, and is let go of.
+    What a view learns of a tenant's quota outlives the view. A limiter that has been unused for
+    the longest possible pause holds no useful state and is removed.
 
     Args:
-        make: a new gate, of a credential's space and an operation's id.
-        clock: seconds that only grow.
+        make: returns a new limiter for a credential's namespace and an operation id.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(self, make: Callable[[str, str], Limiter], clock: Callable[[], float]) -> None:
         self._make = make
         self._clock = clock
-        self._kept: dict[tuple[str, str], _Kept] = {}
-        self._sweeps_at = _MOST_IDLE
+        self._entries: dict[tuple[str, str], _RegistryEntry] = {}
+        self._sweep_size = _MAX_IDLE
 
     def get_or_create(self, namespace: str, operation_id: str) -> Limiter:
-        """The gate of a credential's requests for an operation."""
-        kept = self._kept.get((namespace, operation_id))
-        if kept is None:
-            kept = _Kept(self._make(namespace, operation_id), self._clock())
-            self._kept[namespace, operation_id] = kept
+        """Return the limiter of a credential's requests for an operation."""
+        entry = self._entries.get((namespace, operation_id))
+        if entry is None:
+            entry = _RegistryEntry(self._make(namespace, operation_id), self._clock())
+            self._entries[namespace, operation_id] = entry
             self._sweep()
-        kept.used_s = self._clock()
-        return kept.limiter
+        entry.used_s = self._clock()
+        return entry.limiter
 
     def get(self, namespace: str, operation_id: str) -> Limiter | None:
-        """The same, where there is one."""
-        kept = self._kept.get((namespace, operation_id))
-        return None if kept is None else kept.limiter
+        """Return the limiter of a credential's requests for an operation; None if not created."""
+        entry = self._entries.get((namespace, operation_id))
+        return None if entry is None else entry.limiter
 
     def _sweep(self) -> None:
-        if len(self._kept) <= self._sweeps_at:
+        # The threshold doubles with the live entries, so that a sweep costs O(1) per new limiter.
+        if len(self._entries) <= self._sweep_size:
             return
         since_s = self._clock() - LONGEST_WAIT_S
-        self._kept = {key: kept for key, kept in self._kept.items() if kept.used_s >= since_s}
-        self._sweeps_at = max(_MOST_IDLE, 2 * len(self._kept))
+        self._entries = {key: e for key, e in self._entries.items() if e.used_s >= since_s}
+        self._sweep_size = max(_MAX_IDLE, 2 * len(self._entries))

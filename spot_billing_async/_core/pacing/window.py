@@ -1,7 +1,7 @@
-"""Our own requests in the server's sliding window, and what they show of its length. See `pacing`.
+"""This client's requests in the server's sliding window, and bounds on the window's length.
 
-The server counted each request at a moment that is not known, between being sent and being
-answered. So all that can be said are bounds: what surely is in the window, what may be in it.
+The server counts each request at an unknown moment between sending and response. Only bounds are
+known: which requests are certainly in the window, and which may be. See `pacing.limiter`.
 """
 
 from collections import deque
@@ -11,42 +11,43 @@ import msgspec
 
 DOCUMENTED_WINDOW_S = 60.0
 
-_CLOCK_SLACK = 1.01  # a bound this close below a whole second still means it
-_MOST_KEPT = 4_000  # requests; of a server that tells no quota no more need be known
+_CLOCK_SLACK = 1.01  # an upper bound up to 1 % below a whole second still means that second
+_MAX_HISTORY = 4_000  # requests; enough for a server that sends no quota headers
 
 
 class Permit(msgspec.Struct, eq=False, gc=False, array_like=True):
-    """A request that was admitted, from then until its place at the server is free again.
+    """Admitted request, until its place in the server's window is free again.
 
     Attributes:
-        number: counted from 1, in the order in which requests were admitted.
-        sent_s: when it was admitted; the server counted it then or later.
-        passed: how many requests had passed then, and so were counted before it.
-        left: `ServerWindow.left_perhaps` then.
-        ended_s: when its answer came, or when it came to nothing; the server counted it by then.
-        has_passed: the server let it pass.
-        is_told: the server told its quota then.
+        number: position in the order of admission, from 1.
+        sent_s: time of admission; the server counts the request at this time or later.
+        accepted_before: requests accepted up to then, hence counted before this one.
+        expired_before: `ServerWindow.possibly_expired` at that time.
+        ended_s: time of the response or the failure; the server counted the request by then.
+        is_accepted: True once the server has accepted the request.
+        has_quota_headers: True if the server was sending quota headers at admission.
     """
 
     number: int
     sent_s: float
-    passed: int
-    left: int
+    accepted_before: int
+    expired_before: int
     ended_s: float = inf
-    has_passed: bool = False
-    is_told: bool = False
+    is_accepted: bool = False
+    has_quota_headers: bool = False
 
 
 class WindowLength(msgspec.Struct, array_like=True):
-    """How long the server's window is, between what bounds it.
+    """Estimate of the length of the server's window, between a lower and an upper bound.
 
-    Until something is known it is as documented. Windows are whole seconds as a rule: of all values
-    below the upper bound the whole second is taken, unless a refusal has shown it to be too short.
+    The documented length holds until a bound is observed. Windows are usually whole seconds: the
+    estimate is the largest whole second below the upper bound, unless a rejection has shown that
+    value to be too short.
 
     Attributes:
-        value_s: the best guess.
-        longest_s: the upper bound.
-        is_known: it was bounded from above by what the server did.
+        value_s: estimate.
+        longest_s: upper bound.
+        is_known: True once the server's behaviour has confirmed the upper bound.
     """
 
     value_s: float = DOCUMENTED_WINDOW_S
@@ -54,126 +55,127 @@ class WindowLength(msgspec.Struct, array_like=True):
     is_known: bool = False
     _shortest_s: float = 0.0
 
-    def is_news(self, bound_s: float) -> bool:
-        """Whether such an upper bound tells something new."""
+    def is_tighter(self, bound_s: float) -> bool:
+        """Return True if an upper bound adds information."""
         return bound_s < self.longest_s * (1.0 if self.is_known else _CLOCK_SLACK)
 
     def at_most(self, bound_s: float) -> None:
-        """It is shown to be no longer."""
+        """Apply an upper bound."""
         self.is_known = self.is_known or bound_s <= self.longest_s * _CLOCK_SLACK
         if bound_s >= self.longest_s:
             return
         self.longest_s = bound_s
         if self._shortest_s >= bound_s:
-            self._shortest_s = 0.0  # that took other consumers' requests for ours
-        self._choose()
+            self._shortest_s = 0.0  # that bound mistook other consumers' requests for our own
+        self._update()
 
     def at_least(self, bound_s: float) -> None:
-        """It seems to be no shorter; an upper bound is the better witness."""
+        """Apply a lower bound, unless it contradicts the upper one, which is more reliable."""
         if self._shortest_s < bound_s < self.longest_s:
             self._shortest_s = bound_s
-            self._choose()
+            self._update()
 
-    def _choose(self) -> None:
+    def _update(self) -> None:
         whole_s = floor(self.longest_s * _CLOCK_SLACK)
         self.value_s = float(whole_s) if whole_s > self._shortest_s else self.longest_s
 
 
 class ServerWindow(msgspec.Struct, array_like=True):
-    """Our requests that may be in the window, and those that lately passed.
+    """This client's requests that may be in the server's window, and recently accepted ones.
 
     Attributes:
-        length: of the window.
-        last_number: of the request that was admitted last.
-        under_way: requests that wait for their answers.
-        passed: how many the server let pass so far.
-        left: how many of those surely left the window after the last answer before that came.
-        left_likely: how many likely did, counted in the middle between being sent and answered.
-        left_perhaps: how many left it at all.
-        most_kept: so many of those that passed are remembered at least, twice as many at most.
+        length: estimate of the window's length.
+        last_number: number of the request admitted last.
+        in_flight: requests without a response.
+        accepted: requests the server has accepted so far.
+        surely_expired: accepted requests that certainly left the window after the latest response
+            of that time.
+        likely_expired: requests that probably did, if counted halfway between sending and response.
+        possibly_expired: all requests that have left the window.
+        history_size: minimum number of accepted requests to remember; at most twice as many are.
+        observed_s: time of the latest response; expiries after it are not in its count.
     """
 
     length: WindowLength = msgspec.field(default_factory=WindowLength)
     last_number: int = 0
-    under_way: int = 0
-    passed: int = 0
-    left: int = 0
-    left_likely: int = 0
-    left_perhaps: int = 0
-    most_kept: int = _MOST_KEPT
+    in_flight: int = 0
+    accepted: int = 0
+    surely_expired: int = 0
+    likely_expired: int = 0
+    possibly_expired: int = 0
+    history_size: int = _MAX_HISTORY
     _ended: deque[Permit] = msgspec.field(default_factory=deque)
-    _latest: list[Permit] = msgspec.field(default_factory=list)  # in the order of their answers
-    _heard_s: float = -inf
+    _history: list[Permit] = msgspec.field(default_factory=list)  # accepted, in response order
+    observed_s: float = -inf
 
     def start(self, now_s: float) -> Permit:
-        """A request is admitted."""
+        """Record and return a new request."""
         self.last_number += 1
-        self.under_way += 1
-        return Permit(self.last_number, now_s, self.passed, self.left_perhaps)
+        self.in_flight += 1
+        return Permit(self.last_number, now_s, self.accepted, self.possibly_expired)
 
-    def end(self, permit: Permit, now_s: float) -> None:
-        """It ended in whatever way; the server may have counted it."""
-        self.under_way -= 1
+    def end(self, permit: Permit, now_s: float, *, is_accepted: bool = False) -> None:
+        """Record the end of a request that the server may have counted."""
+        self.in_flight -= 1
         permit.ended_s = now_s
         self._ended.append(permit)
-        if len(self._ended) > _MOST_KEPT:
+        if len(self._ended) > _MAX_HISTORY:
             self._ended.popleft()
+        if is_accepted:
+            permit.is_accepted = True
+            self.accepted += 1
+            self._history.append(permit)
+            if len(self._history) > 2 * self.history_size:
+                del self._history[: -self.history_size]
 
-    def take_back(self) -> None:
-        """One was never sent."""
-        self.under_way -= 1
+    def discard(self) -> None:
+        """Remove a request that was never sent."""
+        self.in_flight -= 1
 
-    def hear(self, now_s: float) -> None:
-        """An answer came: what leaves from now on leaves after it."""
-        self._heard_s = now_s
-
-    def let_pass(self, permit: Permit) -> None:
-        """The server has let it pass."""
-        permit.has_passed = True
-        self.passed += 1
-        self._latest.append(permit)
-        if len(self._latest) > 2 * self.most_kept:
-            del self._latest[: -self.most_kept]
-
-    def places(self, now_s: float) -> int:
-        """How many places in the window may be ours."""
-        while self.next_free_s <= now_s:
-            permit = self._ended.popleft()
-            self.left_perhaps += 1
-            likely_s = (permit.sent_s + permit.ended_s) / 2 + self.length.value_s
-            self.left_likely += likely_s > self._heard_s
-            self.left += permit.has_passed and permit.sent_s + self.length.value_s > self._heard_s
-        return self.under_way + len(self._ended)
-
-    def most_places(self, permit: Permit, now_s: float) -> int:
-        """How many places may have been ours when an answered request was counted."""
-        return self.places(now_s) + self.left_perhaps - permit.left
+    def occupied(self, now_s: float) -> int:
+        """Return the number of places in the window that this client may occupy."""
+        ended, length_s = self._ended, self.length.value_s
+        while ended and ended[0].ended_s + length_s <= now_s:
+            permit = ended.popleft()
+            self.possibly_expired += 1
+            likely_s = (permit.sent_s + permit.ended_s) / 2 + length_s
+            self.likely_expired += likely_s > self.observed_s
+            self.surely_expired += permit.is_accepted and permit.sent_s + length_s > self.observed_s
+        return self.in_flight + len(ended)
 
     @property
     def next_free_s(self) -> float:
-        """When the next place is surely free again; inf where all are under way."""
+        """Time at which the next place is certainly free; inf while all requests are in flight."""
         return self._ended[0].ended_s + self.length.value_s if self._ended else inf
 
     def oldest_sent_s(self) -> float:
-        """When the first of those that ended and may be in the window was sent; inf for none."""
+        """Return the send time of the oldest ended request still counted; inf for none."""
         return min((permit.sent_s for permit in self._ended), default=inf)
 
-    def passed_inside(self) -> int:
-        """How many of those that passed may be in the window."""
-        return sum(permit.has_passed for permit in self._ended)
+    def accepted_inside(self) -> int:
+        """Return the number of accepted requests that may be in the window."""
+        return sum(permit.is_accepted for permit in self._ended)
 
-    def last_passed(self, count: int, before: int) -> list[Permit]:
-        """The last so many of the first `before` of those that passed; [] where some are lost."""
-        end = before - (self.passed - len(self._latest))
-        return self._latest[end - count : end] if end >= count > 0 else []
+    def last_accepted(self, count: int, before: int) -> list[Permit]:
+        """Return the last `count` of the first `before` accepted requests.
+
+        Empty if some of them are no longer remembered.
+        """
+        end = before - (self.accepted - len(self._history))
+        return self._history[end - count : end] if end >= count > 0 else []
 
     def bound_length(self, ends_s: float, before: int, count: int) -> None:
-        """By `ends_s` the oldest of the last `count` of the first `before` that passed is out.
+        """Bound the length from above, given how many requests are out of the window.
 
-        Answers overtake each other, so the oldest need not be the first; all are looked at only
-        where that may tell something new.
+        Responses overtake each other, so the oldest request need not be the first. The list is
+        searched only if the bound can add information.
+
+        Args:
+            ends_s: time by which the oldest request has left the window.
+            before: number of requests accepted first that are considered.
+            count: number of the latest of them, whose oldest has left the window.
         """
-        place = before - count - (self.passed - len(self._latest))
-        if place >= 0 and self.length.is_news(ends_s - self._latest[place].sent_s):
-            oldest_s = min(permit.sent_s for permit in self.last_passed(count, before))
+        place = before - count - (self.accepted - len(self._history))
+        if place >= 0 and self.length.is_tighter(ends_s - self._history[place].sent_s):
+            oldest_s = min(permit.sent_s for permit in self.last_accepted(count, before))
             self.length.at_most(ends_s - oldest_s)

@@ -203,7 +203,7 @@ async def test_a_refusal_holds_back_all_calls() -> None:
         with pytest.raises(RateLimitedError) as refused:
             await client.costs.get("a")
         assert refused.value.retry_after_s == 3600
-        with pytest.raises(DeadlineExceededError, match="opens again") as late:
+        with pytest.raises(DeadlineExceededError, match="resets in") as late:
             await client.costs.get("b")
         assert late.value.attempts == 0
         with pytest.raises(RateLimitedError):
@@ -775,10 +775,10 @@ async def test_a_request_that_was_never_sent_takes_no_place_of_the_quota() -> No
     async with client_of("http://127.0.0.1:9", ONCE) as client:
         with pytest.raises(TransportError):
             await client.costs.get("a")
-        (kept,) = client._shared.limiters._kept.values()
-        limiter = kept.limiter
+        (entry,) = client._shared.limiters._entries.values()
+        limiter = entry.limiter
         assert isinstance(limiter, RouteLimiter)
-        assert limiter._mirror.places(0.0) == limiter._mirror.under_way == 0
+        assert limiter._window.occupied(0.0) == limiter._window.in_flight == 0
 
 
 async def test_the_deadline_that_is_over_is_named() -> None:

@@ -1,4 +1,4 @@
-"""The limit on requests under way, against servers of the test's making."""
+"""The concurrency limit, against simulated servers."""
 
 import random
 
@@ -13,9 +13,9 @@ from tests.virtual import Server, pull, run_virtually
 
 @pytest.mark.parametrize("capacity", [4, 32, 128])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_capacity_that_nobody_tells_is_used(capacity: int, seed: int) -> None:
-    """At least 0.9 of what the server can do, and next to nothing is refused."""
-    server = Server(places=capacity, seed=seed)
+def test_an_unknown_capacity_is_used(capacity: int, seed: int) -> None:
+    """At least 90 % of the capacity is used, and at most 1 % of the requests are rejected."""
+    server = Server(capacity=capacity, seed=seed)
     requests = 100 * capacity
     took_s = run_virtually(pull(server, requests, workers=512))
     assert requests / capacity * server.service_s >= 0.9 * took_s
@@ -23,85 +23,85 @@ def test_a_capacity_that_nobody_tells_is_used(capacity: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 3])
-def test_a_very_small_server_is_found_too(capacity: int) -> None:
-    """The first handful may be too much for it; it learns from that at once."""
-    server = Server(places=capacity)
+def test_a_very_small_capacity_is_found(capacity: int) -> None:
+    """The first requests may overload the server, and the limit is lowered at once."""
+    server = Server(capacity=capacity)
     took_s = run_virtually(pull(server, 200 * capacity, workers=64))
     assert took_s <= 200 * server.service_s / 0.8
     assert server.overloads <= 2 * FIRST_REQUESTS
 
 
-def test_the_limit_never_passes_what_is_allowed() -> None:
-    """`max_concurrency` is the most, also at the start."""
+def test_the_limit_never_exceeds_max_concurrency() -> None:
+    """The maximum applies from the start."""
     assert ConcurrencyLimit(3).limit == 3
     limit = ConcurrencyLimit(24)
     for now_s in range(1, 20):
-        while limit.has_room(told=False):
-            limit.start(told=False)
+        while limit.has_room(has_quota_headers=False):
+            limit.start(has_quota_headers=False)
         for _ in range(limit.limit):
-            limit.end(told=False)
+            limit.end(has_quota_headers=False)
             limit.on_response(0.05, now_s, now_s + 0.5)
     assert limit.limit == 24
 
 
-def test_who_is_told_a_quota_leaves_room_for_who_is_not() -> None:
-    """They share the connections, not the limit that is found out for those without a quota."""
+def test_requests_with_quota_headers_do_not_use_up_the_limit() -> None:
+    """Operations with and without quota headers share the connections, but not the limit."""
     limit = ConcurrencyLimit(64)
     for _ in range(32):
-        limit.start(told=True)
-    assert limit.has_room(told=False)
+        limit.start(has_quota_headers=True)
+    assert limit.has_room(has_quota_headers=False)
     for _ in range(FIRST_REQUESTS):
-        limit.start(told=False)
-    assert not limit.has_room(told=False)
-    assert limit.has_room(told=True)
+        limit.start(has_quota_headers=False)
+    assert not limit.has_room(has_quota_headers=False)
+    assert limit.has_room(has_quota_headers=True)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_queries_of_different_size_do_not_throttle_each_other(seed: int) -> None:
-    """Where the server is never busy, the limit grows, however unlike the answers' times are."""
-    chance = random.Random(seed)  # noqa: S311  for a model, not for a secret
+def test_queries_of_different_size_do_not_lower_the_limit(seed: int) -> None:
+    """The limit grows while the server is not busy, however much response times differ."""
+    rng = random.Random(seed)  # noqa: S311  for a model, not for a secret
     limit = ConcurrencyLimit(64)
     for now_s in range(1, 400):
-        times_s = [chance.choice((0.005, 0.5)) for _ in range(limit.limit)]
+        times_s = [rng.choice((0.005, 0.5)) for _ in range(limit.limit)]
         for _ in times_s:
-            limit.start(told=False)
+            limit.start(has_quota_headers=False)
         for time_s in times_s:
-            limit.end(told=False)
+            limit.end(has_quota_headers=False)
             limit.on_response(time_s, now_s, now_s + 0.5)
     assert limit.limit >= 32
 
 
 def test_an_overload_halves_the_limit() -> None:
-    """Refusals of what was under way together count once; one is the least."""
+    """Rejections of concurrent requests count once, and the limit stays at least 1."""
     limit = ConcurrencyLimit(64)
     for _ in range(5):
-        limit.overloaded(0.0, 1.0)
+        limit.on_overload(0.0, 1.0)
     assert limit.limit == FIRST_REQUESTS // 4
     for now_s in range(2, 9):
-        limit.overloaded(now_s - 0.5, now_s)
+        limit.on_overload(now_s - 0.5, now_s)
     assert limit.limit == 1
 
 
-def test_who_is_not_pressed_does_not_grow() -> None:
-    """A limit that was never reached says nothing about what lies beyond."""
+def test_an_unreached_limit_does_not_grow() -> None:
+    """A limit that was never reached gives no evidence of more capacity."""
     limit = ConcurrencyLimit(64)
     for now_s in range(100):
-        limit.start(told=False)
-        limit.end(told=False)
+        limit.start(has_quota_headers=False)
+        limit.end(has_quota_headers=False)
         limit.on_response(0.01, now_s, now_s)
     assert limit.limit == FIRST_REQUESTS
 
 
 @given(st.integers(1, 300), st.lists(st.tuples(st.floats(0, 1e6), st.booleans()), max_size=500))
-def test_the_limit_stays_in_its_bounds(most: int, answers: list[tuple[float, bool]]) -> None:
-    """Whatever is measured."""
-    limit = ConcurrencyLimit(most)
-    for now_s, (elapsed_s, is_overload) in enumerate(answers):
-        while limit.has_room(told=False):
-            limit.start(told=False)
-        limit.end(told=False)
+def test_the_limit_stays_in_its_bounds(maximum: int, responses: list[tuple[float, bool]]) -> None:
+    """The limit stays between 1 and the maximum, whatever times are measured."""
+    limit = ConcurrencyLimit(maximum)
+    for now_s, (elapsed_s, is_overload) in enumerate(responses):
+        while limit.has_room(has_quota_headers=False):
+            limit.start(has_quota_headers=False)
+        limit.end(has_quota_headers=False)
         if is_overload:
-            limit.overloaded(now_s - 0.5, now_s)
+            limit.on_overload(now_s - 0.5, now_s)
         else:
             limit.on_response(elapsed_s, now_s - 0.5, now_s)
-        assert 1 <= limit.limit <= most
+        assert 1 <= limit.limit <= maximum

@@ -1,4 +1,4 @@
-"""Our own requests in the server's window, and what they show of its length."""
+"""This client's requests in the server's window, and bounds of its length."""
 
 from math import inf
 
@@ -10,16 +10,15 @@ from spot_billing_async._core.pacing.window import (
 )
 
 
-def passed(mirror: ServerWindow, sent_s: float, ended_s: float) -> Permit:
-    """A request that passed."""
-    permit = mirror.start(sent_s)
-    mirror.end(permit, ended_s)
-    mirror.let_pass(permit)
+def accepted(window: ServerWindow, sent_s: float, ended_s: float) -> Permit:
+    """Return the permit of an accepted request."""
+    permit = window.start(sent_s)
+    window.end(permit, ended_s, is_accepted=True)
     return permit
 
 
-def test_a_window_is_as_documented_until_it_is_shown_to_be_shorter() -> None:
-    """A longer bound tells nothing, but a bound close to what is thought makes it known."""
+def test_the_documented_length_holds_until_a_shorter_bound() -> None:
+    """A longer bound adds nothing, and a bound close to the estimate confirms it."""
     length = WindowLength()
     length.at_most(90.0)
     assert (length.value_s, length.is_known) == (DOCUMENTED_WINDOW_S, False)
@@ -27,8 +26,8 @@ def test_a_window_is_as_documented_until_it_is_shown_to_be_shorter() -> None:
     assert (length.value_s, length.is_known) == (60.0, True)
 
 
-def test_the_whole_second_below_the_bound_is_taken() -> None:
-    """Unless a refusal has shown it to be too short; that is forgotten where a bound denies it."""
+def test_the_estimate_is_the_whole_second_below_the_bound() -> None:
+    """A lower bound may exclude the whole second, until an upper bound contradicts it."""
     length = WindowLength()
     length.at_most(2.4)
     assert length.value_s == 2.0
@@ -42,58 +41,58 @@ def test_the_whole_second_below_the_bound_is_taken() -> None:
     assert length.value_s == 0.4
 
 
-def test_a_place_is_free_a_window_after_its_answer() -> None:
-    """Not after it was sent: the server may have counted it as late as that."""
-    mirror = ServerWindow()
-    mirror.length.at_most(2.0)
-    slow = mirror.start(0.0)
-    passed(mirror, 0.0, 1.0)
-    assert (mirror.places(2.9), mirror.next_free_s) == (2, 3.0)
-    assert (mirror.places(3.0), mirror.next_free_s) == (1, inf)
-    mirror.end(slow, 4.0)
-    assert (mirror.places(5.9), mirror.places(6.0)) == (1, 0)
+def test_a_place_is_free_one_window_after_the_response() -> None:
+    """The server may count a request at any time until its response."""
+    window = ServerWindow()
+    window.length.at_most(2.0)
+    slow = window.start(0.0)
+    accepted(window, 0.0, 1.0)
+    assert (window.occupied(2.9), window.next_free_s) == (2, 3.0)
+    assert (window.occupied(3.0), window.next_free_s) == (1, inf)
+    window.end(slow, 4.0)
+    assert (window.occupied(5.9), window.occupied(6.0)) == (1, 0)
 
 
-def test_what_was_never_sent_takes_no_place() -> None:
-    """It is as if it had not been."""
-    mirror = ServerWindow()
-    mirror.start(0.0)
-    mirror.take_back()
-    assert (mirror.places(0.0), mirror.under_way) == (0, 0)
+def test_a_request_that_was_never_sent_takes_no_place() -> None:
+    """A discarded request is neither in flight nor in the window."""
+    window = ServerWindow()
+    window.start(0.0)
+    window.discard()
+    assert (window.occupied(0.0), window.in_flight) == (0, 0)
 
 
-def test_who_surely_left_after_the_last_answer_is_told_apart() -> None:
-    """One that may have left before it is in that answer's count already, or it is not."""
-    mirror = ServerWindow()
-    mirror.length.at_most(10.0)
-    passed(mirror, 0.0, 1.0)
-    passed(mirror, 5.0, 5.5)
-    passed(mirror, 0.4, 1.2)
-    mirror.hear(10.6)
-    mirror.places(20.0)
-    assert (mirror.left, mirror.left_likely, mirror.left_perhaps) == (1, 2, 3)
+def test_certain_likely_and_possible_expiries_are_counted_apart() -> None:
+    """An expiry before the latest response may already be included in its count."""
+    window = ServerWindow()
+    window.length.at_most(10.0)
+    accepted(window, 0.0, 1.0)
+    accepted(window, 5.0, 5.5)
+    accepted(window, 0.4, 1.2)
+    window.observed_s = 10.6
+    window.occupied(20.0)
+    assert (window.surely_expired, window.likely_expired, window.possibly_expired) == (1, 2, 3)
 
 
-def test_of_so_many_places_the_request_before_is_out() -> None:
-    """Of requests whose answers overtook each other, the one that was sent first counts."""
-    mirror = ServerWindow()
-    passed(mirror, 1.0, 5.0)
-    passed(mirror, 0.0, 6.0)
-    passed(mirror, 7.0, 7.5)
-    mirror.bound_length(40.0, before=3, count=2)
-    assert mirror.length.longest_s == 40.0
-    mirror.bound_length(45.0, before=3, count=3)
-    assert mirror.length.longest_s == 40.0
-    mirror.bound_length(9.0, before=3, count=4)
-    assert mirror.length.longest_s == 40.0, "there are not as many"
+def test_the_oldest_request_beyond_a_count_has_expired() -> None:
+    """The bound uses the request sent first, even if responses overtook each other."""
+    window = ServerWindow()
+    accepted(window, 1.0, 5.0)
+    accepted(window, 0.0, 6.0)
+    accepted(window, 7.0, 7.5)
+    window.bound_length(40.0, before=3, count=2)
+    assert window.length.longest_s == 40.0
+    window.bound_length(45.0, before=3, count=3)
+    assert window.length.longest_s == 40.0
+    window.bound_length(9.0, before=3, count=4)
+    assert window.length.longest_s == 40.0, "fewer requests were accepted"
 
 
-def test_what_is_remembered_is_bounded() -> None:
-    """The latest are kept, and keep their places in the count."""
-    mirror = ServerWindow()
-    mirror.most_kept = 10
+def test_the_history_is_bounded() -> None:
+    """The latest accepted requests are kept, with their positions in the count."""
+    window = ServerWindow()
+    window.history_size = 10
     for number in range(1000):
-        passed(mirror, float(number), number + 0.5)
-    assert len(mirror.last_passed(10, before=1000)) == 10
-    assert mirror.last_passed(21, before=1000) == []
-    assert [t.sent_s for t in mirror.last_passed(1, before=999)] == [998.0]
+        accepted(window, float(number), number + 0.5)
+    assert len(window.last_accepted(10, before=1000)) == 10
+    assert window.last_accepted(21, before=1000) == []
+    assert [permit.sent_s for permit in window.last_accepted(1, before=999)] == [998.0]
