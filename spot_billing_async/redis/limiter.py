@@ -92,7 +92,7 @@ class SharedLimiter:
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """The server's limit; None while there is no sign of one."""
+        """The server's limit; None if no limit has been observed."""
         return self.replica.limiter.rate_limit
 
     @property

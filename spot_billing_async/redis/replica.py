@@ -82,7 +82,7 @@ class RequestLost(msgspec.Struct, array_like=True, tag="dropped"):
 
 
 class PermitsHeld(msgspec.Struct, array_like=True, tag="joined"):
-    """Complete list of the permits a process holds, whatever the log says; [] when it leaves."""
+    """Complete list of the permits a process holds, which overrides the log; [] when it leaves."""
 
     numbers: list[int]
 

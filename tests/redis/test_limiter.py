@@ -88,7 +88,7 @@ def test_permits_of_an_ended_lease_are_not_taken() -> None:
 
 
 def test_a_process_with_permits_renews_its_lease() -> None:
-    """A request may outlast a lease, which is renewed by an event if there is no other one."""
+    """A request may outlast a lease, which is renewed by an event of its own if necessary."""
     simulation, (process,) = simulate("a")
     process.call()
     process.write()

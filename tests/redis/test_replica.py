@@ -52,7 +52,7 @@ ENTRIES = st.builds(
 def test_a_replica_from_a_snapshot_equals_one_from_the_whole_log(
     log: list[tuple[int, LogEntry]], joins_at: int
 ) -> None:
-    """A replica that was encoded and decoded continues unchanged, whatever the log holds."""
+    """A replica that was encoded and decoded continues unchanged with any log."""
     first, second = Replica(), Replica()
     clock_ms = 1_800_000_000_000
     for number, (pause_ms, entry) in enumerate(log):
@@ -89,7 +89,7 @@ def run_step(simulation: Simulation, process: Process, step: str) -> None:
 def test_no_more_permits_are_granted_than_the_window_allows(
     limit: int, steps: list[tuple[int, str]]
 ) -> None:
-    """No request is rejected, in whatever order three processes write, read, send and receive."""
+    """Three processes write, read, send and receive in any order, and no request is rejected."""
     simulation = Simulation(RateLimit(limit, 60.0))
     processes = [Process(simulation, name) for name in "abc"]
     for index, step in steps:

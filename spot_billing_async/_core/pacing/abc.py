@@ -21,7 +21,7 @@ class Limiter(Protocol):
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """The server's limit; None while there is no sign of one."""
+        """The server's limit; None if no limit has been observed."""
         ...
 
     def wait_s(self, now_s: float) -> float:
@@ -62,7 +62,7 @@ class WaitingCalls(Protocol):
         ...
 
     def recheck(self, limiter: Limiter) -> None:
-        """Check a limiter's calls again, after a change that none of these calls caused."""
+        """Check a limiter's calls again, after a change that these calls did not cause."""
         ...
 
 

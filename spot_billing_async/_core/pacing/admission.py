@@ -211,7 +211,7 @@ class Admission:
     def _admit_next(self, changed: Limiter | None) -> None:
         """Admit waiting calls of one limiter, or of all in turns of one call each.
 
-        The loop over all limiters ends once there is no free slot.
+        The loop over all limiters ends when all slots are taken.
         """
         if not self._queues:
             return

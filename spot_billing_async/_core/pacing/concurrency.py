@@ -12,7 +12,7 @@ A round consists of as many responses as the limit, and at least twenty. Only re
 the round count: earlier ones met a different queue, and few responses say little where queries
 differ in size. One round in twelve is smaller and leaves no queue; the base is the mean time of the
 latest such rounds. Before there is one, the base is the mean time of the first round. If its times
-are close together there was no queue, and the next round is four times as large, as servers reject
+are close together, nothing was queued, and the next round is four times as large, as servers reject
 requests only far beyond N. Otherwise the fastest fifth is taken as the base. A rejection for
 overload halves the limit.
 

@@ -10,9 +10,9 @@ limiter works that out for one credential, route and method. It *admits* request
 *Quota readings.* Each response reports how much quota remained when its request was counted. The
 order in which concurrent requests are counted is unknown, but the one counted last is among those
 whose responses came after the newest request was sent (`number` identifies it). So the lowest of
-these readings, less the requests still in flight, is certainly free, whoever else uses places. Only
-other consumers' later requests can make it wrong: of a reading older than a tenth of a window an
-eighth is used at once, and the rest after the next response.
+these readings, less the requests still in flight, is certainly free, even if others use places.
+Only other consumers' later requests can make it wrong: of a reading older than a tenth of a window
+an eighth is used at once, and the rest after the next response.
 
 *Own places.* This client's places become free again after W: certainly at `ended + W`, as the
 server counted each request by the time of its response. Places that certainly expired after the
@@ -125,7 +125,7 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True):
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """The server's limit, reported or guessed; None while there is no sign of one."""
+        """The server's limit, reported or guessed; None if no limit has been observed."""
         return None if self._limit is None else RateLimit(self._limit, self.window_s)
 
     @property
@@ -335,7 +335,7 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True):
         self._raise_at_s = now_s + _QUIET_WINDOWS * self.window_s
 
     def _raise_guess(self, permit: Permit, now_s: float, limit: int) -> None:
-        """Update window and limit by an accepted request, where there are no headers."""
+        """Update window and limit by an accepted request, without quota headers."""
         window, rejections = self._window, self._rejections
         if rejections.count and permit.number <= rejections.last_number:
             self._limit = limit + 1  # accepted before that rejection, with a later response

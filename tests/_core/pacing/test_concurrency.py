@@ -94,7 +94,7 @@ def test_an_unreached_limit_does_not_grow() -> None:
 
 @given(st.integers(1, 300), st.lists(st.tuples(st.floats(0, 1e6), st.booleans()), max_size=500))
 def test_the_limit_stays_in_its_bounds(maximum: int, responses: list[tuple[float, bool]]) -> None:
-    """The limit stays between 1 and the maximum, whatever times are measured."""
+    """The limit stays between 1 and the maximum for any response times."""
     limit = ConcurrencyLimit(maximum)
     for now_s, (elapsed_s, is_overload) in enumerate(responses):
         while limit.has_room(has_quota_headers=False):
