@@ -182,7 +182,7 @@ async def test_write_costs_drains_a_run(tmp_path: Path, fetched: MakeFetched) ->
         return Answer(fetched("1", "2").items, "req", None, {})
 
     plan = CostPlan.build(["a"], date(2018, 11, 1), date(2018, 11, 30), "day")
-    async with PullRun(plan, fetch, crew_size=4) as run:
+    async with PullRun(plan, fetch, worker_count=4) as run:
         report = await write_costs(run, tmp_path / "x.jsonl")
     assert (report.ok, report.failed, report.rows, report.complete) == (27, 3, 54, False)
     assert (tmp_path / "x.jsonl").read_bytes().count(b"\n") == 54

@@ -302,7 +302,7 @@ async def test_a_pull_that_breaks_off_has_no_last_object() -> None:
         await asyncio.Event().wait()
 
     caller = Caller()
-    run = Broken([CostQuery()], fetch, crew_size=1)
+    run = Broken([CostQuery()], fetch, worker_count=1)
     async with left_as_found():
         with pytest.raises(SpotBillingError, match="before its plan did"):
             await stream_costs(run)(caller.scope, caller.receive, caller.send)
