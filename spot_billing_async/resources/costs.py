@@ -24,7 +24,7 @@ from spot_billing_async.models.validation import (
     checked_group_by,
     checked_id,
 )
-from spot_billing_async.resources.cached_costs import answered, ask_of
+from spot_billing_async.resources.cached_costs import cache_query_for, read_cached
 
 T = TypeVar("T")
 
@@ -196,9 +196,9 @@ class CostsResource:
             ask = partial(
                 self._ask, item_type=item_type, tally=tally, pull_ends_at_s=pull_ends_at_s
             )
-            cached = ask_of(self._session, query, item_type, ask, pull_ends_at_s)
+            cached = cache_query_for(self._session, query, item_type, ask, pull_ends_at_s)
             if cached is not None:
-                return answered(self._cache, cached, item_type, totalled=totalled)
+                return read_cached(self._cache, cached, item_type, totalled=totalled)
         return self._ask(query, item_type, tally, pull_ends_at_s, totalled=totalled)
 
     def _ask(
