@@ -14,11 +14,7 @@ T = TypeVar("T")
 
 
 class SliceState(IntEnum):
-    """State of a slice.
-
-    A run keeps one byte per slice and counts these bytes for its report, so that no counter can
-    disagree with another.
-    """
+    """State of a slice; a run keeps one byte per slice and counts them for its report."""
 
     NOT_STARTED = 0
     STARTED = 1
@@ -71,8 +67,6 @@ class Unfinished(NamedTuple):
 
 class PullReport(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of a pull: `planned == ok + empty + failed + cancelled + not_started`.
-
-    An outcome is counted when the caller receives it.
 
     Attributes:
         planned: slices of the plan.

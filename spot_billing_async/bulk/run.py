@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from decimal import Decimal
 from math import inf
-from types import TracebackType
 from typing import Generic, TypeVar
 
 import anyio
@@ -100,12 +99,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         self._workers = asyncio.create_task(self._run_workers())
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         assert self._workers is not None  # noqa: S101  entered before it is left
         try:
             self._workers.cancel()

@@ -9,13 +9,14 @@ until its task has ended.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import date
-from types import TracebackType
 from typing import Any, Self
 
 from spot_billing_async._core.aio.deadline import without_deadline
 from spot_billing_async._core.aio.tasks import until_done
 from spot_billing_async.cache.loader import LoadedDays
 from spot_billing_async.errors import CLIENT_IS_ELSEWHERE, CLIENT_WAS_LEFT, ConfigError
+
+Work = Callable[[LoadedDays], Coroutine[Any, Any, None]]
 
 
 class InflightFetch:
@@ -30,9 +31,7 @@ class InflightFetch:
 
     __slots__ = ("days", "loaded", "task", "waiter_count")
 
-    def __init__(
-        self, days: Mapping[str, date], work: Callable[[LoadedDays], Coroutine[Any, Any, None]]
-    ) -> None:
+    def __init__(self, days: Mapping[str, date], work: Work) -> None:
         self.days = days
         self.loaded = LoadedDays()
         self.waiter_count = 0
@@ -63,12 +62,7 @@ class InflightFetches:
         self._loop = asyncio.get_running_loop()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -87,12 +81,10 @@ class InflightFetches:
     def with_key(self, key: str) -> InflightFetch | None:
         """Return the fetch that is loading this day; None if there is none."""
         fetch = self._by_key.get(key)
-        # A task may be done before its callback removed it here: its result may have expired.
+        # A task that is done stays here until its callback runs; a failed one must not be joined.
         return None if fetch is None or fetch.task.done() else fetch
 
-    def start(
-        self, days: Mapping[str, date], work: Callable[[LoadedDays], Coroutine[Any, Any, None]]
-    ) -> InflightFetch:
+    def start(self, days: Mapping[str, date], work: Work) -> InflightFetch:
         """Start a fetch of days that no other fetch is loading."""
         fetch = InflightFetch(days, work)
         self._by_key |= dict.fromkeys(days, fetch)

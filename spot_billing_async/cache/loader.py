@@ -12,6 +12,8 @@ from spot_billing_async.cache.store import Store, Value
 from spot_billing_async.errors import DeadlineExceededError
 from spot_billing_async.models.windows import DateWindow
 
+Query = CacheQuery[Any]
+
 _FIRST_POLL_S = 0.01
 _LONGEST_POLL_S = 0.25
 
@@ -51,9 +53,7 @@ class Loader:
     policy: CachePolicy
     now: Callable[[], datetime]
 
-    async def load(
-        self, query: CacheQuery[Any], days: Mapping[str, date], loaded: LoadedDays
-    ) -> None:
+    async def load(self, query: Query, days: Mapping[str, date], loaded: LoadedDays) -> None:
         """Load some days.
 
         Args:
@@ -73,9 +73,7 @@ class Loader:
         if loaded.unsplit is not None:
             await self.store.release(list(days))
 
-    async def _load(
-        self, query: CacheQuery[Any], missing: dict[str, date], loaded: LoadedDays
-    ) -> None:
+    async def _load(self, query: Query, missing: dict[str, date], loaded: LoadedDays) -> None:
         poll_s = 0.0
         while True:
             lookup = await self.store.get_or_claim(list(missing))
@@ -98,9 +96,7 @@ class Loader:
                 raise DeadlineExceededError(query.timeout_message)
             await asyncio.sleep(poll_s)
 
-    async def _fetch(
-        self, query: CacheQuery[Any], days: Iterable[date], loaded: LoadedDays
-    ) -> None:
+    async def _fetch(self, query: Query, days: Iterable[date], loaded: LoadedDays) -> None:
         """Request days from the API, one request per window, all windows at the same time."""
         windows = contiguous_windows(days)
         if len(windows) <= 1:
@@ -117,9 +113,7 @@ class Loader:
         if failure is not None:  # raised here, so that the group is not its context
             raise failure
 
-    async def _fetch_window(
-        self, query: CacheQuery[Any], window: DateWindow, loaded: LoadedDays
-    ) -> None:
+    async def _fetch_window(self, query: Query, window: DateWindow, loaded: LoadedDays) -> None:
         # Read before the request: a month that closes during it may still be returned unclosed.
         now = self.now()
         answer = await query.fetch(window)
@@ -131,10 +125,6 @@ class Loader:
             return
         values = {key: by_day[day] for key, day in keys.items()}
         group_by = query.series.group_by
-        await self.store.set(
-            {
-                key: Value(values[key], self.policy.ttl_s(day, group_by, now))
-                for key, day in keys.items()
-            }
-        )
+        ttls_s = {key: self.policy.ttl_s(day, group_by, now) for key, day in keys.items()}
+        await self.store.set({key: Value(data, ttls_s[key]) for key, data in values.items()})
         loaded.values.update(values)

@@ -223,9 +223,7 @@ class RedisStore:
         return response
 
     def __repr__(self) -> str:
-        if "_place" not in vars(
-            self
-        ):  # __init__ raised: a traceback shows the object before it has a place
+        if "_place" not in vars(self):  # a traceback of __init__ may show an incomplete object
             return f"{type(self).__name__}()"
         return f"{type(self).__name__}({self._place!r})"
 
