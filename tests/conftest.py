@@ -1,4 +1,4 @@
-"""What many tests stand on: a quiet environment, and the real bills."""
+"""Fixtures of all tests: an isolated environment, and the real bills."""
 
 import gc
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine is no failure: tests assert no timing.
+# No deadline: a test must not fail because the machine is busy.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-# `pytest --hypothesis-profile=thorough` looks five times as long.
+# `pytest --hypothesis-profile=thorough` tries five times as many examples.
 settings.register_profile("thorough", settings.get_profile("untimed"), max_examples=500)
 settings.load_profile("untimed")
 
@@ -16,8 +16,8 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees a token, an account or a credentials file of whoever runs it."""
+def _isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide the token, account and credentials file of the user from every test."""
     for name in (
         "TOKEN",
         "ACCOUNT",
@@ -33,16 +33,15 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 @pytest.fixture
 def shared() -> Path:
-    """The folder of the contract and of real bills, which the project does not ship."""
+    """Return the folder of the contract and the real bills, which the project does not ship."""
     if not SHARED.is_dir():
         pytest.skip("the contract and the real bills are not beside this checkout")
     return SHARED
 
 
 def pytest_unconfigure() -> None:
-    """Take back what Hypothesis leaves with the garbage collector.
+    """Remove the callback that Hypothesis adds to the garbage collector.
 
-    Through that callback modules outlive the interpreter, and DuckDB then prints pages about
-    objects that it takes for leaked.
+    It keeps modules alive at interpreter exit, and DuckDB then reports its objects as leaked.
     """
     gc.callbacks.clear()

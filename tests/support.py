@@ -1,4 +1,4 @@
-"""Servers with a script, on loopback sockets; and a clock that is moved by hand."""
+"""Scripted servers on loopback sockets, and a manual clock."""
 
 import asyncio
 import socket
@@ -17,18 +17,18 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Clock:
-    """A clock that is moved by hand."""
+    """Manual clock: a test sets `now_s`."""
 
     now_s = 0.0
 
     def __call__(self) -> float:
-        """The seconds."""
+        """Return the present reading, in seconds."""
         return self.now_s
 
 
 @asynccontextmanager
 async def serve(handler: Handler) -> AsyncIterator[str]:
-    """Serve every request with one handler; yields the base URL."""
+    """Serve every request with one handler; yield the base URL."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(app, shutdown_timeout=0.1, handle_signals=False)
@@ -42,12 +42,12 @@ async def serve(handler: Handler) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def serve_app(app: ASGIApp) -> AsyncIterator[str]:
-    """Serve an ASGI app by uvicorn in this loop; yields the base URL."""
+    """Serve an ASGI app with uvicorn in this event loop; yield the base URL."""
     config = uvicorn.Config(app, lifespan="on", log_config=None, timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         serving = asyncio.create_task(server.serve([listening]))
-        while not server.started:  # noqa: ASYNC110  it tells nobody
+        while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
             await asyncio.sleep(0.001)
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -57,7 +57,7 @@ async def serve_app(app: ASGIApp) -> AsyncIterator[str]:
 
 
 class Fetched(NamedTuple):
-    """An answer, read to its end."""
+    """Response with its whole body."""
 
     status: int
     headers: dict[str, str]
@@ -65,16 +65,16 @@ class Fetched(NamedTuple):
 
 
 async def fetched(url: str, **headers: str) -> Fetched:
-    """What a GET request is answered."""
+    """Send a GET request and return the response."""
     async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
         return Fetched(answer.status, dict(answer.headers), await answer.read())
 
 
 @asynccontextmanager
 async def serve_raw(*answers: bytes, close: bool = True) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Answer each connection with the next bytes, whatever is asked; the last ones serve the rest.
+    """Answer each connection with the next of `answers`, and all further ones with the last.
 
-    Yields the base URL and the heads of the requests that came.
+    Yield the base URL and the heads of the requests received so far.
     """
     heads: list[bytes] = []
 
@@ -99,7 +99,7 @@ async def serve_raw(*answers: bytes, close: bool = True) -> AsyncIterator[tuple[
 
 @asynccontextmanager
 async def serve_streams(handle: Streams, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Handle each connection to its end, or to that of the block; yields the port."""
+    """Handle connections until they or the block end; yield the port."""
     tasks: list[asyncio.Task[None]] = []
     writers: list[asyncio.StreamWriter] = []
 
@@ -124,12 +124,12 @@ async def serve_streams(handle: Streams, tls: ssl.SSLContext | None = None) -> A
             task.cancel()
         await asyncio.gather(*tasks)
         for writer in writers:
-            writer.transport.abort()  # what nobody has read by now is read by nobody
+            writer.transport.abort()  # do not wait for data that no client reads
         await asyncio.sleep(0)
 
 
 def http(body: bytes, *headers: str, status: str = "200 OK", length: int | None = None) -> bytes:
-    """The bytes of an answer, with the length of its body or the one that is claimed."""
+    """Return the bytes of a response; `length` overrides its Content-Length."""
     size = len(body) if length is None else length
     head = [f"HTTP/1.1 {status}", f"Content-Length: {size}", *headers, "", ""]
     return "\r\n".join(head).encode() + body

@@ -1,4 +1,4 @@
-"""A bill whose every cost is known, and an emulator that notes what it is asked for."""
+"""Bill with known costs, and an emulator that records the days requested from it."""
 
 from collections import Counter
 from datetime import date, timedelta
@@ -17,12 +17,12 @@ _HEAD = "BilledCost,BillingAccountId,BillingCurrency,ChargePeriodStart,ProviderN
 
 
 def cost_of(account_id: str, day: date) -> Decimal:
-    """What the bill says an account costs on a day."""
+    """Return the cost of an account on a day of the bill."""
     return Decimal(int(account_id) * 1000 + (day - FIRST_DAY).days).scaleb(-7)
 
 
 def write_bill(folder: Path) -> Path:
-    """The bill: a row for each account and day."""
+    """Write the bill, with a row per account and day, and return its path."""
     path = folder / "bill.csv"
     days = [FIRST_DAY + timedelta(days=n) for n in range(DAYS)]
     lines = [
@@ -34,27 +34,27 @@ def write_bill(folder: Path) -> Path:
     return path
 
 
-class LoggedEmulator(Emulator):
-    """Notes each account and day that it is asked for.
+class RecordingEmulator(Emulator):
+    """Emulator that records its requests.
 
     Attributes:
-        asked: how often each was.
+        requested: number of requests by account and day.
     """
 
-    asked: Counter[tuple[str, date]]
+    requested: Counter[tuple[str, date]]
 
     @web.middleware
     async def _count_requests(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         first, last = (date.fromisoformat(request.query[name]) for name in ("fromDate", "toDate"))
-        self.asked.update(
+        self.requested.update(
             (request.query["accountId"], first + timedelta(days=n))
             for n in range((last - first).days + 1)
         )
         return await super()._count_requests(request, handler)
 
 
-def logged_emulator(bill: Path, token: str) -> LoggedEmulator:
-    """An emulator of a bill, not yet entered. It is slow enough for its callers to meet."""
-    server = LoggedEmulator(focus=[bill], token=token, latency="20ms±10ms")
-    server.asked = Counter()
+def recording_emulator(bill: Path, token: str) -> RecordingEmulator:
+    """Return an emulator of a bill, not yet entered, with a latency that makes fetches overlap."""
+    server = RecordingEmulator(focus=[bill], token=token, latency="20ms±10ms")
+    server.requested = Counter()
     return server

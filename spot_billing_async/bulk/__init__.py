@@ -1,1 +1,1 @@
-"""The bulk pull: plan, engine, outcomes. It knows no HTTP; it is handed a `fetch`."""
+"""Bulk pulls: plan, run and outcomes. They know no HTTP and are given a fetch function."""

@@ -1,9 +1,9 @@
-"""Where the crew of a pull hands its outcomes to the one who iterates: bounded, in a set order.
+"""Bounded buffer between the workers of a pull and the caller that iterates its outcomes.
 
-Each outcome has a place in line, counted from 0: ordered, its index in the plan; unordered, its
-number in the order of arrival. The reader takes place after place. A worker whose place is
-`capacity` or more ahead of the reader waits, so a slow reader slows the crew down, and what is kept
-stays bounded even where the first slice of many is the slowest.
+Each outcome has a position, counted from 0: with `ordered` the index of its slice in the plan,
+otherwise its rank in the order of completion. The reader takes one position after the other. A
+worker whose position is `capacity` or more ahead of the reader waits. So a slow reader slows the
+workers down, and memory stays bounded even if the first slice is the slowest of all.
 """
 
 from asyncio import Event
@@ -13,51 +13,55 @@ T = TypeVar("T")
 
 
 class OutcomeBuffer(Generic[T]):
-    """A bounded meeting place of many producers and a reader."""
+    """Bounded buffer with many producers.
+
+    Args:
+        capacity: number of values that it holds at most.
+        ordered: deliver the values by index instead of in the order in which they are put.
+    """
 
     def __init__(self, capacity: int, *, ordered: bool) -> None:
         self._capacity = capacity
         self._ordered = ordered
-        self._due = 0
-        self._arrivals = 0
-        self._ready: dict[int, T] = {}
-        self._full: dict[int, Event] = {}
-        self._news = Event()
+        self._next_position = 0
+        self._put_count = 0
+        self._values: dict[int, T] = {}
+        self._waiting_for_room: dict[int, Event] = {}
+        self._next_is_ready = Event()
         self._closed = False
 
     async def put(self, index: int, value: T) -> None:
-        """Hand over the outcome of the slice at `index`, waiting while there is no room for it."""
-        place = index if self._ordered else self._arrivals
-        self._arrivals += 1
-        if place >= self._due + self._capacity:
-            room = self._full[place] = Event()
+        """Add the value with this index; wait while its position is beyond the capacity."""
+        position = index if self._ordered else self._put_count
+        self._put_count += 1
+        if position >= self._next_position + self._capacity:
+            room = self._waiting_for_room[position] = Event()
             await room.wait()
-        self._ready[place] = value
-        if place == self._due:
-            self._wake()
+        self._values[position] = value
+        if position == self._next_position:
+            self._next_is_ready.set()
+            self._next_is_ready.clear()
 
     async def get(self) -> T:
-        """The outcome that is due.
+        """Remove and return the next value; wait until there is one.
 
         Raises:
-            StopAsyncIteration: it was closed, and everything was handed over.
+            StopAsyncIteration: the buffer is closed and the next value is not in it.
         """
-        while self._due not in self._ready:
+        # Of several readers that wake up, one takes the value and the others wait again.
+        while self._next_position not in self._values:
             if self._closed:
                 raise StopAsyncIteration
-            await self._news.wait()
-        value = self._ready.pop(self._due)
-        room = self._full.pop(self._due + self._capacity, None)
-        self._due += 1
+            await self._next_is_ready.wait()
+        value = self._values.pop(self._next_position)
+        room = self._waiting_for_room.pop(self._next_position + self._capacity, None)
+        self._next_position += 1
         if room is not None:
             room.set()
         return value
 
     def close(self) -> None:
-        """Nothing more will be put."""
+        """End the buffer: readers that wait for a further value get `StopAsyncIteration`."""
         self._closed = True
-        self._wake()
-
-    def _wake(self) -> None:
-        self._news.set()
-        self._news.clear()
+        self._next_is_ready.set()
+        self._next_is_ready.clear()

@@ -1,4 +1,4 @@
-"""What becomes of a slice, and of the whole pull."""
+"""Outcomes of slices, and the report of a pull."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class SliceState(IntEnum):
-    """Where a slice stands. A run keeps one byte a slice, so that its counts cannot drift apart."""
+    """State of a slice; a run keeps one byte per slice and counts them for its report."""
 
     NOT_STARTED = 0
     STARTED = 1
@@ -24,15 +24,15 @@ class SliceState(IntEnum):
 
 
 class Fetched(msgspec.Struct, Generic[T], frozen=True):
-    """A slice that was answered, completely.
+    """A slice whose data was fetched completely.
 
     Attributes:
-        query: what was asked.
-        items: every row of every page; an empty list where the server has none.
-        request_id: the server's id of the (last) request; None where it gave none,
-            or none was sent.
+        query: the query of the slice.
+        items: rows of all pages; an empty list if the server has none.
+        request_id: the server's id of the last request; None if it gave none or no request was
+            sent.
         attempts: requests sent for this slice, retries and pages included.
-        elapsed_s: seconds from the start of the slice to its last byte, waits included.
+        elapsed_s: seconds from the start of the slice to its last byte, waiting included.
     """
 
     query: CostQuery
@@ -43,13 +43,13 @@ class Fetched(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """A slice that was given up; the others go on.
+    """A slice that failed; the other slices of the pull are not affected.
 
     Attributes:
-        query: what was asked.
-        error: why it was given up.
-        attempts: requests sent for this slice; 0 where it failed before the first.
-        elapsed_s: seconds from the start of the slice to its end, waits included.
+        query: the query of the slice.
+        error: reason of the failure.
+        attempts: requests sent for this slice; 0 if it failed before the first.
+        elapsed_s: seconds from the start of the slice to its end, waiting included.
     """
 
     query: CostQuery
@@ -59,29 +59,29 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class Unfinished(NamedTuple):
-    """A slice whose outcome was never handed over: it was cancelled, or not even started."""
+    """A slice without an outcome: cancelled if it was `started`, otherwise never begun."""
 
     query: CostQuery
     started: bool
 
 
 class PullReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The books of a pull: `planned == ok + empty + failed + cancelled + not_started`.
+    """Counts of a pull: `planned == ok + empty + failed + cancelled + not_started`.
 
     Attributes:
         planned: slices of the plan.
-        ok: slices handed over with at least one row.
-        empty: slices handed over without a row.
-        failed: slices handed over as `Failed`.
-        cancelled: slices that were started, but not handed over before the run ended.
-        not_started: slices that were never begun (while the run goes on: not handed over yet).
-        rows: rows handed over.
-        totals: sum of their costs by currency code, exact; "XXX" for rows that name no currency.
-            Empty where the rows' type has no `cost: Decimal`, or no `currency` beside it.
+        ok: slices received with at least one row.
+        empty: slices received without a row.
+        failed: slices received as `Failed`.
+        cancelled: slices that were started but not received before the run ended.
+        not_started: slices that were never begun; while the run is open, all that are not received.
+        rows: rows received.
+        totals: exact sum of their costs by currency code; "XXX" for rows that name no currency.
+            Empty if the item type has no `cost: Decimal` with a `currency` beside it.
         requests: requests sent, retries and further pages included.
-        retries: tries made after a failed one.
-        refusals: requests that the server refused for their rate.
-        elapsed_s: seconds from entering the run to its end (or to now).
+        retries: attempts made after a failed one.
+        refusals: requests that the server rejected because of its rate limit.
+        elapsed_s: seconds from entering the run to its end; to now while it is open.
     """
 
     planned: int
@@ -99,5 +99,5 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """Every planned slice was answered."""
+        """True if every planned slice was fetched, that is ok or empty."""
         return self.ok + self.empty == self.planned

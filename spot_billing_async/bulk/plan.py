@@ -1,4 +1,4 @@
-"""What a pull is going to ask: accounts times windows, a sequence never laid out in memory."""
+"""Plan of a pull: accounts times windows, as a sequence whose queries are made on access."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,10 +18,16 @@ from spot_billing_async.models.windows import CALENDAR_WINDOWS, DateWindow, Wind
 
 @dataclass(frozen=True, slots=True)
 class CostPlan(Sequence[CostQuery]):
-    """The slices of a pull: each account with each window, all windows of an account in a row.
+    """The slices of a pull: every window of the first account, then of the next one, and so on.
 
-    A plan is a sequence of `CostQuery`. A query is made when it is looked at, so a plan of a
-    million slices takes no more memory than its accounts and windows. `CostPlan.build` makes one.
+    A slice is one account and one window. A plan is a sequence of `CostQuery`, each made on access,
+    so a plan of a million slices takes no more memory than its accounts and windows. Use
+    `CostPlan.build` to make one.
+
+    Attributes:
+        accounts: account ids, each once.
+        windows: date ranges, both ends included, in order.
+        group_by: breakdown of the costs; None for none.
     """
 
     accounts: tuple[str, ...]
@@ -37,29 +43,34 @@ class CostPlan(Sequence[CostQuery]):
         window: WindowSize = "month",
         group_by: GroupBy | None = None,
     ) -> "CostPlan":
-        """Cut a range of days into windows and plan to ask each account for each of them.
+        """Cut a range of days into windows and plan one slice per account and window.
 
         Args:
-            accounts: account ids. One that is named twice is asked once; one that is None (an
-                account the API lists without an id) is refused, as nothing could be asked of it.
+            accounts: account ids. Duplicates are dropped. None (an account that the API lists
+                without an id) is an error.
             from_date: first day, included.
             to_date: last day, included.
             window: "day", "week" (Monday to Sunday), "month", "quarter", "whole", or a number of
-                days counted from `from_date`. Rows carry their day whatever the window, so wider
-                windows cost fewer requests.
+                days counted from `from_date`. Rows have a date at any width, so wider windows cost
+                fewer requests.
             group_by: "account", "service", "region", "family", or None for no breakdown.
 
         Raises:
-            ArgumentError: names the argument, its value and what is allowed.
+            ArgumentError: an argument is not valid; the message names it, what is allowed and the
+                value.
         """
         account_ids = checked_ids("accounts", accounts)
         if not account_ids:
-            raise ArgumentError("accounts: the list is empty; allowed: at least one account id")
-        checked_date("from_date", from_date)  # here, other than in a query, None is no day either
+            raise ArgumentError("accounts must hold at least one account id, got none")
+        checked_date("from_date", from_date)  # unlike a query, a plan needs both days
         checked_date("to_date", to_date)
         check_range(from_date, to_date)
-        size = _checked_window(window)
-        return cls(account_ids, tuple(cut(from_date, to_date, size)), checked_group_by(group_by))
+        is_days = isinstance(window, int) and not isinstance(window, bool) and window >= 1
+        if not is_days and window not in CALENDAR_WINDOWS:
+            names = ", ".join(map(repr, CALENDAR_WINDOWS))
+            raise ArgumentError(f"window must be one of {names} or an integer >= 1, got {window!r}")
+        windows = tuple(cut(from_date, to_date, window))
+        return cls(account_ids, windows, checked_group_by(group_by))
 
     def __len__(self) -> int:
         return len(self.accounts) * len(self.windows)
@@ -85,14 +96,3 @@ class CostPlan(Sequence[CostQuery]):
             to_date=to_date,
             group_by=self.group_by,
         )
-
-
-def _checked_window(window: object) -> WindowSize:
-    if window in CALENDAR_WINDOWS:
-        return window
-    if isinstance(window, int) and not isinstance(window, bool) and window >= 1:
-        return window
-    raise ArgumentError(
-        f"window: {window!r} is unknown; allowed: {', '.join(CALENDAR_WINDOWS)} "
-        "or a number of days from 1"
-    )

@@ -1,7 +1,7 @@
-"""What pulls come to as plain records, and how rows are spelled as JSON lines and as CSV: pure.
+"""Rows and reports as plain records, JSON lines and CSV; pure functions.
 
-Amounts are spelled in full, never with an exponent, and never rounded. In JSON they are text: what
-reads a number of JSON mostly makes a float of it.
+Amounts are written in full, without an exponent and never rounded. In JSON they are strings,
+because most JSON readers turn a number into a float.
 """
 
 import csv
@@ -32,7 +32,7 @@ COLUMNS = (
     "currency",
     "request_id",
 )
-"""The columns of every export: what was asked, what was answered, and by which request."""
+"""Columns of every export: the query, the item, and the id of the request."""
 
 Batch = Sequence[Fetched[CostItem]]
 Record = dict[str, object]
@@ -42,12 +42,12 @@ _encoder = msgspec.json.Encoder()
 
 
 def rows(batch: Batch) -> Iterator[Row]:
-    """One row for each item, with the values of `COLUMNS`."""
+    """Yield one row per item, with the values of `COLUMNS`."""
     for outcome in batch:
-        asked = _asked(outcome.query)
+        query_values = _query_values(outcome.query)
         for item in outcome.items:
             yield (
-                *asked,
+                *query_values,
                 item.account_id,
                 item.cloud_provider,
                 item.service,
@@ -62,18 +62,18 @@ def rows(batch: Batch) -> Iterator[Row]:
 
 
 def row_records(batch: Batch) -> Iterator[Record]:
-    """One record for each item, under the names of `COLUMNS`: costs as text, None for no value."""
+    """Yield one record per item, keyed by `COLUMNS`: costs as text, None for a missing value."""
     for row in rows(batch):
-        yield dict(zip(COLUMNS, _spelled(row), strict=True))
+        yield dict(zip(COLUMNS, _written(row), strict=True))
 
 
 def query_record(query: CostQuery) -> Record:
-    """What was asked, under the names that it has in a row."""
-    return dict(zip(COLUMNS, _asked(query), strict=False))
+    """Return a query under the names that its values have in a row."""
+    return dict(zip(COLUMNS, _query_values(query), strict=False))
 
 
 def report_record(report: PullReport) -> Record:
-    """The books of a pull; totals as text, by currency."""
+    """Return the report of a pull as a record; totals are texts by currency code."""
     return {
         "planned": report.planned,
         "ok": report.ok,
@@ -91,24 +91,24 @@ def report_record(report: PullReport) -> Record:
 
 
 def json_lines(batch: Batch) -> bytes:
-    """A JSON object a line, in UTF-8: costs as text, ISO 8601 dates, null for what is missing."""
+    """Encode one JSON object per item and line, in UTF-8; dates are ISO 8601, no value is null."""
     return _encoder.encode_lines(row_records(batch))
 
 
 def csv_records(batch: Batch) -> bytes:
-    """Records of RFC 4180, in UTF-8; a field without a value is empty.
+    """Encode the items as RFC 4180 records, in UTF-8; a field without a value is empty.
 
-    Nothing is done to a text that a spreadsheet would take for a formula: it is kept as it came.
+    Texts are written unchanged, also those that a spreadsheet would run as a formula.
     """
-    return _csv(_spelled(row) for row in rows(batch))
+    return _csv(_written(row) for row in rows(batch))
 
 
 def csv_header() -> bytes:
-    """The record that names the columns."""
+    """Encode the header record, which names the columns."""
     return _csv([COLUMNS])
 
 
-def _asked(query: CostQuery) -> Row:
+def _query_values(query: CostQuery) -> Row:
     return (query.account_id, query.from_date, query.to_date, query.group_by)
 
 
@@ -118,5 +118,5 @@ def _csv(records: Iterator[Sequence[object]] | Sequence[Sequence[object]]) -> by
     return text.getvalue().encode()
 
 
-def _spelled(row: Row) -> list[str | date | None]:
+def _written(row: Row) -> list[str | date | None]:
     return [format(value, "f") if isinstance(value, Decimal) else value for value in row]

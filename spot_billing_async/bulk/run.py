@@ -1,8 +1,8 @@
-"""The pull itself: a fixed crew of workers walks through the plan, the caller through the outcomes.
+"""Run of a pull: a fixed number of workers fetch the slices, the caller iterates the outcomes.
 
-A task a slice would be the obvious shape and cost the memory of all of them at once. Here the crew
-is as large as the number of requests that may be on the wire, each worker takes the next slice when
-it is done with one, and nothing is fetched that nobody has room for.
+One task per slice would hold all slices in memory at once (100,000 slices: 148 MB instead of 3).
+Here there are as many workers as requests may be in flight. Each takes the next slice when it is
+done with one, and waits while the buffer has no room for its outcome.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from decimal import Decimal
 from math import inf
-from types import TracebackType
 from typing import Generic, TypeVar
 
 import anyio
@@ -32,32 +31,34 @@ from spot_billing_async.models.results import Answer
 T = TypeVar("T")
 
 Fetch = Callable[[CostQuery, RequestCounts, float], Awaitable[Answer[T]]]
-"""Asks one slice, counting its requests as they are sent; a `SpotBillingError` fails the slice.
+"""Fetches one slice and counts its requests as they are sent; a `SpotBillingError` fails the slice.
 
-The number is the reading of the run's clock at which the whole pull ends; infinite for never.
+The float is the reading of the run's clock at which the whole pull ends; infinite for no limit.
 """
 
-_PLACES_A_WORKER = 2
+_BUFFER_PER_WORKER = 2
+"""Outcomes that may wait for the reader, per worker: one delivered while the next is fetched."""
 
 
 class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
     """A pull in progress: an async context manager and an async iterator of outcomes.
 
-    It owns its tasks: leaving the block, in whatever way, ends them all. They hang on a task of the
-    run's own, not on the caller's: no cancel scope reaches into the block, so what is raised there
-    passes unchanged, and an async generator may yield from it. An outcome counts when it is handed
-    over, so the report never holds a row that the caller has not seen.
+    It owns its tasks: leaving the block ends them all. The workers run in a task of the run, not in
+    a task group of the caller's task. So no cancel scope reaches into the block, an exception
+    raised there is not wrapped in a group, and an async generator may yield from the block. An
+    outcome is counted when the caller receives it, so the report never counts a row that the caller
+    has not seen.
 
     Args:
-        plan: what to ask.
-        fetch: how a slice is asked.
-        crew_size: how many slices are asked at once.
-        ordered: hand outcomes over in the plan's order rather than as they finish.
-        deadline_s: seconds for the whole pull; None for no limit. Slices that are not done by then
-            fail.
-        max_requests: requests sent at most, retries and pages included; None for no limit. Slices
-            that have no request left fail.
-        clock: seconds that only grow.
+        plan: queries of the slices.
+        fetch: function that fetches a slice.
+        worker_count: slices that are fetched at the same time.
+        ordered: deliver outcomes in the plan's order instead of as they finish.
+        deadline_s: seconds for the whole pull, from entering it; None for no limit. Slices that are
+            not done by then fail.
+        max_requests: maximum number of requests, retries and pages included; None for no limit.
+            Slices that have no request left fail.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         plan: Sequence[CostQuery],
         fetch: Fetch[T],
         *,
-        crew_size: int,
+        worker_count: int,
         ordered: bool = False,
         deadline_s: float | None = None,
         max_requests: int | None = None,
@@ -77,60 +78,63 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         self._deadline_s = inf if deadline_s is None else deadline_s
         self._ends_at_s = inf
         self._allowance = None if max_requests is None else Allowance(max_requests)
-        self._crew_size = min(crew_size, len(plan))
+        self._worker_count = min(worker_count, len(plan))
         self._slices = iter(range(len(plan)))
         self._states = bytearray(len(plan))
-        self._handover: OutcomeBuffer[tuple[int, Fetched[T] | Failed, Answer[T] | None]] = (
-            OutcomeBuffer(self._crew_size * _PLACES_A_WORKER, ordered=ordered)
+        self._buffer: OutcomeBuffer[tuple[int, Fetched[T] | Failed, Answer[T] | None]] = (
+            OutcomeBuffer(self._worker_count * _BUFFER_PER_WORKER, ordered=ordered)
         )
-        self._crew: asyncio.Task[None] | None = None
-        self._tally = RequestCounts()
+        self._workers: asyncio.Task[None] | None = None
+        self._counts = RequestCounts()
         self._rows = 0
         self._totals: dict[str, Decimal] = {}
         self._started_s: float | None = None
         self._ended_s: float | None = None
 
     async def __aenter__(self) -> "PullRun[T]":
-        if self._crew is not None:
-            raise ConfigError("run: it was entered before; allowed: one 'async with' for each pull")
+        if self._workers is not None:
+            raise ConfigError("this run was entered before; make another one with costs.pull()")
         self._started_s = self._clock()
         self._ends_at_s = self._started_s + self._deadline_s
-        self._crew = asyncio.create_task(self._run_crew())
+        self._workers = asyncio.create_task(self._run_workers())
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._crew is not None  # noqa: S101  entered before it is left
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        assert self._workers is not None  # noqa: S101  entered before it is left
         try:
-            self._crew.cancel()
-            await until_done(self._crew)
+            self._workers.cancel()
+            await until_done(self._workers)
         finally:
             self._ended_s = self._clock()
-            self._handover.close()  # for who else still reads: the crew may not even have begun
-        if error is None and not self._crew.cancelled():
-            self._crew.result()  # a bug that nobody has met while iterating
+            # Ends a reader in another task. A task that is cancelled before its first step never
+            # reaches its own `finally`.
+            self._buffer.close()
+        if error is None and not self._workers.cancelled():
+            self._workers.result()  # raises a bug of a worker that iteration did not reach
 
     def __aiter__(self) -> "PullRun[T]":
         return self
 
     async def __anext__(self) -> Fetched[T] | Failed:
-        if self._crew is None or self._ended_s is not None:
-            raise ConfigError("run: it is not open; allowed: iterating inside its 'async with'")
+        if self._workers is None or self._ended_s is not None:
+            raise ConfigError("this run is not open; iterate it inside its 'async with'")
         try:
-            index, outcome, answer = await self._handover.get()
+            index, outcome, answer = await self._buffer.get()
         except StopAsyncIteration:
-            await asyncio.wait([self._crew])
-            self._require_whole_plan(self._crew)
+            await asyncio.wait([self._workers])
+            if self._workers.cancelled():
+                message = "the block of this run was left; iterate it inside its 'async with'"
+                raise ConfigError(message) from None
+            self._workers.result()  # raises a bug of a worker
+            # A stray cancellation can end the workers early; that must not pass for a full pull.
+            if any(self.unfinished()):
+                raise SpotBillingError("the pull ended before all slices had an outcome") from None
             raise
-        return self._book(index, outcome, answer)
+        return self._counted(index, outcome, answer)
 
     @property
     def report(self) -> PullReport:
-        """The books as they stand; final once the block is left."""
+        """Current counts of the pull; final once the block is left."""
         count = self._states.count
         over = self._ended_s is not None
         started = count(SliceState.STARTED)
@@ -144,58 +148,52 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             not_started=count(SliceState.NOT_STARTED) + (0 if over else started),
             rows=self._rows,
             totals=dict(self._totals),
-            requests=self._tally.requests,
-            retries=self._tally.retries,
-            refusals=self._tally.refusals,
+            requests=self._counts.requests,
+            retries=self._counts.retries,
+            refusals=self._counts.refusals,
             elapsed_s=0.0 if self._started_s is None else now_s - self._started_s,
         )
 
     def unfinished(self) -> Iterator[Unfinished]:
-        """The slices that were not handed over, in the plan's order: cancelled or never started."""
+        """Yield the slices that the caller did not receive, in the plan's order."""
         for index, state in enumerate(self._states):
             if state in {SliceState.NOT_STARTED, SliceState.STARTED}:
                 yield Unfinished(self._plan[index], state == SliceState.STARTED)
 
-    def _require_whole_plan(self, crew: asyncio.Task[None]) -> None:
-        """See that iteration ends because the plan does, and not with the crew."""
-        if crew.cancelled():
-            raise ConfigError("run: its block was left; allowed: iterating inside its 'async with'")
-        crew.result()  # a bug in a worker
-        if any(True for _ in self.unfinished()):
-            raise SpotBillingError("the pull ended before its plan did")
-
-    async def _run_crew(self) -> None:
+    async def _run_workers(self) -> None:
         try:
             async with anyio.create_task_group() as workers:
-                for _ in range(self._crew_size):
+                for _ in range(self._worker_count):
                     workers.start_soon(self._work)
         finally:
-            self._handover.close()
+            self._buffer.close()
 
     async def _work(self) -> None:
         for index in self._slices:
             self._states[index] = SliceState.STARTED
-            # No name is given to what comes: it would keep the rows until the next ones are there.
-            await self._handover.put(index, (index, *await self._ask(self._plan[index])))
+            # The result gets no name: a local would keep its rows alive during the next fetch.
+            await self._buffer.put(index, await self._fetch_slice(index))
 
-    async def _ask(self, query: CostQuery) -> tuple[Fetched[T] | Failed, Answer[T] | None]:
+    async def _fetch_slice(self, index: int) -> tuple[int, Fetched[T] | Failed, Answer[T] | None]:
+        query = self._plan[index]
         started_s = self._clock()
-        tally = RequestCounts(allowance=self._allowance)
+        counts = RequestCounts(allowance=self._allowance)
         try:
             if started_s >= self._ends_at_s:
-                raise DeadlineExceededError("the pull's deadline passed before this slice's turn")
-            answer = await self._fetch(query, tally, self._ends_at_s)
+                raise DeadlineExceededError("the pull's deadline passed before this slice began")
+            answer = await self._fetch(query, counts, self._ends_at_s)
         except SpotBillingError as error:
-            return Failed(query, error, tally.requests, self._clock() - started_s), None
+            return index, Failed(query, error, counts.requests, self._clock() - started_s), None
         finally:
-            self._tally.add(tally)
+            self._counts.add(counts)  # also if the slice is cancelled: its requests were sent
         elapsed_s = self._clock() - started_s
-        return Fetched(query, answer.items, answer.request_id, tally.requests, elapsed_s), answer
+        outcome = Fetched(query, answer.items, answer.request_id, counts.requests, elapsed_s)
+        return index, outcome, answer
 
-    def _book(
+    def _counted(
         self, index: int, outcome: Fetched[T] | Failed, answer: Answer[T] | None
     ) -> Fetched[T] | Failed:
-        """Count an outcome; a slice whose amounts cannot be added to the total is a failed one."""
+        """Count an outcome and return it; a slice that would round the total becomes `Failed`."""
         if answer is None:
             self._states[index] = SliceState.FAILED
             return outcome

@@ -1,4 +1,4 @@
-"""Shared fetches: each day of an account's costs is asked for once, by whoever needs it first.
+"""Cache of costs with shared fetches: concurrent queries fetch each day of an account once.
 
 ```python
 async with SpotBillingClient(cache=CostCache()) as client:

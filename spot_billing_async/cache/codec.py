@@ -1,8 +1,8 @@
-"""Rows as bytes, day by day, and back: exactly, or not at all.
+"""Exact encoding of rows as bytes, one value per day.
 
-What is kept are bytes, so that nobody can change another caller's rows, and a bound in bytes means
-something. They are JSON, which is what the rows came from: whatever type a caller decodes them to,
-it reads there what it read in the answer. A row that comes back as another one is not kept.
+The cache keeps bytes, so that callers cannot change each other's rows and a limit in bytes is
+exact. They are JSON like the response, so any item type decodes them as it decoded the response.
+Rows that do not survive the round trip unchanged are not kept.
 """
 
 import asyncio
@@ -22,78 +22,84 @@ from spot_billing_async._core.protocol.streaming_decoder import LARGE_BYTES, Lar
 
 T = TypeVar("T")
 
-_ROWS_AT_ONCE = 200  # some 40 KB: a step of a third of a millisecond
+_STEP_ROWS = 200  # about 40 KB, which block the event loop for a third of a millisecond
 _STEP_BYTES = 64 * 1024
-_SEPARATOR = b"\n"  # in no JSON that msgspec writes
+_SEPARATOR = b"\n"  # msgspec writes JSON without it
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class Codec(Generic[T]):
-    """Writes and reads the rows of a type that say which day they are of. See `codec_for`.
+    """Encoder and decoder of rows that have a day. Made by `codec_for`.
 
     Attributes:
-        name: tells the type from any other, and from itself as it was before it was changed.
+        name: identifies the type and its present fields; part of the cache keys.
     """
 
     def __init__(self, item_type: type[T], day_of: Callable[[T], Any]) -> None:
         list_type = cast(type[list[T]], list[item_type])  # type: ignore[valid-type]  # a type made at run time
         self._decoder = msgspec.json.Decoder(list_type, float_hook=Decimal)
         self._day_of = day_of
-        self.name = _name_of(item_type)
+        self.name = f"{item_type!r} {inspect.type_info(item_type)!r}"
+        # A type that other processes cannot import may have the same name and other code there.
+        if "<locals>" in self.name or "__main__" in self.name:
+            self.name += f" {token_hex(16)}"
 
-    async def by_day(self, rows: Sequence[T], days: Iterable[date]) -> dict[date, bytes] | None:
-        """Rows as bytes by their day, in their order; a day without rows is there as well.
+    async def encode_by_day(
+        self, rows: Sequence[T], days: Iterable[date]
+    ) -> dict[date, bytes] | None:
+        """Encode the rows of each day, in their order; a day without rows has an empty value.
 
-        None where they cannot be told apart by day, or do not come back as they are: then they must
-        not be kept.
+        Returns:
+            Values by day; None if a row has another day or none, or does not survive the round
+            trip. Such rows must not be kept.
         """
-        found: dict[date, list[T]] = {day: [] for day in days}
+        by_day: dict[date, list[T]] = {day: [] for day in days}
         try:
-            for place in range(0, len(rows), _ROWS_AT_ONCE):
+            for place in range(0, len(rows), _STEP_ROWS):
                 if place:
                     await asyncio.sleep(0)
-                for row in rows[place : place + _ROWS_AT_ONCE]:
-                    found[self._day_of(row)].append(row)
-            pauses = Pauses()
-            return {day: await self._written(mine, pauses) for day, mine in found.items()}
-        except Exception:  # noqa: BLE001  no day, another one; or a caller's type that cannot be written
+                for row in rows[place : place + _STEP_ROWS]:
+                    by_day[self._day_of(row)].append(row)
+            step = Step()
+            return {day: await self._encode(part, step) for day, part in by_day.items()}
+        except Exception:  # noqa: BLE001  an unknown day, or code of a caller's type that fails
             return None
 
-    async def _written(self, rows: list[T], pauses: "Pauses") -> bytes:
+    async def _encode(self, rows: list[T], step: "Step") -> bytes:
         parts = []
-        for place in range(0, len(rows), _ROWS_AT_ONCE):
-            part = _encoder.encode(rows[place : place + _ROWS_AT_ONCE])
+        for place in range(0, len(rows), _STEP_ROWS):
+            part = _encoder.encode(rows[place : place + _STEP_ROWS])
             if _SEPARATOR in part or _encoder.encode(self._decoder.decode(part)) != part:
-                raise ValueError("these rows do not come back as they are")
+                raise ValueError("the rows do not survive the round trip")
             parts.append(part)
-            if pauses.due(len(part)):
+            if step.is_done_after(len(part)):
                 await asyncio.sleep(0)
         return _SEPARATOR.join(parts)
 
-    async def rows_of(self, days: Sequence[bytes]) -> list[T] | None:
-        """The rows of some days, one after the other; None where a day cannot be read."""
+    async def decode(self, days: Sequence[bytes]) -> list[T] | None:
+        """Decode the rows of some days, in order; return None if a value cannot be decoded."""
         rows: list[T] = LargeList() if sum(map(len, days)) > LARGE_BYTES else []
-        pauses = Pauses()
+        step = Step()
         try:
             for day in days:
                 for part in day.split(_SEPARATOR) if day else ():
                     rows += self._decoder.decode(part)
-                    if pauses.due(len(part)):
+                    if step.is_done_after(len(part)):
                         await asyncio.sleep(0)
         except UNREADABLE:
             return None
         return rows
 
 
-class Pauses:
-    """Tells when to let the event loop do other things: after each so many bytes."""
+class Step:
+    """Counter of bytes that may be processed before the event loop runs other tasks."""
 
     def __init__(self) -> None:
         self._left_bytes = _STEP_BYTES
 
-    def due(self, size_bytes: int) -> bool:
-        """Whether it is time, after so many more bytes."""
+    def is_done_after(self, size_bytes: int) -> bool:
+        """Count bytes; return True, and begin the next step, when the present one is used up."""
         self._left_bytes -= size_bytes
         if self._left_bytes >= 0:
             return False
@@ -102,9 +108,9 @@ class Pauses:
 
 
 def codec_for(item_type: type[T]) -> Codec[T] | None:
-    """The codec of an item type; None where its rows do not say which day they are of.
+    """Return the codec of an item type; None if its rows have no day.
 
-    They do where it has a field `date` of the type `date`, or of that or None, without a default
+    They have one if the type has a field `date` of type `date` or `date | None`, without a default
     other than None.
 
     Raises:
@@ -122,18 +128,8 @@ def _cached_codec(item_type: type) -> Codec[Any] | None:
     if field is None or field.default_factory is not msgspec.NODEFAULT:
         return None
     kinds = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
-    met = {type(kind) for kind in kinds} - {inspect.NoneType}
-    if met != {inspect.DateType} or field.default not in {msgspec.NODEFAULT, None}:
+    not_none = {type(kind) for kind in kinds} - {inspect.NoneType}
+    if not_none != {inspect.DateType} or field.default not in {msgspec.NODEFAULT, None}:
         return None
     getter = itemgetter if isinstance(info, inspect.TypedDictType) else attrgetter
     return Codec(item_type, getter("date"))
-
-
-def _name_of(item_type: type) -> str:
-    """What tells a type from others: its name and its fields.
-
-    One that other processes cannot import may be another one there, even if it looks alike.
-    """
-    name = f"{item_type!r} {inspect.type_info(item_type)!r}"
-    is_local = "<locals>" in name or "__main__" in name
-    return f"{name} {token_hex(16)}" if is_local else name

@@ -1,4 +1,4 @@
-"""The cache of costs, as a client has it: it owns the fetches under way, and the store."""
+"""Cache of costs of a client: owns the fetches in flight and the store."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -6,10 +6,10 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from spot_billing_async.cache.inflight import InflightFetches
-from spot_billing_async.cache.loader import Filler
-from spot_billing_async.cache.lookup import Reading
+from spot_billing_async.cache.loader import Loader
+from spot_billing_async.cache.lookup import CacheLookup
 from spot_billing_async.cache.policy import CachePolicy, utc_now
-from spot_billing_async.cache.query import Ask, Found
+from spot_billing_async.cache.query import CacheQuery, CacheResult
 from spot_billing_async.cache.store import MemoryStore, Store
 from spot_billing_async.errors import CLIENT_IS_NOT_OPEN, ConfigError
 from spot_billing_async.telemetry import emit
@@ -18,22 +18,22 @@ T = TypeVar("T")
 
 
 class CostCache:
-    """Keeps costs by account and day, and lets all who ask for a day share one fetch of it.
+    """Cache of costs by account and day, whose concurrent queries share fetches.
 
-    Give it to a client: `SpotBillingClient(cache=CostCache())`. It then answers `costs.get` and
-    `costs.pull` for queries that name account, first and last day, with rows that have a `date`
-    (of over ten years they ask past it). What it lacks is asked for, each run of days once, whoever
-    else asks meanwhile. Each credential has entries of its own. An error is never kept. It serves
-    one client at a time, with all of its views for other tenants; what it keeps outlives the
-    client.
+    Pass it to a client: `SpotBillingClient(cache=CostCache())`. `costs.get` and `costs.pull` then
+    use it for queries that name the account, the first and the last day, at most ten years, and an
+    item type with a `date`. Days that it does not have are fetched; queries for a day whose fetch
+    is in flight wait for that fetch instead of sending another request. Each credential has a
+    namespace of its own. Errors are not cached. A cache serves one client at a time, with all its
+    views for other tenants. The cached data outlives the client.
 
     Args:
-        store: where costs are kept; None keeps up to 64 MiB in memory.
-        policy: how long.
-        now: tells the moment, with its zone; for tests.
+        store: where the data is kept; None for a `MemoryStore` of 64 MiB.
+        policy: how long it is kept.
+        now: clock that returns a time with a zone; for tests.
 
     Raises:
-        ConfigError: store or policy are none.
+        ConfigError: `store` is not a Store, or `policy` is not a CachePolicy.
     """
 
     def __init__(
@@ -44,25 +44,24 @@ class CostCache:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         if not isinstance(policy, CachePolicy):
-            raise ConfigError(f"policy: {policy!r} is not allowed; allowed: a CachePolicy")
+            raise ConfigError(f"policy must be a CachePolicy, got {policy!r}")
         self._store = MemoryStore() if store is None else store
         if not isinstance(self._store, Store):
-            raise ConfigError(
-                f"store: a {type(store).__name__} is not allowed; allowed: a MemoryStore, a "
-                "RedisStore, or another Store"
-            )
-        self._filler = Filler(self._store, policy, now)
-        self._flights: InflightFetches | None = None
+            # The value is not shown: a URL given by mistake may hold a password.
+            kind = type(store).__name__
+            raise ConfigError(f"store must be a MemoryStore, a RedisStore or a Store, got a {kind}")
+        self._loader = Loader(self._store, policy, now)
+        self._inflight: InflightFetches | None = None
 
     async def __aenter__(self) -> Self:
-        if self._flights is not None:
-            raise ConfigError("cache: a client uses it already; allowed: one client at a time")
-        self._flights = InflightFetches()
+        if self._inflight is not None:
+            raise ConfigError("this cache is in use; a cache serves one client at a time")
+        self._inflight = InflightFetches()
         try:
             await self._store.__aenter__()
-            await self._flights.__aenter__()
+            await self._inflight.__aenter__()
         except BaseException:
-            self._flights = None
+            self._inflight = None
             raise
         return self
 
@@ -72,31 +71,32 @@ class CostCache:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        flights, self._flights = self._flights, None
-        assert flights is not None  # noqa: S101  entered before it is left
+        inflight, self._inflight = self._inflight, None
+        assert inflight is not None  # noqa: S101  entered before it is left
         try:
-            await flights.__aexit__(kind, error, trace)
+            await inflight.__aexit__(kind, error, trace)
         finally:
             await self._store.__aexit__(kind, error, trace)
 
-    async def read(self, ask: Ask[T]) -> Found[T]:
-        """The rows of a query: by day, and within a day as the server sent them.
+    async def read(self, query: CacheQuery[T]) -> CacheResult[T]:
+        """Return the rows of a query by day, and within a day in the server's order.
 
         Raises:
-            SpotBillingError: a fetch failed, or the caller's time is over.
+            SpotBillingError: a fetch failed, or the caller's deadline passed.
         """
-        if self._flights is None:
+        if self._inflight is None:
             raise ConfigError(CLIENT_IS_NOT_OPEN)
-        self._flights.require_loop()
-        reading = Reading(ask, self._filler, self._flights)
+        self._inflight.require_loop()
+        lookup = CacheLookup(query, self._loader, self._inflight)
         try:
-            direct = await reading.complete() if reading.missing else None
-            if direct is not None:
-                return direct
-            rows = await ask.codec.rows_of([reading.values[key] for key in reading.keys])
-            if rows is None:  # somebody else wrote what is no rows
-                return await reading.ask_directly()
+            if not lookup.keys.keys() <= lookup.values.keys():
+                result = await lookup.load_missing()
+                if result is not None:
+                    return result
+            rows = await query.codec.decode([lookup.values[key] for key in lookup.keys])
+            if rows is None:  # the store holds data that this package did not write
+                return await lookup.fetch_directly()
         finally:
-            if ask.hook is not None:
-                emit(ask.hook, reading.event())
-        return Found(rows, reading.request_id)
+            if query.hook is not None:
+                emit(query.hook, lookup.event())
+        return CacheResult(rows, lookup.request_id)

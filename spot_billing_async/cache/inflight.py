@@ -1,47 +1,48 @@
-"""Fetches that are under way, and who waits for them.
+"""Shared fetches that are in flight.
 
-A flight is a run of adjacent days that one task gets, for all who wait for any of them. It belongs
-to the cache and not to whoever began it: one who waits may leave and the flight goes on, as long as
-another one waits. With the last one it ends, and that one leaves when it is over.
+A shared fetch loads a range of days in one task, for every caller that needs one of them. It
+belongs to the cache, not to the caller that started it: a cancelled caller does not cancel the
+shared request while others wait for it. The last caller that leaves cancels the fetch and waits
+until its task has ended.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import date
-from types import TracebackType
 from typing import Any, Self
 
 from spot_billing_async._core.aio.deadline import without_deadline
 from spot_billing_async._core.aio.tasks import until_done
-from spot_billing_async.cache.loader import Landed
+from spot_billing_async.cache.loader import LoadedDays
 from spot_billing_async.errors import CLIENT_IS_ELSEWHERE, CLIENT_WAS_LEFT, ConfigError
+
+Work = Callable[[LoadedDays], Coroutine[Any, Any, None]]
 
 
 class InflightFetch:
-    """A run of days that is being got.
+    """Shared fetch of a range of days.
 
     Attributes:
-        days: by key, in order.
-        landed: what has come of it so far.
-        waiting: how many wait for it.
-        task: gets them.
+        days: days by cache key, in order.
+        loaded: days loaded so far; complete when the task is done.
+        waiter_count: number of callers that wait for it.
+        task: the task that loads the days.
     """
 
-    __slots__ = ("days", "landed", "task", "waiting")
+    __slots__ = ("days", "loaded", "task", "waiter_count")
 
-    def __init__(
-        self, days: Mapping[str, date], work: Callable[[Landed], Coroutine[Any, Any, None]]
-    ) -> None:
+    def __init__(self, days: Mapping[str, date], work: Work) -> None:
         self.days = days
-        self.landed = Landed()
-        self.waiting = 0
-        self.task = asyncio.create_task(work(self.landed), context=without_deadline())
+        self.loaded = LoadedDays()
+        self.waiter_count = 0
+        # The deadline of the caller that starts it must not end what others wait for.
+        self.task = asyncio.create_task(work(self.loaded), context=without_deadline())
 
-    async def arrival(self) -> BaseException | None:
-        """Wait for its end; what it failed with, if it did.
+    async def wait(self) -> BaseException | None:
+        """Wait until the fetch ends; return the exception it failed with, or None.
 
         Raises:
-            ConfigError: the client was left meanwhile.
+            ConfigError: the client was closed meanwhile.
         """
         await asyncio.wait([self.task])
         if self.task.cancelled():
@@ -50,7 +51,7 @@ class InflightFetch:
 
 
 class InflightFetches:
-    """All flights under way: a context manager, which ends them as it is left."""
+    """All shared fetches in flight; leaving the context cancels them."""
 
     def __init__(self) -> None:
         self._by_key: dict[str, InflightFetch] = {}
@@ -61,12 +62,7 @@ class InflightFetches:
         self._loop = asyncio.get_running_loop()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -74,48 +70,49 @@ class InflightFetches:
             await until_done(task)
 
     def require_loop(self) -> None:
-        """Refuse to be used in another event loop than that of the client.
+        """Raise unless the client was opened in the running event loop.
 
         Raises:
-            ConfigError: it is.
+            ConfigError: the client belongs to another loop.
         """
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigError(CLIENT_IS_ELSEWHERE)
 
     def with_key(self, key: str) -> InflightFetch | None:
-        """The flight that gets a day; None where none does."""
-        flight = self._by_key.get(key)
-        return None if flight is None or flight.task.done() else flight
+        """Return the fetch that is loading this day; None if there is none."""
+        fetch = self._by_key.get(key)
+        # A task that is done stays here until its callback runs; a failed one must not be joined.
+        return None if fetch is None or fetch.task.done() else fetch
 
-    def start(
-        self, days: Mapping[str, date], work: Callable[[Landed], Coroutine[Any, Any, None]]
-    ) -> InflightFetch:
-        """Begin to get days that no flight gets."""
-        flight = InflightFetch(days, work)
-        self._by_key |= dict.fromkeys(days, flight)
-        self._tasks.add(flight.task)
-        flight.task.add_done_callback(lambda task: self._ended(flight, task))
-        return flight
+    def start(self, days: Mapping[str, date], work: Work) -> InflightFetch:
+        """Start a fetch of days that no other fetch is loading."""
+        fetch = InflightFetch(days, work)
+        self._by_key |= dict.fromkeys(days, fetch)
+        self._tasks.add(fetch.task)
+        fetch.task.add_done_callback(lambda task: self._on_done(fetch, task))
+        return fetch
 
-    async def leave(self, flights: Iterable[InflightFetch]) -> None:
-        """Wait for flights no longer; what nobody waits for is ended."""
-        ended = []
-        for flight in flights:
-            flight.waiting -= 1
-            if not flight.waiting and not flight.task.done():
-                self._forget(flight)  # at once: nobody may come to wait for what is ending
-                flight.task.cancel()
-                ended.append(flight.task)
-        for task in ended:
+    async def leave(self, fetches: Iterable[InflightFetch]) -> None:
+        """Stop waiting for fetches; cancel each that has no other caller."""
+        cancelled = []
+        for fetch in fetches:
+            fetch.waiter_count -= 1
+            if not fetch.waiter_count and not fetch.task.done():
+                # Removed at once, so that no new caller can join a fetch that is being cancelled.
+                self._forget(fetch)
+                fetch.task.cancel()
+                cancelled.append(fetch.task)
+        for task in cancelled:
             await until_done(task)
 
-    def _ended(self, flight: InflightFetch, task: "asyncio.Task[None]") -> None:
+    def _on_done(self, fetch: InflightFetch, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
-        self._forget(flight)
+        self._forget(fetch)
         if not task.cancelled():
-            task.exception()  # those who wait have it; where nobody does, it is nobody's
+            task.exception()  # marks it as retrieved: a fetch without callers must not be logged
 
-    def _forget(self, flight: InflightFetch) -> None:
-        for key in flight.days:
-            if self._by_key.get(key) is flight:
+    def _forget(self, fetch: InflightFetch) -> None:
+        for key in fetch.days:
+            # A later fetch of the same day may have taken the place of this one.
+            if self._by_key.get(key) is fetch:
                 del self._by_key[key]

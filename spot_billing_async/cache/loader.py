@@ -1,128 +1,130 @@
-"""How days come that are not at hand: from the store, from others who fetch them, from the API."""
+"""Loading of missing days from the store, from other processes that fetch them, or the API."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
 from spot_billing_async.cache.policy import CachePolicy
-from spot_billing_async.cache.query import Ask, Found, runs_of
+from spot_billing_async.cache.query import CacheQuery, CacheResult, contiguous_windows
 from spot_billing_async.cache.store import Store, Value
 from spot_billing_async.errors import DeadlineExceededError
 from spot_billing_async.models.windows import DateWindow
 
-_FIRST_PAUSE_S = 0.01
-_LONGEST_PAUSE_S = 0.25
+Query = CacheQuery[Any]
+
+_FIRST_POLL_S = 0.01
+_LONGEST_POLL_S = 0.25
 
 
 @dataclass(slots=True)
-class Landed:
-    """What has come so far of the days of a flight.
+class LoadedDays:
+    """Days that a shared fetch has loaded so far.
 
     Attributes:
-        values: days as bytes, by key.
-        request_id: of the last request.
-        stored: days that were in the store.
-        awaited: days that somebody else fetched meanwhile.
-        asked: days that the API was asked for.
-        uncut: rows that cannot be kept, and the days that were asked for; None where all can.
+        values: encoded rows by cache key.
+        request_id: id of the last request.
+        stored: number of days that were in the store.
+        awaited: number of days that another process fetched meanwhile.
+        requested: number of days that were requested from the API.
+        unsplit: a window and its rows that cannot be kept by day; None if all rows can.
     """
 
     values: dict[str, bytes] = field(default_factory=dict)
     request_id: str | None = None
     stored: int = 0
     awaited: int = 0
-    asked: int = 0
-    uncut: tuple[DateWindow, Found[Any]] | None = None
+    requested: int = 0
+    unsplit: tuple[DateWindow, CacheResult[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Filler:
-    """Gets days, and keeps them.
+class Loader:
+    """Loads days and keeps them in the store.
 
     Args:
-        store: where they are kept.
-        policy: how long.
-        now: tells the moment, in UTC.
+        store: where the days are kept.
+        policy: how long they are kept.
+        now: clock that returns a time with a zone.
     """
 
     store: Store
     policy: CachePolicy
     now: Callable[[], datetime]
 
-    async def fill(self, ask: Ask[Any], days: Mapping[str, date], landed: Landed) -> None:
-        """Get some days.
+    async def load(self, query: Query, days: Mapping[str, date], loaded: LoadedDays) -> None:
+        """Load some days.
 
         Args:
-            ask: of whoever began this; what is sent is sent on their account.
-            days: by key, in order.
-            landed: where they go; its `values` are whole unless it is `uncut`.
+            query: query of the caller that started this; its limits hold for the requests.
+            days: days by cache key, in order.
+            loaded: receives the days; its `values` are complete unless it has `unsplit` rows.
 
         Raises:
-            SpotBillingError: they cannot be had.
+            SpotBillingError: a day could not be loaded.
         """
         try:
-            await self._fill(ask, dict(days), landed)
+            await self._load(query, dict(days), loaded)
         except BaseException:
+            # Other processes must not wait for a claim whose fetch failed or was cancelled.
             await self.store.release(list(days))
             raise
-        if landed.uncut is not None:
+        if loaded.unsplit is not None:
             await self.store.release(list(days))
 
-    async def _fill(self, ask: Ask[Any], missing: dict[str, date], landed: Landed) -> None:
-        pause_s = 0.0
+    async def _load(self, query: Query, missing: dict[str, date], loaded: LoadedDays) -> None:
+        poll_s = 0.0
         while True:
-            look = await self.store.get_or_claim(list(missing))
-            landed.values.update(look.found)
-            if pause_s:
-                landed.awaited += len(look.found)
+            lookup = await self.store.get_or_claim(list(missing))
+            loaded.values.update(lookup.found)
+            if poll_s:
+                loaded.awaited += len(lookup.found)
             else:
-                landed.stored += len(look.found)
-            claimed = set(look.claimed)
-            mine = {key: day for key, day in missing.items() if key in claimed}
-            missing = {k: d for k, d in missing.items() if k not in claimed and k not in look.found}
-            landed.asked += len(mine)
-            await self._fetch(ask, mine, landed)
-            if not missing or landed.uncut is not None:
+                loaded.stored += len(lookup.found)
+            in_claim = set(lookup.claimed)
+            claimed = {key: day for key, day in missing.items() if key in in_claim}
+            done = in_claim | lookup.found.keys()
+            missing = {key: day for key, day in missing.items() if key not in done}
+            loaded.requested += len(claimed)
+            await self._fetch(query, claimed.values(), loaded)
+            if not missing or loaded.unsplit is not None:
                 return
-            pause_s = min(2 * pause_s or _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
-            if ask.clock() + pause_s >= ask.ends_at_s:
-                raise DeadlineExceededError(ask.late)
-            await asyncio.sleep(pause_s)
+            # The other days are claimed by another process. Stores have no notification: poll.
+            poll_s = min(2 * poll_s or _FIRST_POLL_S, _LONGEST_POLL_S)
+            if query.clock() + poll_s >= query.ends_at_s:
+                raise DeadlineExceededError(query.timeout_message)
+            await asyncio.sleep(poll_s)
 
-    async def _fetch(self, ask: Ask[Any], mine: Mapping[str, date], landed: Landed) -> None:
-        """Ask the API for days, as few times as can be, at once; the first failure ends it all."""
-        runs = runs_of(mine.values())
-        if len(runs) <= 1:
-            for run in runs:
-                await self._fetch_run(ask, run, landed)
+    async def _fetch(self, query: Query, days: Iterable[date], loaded: LoadedDays) -> None:
+        """Request days from the API, one request per window, all windows at the same time."""
+        windows = contiguous_windows(days)
+        if len(windows) <= 1:
+            for window in windows:
+                await self._fetch_window(query, window, loaded)
             return
         failure: Exception | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                for run in runs:
-                    group.create_task(self._fetch_run(ask, run, landed))
+                for window in windows:
+                    group.create_task(self._fetch_window(query, window, loaded))
         except ExceptionGroup as failures:
             failure = failures.exceptions[0]
-        if failure is not None:
+        if failure is not None:  # raised here, so that the group is not its context
             raise failure
 
-    async def _fetch_run(self, ask: Ask[Any], run: DateWindow, landed: Landed) -> None:
-        now = self.now()  # as of then: what closes while it is asked for may be from before
-        answer = await ask.fetch(run)
-        landed.request_id = answer.request_id
-        keys = ask.series.keys(run)
-        by_day = await ask.codec.by_day(answer.items, keys.values())
+    async def _fetch_window(self, query: Query, window: DateWindow, loaded: LoadedDays) -> None:
+        # Read before the request: a month that closes during it may still be returned unclosed.
+        now = self.now()
+        answer = await query.fetch(window)
+        loaded.request_id = answer.request_id
+        keys = query.series.keys(window)
+        by_day = await query.codec.encode_by_day(answer.items, keys.values())
         if by_day is None:
-            landed.uncut = run, Found(answer.items, answer.request_id)
+            loaded.unsplit = window, CacheResult(answer.items, answer.request_id)
             return
         values = {key: by_day[day] for key, day in keys.items()}
-        group_by = ask.series.group_by
-        await self.store.set(
-            {
-                key: Value(values[key], self.policy.ttl_s(day, group_by, now))
-                for key, day in keys.items()
-            }
-        )
-        landed.values.update(values)
+        group_by = query.series.group_by
+        ttls_s = {key: self.policy.ttl_s(day, group_by, now) for key, day in keys.items()}
+        await self.store.set({key: Value(data, ttls_s[key]) for key, data in values.items()})
+        loaded.values.update(values)

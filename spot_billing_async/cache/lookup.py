@@ -1,15 +1,15 @@
-"""A query on its way through the cache: whom it waits for, how long, and what comes of it."""
+"""Lookup of one query in the cache: the fetches it starts or joins, and how long it waits."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from datetime import date
 from functools import partial
 from math import inf
 from typing import Generic, TypeVar
 
 from spot_billing_async.cache.inflight import InflightFetch, InflightFetches
-from spot_billing_async.cache.loader import Filler
-from spot_billing_async.cache.query import Ask, Found, runs_of
+from spot_billing_async.cache.loader import Loader
+from spot_billing_async.cache.query import CacheQuery, CacheResult, contiguous_windows
 from spot_billing_async.errors import (
     ApiError,
     DeadlineExceededError,
@@ -24,149 +24,150 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Reading(Generic[T]):
-    """Gets the days of a query that are not at hand.
+class CacheLookup(Generic[T]):
+    """Lookup of one query: takes the days that are in memory, and loads the missing ones.
 
     Args:
-        ask: the query.
-        filler: gets days for flights that this one begins.
-        flights: those under way.
+        query: the query.
+        loader: loads the days of the fetches that this lookup starts.
+        inflight: all fetches in flight.
 
     Attributes:
-        keys: the days of the query by key, in order.
-        values: days as bytes, by key: what there is of them.
-        request_id: of the last request that was sent for this query.
+        keys: days of the query by cache key, in order.
+        values: encoded rows of the days found so far, by cache key.
+        request_id: id of the last request that was sent for this query; None if none was.
     """
 
-    def __init__(self, ask: Ask[T], filler: Filler, flights: InflightFetches) -> None:
-        self._ask = ask
-        self._filler = filler
-        self._flights = flights
-        self.keys = ask.series.keys(ask.days)
-        self.values = filler.store.get_local(list(self.keys))
+    def __init__(self, query: CacheQuery[T], loader: Loader, inflight: InflightFetches) -> None:
+        self._query = query
+        self._loader = loader
+        self._inflight = inflight
+        self.keys = query.series.keys(query.days)
+        self.values = loader.store.get_local(list(self.keys))
         self.request_id: str | None = None
         self._hit = len(self.values)
         self._joined = self._missed = 0
 
-    @property
-    def missing(self) -> dict[str, date]:
-        """The days that are not there yet, by key."""
-        return {key: day for key, day in self.keys.items() if key not in self.values}
+    async def load_missing(self) -> CacheResult[T] | None:
+        """Load the days that are not in `values`.
 
-    async def complete(self) -> Found[T] | None:
-        """Get what is missing; rows that cannot be kept are returned as they came.
+        Returns:
+            None when `values` is complete; the result itself if its rows cannot be kept by day.
 
         Raises:
-            SpotBillingError: a fetch failed, or the caller's time is over.
+            SpotBillingError: a fetch failed, or the caller's deadline passed.
         """
-        is_late = False
-        while missing := self.missing:
-            begun, joined = self._board(missing)
-            # What it begins itself has the caller's limits, and tells more when they end it.
-            grace_s = 0.0 if joined or is_late else self._ask.grace_s
-            uncut = await self._in_time(self._wait(begun, joined), grace_s=grace_s)
-            if uncut:
-                return await self.ask_directly() if isinstance(uncut, bool) else uncut
-            found = self._filler.store.get_local(list(self.missing))
+        # There is a further round only if a joined fetch failed because of its starter's limits.
+        is_first_round = True
+        while missing := self._missing():
+            started, joined = self._start_or_join(missing)
+            # Its own fetches have the same deadline; with some grace their error, which says more,
+            # is raised before the one of this wait.
+            grace_s = self._query.grace_s if is_first_round and not joined else 0.0
+            fetch = await self._before_deadline(self._wait(started, joined), grace_s=grace_s)
+            if fetch is not None and fetch.loaded.unsplit is not None:
+                window, result = fetch.loaded.unsplit
+                is_this_query = fetch in started and window == self._query.days
+                return result if is_this_query else await self.fetch_directly()
+            found = self._loader.store.get_local(list(self._missing()))
             self.values |= found
             self._hit += len(found)
-            is_late = True
+            is_first_round = False
         return None
 
-    async def ask_directly(self) -> Found[T]:
-        """Ask for the whole query, past the cache.
+    async def fetch_directly(self) -> CacheResult[T]:
+        """Request the whole query from the API without using the cache.
 
         Raises:
-            SpotBillingError: the call failed, or the caller's time is over.
+            SpotBillingError: the call failed, or the caller's deadline passed.
         """
-        answer = await self._in_time(self._ask.fetch(self._ask.days))
-        return Found(answer.items, answer.request_id)
+        answer = await self._before_deadline(self._query.fetch(self._query.days))
+        return CacheResult(answer.items, answer.request_id)
 
     def event(self) -> CacheRead:
-        """How the cache was of use."""
+        """Return the telemetry event of this lookup."""
         return CacheRead(
-            operation_id=self._ask.operation_id,
+            operation_id=self._query.operation_id,
             days_hit=self._hit,
             days_joined=self._joined,
             days_missed=self._missed,
         )
 
-    def _board(
-        self, missing: Mapping[str, date]
+    def _missing(self) -> dict[str, date]:
+        return {key: day for key, day in self.keys.items() if key not in self.values}
+
+    def _start_or_join(
+        self, missing: dict[str, date]
     ) -> tuple[list[InflightFetch], list[InflightFetch]]:
-        """The flights that get what is missing: those begun here, and those joined."""
-        under_way = {key: self._flights.with_key(key) for key in missing}
-        joined = list({flight: None for flight in under_way.values() if flight is not None})
-        gaps = runs_of(day for key, day in missing.items() if under_way[key] is None)
-        begun = []
+        """Return the fetches that load the missing days: those started here, and those joined."""
+        in_flight = {key: self._inflight.with_key(key) for key in missing}
+        joined = list({fetch: None for fetch in in_flight.values() if fetch is not None})
+        started = []
+        gaps = contiguous_windows(day for key, day in missing.items() if in_flight[key] is None)
         for gap in gaps:
-            days = self._ask.series.keys(gap)
-            begun.append(self._flights.start(days, partial(self._filler.fill, self._ask, days)))
-        return begun, joined
+            days = self._query.series.keys(gap)
+            work = partial(self._loader.load, self._query, days)
+            started.append(self._inflight.start(days, work))
+        return started, joined
 
     async def _wait(
-        self, begun: list[InflightFetch], joined: list[InflightFetch]
-    ) -> Found[T] | bool:
-        """Wait for flights, and take what they bring.
+        self, started: list[InflightFetch], joined: list[InflightFetch]
+    ) -> InflightFetch | None:
+        """Wait for fetches and take their days.
 
         Returns:
-            Whether rows came that cannot be kept; or those, where they are all that was asked for.
+            The first fetch whose rows cannot be kept by day; None if there is none.
         """
-        flights = begun + joined
-        for flight in flights:
-            flight.waiting += 1
+        fetches = started + joined
+        for fetch in fetches:
+            fetch.waiter_count += 1
         try:
-            for flight in flights:
-                failure = await flight.arrival()
+            for fetch in fetches:
+                failure = await fetch.wait()
                 if failure is not None:
-                    if flight in begun or not self._may_ask_again(flight, failure):
-                        raise _own(failure)
-                elif flight.landed.uncut is not None:
-                    days, found = flight.landed.uncut
-                    return found if flight in begun and days == self._ask.days else True
+                    if fetch in started or not self._can_retry(fetch, failure):
+                        # Every caller raises a copy, as raising adds a traceback and a context.
+                        if isinstance(failure, SpotBillingError):
+                            failure = own_copy(failure)
+                        raise failure
+                elif fetch.loaded.unsplit is not None:
+                    return fetch
                 else:
-                    self._take(flight, is_joined=flight in joined)
+                    self._take(fetch, is_joined=fetch in joined)
         finally:
-            for flight in begun:
-                self._hit += flight.landed.stored
-                self._joined += flight.landed.awaited
-                self._missed += flight.landed.asked
-            await self._flights.leave(flights)
-        return False
+            for fetch in started:
+                self._hit += fetch.loaded.stored
+                self._joined += fetch.loaded.awaited
+                self._missed += fetch.loaded.requested
+            await self._inflight.leave(fetches)
+        return None
 
-    def _take(self, flight: InflightFetch, *, is_joined: bool) -> None:
-        mine = {key: data for key, data in flight.landed.values.items() if key in self.keys}
-        self.values |= mine
+    def _take(self, fetch: InflightFetch, *, is_joined: bool) -> None:
+        values = {key: data for key, data in fetch.loaded.values.items() if key in self.keys}
+        self.values |= values
         if is_joined:
-            self._joined += len(mine)
+            self._joined += len(values)
         else:
-            self.request_id = flight.landed.request_id
+            self.request_id = fetch.loaded.request_id
 
-    def _may_ask_again(self, flight: InflightFetch, failure: BaseException) -> bool:
-        """Whether a joined flight failed for what was asked of it, or how, and not for its days."""
+    def _can_retry(self, fetch: InflightFetch, failure: BaseException) -> bool:
+        """Return whether the cause of a joined fetch's failure may not hold for this query."""
         match failure:
             case DeadlineExceededError() | RequestLimitReachedError():
-                return True
+                return True  # limits of the caller that started it
             case ResponseTooLargeError() | ApiError(status=413):
-                return not flight.days.keys() <= self.keys.keys()
+                return not fetch.days.keys() <= self.keys.keys()  # this query is narrower
             case _:
                 return False
 
-    async def _in_time(self, work: Awaitable[R], *, grace_s: float = 0.0) -> R:
-        """Wait for something while the caller's time lasts."""
-        ask = self._ask
-        left_s = None if ask.ends_at_s == inf else ask.ends_at_s - ask.clock() + grace_s
+    async def _before_deadline(self, work: Awaitable[R], *, grace_s: float = 0.0) -> R:
+        """Await something until the caller's deadline plus `grace_s`."""
+        query = self._query
+        left_s = None if query.ends_at_s == inf else query.ends_at_s - query.clock() + grace_s
         try:
             async with asyncio.timeout(left_s) as limit:
                 return await work
         except TimeoutError:
             if not limit.expired():
                 raise
-        raise DeadlineExceededError(ask.late)
-
-
-def _own(failure: BaseException) -> BaseException:
-    """An error for one of those who met it: each raises it somewhere else."""
-    if not isinstance(failure, SpotBillingError):
-        return failure
-    return own_copy(failure)
+        raise DeadlineExceededError(query.timeout_message)

@@ -1,4 +1,4 @@
-"""How long a day's costs are kept."""
+"""Lifetime of cached costs."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -11,22 +11,24 @@ from spot_billing_async.models.windows import DateWindow, cut
 
 
 def utc_now() -> datetime:
-    """The moment it is."""
+    """Return the current time, in UTC."""
     return datetime.now(UTC)
 
 
 class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a day's costs are kept: long where its month is closed, else briefly.
+    """Lifetimes of a day's costs: long for closed months, short for all other days.
 
     Attributes:
-        closed_ttl_s: seconds that days of closed months are kept.
-        mutable_ttl_s: seconds that all other days are kept, today and days to come included; and
-            all days by family, as accounts may move to another family at any time.
-        closes_after_days: a month is closed when more days than these have passed since its last
-            one, by the UTC calendar. Until then its costs may still be restated.
+        closed_ttl_s: seconds that days of closed months are kept. Default: 7 days.
+        mutable_ttl_s: seconds that all other days are kept, including today and future days; also
+            all days grouped by family, as an account can move to another family at any time.
+            Default: 300.
+        closes_after_days: a month is closed when more than this number of days have passed since
+            its last day, in UTC. Until then its costs may be restated. Default: 45.
 
     Raises:
-        ConfigError: a value is out of its range; names the field, the value and what is allowed.
+        ConfigError: a value is out of range; the message names the field, what is allowed and the
+            value.
     """
 
     closed_ttl_s: float = 7 * 86_400.0
@@ -37,13 +39,11 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
         check_seconds("policy.closed_ttl_s", self.closed_ttl_s)
         check_seconds("policy.mutable_ttl_s", self.mutable_ttl_s)
         if type(self.closes_after_days) is not int or self.closes_after_days < 0:
-            raise ConfigError(
-                f"policy.closes_after_days: {self.closes_after_days!r} is not allowed; "
-                "allowed: a whole number from 0"
-            )
+            value = self.closes_after_days
+            raise ConfigError(f"policy.closes_after_days must be an integer >= 0, got {value!r}")
 
     def ttl_s(self, day: date, group_by: GroupBy | None, now: datetime) -> float:
-        """Seconds that the costs of a day are kept which were asked for at a moment."""
+        """Return the seconds for which costs of `day` that were requested at `now` are kept."""
         if group_by == "family":
             return self.mutable_ttl_s
         month: DateWindow = next(cut(day, date.max, "month"))

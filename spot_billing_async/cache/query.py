@@ -1,7 +1,6 @@
-"""What a caller asks of the cache, and the keys that its days have there."""
+"""Query of the cache, its result, and the cache keys of its days."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
 from hashlib import blake2b
@@ -18,18 +17,18 @@ from spot_billing_async.telemetry import Hook
 T = TypeVar("T")
 
 _FORMAT = 1
-"""Of what is kept; another one is in the keys of versions that write another."""
+"""Version of the stored format. A change of the format raises it, so that keys never clash."""
 
 
-class Series(NamedTuple):
-    """Whose days they are: days of two series are never taken for each other.
+class SeriesKey(NamedTuple):
+    """Identity of a series of days; two different series share no cache key.
 
     Attributes:
-        space: of the credential that may see them.
-        origin: where they were asked for.
-        account_id: whose costs.
-        group_by: the breakdown.
-        type_name: what they were decoded to.
+        namespace: namespace of the credential that may see the data.
+        origin: URL that the data was requested from.
+        account_id: account of the costs.
+        group_by: breakdown of the costs; None for none.
+        type_name: `Codec.name` of the item type.
     """
 
     namespace: str
@@ -39,7 +38,7 @@ class Series(NamedTuple):
     type_name: str
 
     def keys(self, days: DateWindow) -> dict[str, date]:
-        """The key of each day, in order."""
+        """Return the days of a window by cache key, in order."""
         name = f"spot-billing:{_FORMAT}:{_digest(self)}:"
         first = days.from_date.toordinal()
         each = map(date.fromordinal, range(first, first + days.days))
@@ -47,54 +46,53 @@ class Series(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _digest(series: Series) -> str:
-    """A digest: of the same length whatever the parts hold, and it shows none of them."""
+def _digest(series: SeriesKey) -> str:
+    """Return a digest of fixed length, which reveals no part of the series."""
     return blake2b(msgspec.json.encode(series), digest_size=16).hexdigest()
 
 
-class Found(NamedTuple, Generic[T]):
-    """The rows that were asked for, and the request that the last of them came with, if any did."""
+class CacheResult(NamedTuple, Generic[T]):
+    """Rows of a query, and the id of the last request that was sent for it; None if none was."""
 
     items: list[T]
     request_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ask(Generic[T]):
-    """A query, and how far its caller goes for an answer.
+class CacheQuery(msgspec.Struct, Generic[T], frozen=True):
+    """Query of the cache, with the limits of its caller.
 
     Attributes:
-        operation_id: what is asked of the API.
-        series: whose days.
-        days: which days.
-        codec: of its rows.
-        fetch: asks the API for days, on the caller's account.
-        clock: seconds that only grow.
-        ends_at_s: reading of the clock after which the caller waits no more.
-        grace_s: seconds more that the caller waits for a fetch of its own, which has the same limit
-            and tells more when it meets it.
-        late: what is said then.
-        hook: is told how the cache was of use.
+        operation_id: operation of the API.
+        series: series of the days.
+        days: first and last day.
+        codec: codec of the rows.
+        fetch: requests a window from the API, within the caller's limits.
+        clock: monotonic clock, in seconds.
+        ends_at_s: reading of the clock at which the caller stops waiting; infinite for never.
+        grace_s: further seconds that the caller waits for a fetch of its own, which has the same
+            deadline and a more specific error.
+        timeout_message: text of the error that is raised at the deadline.
+        hook: receives the event of the lookup; None for no hook.
     """
 
     operation_id: str
-    series: Series
+    series: SeriesKey
     days: DateWindow
     codec: Codec[T]
     fetch: Callable[[DateWindow], Awaitable[Answer[T]]]
     clock: Callable[[], float]
     ends_at_s: float
     grace_s: float
-    late: str
+    timeout_message: str
     hook: Hook | None
 
 
-def runs_of(days: Iterable[date]) -> list[DateWindow]:
-    """Days as windows, as few as there can be; the days are in order."""
-    runs: list[DateWindow] = []
+def contiguous_windows(days: Iterable[date]) -> list[DateWindow]:
+    """Return the fewest windows that hold exactly these days, which have to be in order."""
+    windows: list[DateWindow] = []
     for day in days:
-        if runs and runs[-1].to_date + timedelta(days=1) == day:
-            runs[-1] = DateWindow(runs[-1].from_date, day)
+        if windows and windows[-1].to_date + timedelta(days=1) == day:
+            windows[-1] = DateWindow(windows[-1].from_date, day)
         else:
-            runs.append(DateWindow(day, day))
-    return runs
+            windows.append(DateWindow(day, day))
+    return windows

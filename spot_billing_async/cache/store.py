@@ -1,6 +1,7 @@
-"""Where days are kept: the protocol of a store, and the one in memory.
+"""Stores of cached days: the protocol, and the implementation in memory.
 
-A store knows keys and bytes alone. What a key stands for, and how long it is good, others decide.
+A store handles keys and bytes only. The meaning of a key and the lifetime of its value are decided
+by its caller.
 """
 
 import heapq
@@ -14,24 +15,25 @@ from spot_billing_async.models.validation import check_count
 
 _DEFAULT_BYTES = 64 * 1024 * 1024
 _ENTRY_BYTES = 400
-"""What an entry takes beside its value: key, dict, tuples, heap. Measured with `tracemalloc`."""
-_STALE_SHARE = 2  # of the heap's length to that of the entries, before it is made anew
+"""Memory of an entry beside its value: key, dict, tuples, heap. Measured with `tracemalloc`."""
+_MAX_HEAP_RATIO = 2
+"""Heap entries per stored entry above which the heap, which keeps stale entries, is rebuilt."""
 
 
 class Value(NamedTuple):
-    """What is kept for a key, and for how many seconds from now."""
+    """Data of a key, and its lifetime in seconds from now."""
 
     data: bytes
     ttl_s: float
 
 
 class LookupResult(NamedTuple):
-    """What looking for keys came to. Keys in neither are being fetched somewhere else.
+    """Result of `Store.get_or_claim`. Keys in neither attribute are claimed by another process.
 
     Attributes:
-        found: what is there and good.
-        claimed: keys that nobody has: they are for the one who looked to fetch, and then to
-            `write` or to `release`.
+        found: unexpired data by key.
+        claimed: keys without data that the caller has claimed: it has to fetch them, and then to
+            `set` or `release` them.
     """
 
     found: Mapping[str, bytes]
@@ -40,13 +42,13 @@ class LookupResult(NamedTuple):
 
 @runtime_checkable
 class Store(Protocol):
-    """Keeps values by key for a while. None of its methods raises for a store that is out of order.
+    """Store of values with a lifetime, used as a context manager.
 
-    It is entered before it is used, and left after.
+    Its methods do not raise when the storage behind it fails: the cache then works without it.
     """
 
     async def __aenter__(self) -> object:
-        """Make ready."""
+        """Open the store."""
         ...
 
     async def __aexit__(
@@ -55,38 +57,41 @@ class Store(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Let go of everything."""
+        """Close the store and free its connections."""
         ...
 
     def get_local(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """What is good and can be had without waiting."""
+        """Return the unexpired data that is available without waiting, by key."""
         ...
 
     async def get_or_claim(self, keys: Sequence[str]) -> LookupResult:
-        """Look for keys, and claim those that nobody has and nobody is fetching."""
+        """Return the unexpired data of keys, and claim those without data that are not claimed."""
         ...
 
     async def set(self, values: Mapping[str, Value]) -> None:
-        """Keep values; those of them that were claimed are not any more."""
+        """Store values, and release the claims of their keys."""
         ...
 
     async def release(self, keys: Sequence[str]) -> None:
-        """Claim keys no longer; those that were not claimed are left alone."""
+        """Release the caller's claims; other keys are ignored."""
         ...
 
 
 class MemoryStore:
-    """Keeps values in this process, bounded in bytes: what was least recently used goes first.
+    """Store in the memory of this process, bounded in bytes.
 
-    What has expired is let go of before anything that is good. Its values outlive the client. It is
-    for one event loop.
+    When it is full, expired values are dropped first, then the least recently used ones. Its values
+    outlive the client. It is not thread-safe: use it in one event loop.
 
     Args:
-        max_bytes: how much it holds, keys and the room of each entry included. 64 MiB by default.
-        clock: seconds that only grow.
+        max_bytes: maximum size, including the keys and 400 bytes per entry. Default: 64 MiB.
+        clock: monotonic clock, in seconds.
+
+    Attributes:
+        size_bytes: present size, counted in the same way.
 
     Raises:
-        ConfigError: max_bytes is no whole number from 1.
+        ConfigError: `max_bytes` is not an integer >= 1.
     """
 
     def __init__(
@@ -102,19 +107,14 @@ class MemoryStore:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         pass
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get_local(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """What is good."""
+        """Return the unexpired data of keys; reading counts as use."""
         now_s = self._clock()
         found = {}
         for key in keys:
@@ -130,16 +130,16 @@ class MemoryStore:
         return found
 
     async def get_or_claim(self, keys: Sequence[str]) -> LookupResult:
-        """What is good; all else is claimed, as nobody else can be fetching it."""
+        """Return unexpired data and claim the other keys, as no other process uses this store."""
         found = self.get_local(keys)
         return LookupResult(found, [key for key in keys if key not in found])
 
     async def set(self, values: Mapping[str, Value]) -> None:
-        """Keep values, as far as there is room."""
+        """Store values; a value larger than the whole store is not kept."""
         self.keep(values)
 
     def keep(self, values: Mapping[str, Value]) -> None:
-        """Keep values, as far as there is room."""
+        """Store values without waiting; otherwise like `set`."""
         now_s = self._clock()
         for key, (data, ttl_s) in values.items():
             self._drop(key)
@@ -151,24 +151,20 @@ class MemoryStore:
         self._make_room(now_s)
 
     async def release(self, keys: Sequence[str]) -> None:
-        """Nothing: there are no claims."""
+        """Do nothing: this store keeps no claims."""
 
     def _make_room(self, now_s: float) -> None:
         while self.size_bytes > self._max_bytes:
-            if not self._drop_expired(now_s):
+            if self._expiries and self._expiries[0][0] <= now_s:
+                expires_at_s, key = heapq.heappop(self._expiries)
+                # The key may have been dropped, or stored again with another lifetime.
+                if key in self._entries and self._entries[key][1] == expires_at_s:
+                    self._drop(key)
+            else:
                 self._drop(next(iter(self._entries)))
-        if len(self._expiries) > _STALE_SHARE * len(self._entries) + 1:
+        if len(self._expiries) > _MAX_HEAP_RATIO * len(self._entries) + 1:
             self._expiries = [(at_s, key) for key, (_, at_s) in self._entries.items()]
             heapq.heapify(self._expiries)
-
-    def _drop_expired(self, now_s: float) -> bool:
-        """Whether there was anything that may have expired; it is looked at once."""
-        if not self._expiries or self._expiries[0][0] > now_s:
-            return False
-        expires_at_s, key = heapq.heappop(self._expiries)
-        if key in self._entries and self._entries[key][1] == expires_at_s:
-            self._drop(key)
-        return True
 
     def _drop(self, key: str) -> None:
         entry = self._entries.pop(key, None)

@@ -1,6 +1,6 @@
-"""Costs as files: JSON lines, CSV and Parquet; and as an Arrow table, in `export.arrow`.
+"""Export of costs to JSON lines, CSV and Parquet files, and to Arrow tables (`export.arrow`).
 
-Parquet and Arrow need the extra `export`; JSON lines and CSV need nothing.
+Parquet and Arrow need the extra `export`; JSON lines and CSV need no extra.
 """
 
 from spot_billing_async.bulk.records import COLUMNS

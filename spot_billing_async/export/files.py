@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their name, renamed when complete."""
+"""Atomic files: written under a temporary name and renamed when complete."""
 
 import contextlib
 import os
@@ -10,19 +10,19 @@ from spot_billing_async.errors import ConfigError
 
 
 class PendingFile:
-    """A file being written under a hidden name in the folder of its own.
+    """File that is written under a hidden name in its target folder.
 
-    Until `commit`, what stood under the name stays untouched. A name that is a link keeps being
-    one: what it leads to is replaced. A file that is replaced hands its permissions on.
+    An existing file of the target name is unchanged until `commit`, and its permissions are kept.
+    If the target is a symbolic link, the file that it points to is replaced, not the link.
 
     Args:
-        path: the name it gets.
+        path: target name.
 
     Attributes:
-        stream: where its bytes go.
+        stream: binary stream that writes to the hidden file.
 
     Raises:
-        ConfigError: it cannot be written there; names the path and why.
+        ConfigError: no file can be written there; the message names the path and the reason.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,21 +36,22 @@ class PendingFile:
             self.stream = self._temporary.open("xb")
         except OSError as error:
             reason = error.strerror
-            raise ConfigError(f"{path}: no file can be written there: {reason}") from error
+            raise ConfigError(f"cannot write the file {path}: {reason}") from error
         with contextlib.suppress(FileNotFoundError):
             self._temporary.chmod(stat.S_IMODE(self._target.stat().st_mode))
 
     def commit(self) -> None:
-        """Put the file, as it is now, under its name, and wait until the disk has it.
+        """Write the file to disk and rename it to its target name.
 
         Raises:
-            OSError: it could not be done; nothing changed under its name.
+            OSError: this failed; the target name is unchanged.
         """
         self.stream.flush()
         os.fsync(self.stream.fileno())
         self.stream.close()
         self._temporary.replace(self._target)
-        # The file is there: a folder that cannot be read, or synchronised, does not undo that.
+        # Makes the rename durable. The file is complete, so a folder that cannot be opened or
+        # synchronized (some file systems refuse it) is not an error.
         with contextlib.suppress(OSError):
             folder = os.open(self._target.parent, os.O_RDONLY)
             try:
@@ -59,7 +60,7 @@ class PendingFile:
                 os.close(folder)
 
     def discard(self) -> None:
-        """Remove what was written; does nothing after `commit`."""
+        """Remove the hidden file; do nothing after `commit`."""
         with contextlib.suppress(OSError):
             self.stream.close()
         with contextlib.suppress(OSError):

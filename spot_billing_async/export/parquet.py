@@ -1,4 +1,4 @@
-"""Costs as a Parquet file (extra: export)."""
+"""Parquet files of costs (extra: export)."""
 
 import contextlib
 from pathlib import Path
@@ -10,22 +10,22 @@ from spot_billing_async.export.files import PendingFile
 
 # isort: split
 import pyarrow as pa
-import pyarrow.parquet as pq  # after export.arrow, which says what to install where it is missing
+import pyarrow.parquet as pq  # after export.arrow, whose error names the extra
 
 _GROUP_ROWS = 32_768
-"""Rows of a row group; fewer make files larger and slower to read."""
+"""Rows per row group; smaller groups make files larger and slower to read."""
 
 
 class ParquetSink:
-    """A Parquet file whose amounts get more decimals when one comes that needs them.
+    """Parquet file whose amounts get more decimals when an amount needs them.
 
-    A Parquet file has one schema, so what was written before is then copied, a row group at a time,
-    into another hidden file.
+    A Parquet file has one schema, so the rows written before are then copied, one row group at a
+    time, into another hidden file.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._group: list[pa.Table] = []  # what is not in the file yet
+        self._group: list[pa.Table] = []  # batches of the next row group
         self._start(PendingFile(path), DEFAULT_SCALE)
 
     def _start(self, file: PendingFile, scale: int) -> None:
@@ -37,25 +37,25 @@ class ParquetSink:
         """Append a batch.
 
         Raises:
-            ExportError: an amount cannot be held exactly beside the others; names it.
+            ExportError: the amounts do not fit one decimal128 type exactly; the message names one.
         """
         table = batch_table(batch, self._scale)
         scale = table.schema.field("cost").type.scale
         if scale > self._scale:
             self._widen(scale)
         self._group.append(table)
-        if sum(each.num_rows for each in self._group) >= _GROUP_ROWS:
+        if sum(part.num_rows for part in self._group) >= _GROUP_ROWS:
             self._write_group()
 
     def commit(self) -> None:
-        """Write the footer, and put the file under its name."""
+        """Write the footer and rename the file to its target name."""
         self._write_group()
         self._parquet.close()
         self._file.commit()
 
     def discard(self) -> None:
-        """Remove the file."""
-        # Left open, it would try to write its footer when it is collected, and complain.
+        """Remove the hidden file."""
+        # An open writer writes its footer when it is collected, which fails with a warning.
         with contextlib.suppress(Exception):
             self._parquet.close()
         self._file.discard()

@@ -1,4 +1,4 @@
-"""Where batches of rows go. A sink blocks: it is used from a worker thread, one call at a time."""
+"""Sinks: destinations of batches. They block, so a worker thread makes one call at a time."""
 
 import sys
 from collections.abc import Callable
@@ -11,27 +11,33 @@ from spot_billing_async.export.files import PendingFile
 
 
 class ExportError(SpotBillingError):
-    """Costs could not be written, or not exactly; the message names the file and why."""
+    """Costs could not be written, or not exactly; the message names the file and the reason."""
 
 
 class Sink(Protocol):
-    """Takes batches; ends with one `commit`, or with `discard`, which may be called at any time."""
+    """Destination of batches; ended by one `commit`, or by `discard` at any time."""
 
     def write(self, batch: Batch) -> None:
-        """Take a batch in."""
+        """Write a batch."""
         ...
 
     def commit(self) -> None:
-        """Make what was taken in final."""
+        """Make the written batches final."""
         ...
 
     def discard(self) -> None:
-        """Forget what was taken in, where that is still possible."""
+        """Remove the written batches, if that is still possible."""
         ...
 
 
 class TextFileSink:
-    """A file of encoded batches after a header."""
+    """File of encoded batches.
+
+    Args:
+        path: target name.
+        encode: encodes a batch.
+        header: bytes at the start of the file.
+    """
 
     def __init__(self, path: Path, encode: Callable[[Batch], bytes], header: bytes = b"") -> None:
         self._file = PendingFile(path)
@@ -46,19 +52,19 @@ class TextFileSink:
 
 
 class StdoutSink:
-    """Encoded batches on standard output; what is out cannot be taken back."""
+    """Encoded batches on standard output, which cannot be removed again."""
 
     def __init__(self, encode: Callable[[Batch], bytes]) -> None:
         self._stream: BinaryIO = sys.stdout.buffer
         self._encode = encode
 
     def write(self, batch: Batch) -> None:
-        """Print a batch."""
+        """Write a batch to standard output."""
         self._stream.write(self._encode(batch))
         self._stream.flush()
 
     def commit(self) -> None:
-        """Everything is out."""
+        """Do nothing: every batch was flushed when it was written."""
 
     def discard(self) -> None:
-        """Nothing is left to forget."""
+        """Do nothing: standard output cannot be undone."""

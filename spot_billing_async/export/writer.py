@@ -1,4 +1,4 @@
-"""The async skin of an export: it collects rows, and has a worker thread write them."""
+"""Async writer of exports: collects rows and writes them in a worker thread."""
 
 import threading
 from collections.abc import Callable
@@ -22,16 +22,16 @@ ENDINGS = (".jsonl", ".csv", ".parquet")
 STDOUT = "-"
 
 _BATCH_ROWS = 4_096
-"""Rows that are kept as structs before they are written: two megabytes, which caches hold, and a
-few milliseconds in which the thread that writes them may keep the event loop waiting."""
+"""Rows collected as structs before they are written: about 2 MB, which fit the CPU's caches. The
+thread that writes them may hold the GIL, and so block the event loop, for a few milliseconds."""
 
 
 class CostWriter:
-    """Writes the rows of a pull: an async context manager, made by `open_writer`.
+    """Writer of the rows of a pull: an async context manager, made by `open_writer`.
 
-    Leaving the block normally puts the file under its name. Leaving it by an exception, or before
-    any outcome was written, removes what is there, and an earlier file of that name stays as it
-    was: a pull of which nothing came does not wipe out the last one.
+    Leaving the block normally renames the file to its target name. Leaving it by an exception, or
+    before an outcome was written, removes the new file and keeps an earlier one of that name, so a
+    pull without any result does not replace the last export.
     """
 
     def __init__(
@@ -41,40 +41,40 @@ class CostWriter:
         self._open_sink = open_sink
         self._batch_rows = batch_rows
         self._sink: Sink | None = None
-        self._waiting: list[Fetched[CostItem]] = []
-        self._waiting_rows = 0
+        self._pending: list[Fetched[CostItem]] = []
+        self._pending_rows = 0
         self._was_entered = False
-        self._took_any = False
-        self._taken_rows = 0
+        self._has_outcomes = False
+        self._added_rows = 0
         self._written_rows = 0
         self._lock = threading.Lock()
 
     async def __aenter__(self) -> Self:
         if self._was_entered:
-            raise ConfigError("writer: it was entered before; allowed: one 'async with' a writer")
+            raise ConfigError("this writer was entered before; make another one with open_writer()")
         self._was_entered = True
         self._sink = await self._in_thread(self._open_sink)
         return self
 
     async def write(self, outcome: Fetched[CostItem]) -> None:
-        """Take the rows of an outcome; now and then this waits until a batch is written.
+        """Add the rows of an outcome; wait until a batch is written when enough are collected.
 
-        An outcome that was taken is in the file once the block is left, also where the wait is
-        cancelled.
+        The outcome is in the file after the block, even if this wait is cancelled.
 
         Raises:
-            ExportError: the rows could not be written, or an amount has no exact place in the file.
+            ConfigError: the writer is not open.
+            ExportError: the rows could not be written, or an amount does not fit the file exactly.
         """
         self._opened()
-        self._taken_rows += len(outcome.items)
-        self._took_any = True
+        self._added_rows += len(outcome.items)
+        self._has_outcomes = True
         for start in range(0, len(outcome.items), _BATCH_ROWS):
             part = msgspec.structs.replace(
                 outcome, items=outcome.items[start : start + _BATCH_ROWS]
             )
-            self._waiting.append(part)
-            self._waiting_rows += len(part.items)
-            if self._waiting_rows >= self._batch_rows:
+            self._pending.append(part)
+            self._pending_rows += len(part.items)
+            if self._pending_rows >= self._batch_rows:
                 await self._flush()
 
     async def __aexit__(
@@ -85,7 +85,7 @@ class CostWriter:
     ) -> None:
         sink = self._opened()
         try:
-            if kind is None and self._took_any:
+            if kind is None and self._has_outcomes:
                 await self._flush()
                 await self._in_thread(self._commit)
         finally:
@@ -93,7 +93,7 @@ class CostWriter:
             self._sink = None
 
     async def _flush(self) -> None:
-        batch, self._waiting, self._waiting_rows = self._waiting, [], 0
+        batch, self._pending, self._pending_rows = self._pending, [], 0
         if batch:
             await self._in_thread(lambda: self._write(batch))
 
@@ -102,22 +102,24 @@ class CostWriter:
         self._written_rows += sum(len(outcome.items) for outcome in batch)
 
     def _commit(self) -> None:
-        # A batch that failed, or was cancelled on its way, and a caller who went on regardless.
-        if self._written_rows != self._taken_rows:
+        # A batch may have failed or been cancelled, and the caller may have continued regardless.
+        if self._written_rows != self._added_rows:
             raise ExportError(
-                f"{self._name}: only {self._written_rows} of {self._taken_rows} rows were written"
+                f"{self._name}: only {self._written_rows} of {self._added_rows} rows were written"
             )
         self._opened().commit()
 
     def _opened(self) -> Sink:
         if self._sink is None:
-            raise ConfigError("writer: it is not open; allowed: writing inside its 'async with'")
+            raise ConfigError("this writer is not open; write inside its 'async with'")
         return self._sink
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
-        """Do blocking work elsewhere, in order, whatever is cancelled meanwhile."""
+        """Run blocking work in a thread; a cancellation does not interrupt it."""
 
         def locked() -> R:
+            # `task.cancel()` ends the wait in spite of the shield. The lock makes the next work,
+            # such as `discard`, wait until the thread is done.
             with self._lock:
                 return work()
 
@@ -130,20 +132,22 @@ class CostWriter:
 
 
 def open_writer(path: str | Path) -> CostWriter:
-    """A writer of costs, in the format that the file's ending names.
+    """Return a writer of costs in the format of the file's ending.
 
-    The file is written beside its name, and renamed when the `async with` block is left normally.
+    The file is written under a hidden name in the same folder, and renamed when the `async with`
+    block is left normally.
 
     Args:
-        path: ends in .jsonl (JSON lines), .csv or .parquet; "-" is JSON lines on standard output.
+        path: ends in .jsonl (JSON lines), .csv or .parquet; "-" writes JSON lines to standard
+            output.
 
     Raises:
-        ConfigError: the ending is another one, or (on entering the block) no file can be written
+        ConfigError: the ending is another one; or, on entering the block, no file can be written
             there.
-        MissingExtraError: on entering the block: Parquet needs the extra `export`.
+        MissingExtraError: on entering the block, for Parquet without the extra `export`.
     """
     if str(path) == STDOUT:
-        # Each outcome at once: somebody may be looking.
+        # Each outcome is written at once, as a user or a pipe may be reading.
         return CostWriter("standard output", lambda: StdoutSink(json_lines), batch_rows=1)
     path = Path(path)
     match path.suffix.lower():
@@ -152,40 +156,40 @@ def open_writer(path: str | Path) -> CostWriter:
         case ".csv":
             return CostWriter(str(path), lambda: TextFileSink(path, csv_records, csv_header()))
         case ".parquet":
-            return CostWriter(str(path), lambda: _parquet_sink(path))
-        case ending:
+
+            def open_parquet() -> Sink:
+                # Imported late, as pyarrow belongs to an extra.
+                from spot_billing_async.export.parquet import ParquetSink  # noqa: PLC0415  see above
+
+                return ParquetSink(path)
+
+            return CostWriter(str(path), open_parquet)
+        case _:
             raise ConfigError(
-                f"path: the ending {ending!r} of {str(path)!r} is unknown; allowed: "
-                f"{', '.join(ENDINGS)}, or {STDOUT!r} for standard output"
+                f"path must end in one of {', '.join(ENDINGS)} or be {STDOUT!r} for standard "
+                f"output, got {str(path)!r}"
             )
 
 
 async def write_costs(run: PullRun[CostItem], path: str | Path) -> PullReport:
-    """Drain a run into a file.
+    """Write all outcomes of a run to a file.
 
-    The file holds the slices that came. Those that failed are not in it: the report counts them,
-    and its `complete` says whether there are none. Where no slice came, no file is written.
+    The file holds the slices that were fetched. Slices that failed are not in it: the report counts
+    them, and its `complete` is true if there are none. If no slice was fetched, no file is written.
 
     Args:
         run: an entered run.
         path: as for `open_writer`.
 
     Returns:
-        The books of the run, all slices handed over.
+        The report of the run.
 
     Raises:
-        ConfigError: nothing can be written under this path.
-        ExportError: writing failed; the file was not touched.
+        ConfigError: the path is not valid or no file can be written there.
+        ExportError: writing failed; an earlier file is unchanged.
     """
     async with open_writer(path) as writer:
         async for outcome in run:
             if isinstance(outcome, Fetched):
                 await writer.write(outcome)
     return run.report
-
-
-def _parquet_sink(path: Path) -> Sink:
-    # Late: pyarrow belongs to an extra.
-    from spot_billing_async.export.parquet import ParquetSink  # noqa: PLC0415  see above
-
-    return ParquetSink(path)

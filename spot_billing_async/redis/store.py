@@ -1,12 +1,11 @@
-"""Costs in Redis, so that a day is asked for once by all processes together.
+"""Store in Redis, with which several processes fetch each day only once.
 
-Who looks for a day that is not there claims it in the same breath: a key beside it, of a random
-name of the process, which runs out by itself after a lease. While its process lives, a claim is
-renewed; so it does not matter how long the fetch takes, and a process that died holds nobody up for
-longer than that.
+A lookup that does not find a day claims it in the same script: it sets a second key, which holds a
+random name of the process and expires after a lease. A process renews its claims while it lives, so
+a fetch may take longer than the lease, and the claims of a process that died expire.
 
-Redis may be gone, or slow. Then each process goes on with what it keeps in memory, which it looks
-into first at any time; a day may then be asked for once by each of them, and no call fails.
+A store looks into the memory of its process first. If Redis is down or slow, each process works
+with its memory alone: no call fails, but each process may fetch a day once.
 """
 
 import asyncio
@@ -32,14 +31,14 @@ from spot_billing_async.models.validation import check_seconds
 from spot_billing_async.redis.server import Availability, masked_url
 
 _CONNECTIONS = 16
-_RENEWALS_A_LEASE = 3
-_KEYS_AT_ONCE = 32  # of a whole year at once the answer would hold up the loop, ...
-_BYTES_AT_ONCE = 512 * 1024  # ... and take longer than Redis has for one
-_AWAY_S = 1.0
-"""How long Redis is left alone after it did not answer."""
+_RENEWALS_PER_LEASE = 3
+_BATCH_KEYS = 32  # a response with a whole year would block the event loop ...
+_BATCH_BYTES = 512 * 1024  # ... and take longer than `timeout_s`
+_RETRY_AFTER_S = 1.0
+"""Seconds without further requests after Redis did not answer."""
 
-# Each script is given the keys of days, and then those of their claims.
-_LOOK = """
+# The keys of each script are those of the days, and then those of their claims.
+_GET_OR_CLAIM = """
 local answers = {}
 local count = #KEYS / 2
 for i = 1, count do
@@ -61,12 +60,12 @@ for i = #KEYS / 2 + 1, #KEYS do
     end
 end
 """
-_STORE = """
+_SET_VALUES = """
 for i = 1, #KEYS / 2 do
     redis.call('SET', KEYS[i], ARGV[2 * i], 'PX', ARGV[2 * i + 1])
 end
 """
-_WRITE = _STORE + _RELEASE
+_SET = _SET_VALUES + _RELEASE
 _RENEW = """
 for i = #KEYS / 2 + 1, #KEYS do
     if redis.call('GET', KEYS[i]) == ARGV[1] then
@@ -77,22 +76,24 @@ end
 
 
 class RedisStore:
-    """Keeps costs in Redis for all processes that use it: `CostCache(RedisStore(url))`.
+    """Store in Redis that several processes share: `CostCache(RedisStore(url))`.
 
-    What a process wrote or read it keeps in memory too, for as long as it is good. Redis holds no
-    token; whoever can read it can read the costs.
+    A process also keeps what it wrote or read in its memory, until it expires. Redis holds no
+    token, but anyone who can read it can read the costs.
 
     Args:
-        url: `redis://[user:password@]host[:port][/database]`; `rediss://` for TLS. It is hidden but
-            for where it is.
-        memory: what this process keeps for itself; None for up to 64 MiB.
-        timeout_s: seconds that Redis has for an answer, connecting included; then it counts as gone
-            for a second. That is said once in the log, and once when it is back.
-        lease_s: seconds that a day stays claimed after the process that fetches it has died.
-        clock: seconds that only grow.
+        url: `redis://[user:password@]host[:port][/database]`; `rediss://` for TLS. User and
+            password are masked in the repr and in the log.
+        memory: store in this process; None for a `MemoryStore` of 64 MiB.
+        timeout_s: seconds until Redis has to answer, connecting included. After a timeout it is not
+            used for a second. The log has one warning when it fails and one when it is back.
+            Default: 0.5.
+        lease_s: seconds after which the claims of a process that died expire. Default: 10.
+        clock: monotonic clock, in seconds.
 
     Raises:
-        ConfigError: a value is not usable; names it and what is allowed, but never the url.
+        ConfigError: a value is not valid; the message names the argument and what is allowed, and
+            never shows the url.
     """
 
     def __init__(
@@ -105,20 +106,20 @@ class RedisStore:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = hidden(url)
-        del url  # no frame that raises holds it
+        del url  # the locals of a traceback must not show it
         self._place = masked_url(self._url)
         check_seconds("timeout_s", timeout_s)
         check_seconds("lease_s", lease_s)
         if memory is not None and not isinstance(memory, MemoryStore):
-            raise ConfigError(f"memory: {memory!r} is not allowed; allowed: a MemoryStore, or None")
+            raise ConfigError(f"memory must be a MemoryStore or None, got {memory!r}")
         self._memory = MemoryStore() if memory is None else memory
         self._timeout_s = timeout_s
         self._lease_s = lease_s
         self._clock = clock
         self._owner = token_hex(16)
         self._claimed: set[str] = set()
-        self._away_until_s = -inf
-        self._reach = Availability(
+        self._retry_at_s = -inf
+        self._availability = Availability(
             repr(self),
             when_down="costs are cached by this process alone meanwhile",
             when_up="costs are cached by all processes together again",
@@ -128,9 +129,9 @@ class RedisStore:
 
     async def __aenter__(self) -> Self:
         if self._redis is not None:
-            raise ConfigError("store: it is in use already; allowed: one cache at a time")
+            raise ConfigError("this store is in use; a store serves one cache at a time")
         self._redis = _client(self._url, self._timeout_s)
-        self._renewal = asyncio.create_task(self._renew())
+        self._renewal = asyncio.create_task(self._renew_claims())
         return self
 
     async def __aexit__(
@@ -151,48 +152,48 @@ class RedisStore:
                 await redis.aclose()
 
     def get_local(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """What this process has in memory."""
+        """Return the unexpired data in the memory of this process."""
         return self._memory.get_local(keys)
 
     async def get_or_claim(self, keys: Sequence[str]) -> LookupResult:
-        """Look into Redis, and claim what is not there; without Redis, into memory."""
+        """Return data from Redis and claim missing keys; without Redis, use the memory."""
         found: dict[str, bytes] = {}
         claimed: list[str] = []
-        for start in range(0, len(keys), _KEYS_AT_ONCE):
-            part = await self._look(keys[start : start + _KEYS_AT_ONCE])
+        for start in range(0, len(keys), _BATCH_KEYS):
+            part = await self._get_or_claim_batch(keys[start : start + _BATCH_KEYS])
             found.update(part.found)
             claimed += part.claimed
         return LookupResult(found, claimed)
 
-    async def _look(self, keys: Sequence[str]) -> LookupResult:
+    async def _get_or_claim_batch(self, keys: Sequence[str]) -> LookupResult:
         arguments = [self._owner, _ms(self._lease_s)]
-        looked = await self._run(_LOOK, keys, arguments, partial(_looked, keys))
-        if looked is None:
+        result = await self._run(_GET_OR_CLAIM, keys, arguments, partial(_decode_lookup, keys))
+        if result is None:
             return await self._memory.get_or_claim(keys)
-        found, claimed = looked
+        found, claimed = result
         self._memory.keep(found)
         self._claimed.update(claimed)
         return LookupResult({key: value.data for key, value in found.items()}, claimed)
 
     async def set(self, values: Mapping[str, Value]) -> None:
-        """Keep values, and let all others have them."""
+        """Store values in memory and in Redis, and release the claims of their keys."""
         self._memory.keep(values)
         self._claimed.difference_update(values)
         for keys in _batches(values):
             arguments: list[Any] = [self._owner]
             for data, ttl_s in map(values.__getitem__, keys):
                 arguments += [data, _ms(ttl_s)]
-            await self._run(_WRITE, keys, arguments)
+            await self._run(_SET, keys, arguments)
 
     async def release(self, keys: Sequence[str]) -> None:
-        """Claim keys no longer."""
+        """Release the claims of this process on these keys."""
         self._claimed.difference_update(keys)
         await self._run(_RELEASE, keys, [self._owner])
 
-    async def _renew(self) -> None:
-        """Renew the claims of what is being fetched here."""
+    async def _renew_claims(self) -> None:
+        """Extend the leases of this process's claims, until it is cancelled."""
         while True:
-            await asyncio.sleep(self._lease_s / _RENEWALS_A_LEASE)
+            await asyncio.sleep(self._lease_s / _RENEWALS_PER_LEASE)
             if self._claimed:
                 await self._run(_RENEW, list(self._claimed), [self._owner, _ms(self._lease_s)])
 
@@ -201,73 +202,72 @@ class RedisStore:
         script: str,
         keys: Sequence[str],
         arguments: Iterable[Any],
-        read: Callable[[Any], Any] = bool,
-    ) -> Any:  # noqa: ANN401  what is read of what a script answers
-        """What a script answers, read; None where Redis does not, or it is no such answer."""
-        if self._redis is None or self._clock() < self._away_until_s:
+        decode: Callable[[Any], Any] = bool,
+    ) -> Any:  # noqa: ANN401  the type depends on `decode`
+        """Run a script and return its decoded response; None if that failed."""
+        if self._redis is None or self._clock() < self._retry_at_s:
             return None
-        if self._reach.is_up is False:  # one asks whether it is back, and not all at once
-            self._away_until_s = self._clock() + _AWAY_S
+        if (
+            self._availability.is_up is False
+        ):  # one request tries whether Redis is back, not all at once
+            self._retry_at_s = self._clock() + _RETRY_AFTER_S
         try:
             run = self._redis.register_script(script)
             async with asyncio.timeout(self._timeout_s):
-                answer = read(await run([*keys, *map(_claim, keys)], arguments))
-        except Exception as error:  # noqa: BLE001  whatever it is that answers, no call fails by it
-            self._reach.mark_down(error)
-            self._away_until_s = self._clock() + _AWAY_S
+                claim_keys = (f"{key}:claim" for key in keys)
+                response = decode(await run([*keys, *claim_keys], arguments))
+        except Exception as error:  # noqa: BLE001  no failure of Redis may fail a call
+            self._availability.mark_down(error)
+            self._retry_at_s = self._clock() + _RETRY_AFTER_S
             return None
-        self._reach.mark_up()
-        self._away_until_s = -inf
-        return answer
+        self._availability.mark_up()
+        self._retry_at_s = -inf
+        return response
 
     def __repr__(self) -> str:
-        if "_place" not in vars(self):  # it is refused, and its traceback is shown
+        if "_place" not in vars(self):  # a traceback of __init__ may show an incomplete object
             return f"{type(self).__name__}()"
         return f"{type(self).__name__}({self._place!r})"
 
 
 def _batches(values: Mapping[str, Value]) -> Iterator[list[str]]:
-    """The keys of values, some at a time: about as many as can be written at once."""
+    """Yield the keys of values in batches of bounded number and size."""
     keys: list[str] = []
     size_bytes = 0
     for key, value in values.items():
         keys.append(key)
         size_bytes += len(value.data)
-        if size_bytes >= _BYTES_AT_ONCE or len(keys) >= _KEYS_AT_ONCE:
+        if size_bytes >= _BATCH_BYTES or len(keys) >= _BATCH_KEYS:
             yield keys
             keys, size_bytes = [], 0
     if keys:
         yield keys
 
 
-def _looked(keys: Sequence[str], answers: Any) -> tuple[dict[str, Value], list[str]]:  # noqa: ANN401  as Redis sent it
-    """What is there, and what was claimed, by the answers of the script that looks."""
+def _decode_lookup(keys: Sequence[str], response: Any) -> tuple[dict[str, Value], list[str]]:  # noqa: ANN401  as Redis sent it
+    """Decode a response of `_GET_OR_CLAIM` to the values found and the keys claimed."""
     found, claimed = {}, []
-    for key, answer in zip(keys, answers, strict=True):
-        if isinstance(answer, list):
-            data, left_ms = answer
+    for key, entry in zip(keys, response, strict=True):
+        if isinstance(entry, list):
+            data, left_ms = entry
             found[key] = Value(bytes(memoryview(data)), left_ms / 1000)
-        elif answer:
+        elif entry:
             claimed.append(key)
     return found, claimed
 
 
 def _client(url: Secret, timeout_s: float) -> Redis:
-    """A client that gives up soon: what it cannot have, others give."""
+    """Return a client with short timeouts, because a call can do without Redis."""
     pool = BlockingConnectionPool.from_url(
         url.reveal(),
         max_connections=_CONNECTIONS,
         timeout=timeout_s,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 1),  # a connection that was kept may have been closed meanwhile
+        retry=Retry(NoBackoff(), 1),  # the server may have closed a pooled connection
     )
-    pool.connection_kwargs["decode_responses"] = False  # whatever the URL says
+    pool.connection_kwargs["decode_responses"] = False  # overrides the query of the URL
     return Redis.from_pool(pool)
-
-
-def _claim(key: str) -> str:
-    return f"{key}:claim"
 
 
 def _ms(seconds: float) -> int:

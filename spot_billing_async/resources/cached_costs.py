@@ -1,4 +1,4 @@
-"""Costs by way of the cache: what of a query it can be asked, and what its rows come to."""
+"""Costs through the cache: the cache query of a cost query, and the totals of its rows."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,14 +7,14 @@ from typing import TypeVar
 
 import msgspec
 
-from spot_billing_async._core.aio.deadline import hard_end_s, deadline_message
+from spot_billing_async._core.aio.deadline import deadline_message, hard_end_s
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.session import SessionManager
 from spot_billing_async._core.protocol.decoder import added_totals, decoder_for
 from spot_billing_async._core.protocol.operations import GET_COSTS
 from spot_billing_async.cache import CostCache
 from spot_billing_async.cache.codec import codec_for
-from spot_billing_async.cache.query import Ask, Series
+from spot_billing_async.cache.query import CacheQuery, SeriesKey
 from spot_billing_async.models import CostQuery
 from spot_billing_async.models.results import Answer
 from spot_billing_async.models.windows import DateWindow
@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 _OPERATION_ID = GET_COSTS.operation_id
 _GRACE_S = 1.0
-_MOST_DAYS = 3_660  # ten years: each day takes some microseconds, all of them at once
-_ROWS_AT_ONCE = 5_000  # are added up in half a millisecond
+_MAX_DAYS = 3_660  # ten years; looking up a day blocks the event loop for some microseconds
+_STEP_ROWS = 5_000  # adding them up blocks the event loop for half a millisecond
 
 
 def cache_query_for(
@@ -33,33 +33,40 @@ def cache_query_for(
     item_type: type[T],
     fetch: Callable[[CostQuery], Awaitable[Answer[T]]],
     pull_ends_at_s: float | None,
-) -> Ask[T] | None:
-    """What the cache is asked for a query; None for one that cannot be cut into days.
+) -> CacheQuery[T] | None:
+    """Return the cache query of a cost query; None if the cache cannot serve it by day.
+
+    It can if the query names the account, the first and the last day, at most ten years, and the
+    rows of the item type have a date.
 
     Args:
-        session: whose limits, and whose hook.
-        query: account, first and last day have to be named, and be at most ten years apart.
-        item_type: what its rows are decoded to; they have to say which day they are of.
-        fetch: asks the API, for parts of the query too.
-        pull_ends_at_s: as for `calls.call`.
+        session: session whose limits, clock and hook are used.
+        query: the cost query.
+        item_type: type that the rows are decoded to.
+        fetch: requests the query, or a part of it, from the API.
+        pull_ends_at_s: reading of the session's clock at which the pull ends; None for a single
+            call, which has the client's `deadline_s`.
 
     Raises:
-        ConfigError: the type cannot be decoded.
+        ConfigError: the item type cannot be decoded.
+        DeadlineExceededError: the caller's deadline has passed.
     """
     codec = codec_for(item_type)
     account_id, first, last = query.account_id, query.from_date, query.to_date
     if codec is None or account_id is None or first is None or last is None:
         return None
     days = DateWindow(first, last)
-    if days.days > _MOST_DAYS:
+    if days.days > _MAX_DAYS:
         return None
     deadline_s = session.shared.config.deadline_s
-    own_ends_at_s = session.shared.clock() + deadline_s if pull_ends_at_s is None else pull_ends_at_s
+    own_ends_at_s = (
+        session.shared.clock() + deadline_s if pull_ends_at_s is None else pull_ends_at_s
+    )
     ends_at_s = min(own_ends_at_s, hard_end_s(pull_ends_at_s, session.shared.clock))
     is_own = ends_at_s == own_ends_at_s
-    return Ask(
+    return CacheQuery(
         operation_id=_OPERATION_ID,
-        series=Series(
+        series=SeriesKey(
             session.namespace,
             session.shared.base_url + session.shared.paths[GET_COSTS.operation_id],
             account_id,
@@ -74,35 +81,36 @@ def cache_query_for(
         clock=session.shared.clock,
         ends_at_s=ends_at_s,
         grace_s=_GRACE_S if is_own else 0.0,
-        late=deadline_message(_OPERATION_ID, deadline_s if is_own and pull_ends_at_s is None else None),
+        timeout_message=deadline_message(
+            _OPERATION_ID, deadline_s if is_own and pull_ends_at_s is None else None
+        ),
         hook=session.shared.hook,
     )
 
 
 async def read_cached(
-    cache: CostCache, ask: Ask[T], item_type: type[T], *, totalled: bool
+    cache: CostCache, query: CacheQuery[T], item_type: type[T], *, totalled: bool
 ) -> Answer[T]:
-    """What the cache answers, with its costs added up where they are to be `totalled`.
+    """Read a query through the cache; with `totalled`, add up its costs.
 
     Raises:
         SpotBillingError: as `CostCache.read`; or the amounts cannot be added exactly.
     """
-    found = await cache.read(ask)
-    totals = await _totals(found.items, item_type) if totalled else {}
-    return Answer(found.items, found.request_id, None, totals)
+    result = await cache.read(query)
+    totals = await _totals(result.items, item_type) if totalled else {}
+    return Answer(result.items, result.request_id, None, totals)
 
 
 async def _totals(items: list[T], item_type: type[T]) -> dict[str, Decimal]:
-    """The items' costs by currency, added up some at a time.
-
-    Each day was looked at as it came; here nothing can fail but the sum of all.
-    """
-    reader = decoder_for(item_type, totalled=True)
+    """Return the exact costs of the items by currency, added up in steps."""
+    # Amounts were checked when they were fetched; only the sum of all can fail here, so the body
+    # and the token, which the decoder needs for its error texts, are empty.
+    decoder = decoder_for(item_type, totalled=True)
     totals: dict[str, Decimal] = {}
-    for place in range(0, len(items), _ROWS_AT_ONCE):
-        if place:
+    for start in range(0, len(items), _STEP_ROWS):
+        if start:
             await asyncio.sleep(0)
-        part = items[place : place + _ROWS_AT_ONCE]
-        more = reader.totals(_OPERATION_ID, part, b"", Secret(""))
+        part = items[start : start + _STEP_ROWS]
+        more = decoder.totals(_OPERATION_ID, part, b"", Secret(""))
         totals = added_totals(_OPERATION_ID, totals, more)
     return totals

@@ -176,7 +176,7 @@ class CostsResource:
         return PullRun(
             plan,
             fetch,
-            crew_size=self._session.shared.config.max_concurrency,
+            worker_count=self._session.shared.config.max_concurrency,
             ordered=ordered,
             deadline_s=deadline_s,
             max_requests=max_requests,

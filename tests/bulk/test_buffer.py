@@ -1,4 +1,4 @@
-"""Handing outcomes over."""
+"""Bounded buffer of outcomes."""
 
 import anyio
 import pytest
@@ -9,31 +9,31 @@ from spot_billing_async.bulk.buffer import OutcomeBuffer
 
 
 async def settle() -> None:
-    """Let every other task run until it waits."""
+    """Wait until every other task is blocked."""
     await anyio.wait_all_tasks_blocked()
 
 
 @given(st.permutations(range(12)), st.integers(1, 4), st.booleans())
 def test_everything_arrives_once_and_in_order(
-    arrival: list[int], capacity: int, ordered: bool
+    completed: list[int], capacity: int, ordered: bool
 ) -> None:
-    """Each value comes out once; with `ordered`, by index, whatever the order of arrival."""
+    """Each value is delivered once; with `ordered`, by index instead of in order of completion."""
 
     async def main() -> list[int]:
-        handover: OutcomeBuffer[int] = OutcomeBuffer(capacity, ordered=ordered)
+        buffer: OutcomeBuffer[int] = OutcomeBuffer(capacity, ordered=ordered)
         got: list[int] = []
 
         async def produce() -> None:
             async with anyio.create_task_group() as producers:
-                for index in arrival:
-                    producers.start_soon(handover.put, index, index)
-            handover.close()
+                for index in completed:
+                    producers.start_soon(buffer.put, index, index)
+            buffer.close()
 
         async with anyio.create_task_group() as group:
             group.start_soon(produce)
             try:
                 while True:
-                    got.append(await handover.get())
+                    got.append(await buffer.get())
             except StopAsyncIteration:
                 pass
         return got
@@ -46,12 +46,12 @@ def test_everything_arrives_once_and_in_order(
 
 @pytest.mark.parametrize("ordered", [False, True])
 async def test_no_more_than_capacity_is_kept(ordered: bool) -> None:
-    """Who comes when it is full waits until the reader took one."""
-    handover: OutcomeBuffer[int] = OutcomeBuffer(2, ordered=ordered)
+    """A producer that finds the buffer full waits until the reader has taken a value."""
+    buffer: OutcomeBuffer[int] = OutcomeBuffer(2, ordered=ordered)
     done: list[int] = []
 
     async def put(index: int) -> None:
-        await handover.put(index, index)
+        await buffer.put(index, index)
         done.append(index)
 
     async with anyio.create_task_group() as group:
@@ -59,43 +59,43 @@ async def test_no_more_than_capacity_is_kept(ordered: bool) -> None:
             group.start_soon(put, index)
         await settle()
         assert done == [0, 1]
-        assert await handover.get() == 0
+        assert await buffer.get() == 0
         await settle()
         assert done == [0, 1, 2]
-        assert await handover.get() == 1
+        assert await buffer.get() == 1
         await settle()
         assert done == [0, 1, 2, 3]
 
 
-async def test_the_one_that_is_due_never_waits() -> None:
-    """In plan order a full house of later slices does not lock the due one out."""
-    handover: OutcomeBuffer[str] = OutcomeBuffer(2, ordered=True)
+async def test_the_next_value_never_waits() -> None:
+    """With `ordered`, a buffer full of later values still accepts the next one."""
+    buffer: OutcomeBuffer[str] = OutcomeBuffer(2, ordered=True)
     async with anyio.create_task_group() as group:
         for index in (3, 2, 1):
-            group.start_soon(handover.put, index, str(index))
+            group.start_soon(buffer.put, index, str(index))
         await settle()
-        await handover.put(0, "0")
-        assert [await handover.get() for _ in range(4)] == ["0", "1", "2", "3"]
+        await buffer.put(0, "0")
+        assert [await buffer.get() for _ in range(4)] == ["0", "1", "2", "3"]
 
 
 async def test_a_reader_that_gives_up_waiting_loses_nothing() -> None:
-    """A cancelled `get` leaves the value for the next one."""
-    handover: OutcomeBuffer[int] = OutcomeBuffer(1, ordered=False)
+    """A cancelled `get` leaves the value for the next call."""
+    buffer: OutcomeBuffer[int] = OutcomeBuffer(1, ordered=False)
     with anyio.move_on_after(0):
-        await handover.get()
-    await handover.put(0, 7)
-    assert await handover.get() == 7
+        await buffer.get()
+    await buffer.put(0, 7)
+    assert await buffer.get() == 7
 
 
 async def test_two_readers_share_the_values() -> None:
-    """Each value goes to one of them; closing ends both."""
-    handover: OutcomeBuffer[int] = OutcomeBuffer(1, ordered=False)
+    """Each value goes to one of two readers, and closing the buffer ends both."""
+    buffer: OutcomeBuffer[int] = OutcomeBuffer(1, ordered=False)
     got: list[int] = []
 
     async def read() -> None:
         try:
             while True:
-                got.append(await handover.get())
+                got.append(await buffer.get())
         except StopAsyncIteration:
             pass
 
@@ -103,7 +103,7 @@ async def test_two_readers_share_the_values() -> None:
         group.start_soon(read)
         group.start_soon(read)
         for index in range(5):
-            await handover.put(index, index)
+            await buffer.put(index, index)
             await settle()
-        handover.close()
+        buffer.close()
     assert got == [0, 1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""The pull: crew, outcomes, books. No HTTP: `fetch` is a function of the test."""
+"""Runs of pulls: workers, outcomes, report. No HTTP: `fetch` is a function of the test."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -47,16 +47,16 @@ def adds_up(report: PullReport) -> bool:
     )
 
 
-async def mixed(query: CostQuery, tally: RequestCounts, ___: float) -> Answer[str]:
-    """Every third slice is empty, every third fails, every third costs a tenth."""
-    tally.requests += 1
+async def mixed(query: CostQuery, counts: RequestCounts, ___: float) -> Answer[str]:
+    """Return no item, fail, or return a cost of 0.1: one of three slices each."""
+    counts.requests += 1
     await anyio.lowlevel.checkpoint()
     match index_of(query) % 3:
         case 0:
             return EMPTY
         case 1:
-            tally.requests += 1
-            tally.retries += 1
+            counts.requests += 1
+            counts.retries += 1
             raise TransportError("reset")
         case _:
             return answer("0.1")
@@ -64,8 +64,8 @@ async def mixed(query: CostQuery, tally: RequestCounts, ___: float) -> Answer[st
 
 @pytest.mark.parametrize("ordered", [False, True])
 async def test_every_slice_has_one_outcome(ordered: bool) -> None:
-    """One failure never stops the others; the report counts each slice once, exactly."""
-    async with PullRun(plan_of(30), mixed, crew_size=4, ordered=ordered) as run:
+    """A failed slice does not stop the others, and the report counts each slice once."""
+    async with PullRun(plan_of(30), mixed, worker_count=4, ordered=ordered) as run:
         outcomes = [outcome async for outcome in run]
     assert sorted(index_of(o.query) for o in outcomes) == list(range(30))
     if ordered:
@@ -82,8 +82,8 @@ async def test_every_slice_has_one_outcome(ordered: bool) -> None:
     assert list(run.unfinished()) == []
 
 
-async def test_the_crew_is_fixed() -> None:
-    """Never more slices at once than the crew has workers, and no task a slice."""
+async def test_the_number_of_workers_is_fixed() -> None:
+    """At most `worker_count` slices are fetched at once, and there is no task per slice."""
     busy = 0
     most = 0
 
@@ -96,7 +96,7 @@ async def test_the_crew_is_fixed() -> None:
         return EMPTY
 
     before = len(asyncio.all_tasks())
-    async with PullRun(plan_of(50), fetch, crew_size=5) as run:
+    async with PullRun(plan_of(50), fetch, worker_count=5) as run:
         await anext(run)
         assert len(asyncio.all_tasks()) - before <= 5 + 1
         async for _ in run:
@@ -106,18 +106,18 @@ async def test_the_crew_is_fixed() -> None:
 
 
 @pytest.mark.parametrize("ordered", [False, True])
-async def test_a_reader_that_does_not_read_stops_the_crew(ordered: bool) -> None:
-    """Back-pressure: what is fetched ahead is bounded by the crew, not by the plan."""
-    asked = 0
+async def test_a_slow_reader_stops_the_workers(ordered: bool) -> None:
+    """The number of slices fetched ahead is bounded by the workers, not by the plan."""
+    fetched_count = 0
 
     async def fetch(_: CostQuery, __: RequestCounts, ___: float) -> Answer[str]:
-        nonlocal asked
-        asked += 1
+        nonlocal fetched_count
+        fetched_count += 1
         return EMPTY
 
-    async with PullRun(plan_of(1000), fetch, crew_size=4, ordered=ordered) as run:
+    async with PullRun(plan_of(1000), fetch, worker_count=4, ordered=ordered) as run:
         await anyio.wait_all_tasks_blocked()
-        assert asked <= 4 * 2 + 4
+        assert fetched_count <= 4 * 2 + 4
         async for _ in run:
             pass
     assert run.report.empty == 1000
@@ -125,13 +125,15 @@ async def test_a_reader_that_does_not_read_stops_the_crew(ordered: bool) -> None
 
 @given(st.integers(1, 12), st.integers(0, 12), st.integers(1, 4), st.booleans())
 def test_leaving_early_counts_the_rest(
-    slices: int, read: int, crew_size: int, ordered: bool
+    slices: int, read: int, worker_count: int, ordered: bool
 ) -> None:
-    """Wherever the block is left, the report adds up and names each slice that is missing."""
+    """A block may be left anywhere: the report adds up and `unfinished` names the other slices."""
 
     async def main() -> None:
         seen: list[CostQuery] = []
-        async with PullRun(plan_of(slices), mixed, crew_size=crew_size, ordered=ordered) as run:
+        async with PullRun(
+            plan_of(slices), mixed, worker_count=worker_count, ordered=ordered
+        ) as run:
             seen += [(await anext(run)).query for _ in range(min(read, slices))]
             assert adds_up(run.report)
         assert adds_up(run.report)
@@ -146,22 +148,22 @@ def test_leaving_early_counts_the_rest(
 
 
 async def test_a_cancelled_fetch_is_counted() -> None:
-    """Requests of slices that were cut short are in the report; the slices are 'cancelled'."""
+    """The report counts the requests of cancelled slices, and the slices as 'cancelled'."""
 
-    async def fetch(_: CostQuery, tally: RequestCounts, ___: float) -> Answer[str]:
-        tally.requests += 1
+    async def fetch(_: CostQuery, counts: RequestCounts, ___: float) -> Answer[str]:
+        counts.requests += 1
         await anyio.sleep_forever()
         return EMPTY
 
-    async with PullRun(plan_of(10), fetch, crew_size=3) as run:
+    async with PullRun(plan_of(10), fetch, worker_count=3) as run:
         await anyio.wait_all_tasks_blocked()
     report = run.report
     assert (report.requests, report.cancelled, report.not_started) == (3, 3, 7)
 
 
 async def test_the_callers_exception_passes_unchanged() -> None:
-    """What the block raises is not wrapped in a group."""
-    run = PullRun(plan_of(10), mixed, crew_size=3)
+    """An exception raised in the block is not wrapped in a group."""
+    run = PullRun(plan_of(10), mixed, worker_count=3)
 
     async def pull() -> None:
         async with run:
@@ -175,10 +177,10 @@ async def test_the_callers_exception_passes_unchanged() -> None:
 
 @pytest.mark.parametrize("error_class", [KeyboardInterrupt, SystemExit, GeneratorExit])
 async def test_exits_pass_unchanged(error_class: type[BaseException]) -> None:
-    """What is no error but an end of something is not wrapped either."""
+    """KeyboardInterrupt, SystemExit and GeneratorExit are not wrapped in a group either."""
 
     async def pull() -> None:
-        async with PullRun(plan_of(10), mixed, crew_size=3) as run:
+        async with PullRun(plan_of(10), mixed, worker_count=3) as run:
             await anext(run)
             raise error_class
 
@@ -189,11 +191,11 @@ async def test_exits_pass_unchanged(error_class: type[BaseException]) -> None:
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 async def test_a_generator_around_a_run_can_be_closed(elsewhere: bool) -> None:
-    """Also by another task, as event loops and finalizers do it; nobody else is cancelled."""
+    """Closing works in any task, as event loops and finalizers do it, and cancels no other task."""
     runs: list[PullRun[str]] = []
 
     async def outcomes() -> AsyncGenerator[Fetched[str] | Failed, None]:
-        async with PullRun(plan_of(10), mixed, crew_size=3) as run:
+        async with PullRun(plan_of(10), mixed, worker_count=3) as run:
             runs.append(run)
             async for outcome in run:
                 yield outcome
@@ -210,20 +212,20 @@ async def test_a_generator_around_a_run_can_be_closed(elsewhere: bool) -> None:
     assert adds_up(runs[0].report)
 
 
-async def test_being_cancelled_twice_still_ends_the_crew() -> None:
-    """A second cancellation, while the first is dealt with, leaves no task behind."""
-    stubborn = asyncio.Event()
+async def test_a_second_cancellation_still_ends_the_workers() -> None:
+    """A cancellation during the cleanup of an earlier one leaves no task behind."""
+    may_end = asyncio.Event()
 
     async def fetch(_: CostQuery, __: RequestCounts, ___: float) -> Answer[str]:
         try:
             await anyio.sleep_forever()
         finally:
             with anyio.CancelScope(shield=True):
-                await stubborn.wait()
+                await may_end.wait()
         return EMPTY
 
     async def pull() -> None:
-        async with PullRun(plan_of(4), fetch, crew_size=2) as run:
+        async with PullRun(plan_of(4), fetch, worker_count=2) as run:
             await anext(run)
 
     before = asyncio.all_tasks()
@@ -234,20 +236,20 @@ async def test_being_cancelled_twice_still_ends_the_crew() -> None:
         task.cancel()
     await asyncio.sleep(0)
     assert not task.done()
-    stubborn.set()
+    may_end.set()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert asyncio.all_tasks() == before
 
 
 async def test_amounts_that_cannot_be_added_fail_their_slice() -> None:
-    """A total is never rounded: the slice that would need it fails, and is not counted in."""
+    """A slice that would round the total fails and adds nothing to the total."""
     amounts = {0: "1e150", 1: "1e-150", 2: "2e150"}
 
     async def fetch(query: CostQuery, _: RequestCounts, ___: float) -> Answer[str]:
         return answer(amounts[index_of(query)])
 
-    async with PullRun(plan_of(3), fetch, crew_size=1, ordered=True) as run:
+    async with PullRun(plan_of(3), fetch, worker_count=1, ordered=True) as run:
         outcomes = [outcome async for outcome in run]
     assert [isinstance(outcome, Failed) for outcome in outcomes] == [False, True, False]
     report = run.report
@@ -257,7 +259,7 @@ async def test_amounts_that_cannot_be_added_fail_their_slice() -> None:
 
 @pytest.mark.parametrize("native", [False, True])
 async def test_cancelling_the_caller_ends_the_run(native: bool) -> None:
-    """Cancelled by the event loop or by a cancel scope, no task is left and the report adds up."""
+    """A task or scope cancellation leaves no task behind, and the report adds up."""
     runs: list[PullRun[str]] = []
 
     async def fetch(_: CostQuery, __: RequestCounts, ___: float) -> Answer[str]:
@@ -265,7 +267,7 @@ async def test_cancelling_the_caller_ends_the_run(native: bool) -> None:
         return EMPTY
 
     async def pull() -> None:
-        async with PullRun(plan_of(10), fetch, crew_size=3) as run:
+        async with PullRun(plan_of(10), fetch, worker_count=3) as run:
             runs.append(run)
             async for _ in run:
                 pass
@@ -288,14 +290,14 @@ async def test_cancelling_the_caller_ends_the_run(native: bool) -> None:
 
 
 async def test_a_deadline_of_the_caller_ends_the_run() -> None:
-    """`asyncio.timeout` around a pull ends in TimeoutError, as it does around anything else."""
+    """An `asyncio.timeout` around a pull raises TimeoutError as usual."""
 
     async def fetch(_: CostQuery, __: RequestCounts, ___: float) -> Answer[str]:
         await anyio.sleep_forever()
         return EMPTY
 
     async def pull() -> None:
-        async with asyncio.timeout(0), PullRun(plan_of(4), fetch, crew_size=2) as run:
+        async with asyncio.timeout(0), PullRun(plan_of(4), fetch, worker_count=2) as run:
             await anext(run)
 
     with pytest.raises(TimeoutError):
@@ -303,20 +305,20 @@ async def test_a_deadline_of_the_caller_ends_the_run() -> None:
 
 
 async def test_a_bug_in_fetch_is_not_swallowed() -> None:
-    """What is no SpotBillingError is a bug: it ends the run, loudly."""
+    """An exception of `fetch` that is not a SpotBillingError ends the run and is raised."""
 
     async def fetch(_: CostQuery, __: RequestCounts, ___: float) -> Answer[str]:
         raise ZeroDivisionError
 
     with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
-        async with PullRun(plan_of(1), fetch, crew_size=2) as run:
+        async with PullRun(plan_of(1), fetch, worker_count=2) as run:
             async for _ in run:
                 pass
 
 
 async def test_a_run_is_entered_once_and_read_inside() -> None:
-    """Using it otherwise is told, instead of waiting for ever."""
-    run = PullRun(plan_of(2), mixed, crew_size=2)
+    """A run that is not open or is entered twice raises instead of waiting for ever."""
+    run = PullRun(plan_of(2), mixed, worker_count=2)
     with pytest.raises(ConfigError, match="inside its 'async with'"):
         await anext(run)
     assert run.report.not_started == 2
@@ -329,8 +331,8 @@ async def test_a_run_is_entered_once_and_read_inside() -> None:
             pass
 
 
-async def test_totals_of_currencies_are_kept_apart() -> None:
-    """One total a currency; elapsed time is read on the clock that is given."""
+async def test_totals_are_by_currency() -> None:
+    """The report has one total per currency, and elapsed times are those of the given clock."""
     now_s = 0.0
 
     def clock() -> float:
@@ -341,7 +343,7 @@ async def test_totals_of_currencies_are_kept_apart() -> None:
     async def fetch(query: CostQuery, _: RequestCounts, ___: float) -> Answer[str]:
         return answer("1.5", "EUR") if index_of(query) % 2 else answer("-0.25")
 
-    async with PullRun(plan_of(4), fetch, crew_size=1, clock=clock) as run:
+    async with PullRun(plan_of(4), fetch, worker_count=1, clock=clock) as run:
         outcomes = [outcome async for outcome in run]
     assert run.report.totals == {"EUR": Decimal("3.0"), "USD": Decimal("-0.50")}
     assert all(outcome.elapsed_s == 1 for outcome in outcomes)
@@ -349,10 +351,10 @@ async def test_totals_of_currencies_are_kept_apart() -> None:
 
 
 async def test_outcomes_are_not_kept() -> None:
-    """Memory of a streamed pull does not grow: what was handed over is the reader's alone."""
+    """A run keeps no reference to delivered rows, so that memory does not grow."""
 
     class Big(list[str]):
-        """A list that can be watched."""
+        """List that a weak reference can point to."""
 
     made: list[ref[Big]] = []
 
@@ -361,16 +363,16 @@ async def test_outcomes_are_not_kept() -> None:
         made.append(ref(items))
         return Answer(items, None, None, {})
 
-    async with PullRun(plan_of(300), fetch, crew_size=4) as run:
+    async with PullRun(plan_of(300), fetch, worker_count=4) as run:
         async for outcome in run:
             assert isinstance(outcome, Fetched)
-            assert sum(watched() is not None for watched in made) <= 4 * 2 + 4 + 2
+            assert sum(item_list() is not None for item_list in made) <= 4 * 2 + 4 + 2
 
 
-async def test_another_reader_is_told_when_the_block_is_left() -> None:
-    """Who reads in a task of its own is neither left waiting nor cancelled."""
+async def test_leaving_the_block_ends_another_reader() -> None:
+    """A reader in another task gets a result or a ConfigError, and is not cancelled."""
     for steps in range(6):
-        run = PullRun(plan_of(4), mixed, crew_size=1)
+        run = PullRun(plan_of(4), mixed, worker_count=1)
         async with run:
             reader = asyncio.create_task(anext_of(run))
             for _ in range(steps):
@@ -383,21 +385,21 @@ async def anext_of(run: PullRun[str]) -> Fetched[str] | Failed:
     return await anext(run)
 
 
-async def test_a_crew_that_ends_early_is_no_end_of_the_plan() -> None:
-    """A cancellation that comes from nowhere does not pass for a complete pull."""
+async def test_workers_that_end_early_do_not_complete_the_pull() -> None:
+    """A stray cancellation of the workers makes iteration raise instead of end."""
 
     async def fetch(query: CostQuery, _: RequestCounts, ___: float) -> Answer[str]:
         if index_of(query) == 1:
             raise asyncio.CancelledError
         return EMPTY
 
-    run = PullRun(plan_of(6), fetch, crew_size=2)
+    run = PullRun(plan_of(6), fetch, worker_count=2)
 
     async def pull() -> None:
         async with run:
             async for _ in run:
                 pass
 
-    with pytest.raises(SpotBillingError, match="ended before its plan did"):
+    with pytest.raises(SpotBillingError, match="ended before all slices had an outcome"):
         await pull()
     assert adds_up(run.report)

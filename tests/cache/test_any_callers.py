@@ -1,4 +1,4 @@
-"""Whatever callers ask, whenever they leave, and whatever fails: what holds in any case."""
+"""Invariants of the cache for random queries, cancellations and failures."""
 
 import asyncio
 from collections import Counter
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from spot_billing_async import CostItem, DateWindow, DeadlineExceededError, ServerError
 from spot_billing_async.cache import CostCache, MemoryStore
 from spot_billing_async.cache.codec import codec_for
-from spot_billing_async.cache.query import Ask, Series
+from spot_billing_async.cache.query import CacheQuery, SeriesKey
 from spot_billing_async.models.results import Answer
 from tests.virtual import run_virtually
 
@@ -22,13 +22,22 @@ ACCOUNTS = ("a", "b")
 
 
 class Caller(NamedTuple):
-    """Asks for some days of an account at a moment; may leave, and has so much time."""
+    """Caller that queries some days of an account at a random time.
+
+    Attributes:
+        account: index of the account.
+        start: first day, counted from `FIRST`.
+        more: further days.
+        starts_s: time of its query, in seconds.
+        cancels_after_s: seconds after which it cancels the query; None for never.
+        limit_s: seconds until its deadline.
+    """
 
     account: int
     start: int
     more: int
-    comes_s: float
-    leaves_s: float | None
+    starts_s: float
+    cancels_after_s: float | None
     limit_s: float
 
 
@@ -38,36 +47,36 @@ callers = st.builds(
     account=st.integers(0, 1),
     start=st.integers(0, 9),
     more=st.integers(0, 6),
-    comes_s=moments,
-    leaves_s=st.none() | moments,
+    starts_s=moments,
+    cancels_after_s=st.none() | moments,
     limit_s=st.sampled_from([0.3, 1.5, 60.0]),
 )
 
 
 class Api:
-    """Takes a second for an answer; some days it fails on.
+    """API that answers after a second, and fails for some days.
 
     Attributes:
-        under_way: how many fetches of a day of an account there are.
-        fetched: how often it was answered.
+        in_flight: number of requests in flight by account and day.
+        fetched: number of successful requests by account and day.
     """
 
-    def __init__(self, bad: set[int]) -> None:
-        self.under_way: Counter[tuple[str, date]] = Counter()
+    def __init__(self, failing: set[int]) -> None:
+        self.in_flight: Counter[tuple[str, date]] = Counter()
         self.fetched: Counter[tuple[str, date]] = Counter()
-        self._bad = bad
+        self._failing = failing
 
     async def fetch(self, account: str, window: DateWindow) -> Answer[CostItem]:
-        """Answer a window; nobody else may be asking for a day of it."""
+        """Answer a window; fail the test if another request for one of its days is in flight."""
         days = [window.from_date + timedelta(days=n) for n in range(window.days)]
         keys = [(account, day) for day in days]
-        self.under_way.update(keys)
-        assert max(self.under_way[key] for key in keys) == 1
+        self.in_flight.update(keys)
+        assert max(self.in_flight[key] for key in keys) == 1
         try:
             await asyncio.sleep(FETCH_S)
         finally:
-            self.under_way.subtract(keys)
-        if any(day.toordinal() - FIRST.toordinal() in self._bad for day in days):
+            self.in_flight.subtract(keys)
+        if any(day.toordinal() - FIRST.toordinal() in self._failing for day in days):
             raise ServerError(500)
         self.fetched.update(keys)
         return Answer([item_of(account, day) for day in days], None, None, {})
@@ -77,78 +86,78 @@ def item_of(account: str, day: date) -> CostItem:
     return CostItem(account_id=account, date=day, cost=Decimal(day.toordinal()).scaleb(-3))
 
 
-async def ask(cache: CostCache, api: Api, caller: Caller, bad: set[int]) -> None:
-    """Ask, and see that what comes of it is what may come."""
+async def query(cache: CostCache, api: Api, caller: Caller, failing: set[int]) -> None:
+    """Query the cache and check that the result or the error is an expected one."""
     codec = codec_for(CostItem)
     assert codec is not None
     account = ACCOUNTS[caller.account]
     first = FIRST + timedelta(days=caller.start)
     window = DateWindow(first, first + timedelta(days=caller.more))
     clock = asyncio.get_running_loop().time
-    began_s = clock()
-    question = Ask(
+    started_s = clock()
+    cache_query = CacheQuery(
         operation_id="getCostAnalysis",
-        series=Series("space", "origin", account, None, codec.name),
+        series=SeriesKey("space", "origin", account, None, codec.name),
         days=window,
         codec=codec,
         fetch=lambda days: api.fetch(account, days),
         clock=clock,
-        ends_at_s=began_s + caller.limit_s,
+        ends_at_s=started_s + caller.limit_s,
         grace_s=1.0,
-        late="late",
+        timeout_message="late",
         hook=None,
     )
     try:
-        found = await cache.read(question)
+        result = await cache.read(cache_query)
     except ServerError:
-        assert bad
+        assert failing
     except DeadlineExceededError:
-        assert clock() - began_s >= caller.limit_s - 0.01
+        assert clock() - started_s >= caller.limit_s - 0.01
     else:
         days = [first + timedelta(days=n) for n in range(window.days)]
-        assert found.items == [item_of(account, day) for day in days]
+        assert result.items == [item_of(account, day) for day in days]
 
 
-async def come_and_go(cache: CostCache, api: Api, caller: Caller, bad: set[int]) -> None:
-    await asyncio.sleep(caller.comes_s)
-    asking = asyncio.create_task(ask(cache, api, caller, bad))
-    await asyncio.wait([asking], timeout=caller.leaves_s)
-    is_leaving = asking.cancel()
-    await asyncio.wait([asking])
-    assert asking.cancelled() == is_leaving
-    if not is_leaving:
-        asking.result()
+async def query_or_cancel(cache: CostCache, api: Api, caller: Caller, failing: set[int]) -> None:
+    await asyncio.sleep(caller.starts_s)
+    task = asyncio.create_task(query(cache, api, caller, failing))
+    await asyncio.wait([task], timeout=caller.cancels_after_s)
+    is_cancelled = task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled() == is_cancelled
+    if not is_cancelled:
+        task.result()
 
 
 @given(st.lists(callers, min_size=1, max_size=12), st.sets(st.integers(0, 15), max_size=2))
-def test_nothing_is_fetched_twice_and_nothing_is_left(some: list[Caller], bad: set[int]) -> None:
-    """Each gets the right rows or an error that is its own to meet; no day is asked for twice."""
+def test_no_day_is_fetched_twice_and_no_task_is_left(some: list[Caller], failing: set[int]) -> None:
+    """Each caller gets the right rows or an expected error, and no day is fetched twice."""
 
     async def body() -> None:
-        api = Api(bad)
+        api = Api(failing)
         async with CostCache() as cache:
             async with asyncio.TaskGroup() as group:
                 for caller in some:
-                    group.create_task(come_and_go(cache, api, caller, bad))
+                    group.create_task(query_or_cancel(cache, api, caller, failing))
             assert asyncio.all_tasks() == {asyncio.current_task()}
-            assert cache._flights is not None
-            assert not cache._flights._by_key
+            assert cache._inflight is not None
+            assert not cache._inflight._by_key
         assert set(api.fetched.values()) <= {1}
 
     run_virtually(body())
 
 
 @given(st.lists(callers, min_size=1, max_size=8), moments)
-def test_a_client_that_is_left_leaves_nothing(some: list[Caller], left_s: float) -> None:
-    """At whatever moment: all who wait get an error, and no task is left."""
+def test_closing_the_client_leaves_no_task(some: list[Caller], closed_s: float) -> None:
+    """A client may be closed at any time: all callers that wait get an error, no task is left."""
 
     async def body() -> None:
         api = Api(set())
         async with CostCache(MemoryStore(2000)) as cache:
-            tasks = [asyncio.create_task(come_and_go(cache, api, each, set())) for each in some]
-            await asyncio.sleep(left_s)
-        assert cache._flights is None
-        assert not +api.under_way
+            tasks = [asyncio.create_task(query_or_cancel(cache, api, each, set())) for each in some]
+            await asyncio.sleep(closed_s)
+        assert cache._inflight is None
+        assert not +api.in_flight
         await asyncio.wait(tasks)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         for task in tasks:

@@ -1,4 +1,4 @@
-"""Rows become bytes and rows again, exactly or not at all."""
+"""Exact encoding of rows as bytes, and their decoding."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -34,7 +34,7 @@ items = st.builds(
 
 
 class Own(msgspec.Struct, kw_only=True, rename="camel"):
-    """A caller's own row, which anyone can change."""
+    """Mutable row type of a caller."""
 
     date: "date"
     cost: Decimal
@@ -42,7 +42,7 @@ class Own(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class Typed(TypedDict):
-    """A row as a dict."""
+    """Row that is a dict."""
 
     date: "date"
     cost: Decimal
@@ -50,7 +50,7 @@ class Typed(TypedDict):
 
 @dataclass
 class Doubled:
-    """A row that is another one after each reading."""
+    """Row whose cost doubles each time it is decoded."""
 
     date: "date"
     cost: Decimal
@@ -66,26 +66,26 @@ def codec_of(item_type: type[Any]) -> Codec[Any]:
 
 
 async def round_trip(codec: Codec[Any], rows: list[Any]) -> list[Any]:
-    by_day = await codec.by_day(rows, DAYS)
+    by_day = await codec.encode_by_day(rows, DAYS)
     assert by_day is not None
     assert list(by_day) == DAYS
-    read = await codec.rows_of(list(by_day.values()))
+    read = await codec.decode(list(by_day.values()))
     assert read is not None
     return read
 
 
-def written(amount: object) -> object:
-    """An amount with what its value does not say: a zero's sign, exponent, zeros at its end."""
+def digits(amount: object) -> object:
+    """Return a Decimal as its sign, digits and exponent, which equality does not compare."""
     return amount.as_tuple() if isinstance(amount, Decimal) else amount
 
 
 @given(st.lists(items, max_size=30))
 async def test_rows_come_back_as_they_were(rows: list[CostItem]) -> None:
-    """Every field, and each digit and exponent; by day, in their order within a day."""
+    """The round trip keeps every field, digit and exponent, and the order within a day."""
     read = await round_trip(codec_of(CostItem), rows)
     assert read == sorted(rows, key=lambda row: row.date or date.max)
-    assert [written(row.cost) for row in read] == [
-        written(row.cost) for day in DAYS for row in rows if row.date == day
+    assert [digits(row.cost) for row in read] == [
+        digits(row.cost) for day in DAYS for row in rows if row.date == day
     ]
 
 
@@ -96,89 +96,89 @@ async def test_rows_come_back_as_they_were(rows: list[CostItem]) -> None:
     )
 )
 async def test_rows_of_a_callers_own_come_back(extra: Any) -> None:
-    """Whatever JSON stands in a field without a type."""
+    """A field without a type may hold any JSON value."""
     rows = [Own(date=DAYS[1], cost=Decimal("1.10"), extra=extra)]
     assert await round_trip(codec_of(Own), rows) == rows
 
 
 async def test_untyped_numbers_stay_exact() -> None:
-    """A number in a field without a type is the Decimal that the answer's reader makes of it."""
+    """A number in a field without a type is the same Decimal as in the response."""
     rows = [Own(date=DAYS[0], cost=Decimal(1), extra=[Decimal("0.10"), Decimal("1E-30")])]
     read = await round_trip(codec_of(Own), rows)
-    assert [written(number) for number in read[0].extra] == list(map(written, rows[0].extra))
+    assert [digits(number) for number in read[0].extra] == list(map(digits, rows[0].extra))
 
 
 async def test_dicts_come_back() -> None:
-    """A TypedDict says its day too."""
+    """Rows that are dicts are kept by day too."""
     rows: list[Typed] = [{"date": DAYS[2], "cost": Decimal("-0.00")}]
     assert await round_trip(codec_of(Typed), rows) == rows
 
 
 async def test_many_rows_come_back() -> None:
-    """Rows of a day are written in parts, and read as one day again."""
+    """Many rows of a day are encoded in parts and decoded as one day."""
     rows = [CostItem(date=DAYS[n % 2], cost=Decimal(n), service="s\n") for n in range(5000)]
     read = await round_trip(codec_of(CostItem), rows)
     assert read == rows[::2] + rows[1::2]
 
 
 @pytest.mark.parametrize("day", [None, date(2023, 12, 31), date(2024, 1, 4)])
-async def test_rows_of_no_day_that_was_asked_for_are_not_kept(day: date | None) -> None:
-    """They cannot be told apart by day."""
+async def test_rows_of_other_days_are_not_kept(day: date | None) -> None:
+    """Rows without a day, or with one outside the window, cannot be kept by day."""
     rows = [CostItem(date=DAYS[0], cost=Decimal(1)), CostItem(date=day, cost=Decimal(1))]
-    assert await codec_of(CostItem).by_day(rows, DAYS) is None
+    assert await codec_of(CostItem).encode_by_day(rows, DAYS) is None
 
 
-async def test_rows_that_change_as_they_are_read_are_not_kept() -> None:
-    """What comes back as another row would be another amount."""
+async def test_rows_that_change_when_decoded_are_not_kept() -> None:
+    """Rows that the round trip changes are not kept, because amounts would be wrong."""
     rows = [Doubled(DAYS[0], Decimal(1))]
-    assert await codec_of(Doubled).by_day(rows, DAYS) is None
+    assert await codec_of(Doubled).encode_by_day(rows, DAYS) is None
 
 
-async def test_numbers_that_json_has_not_are_not_kept() -> None:
-    """Such as a NaN in a field of the caller's own."""
+async def test_numbers_without_a_json_form_are_not_kept() -> None:
+    """Rows with a NaN in a field of the caller are not kept."""
     rows = [Own(date=DAYS[0], cost=Decimal(1), extra=Decimal("NaN"))]
-    assert await codec_of(Own).by_day(rows, DAYS) is None
+    assert await codec_of(Own).encode_by_day(rows, DAYS) is None
 
 
 @pytest.mark.parametrize("data", [b"[", b"[1]", b"\xff", b'[{"date":"2024-01-01"}]x', b"\n"])
-async def test_what_is_no_rows_is_not_read(data: bytes) -> None:
-    """Somebody else may have written it: it is told, and does not raise."""
-    assert await codec_of(CostItem).rows_of([b"", data]) is None
+async def test_foreign_data_is_not_decoded(data: bytes) -> None:
+    """Data that this package did not write decodes to None and does not raise."""
+    assert await codec_of(CostItem).decode([b"", data]) is None
 
 
 class Undated(msgspec.Struct):
-    """A row without a day."""
+    """Row without a day."""
 
     cost: Decimal
 
 
 class Defaulted(msgspec.Struct):
-    """A row that may be of a day that nobody sent."""
+    """Row whose day has a default, so that it may not be in the response."""
 
     date: "date" = date(2024, 1, 1)
 
 
 class Texted(msgspec.Struct):
-    """A row whose day is text."""
+    """Row whose day is text."""
 
     date: str
 
 
 @pytest.mark.parametrize("item_type", [Undated, Defaulted, Texted, dict, Any, msgspec.Raw])
 def test_a_type_without_a_day_has_no_codec(item_type: Any) -> None:
-    """Its rows cannot be put to their days."""
+    """A type whose rows have no date field has no codec."""
     assert codec_for(item_type) is None
 
 
 @pytest.mark.parametrize("item_type", [int | type, [], "CostItem"])
 def test_a_type_that_cannot_be_decoded_is_refused(item_type: Any) -> None:
-    """As it is without a cache."""
+    """A type that msgspec cannot decode is an error, as without a cache."""
     with pytest.raises(ConfigError, match="item_type"):
         codec_for(item_type)
 
 
-def test_types_are_told_apart() -> None:
-    """By name and fields; one that others cannot import is like no other, even of its name."""
+def test_codec_names_identify_types() -> None:
+    """Names differ by type and fields, and each local type has a name of its own."""
 
     def local(*names: str) -> Any:
         fields = [("date", date), *((name, Decimal) for name in names)]

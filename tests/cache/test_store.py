@@ -1,4 +1,4 @@
-"""What is kept in memory, and what is let go."""
+"""The store in memory: lifetime, size and eviction."""
 
 import tracemalloc
 from typing import Any
@@ -14,7 +14,7 @@ from tests.support import Clock
 
 
 def room(entries: int) -> int:
-    """Bytes for so many entries of a key of one letter and ten bytes."""
+    """Return the size of entries that have a key of one letter and ten bytes of data."""
     return entries * (_ENTRY_BYTES + 11)
 
 
@@ -22,8 +22,8 @@ def keep(store: MemoryStore, *keys: str, ttl_s: float = 100.0) -> None:
     store.keep({key: Value(b"0123456789", ttl_s) for key in keys})
 
 
-def test_what_is_kept_is_found_until_it_expires() -> None:
-    """A value is good for as long as was said, and not a moment longer."""
+def test_a_value_is_found_until_it_expires() -> None:
+    """A value expires exactly at the end of its lifetime."""
     clock = Clock()
     store = MemoryStore(clock=clock)
     keep(store, "a", ttl_s=5.0)
@@ -34,8 +34,8 @@ def test_what_is_kept_is_found_until_it_expires() -> None:
     assert store.size_bytes == 0
 
 
-def test_the_least_recently_used_goes_first() -> None:
-    """Reading counts as use."""
+def test_the_least_recently_used_value_is_dropped_first() -> None:
+    """A full store drops the least recently used value, and reading counts as use."""
     store = MemoryStore(room(3))
     keep(store, "a", "b", "c")
     store.get_local(["a"])
@@ -43,8 +43,8 @@ def test_the_least_recently_used_goes_first() -> None:
     assert store.get_local(["a", "b", "c", "d"]).keys() == {"a", "c", "d"}
 
 
-def test_what_has_expired_goes_before_what_is_good() -> None:
-    """However recently it was used."""
+def test_expired_values_are_dropped_first() -> None:
+    """A full store drops an expired value before any other, even if it was used recently."""
     clock = Clock()
     store = MemoryStore(room(3), clock=clock)
     keep(store, "a", "b")
@@ -54,8 +54,8 @@ def test_what_has_expired_goes_before_what_is_good() -> None:
     assert store.get_local(["a", "b", "c", "d"]).keys() == {"a", "b", "d"}
 
 
-def test_what_is_larger_than_the_store_is_not_kept() -> None:
-    """And nothing goes for it."""
+def test_a_value_larger_than_the_store_is_not_kept() -> None:
+    """A value that is larger than the store is ignored, and no other value is dropped."""
     store = MemoryStore(room(1))
     keep(store, "a")
     store.keep({"b": Value(b"0" * 1000, 100.0)})
@@ -69,10 +69,8 @@ def test_what_is_larger_than_the_store_is_not_kept() -> None:
     ),
     st.integers(1, 3000),
 )
-def test_the_bound_holds_whatever_is_kept(
-    entries: list[tuple[str, bytes, float]], max_bytes: int
-) -> None:
-    """Size and heap are bounded, the size is that of the entries, and none is stale."""
+def test_the_size_limit_holds(entries: list[tuple[str, bytes, float]], max_bytes: int) -> None:
+    """Size and heap are bounded, the size is the sum of the entries, and no value is stale."""
     clock = Clock()
     store = MemoryStore(max_bytes, clock=clock)
     last = {}
@@ -89,8 +87,8 @@ def test_the_bound_holds_whatever_is_kept(
         assert last[key][1] > clock.now_s
 
 
-def test_an_entry_is_counted_as_what_it_takes() -> None:
-    """The bytes that are counted are those that the process uses, within a fifth, and not less."""
+def test_the_counted_size_is_the_used_memory() -> None:
+    """The counted size is at least the memory used, and at most a fifth more."""
     store = MemoryStore()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
@@ -101,16 +99,16 @@ def test_an_entry_is_counted_as_what_it_takes() -> None:
     assert used <= store.size_bytes <= 1.2 * used
 
 
-async def test_looking_claims_what_is_not_there() -> None:
-    """In one process nobody else can be fetching it."""
+async def test_missing_keys_are_claimed() -> None:
+    """A lookup claims every missing key, as no other process uses the store."""
     store = MemoryStore()
     keep(store, "a")
-    look = await store.get_or_claim(["a", "b"])
-    assert (look.found, list(look.claimed)) == ({"a": b"0123456789"}, ["b"])
+    lookup = await store.get_or_claim(["a", "b"])
+    assert (lookup.found, list(lookup.claimed)) == ({"a": b"0123456789"}, ["b"])
 
 
 @pytest.mark.parametrize("max_bytes", [0, -1, 1.5, True, "1"])
-def test_a_bad_bound_is_refused(max_bytes: Any) -> None:
-    """A bound is a whole number from 1."""
+def test_an_invalid_size_limit_is_an_error(max_bytes: Any) -> None:
+    """The size limit is an integer of at least 1."""
     with pytest.raises(ConfigError, match="max_bytes"):
         MemoryStore(max_bytes)

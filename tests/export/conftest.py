@@ -1,4 +1,4 @@
-"""Outcomes to export."""
+"""Outcomes for the tests of exports."""
 
 from collections.abc import Callable
 from datetime import date
@@ -13,7 +13,7 @@ MakeFetched = Callable[..., Fetched[CostItem]]
 
 @pytest.fixture
 def fetched() -> MakeFetched:
-    """Makes the answer of one slice, with an item for each cost."""
+    """Return a factory of slices that were fetched, with one item per cost."""
 
     def make(*costs: str | None, service: str = "Amazon S3") -> Fetched[CostItem]:
         query = CostQuery(

@@ -1,4 +1,4 @@
-"""Rows as JSON lines, CSV, Parquet and Arrow: every amount and every id is what came."""
+"""Exact rows in JSON lines, CSV, Parquet and Arrow."""
 
 import asyncio
 import csv
@@ -47,7 +47,7 @@ async def write(path: Path, *outcomes: Fetched[CostItem]) -> None:
 
 
 def costs_in(path: Path) -> list[Decimal | None]:
-    """The amounts that a file holds, read without this package."""
+    """Read the amounts of a file without this package."""
     match path.suffix:
         case ".jsonl":
             texts = [json.loads(line)["cost"] for line in path.read_text("utf-8").splitlines()]
@@ -62,7 +62,7 @@ def costs_in(path: Path) -> list[Decimal | None]:
 async def test_a_json_line_is_an_item_with_all_columns(
     tmp_path: Path, fetched: MakeFetched
 ) -> None:
-    """JSON lines: the columns in order, the cost as text without an exponent, ISO dates."""
+    """A JSON line has the columns in order, the cost as text without exponent, and ISO dates."""
     await write(tmp_path / "x.jsonl", fetched("-5.12345678901234567E-7", service=SERVICE))
     (line,) = (tmp_path / "x.jsonl").read_bytes().splitlines()
     assert list(json.loads(line).items()) == list(EXPECTED.items())
@@ -72,7 +72,7 @@ async def test_a_json_line_is_an_item_with_all_columns(
 async def test_a_csv_record_is_an_item_with_all_columns(
     tmp_path: Path, fetched: MakeFetched
 ) -> None:
-    """CSV: RFC 4180's line ends and quotes, a header, and empty fields for what is missing."""
+    """A CSV file has a header, RFC 4180 line ends and quotes, and empty fields for no value."""
     await write(tmp_path / "x.CSV", fetched("-5.12345678901234567E-7", service=SERVICE))
     header, record, rest = (tmp_path / "x.CSV").read_bytes().decode().split("\r\n")
     assert header.split(",") == list(COLUMNS)
@@ -85,7 +85,7 @@ async def test_a_csv_record_is_an_item_with_all_columns(
 async def test_a_parquet_row_is_an_item_with_all_columns(
     tmp_path: Path, fetched: MakeFetched
 ) -> None:
-    """Parquet: text, date32, and decimal128(38, 18) while no amount needs more decimals."""
+    """A Parquet file has strings, date32, and decimal128(38, 18) if no amount needs more."""
     await write(tmp_path / "x.parquet", fetched("1E+3", None))
     table = pq.read_table(tmp_path / "x.parquet")
     assert table.column_names == list(COLUMNS)
@@ -100,15 +100,15 @@ async def test_a_parquet_row_is_an_item_with_all_columns(
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
-async def test_no_rows_make_a_readable_file(tmp_path: Path, ending: str) -> None:
-    """A pull without rows ends in a file that says so in its format."""
+async def test_a_pull_without_rows_makes_a_readable_file(tmp_path: Path, ending: str) -> None:
+    """A pull without rows writes a valid file that has no rows."""
     path = tmp_path / f"x{ending}"
     await write(path, Fetched(CostQuery(), [], None, 1, 0.0))
     assert costs_in(path) == []
 
 
-async def test_nothing_at_all_leaves_the_file_as_it_was(tmp_path: Path) -> None:
-    """A pull of which no slice came does not wipe out what an earlier one wrote."""
+async def test_a_pull_without_outcomes_keeps_the_earlier_file(tmp_path: Path) -> None:
+    """A pull without any fetched slice writes no file and keeps an earlier one."""
     path = tmp_path / "x.csv"
     await write(path)
     assert not path.exists()
@@ -129,8 +129,8 @@ async def test_nothing_at_all_leaves_the_file_as_it_was(tmp_path: Path) -> None:
         max_size=20,
     )
 )
-def test_every_amount_comes_back_exactly(ending: str, amounts: list[Decimal]) -> None:
-    """What is read from a file is what was written, to the last decimal, in every format."""
+def test_every_amount_is_read_back_exactly(ending: str, amounts: list[Decimal]) -> None:
+    """Every amount is read back exactly, in every format."""
     items = [CostItem(cost=amount) for amount in amounts]
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"x{ending}"
@@ -139,23 +139,23 @@ def test_every_amount_comes_back_exactly(ending: str, amounts: list[Decimal]) ->
 
 
 @pytest.mark.parametrize("zeros", range(30, 130))
-def test_many_zeros_at_the_end_change_no_amount(zeros: int, fetched: MakeFetched) -> None:
-    """However an amount is spelled, the column has it: Arrow itself takes some for 0."""
+def test_many_trailing_zeros_change_no_amount(zeros: int, fetched: MakeFetched) -> None:
+    """Trailing zeros do not change an amount, although Arrow itself converts some to 0."""
     amount = Decimal("7.25" + "0" * zeros)
     table = to_arrow([fetched(str(amount))])
     assert table["cost"].to_pylist() == [Decimal("7.25")]
 
 
-def test_zeros_at_the_end_of_an_amount_need_no_room() -> None:
-    """An amount that fits without them is exact, however it is spelled."""
-    spelled = [Decimal("123456789012345." + "0" * 30), Decimal("0E+40"), Decimal("0.10")]
-    items = [CostItem(cost=amount) for amount in spelled]
+def test_trailing_zeros_need_no_decimals() -> None:
+    """An amount that fits without its trailing zeros is stored exactly."""
+    amounts = [Decimal("123456789012345." + "0" * 30), Decimal("0E+40"), Decimal("0.10")]
+    items = [CostItem(cost=amount) for amount in amounts]
     table = to_arrow([Fetched(CostQuery(), items, None, 1, 0.0)])
-    assert table.column("cost").to_pylist() == spelled
+    assert table.column("cost").to_pylist() == amounts
 
 
 async def test_a_finer_amount_widens_the_whole_file(tmp_path: Path, fetched: MakeFetched) -> None:
-    """An amount of 28 decimals gives all amounts their scale, those already written too."""
+    """An amount of 28 decimals widens the column, including the rows already written."""
     path = tmp_path / "x.parquet"
     many = fetched(*["1.5"] * 40_000)
     fine = fetched("-0.0000000000000000000000000001")
@@ -170,7 +170,7 @@ async def test_a_finer_amount_widens_the_whole_file(tmp_path: Path, fetched: Mak
 
 
 async def test_row_groups_are_bounded(tmp_path: Path, fetched: MakeFetched) -> None:
-    """One huge answer is cut into row groups, so that neither writer nor reader needs it whole."""
+    """A huge slice is split into row groups, which bound the memory of writer and reader."""
     path = tmp_path / "x.parquet"
     await write(path, fetched(*["1"] * 100_000))
     metadata = pq.read_metadata(path)
@@ -188,27 +188,27 @@ async def test_row_groups_are_bounded(tmp_path: Path, fetched: MakeFetched) -> N
         (("12345678901234567890",), "0.0000000000000000001", "12345678901234567890"),
     ],
 )
-async def test_an_amount_without_an_exact_place_is_named(
+async def test_an_amount_that_does_not_fit_is_named(
     tmp_path: Path, fetched: MakeFetched, before: tuple[str, ...], amount: str, named: str
 ) -> None:
-    """What fits no decimal128 beside the others is an error that names it; no file is left."""
+    """An amount that does not fit the decimal128 of the others is named; no file is left."""
     with pytest.raises(ExportError, match=named):
         await write(tmp_path / "x.parquet", fetched(*before, amount))
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_an_amount_that_no_longer_fits_is_an_error(
+async def test_amounts_of_two_batches_that_do_not_fit_are_an_error(
     tmp_path: Path, fetched: MakeFetched
 ) -> None:
-    """A large amount that is written already, and a fine one later: refused, never rounded."""
+    """A large amount and a later one with more decimals are an error, and are not rounded."""
     large = fetched(*["12345678901234567890"] * 65_536)
     with pytest.raises(ExportError, match="20 decimals"):
         await write(tmp_path / "x.parquet", large, fetched("1E-20"))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_to_arrow_is_the_table_that_parquet_would_hold(fetched: MakeFetched) -> None:
-    """`to_arrow` gives rows of all outcomes, with one exact type for all amounts."""
+def test_to_arrow_returns_the_table_of_a_parquet_file(fetched: MakeFetched) -> None:
+    """`to_arrow` returns the rows of all outcomes, with one exact type for all amounts."""
     table = to_arrow([fetched("1.10", "2"), fetched(), fetched("1E-25")])
     assert table.schema.field("cost").type == pa.decimal128(38, 25)
     assert table.column("cost").to_pylist() == [Decimal("1.1"), Decimal(2), Decimal("1E-25")]

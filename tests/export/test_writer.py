@@ -1,4 +1,4 @@
-"""A file appears whole or not at all, whatever happens on the way."""
+"""Atomic files of exports, through failures and cancellations."""
 
 import asyncio
 import os
@@ -29,26 +29,26 @@ ENDINGS = pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
 async def test_an_exception_leaves_the_earlier_file_untouched(
     tmp_path: Path, fetched: MakeFetched, ending: str
 ) -> None:
-    """Where the block fails, the old file stays, and nothing stays beside it."""
+    """A block that fails keeps the earlier file and leaves no other file."""
     path = tmp_path / f"x{ending}"
     path.write_text("earlier")
 
-    async def fail_on_the_way() -> None:
+    async def fail_inside() -> None:
         async with open_writer(path) as writer:
             await writer.write(fetched("1"))
             raise KeyError
 
     with pytest.raises(KeyError):
-        await fail_on_the_way()
+        await fail_inside()
     assert path.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [path]
 
 
 @ENDINGS
-async def test_until_the_end_nothing_is_under_the_name(
+async def test_the_target_name_appears_at_the_end(
     tmp_path: Path, fetched: MakeFetched, ending: str
 ) -> None:
-    """While rows are written, the folder shows a hidden file alone."""
+    """While rows are written, the folder holds only a hidden file."""
     path = tmp_path / f"x{ending}"
     async with open_writer(path) as writer:
         await writer.write(fetched(*["1"] * 40_000))
@@ -57,7 +57,7 @@ async def test_until_the_end_nothing_is_under_the_name(
 
 
 async def test_permissions_and_links_are_kept(tmp_path: Path, fetched: MakeFetched) -> None:
-    """A private file stays private, and a name that is a link leads to the new content."""
+    """A replaced file keeps its permissions, and a symbolic link points to the new content."""
     real, link = tmp_path / "real.csv", tmp_path / "link.csv"
     real.touch(0o600)
     link.symlink_to(real)
@@ -70,32 +70,34 @@ async def test_permissions_and_links_are_kept(tmp_path: Path, fetched: MakeFetch
 
 @pytest.mark.parametrize("name", ["x", "x.xlsx", "x.csv.gz", ".csv"])
 def test_an_unknown_ending_is_refused(name: str) -> None:
-    """The ending chooses the format; another one is an error that names those allowed."""
+    """The ending selects the format, and the error for another one names those allowed."""
     with pytest.raises(ConfigError, match=r"\.jsonl, \.csv, \.parquet"):
         open_writer(name)
 
 
 @ENDINGS
-async def test_a_place_that_takes_no_file_is_refused_at_once(tmp_path: Path, ending: str) -> None:
-    """A folder that is missing, or that has the file's name, is found on entering the block."""
+async def test_a_path_that_cannot_be_written_is_an_error_on_entering(
+    tmp_path: Path, ending: str
+) -> None:
+    """A missing folder, or a folder of that name, is an error on entering the block."""
     folder = tmp_path / f"folder{ending}"
     folder.mkdir()
     for path in (tmp_path / "missing" / f"x{ending}", folder):
-        with pytest.raises(ConfigError, match="no file can be written there"):
+        with pytest.raises(ConfigError, match="cannot write the file"):
             await open_writer(path).__aenter__()
     assert list(tmp_path.iterdir()) == [folder]
 
 
 async def test_a_writer_is_open_within_its_block_only(fetched: MakeFetched) -> None:
-    """Writing rows to a writer that was never entered is an error."""
+    """Writing to a writer that is not entered is an error."""
     with pytest.raises(ConfigError, match="not open"):
         await open_writer("x.csv").write(fetched(*["1"] * 40_000))
 
 
-async def test_what_was_taken_is_written_though_the_wait_is_cancelled(
+async def test_a_cancelled_write_still_reaches_the_file(
     tmp_path: Path, fetched: MakeFetched
 ) -> None:
-    """An outcome handed to a cancelled write is in the file all the same."""
+    """An outcome of a cancelled `write` is in the file."""
     path = tmp_path / "x.jsonl"
     async with open_writer(path) as writer:
         with anyio.CancelScope() as scope:
@@ -104,8 +106,8 @@ async def test_what_was_taken_is_written_though_the_wait_is_cancelled(
     assert path.read_bytes().count(b"\n") == 40_000
 
 
-async def test_a_cancelled_task_leaves_nothing(tmp_path: Path, fetched: MakeFetched) -> None:
-    """`task.cancel()`, which no anyio scope announces, removes the hidden file too."""
+async def test_a_cancelled_task_leaves_no_file(tmp_path: Path, fetched: MakeFetched) -> None:
+    """A task that is cancelled by `task.cancel()` removes the hidden file too."""
     open_now = asyncio.Event()
 
     async def work() -> None:
@@ -125,12 +127,12 @@ async def test_a_cancelled_task_leaves_nothing(tmp_path: Path, fetched: MakeFetc
 async def test_a_lost_batch_is_never_committed(
     tmp_path: Path, fetched: MakeFetched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A caller who goes on after a failed write gets an error, and no file with a hole."""
+    """A caller that continues after a failed write gets an error, and no incomplete file."""
 
     def fail(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    async def go_on_regardless() -> None:
+    async def continue_after_failure() -> None:
         async with open_writer(tmp_path / "x.jsonl") as writer:
             with monkeypatch.context() as patched:
                 patched.setattr(TextFileSink, "write", fail)
@@ -138,14 +140,14 @@ async def test_a_lost_batch_is_never_committed(
                     await writer.write(fetched(*["1"] * 40_000))
 
     with pytest.raises(ExportError, match="only 0 of 40000 rows"):
-        await go_on_regardless()
+        await continue_after_failure()
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_the_loop_goes_on_while_a_batch_is_written(
+async def test_the_event_loop_runs_while_a_batch_is_written(
     tmp_path: Path, fetched: MakeFetched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Writing happens on a thread: other tasks run while the disk is slow."""
+    """Rows are written in a thread, so other tasks run while the disk is slow."""
     beats = 0
     seen: list[int] = []
 
@@ -170,26 +172,26 @@ async def test_the_loop_goes_on_while_a_batch_is_written(
     assert min(seen) >= 100
 
 
-async def test_write_costs_drains_a_run(tmp_path: Path, fetched: MakeFetched) -> None:
-    """The file holds what came; the report that is returned counts what did not."""
-    asked = 0
+async def test_write_costs_writes_a_whole_run(tmp_path: Path, fetched: MakeFetched) -> None:
+    """The file holds the fetched slices, and the returned report counts the failed ones."""
+    fetched_count = 0
 
     async def fetch(*_: Any) -> Answer[CostItem]:
-        nonlocal asked
-        asked += 1
-        if asked % 10 == 0:
+        nonlocal fetched_count
+        fetched_count += 1
+        if fetched_count % 10 == 0:
             raise TransportError("connection reset")
         return Answer(fetched("1", "2").items, "req", None, {})
 
     plan = CostPlan.build(["a"], date(2018, 11, 1), date(2018, 11, 30), "day")
-    async with PullRun(plan, fetch, crew_size=4) as run:
+    async with PullRun(plan, fetch, worker_count=4) as run:
         report = await write_costs(run, tmp_path / "x.jsonl")
     assert (report.ok, report.failed, report.rows, report.complete) == (27, 3, 54, False)
     assert (tmp_path / "x.jsonl").read_bytes().count(b"\n") == 54
 
 
 def test_text_needs_no_pyarrow(tmp_path: Path) -> None:
-    """Without pyarrow JSON lines and CSV work, and Parquet names the extra to install."""
+    """JSON lines and CSV work without pyarrow, and the error for Parquet names the extra."""
     code = """
 import asyncio, sys
 sys.modules["pyarrow"] = None
@@ -211,11 +213,11 @@ asyncio.run(main())
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.csv", "x.jsonl"]
     assert "MissingExtraError" in done.stderr
-    assert "pip install 'spot-billing-async[export]'" in done.stderr
+    assert "pip install '.[export]'" in done.stderr
 
 
 async def test_a_pipe_or_device_is_not_replaced(tmp_path: Path) -> None:
-    """What is no regular file stays what it is."""
+    """A path that is not a regular file is an error and is not replaced."""
     pipe = tmp_path / "x.csv"
     os.mkfifo(pipe)
     with pytest.raises(ConfigError, match="a device or a pipe"):
@@ -225,7 +227,7 @@ async def test_a_pipe_or_device_is_not_replaced(tmp_path: Path) -> None:
 
 
 async def test_a_writer_is_used_once_and_inside_its_block(tmp_path: Path) -> None:
-    """Rows that would be lost, and a second run over a good file, are refused."""
+    """Writing after the block and entering a writer twice are errors."""
     writer = open_writer(tmp_path / "x.csv")
     outcome: Fetched[CostItem] = Fetched(CostQuery(), [], None, 1, 0.0)
     async with writer:

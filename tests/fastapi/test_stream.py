@@ -312,7 +312,7 @@ async def test_a_broken_pull_has_no_report() -> None:
         await asyncio.Event().wait()
 
     caller = Caller()
-    run = Broken([CostQuery()], fetch, crew_size=1)
+    run = Broken([CostQuery()], fetch, worker_count=1)
     async with leaves_no_task():
         with pytest.raises(SpotBillingError, match="before its plan did"):
             await stream_costs(run)(caller.scope, caller.receive, caller.send)

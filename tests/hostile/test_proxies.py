@@ -59,7 +59,9 @@ def test_a_proxy_is_not_shown_what_goes_in_the_clear() -> None:
     """Over plain http it would read the token, whatever else is allowed."""
     config = ClientConfig(proxy=f"http://u:{PASSWORD}@proxy.example", allow_insecure=True)
     for base_url in ("http://127.0.0.1:9", "http://api.example.com"):
-        with pytest.raises(ConfigError, match="proxy must be used with an https base_url") as caught:
+        with pytest.raises(
+            ConfigError, match="proxy must be used with an https base_url"
+        ) as caught:
             SpotBillingClient(TOKEN, base_url=base_url, config=config)
         assert PASSWORD not in str(caught.value)
 

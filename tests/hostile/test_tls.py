@@ -170,7 +170,9 @@ def test_parts_of_tls_that_are_no_use_are_told(options: dict[str, Any]) -> None:
 async def test_a_callers_session_has_settings_of_its_own(options: dict[str, Any]) -> None:
     """Those of the config would not be heeded, and are refused beside it."""
     async with aiohttp.ClientSession() as session:
-        with pytest.raises(ConfigError, match="session cannot be combined with tls, proxy or trust_env"):
+        with pytest.raises(
+            ConfigError, match="session cannot be combined with tls, proxy or trust_env"
+        ):
             SpotBillingClient(TOKEN, session=session, config=ClientConfig(**options))
 
 

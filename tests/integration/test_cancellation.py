@@ -1,4 +1,4 @@
-"""Pulls and calls cut short at random moments leave nothing behind; `benchmarks` runs many more."""
+"""Pulls and calls that are cancelled at random times; `benchmarks` runs many more."""
 
 from collections.abc import Iterator
 
@@ -11,13 +11,13 @@ SEEDS = 50
 
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
-    """A slow, faulty, paged emulator with a quota, in a process of its own."""
+    """Yield the URL of a slow, faulty, paged emulator with a quota, in its own process."""
     with cancellation.server() as url:
         yield url
 
 
-async def test_cut_short_at_any_moment_nothing_is_left(base_url: str) -> None:
-    """No task, connection, place or warning; the report adds up, and the client still answers."""
+async def test_a_cancellation_at_any_time_leaves_nothing_behind(base_url: str) -> None:
+    """A cancellation leaves no task, connection, permit or warning, and the client still works."""
     found = await cancellation.many(base_url, range(SEEDS))
     assert found.wrong == []
     assert found.moments

@@ -9,7 +9,9 @@ from spot_billing_async.emulator import Emulator
 
 ACCOUNTS = ["836060457634", "011254002932"]
 RETRY = RetryPolicy(backoff_base_s=0.01, backoff_cap_s=0.1)
-CONFIG = ClientConfig(max_response_bytes=2**20, retry=RETRY)  # a gzip bomb has 64 times as much
+CONFIG = ClientConfig(
+    max_response_bytes=2**20, retry=RETRY
+)  # a gzip bomb of the emulator has 64 times as much
 
 
 async def pull(shared: Path, share: float, days: int, config: ClientConfig = CONFIG) -> PullReport:
@@ -27,16 +29,16 @@ async def pull(shared: Path, share: float, days: int, config: ClientConfig = CON
     return run.report
 
 
-async def test_a_few_faults_cost_nothing_but_retries(shared: Path) -> None:
-    """Every slice comes, and the total is exact."""
+async def test_a_few_faults_cost_only_retries(shared: Path) -> None:
+    """A pull with a few faults fetches every slice, and its total is exact."""
     report = await pull(shared, 0.05, days=150)
     assert report.complete
     assert report.totals == {"USD": Decimal("7569.8100996647")}
     assert report.retries > 0
 
 
-async def test_nothing_but_faults_ends_all_the_same(shared: Path) -> None:
-    """The pull ends, its report adds up, and the server met at most 1.2 requests for a slice."""
+async def test_a_server_that_always_fails_still_ends_the_pull(shared: Path) -> None:
+    """The pull ends, its report adds up, and it sends at most 1.2 requests per slice."""
     report = await pull(shared, 1.0, days=50)
     assert report.planned == report.ok + report.empty + report.failed == 100
     assert report.failed > 0

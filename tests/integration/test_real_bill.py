@@ -1,4 +1,4 @@
-"""The main job on real bills: client and emulator over real sockets, totals to the last decimal."""
+"""Exact totals of real bills, with client and emulator over real sockets."""
 
 from collections.abc import AsyncIterator
 from datetime import date
@@ -25,7 +25,7 @@ async def client(shared: Path) -> AsyncIterator[SpotBillingClient]:
 
 
 async def test_totals_of_every_window_and_dimension(client: SpotBillingClient) -> None:
-    """However a bill is cut and grouped, it comes to the same total."""
+    """Every window and breakdown of a bill has the same total."""
     accounts = [account.account_id for account in await client.accounts.list()]
     cuts: list[tuple[WindowSize, GroupBy | None]] = [
         ("day", "service"),
@@ -48,7 +48,7 @@ async def test_totals_of_every_window_and_dimension(client: SpotBillingClient) -
 
 
 async def test_totals_of_each_account(client: SpotBillingClient) -> None:
-    """Months and a week of each account, an id with a leading zero among them."""
+    """Months and a week of each account have exact totals, also for an id with a leading zero."""
     october, november, week = (
         (FROM, date(2018, 10, 31)),
         (date(2018, 11, 1), TO),

@@ -1,4 +1,4 @@
-"""Client and emulator over real sockets on the emulator's own sample, which needs no file."""
+"""Exact totals of the emulator's sample, with client and emulator over real sockets."""
 
 from datetime import date
 from decimal import Decimal
@@ -15,7 +15,7 @@ FROM, TO = date(2024, 1, 1), date(2025, 12, 31)
 async def totals(
     server: Emulator, window: WindowSize, group_by: GroupBy | None
 ) -> dict[str, Decimal]:
-    """What a pull of everything comes to."""
+    """Return the totals of a pull of all accounts and days."""
     config = ClientConfig(retry=RetryPolicy(max_attempts=20, backoff_base_s=0.001))
     async with SpotBillingClient(server.token, base_url=server.base_url, config=config) as client:
         accounts = [account.account_id for account in await client.accounts.list()]
@@ -29,7 +29,7 @@ async def totals(
 
 @pytest.mark.parametrize("group_by", ["account", "service", "region", "family", None])
 async def test_a_pull_equals_the_ledger(group_by: GroupBy | None) -> None:
-    """However it is cut and grouped, in each currency, to the last decimal."""
+    """Every window and breakdown has the exact totals of the emulator, in each currency."""
     async with Emulator() as server:
         expected = await server.ledger_totals()
         assert set(expected) == {"EUR", "USD"}
@@ -39,13 +39,13 @@ async def test_a_pull_equals_the_ledger(group_by: GroupBy | None) -> None:
 
 
 async def test_a_pull_in_pages_equals_the_ledger() -> None:
-    """Every page is followed to the end."""
+    """A pull reads all pages of every slice."""
     async with Emulator(page_size=97) as server:
         assert await totals(server, "quarter", "service") == await server.ledger_totals()
 
 
 async def test_a_pull_through_faults_equals_the_ledger() -> None:
-    """5xx, HTML, resets and cut-off bodies cost retries, never a row."""
+    """Faults such as 5xx, HTML, resets and truncated bodies cause retries, and lose no row."""
     async with Emulator(faults=0.1, seed=7) as server:
         assert await totals(server, "month", "service") == await server.ledger_totals()
         assert server.requests > 24 * 24 + 1

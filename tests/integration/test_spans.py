@@ -1,4 +1,4 @@
-"""Pulls over real sockets as spans and metrics: all of them, and each where it belongs."""
+"""Spans and metrics of pulls over real sockets."""
 
 from datetime import date
 
@@ -15,7 +15,7 @@ PATIENT = ClientConfig(retry=RetryPolicy(max_attempts=20, backoff_base_s=0.001))
 REQUESTS = "http.client.request.duration"
 
 
-async def test_a_pull_through_faults_is_told_whole() -> None:
+async def test_a_pull_through_faults_is_recorded_completely() -> None:
     """Each request that the server saw is one span and one measurement; the report agrees."""
     exported = Exported()
     async with (
@@ -42,7 +42,7 @@ async def test_a_pull_through_faults_is_told_whole() -> None:
 
 
 async def test_refusals_are_counted() -> None:
-    """As many as the report says; the wait for the quota is a phase of its own."""
+    """Metrics count as many refusals as the report, and the wait for the quota has a phase."""
     exported = Exported()
     plan = CostPlan.build(["011254002932"], FROM, date(2025, 1, 12), "day")
     async with (
@@ -59,8 +59,8 @@ async def test_refusals_are_counted() -> None:
     assert exported.total("spot_billing.phase.duration", {"spot_billing.phase": "paced"}) > 0
 
 
-async def test_a_pulls_slices_hang_where_its_block_was_entered() -> None:
-    """Whatever span is current while outcomes are read; each request is under its own slice."""
+async def test_spans_of_slices_are_children_of_the_entering_span() -> None:
+    """Spans of slices are children of the span that is current when the run is entered."""
     exported = Exported()
     tracer = exported.tracers.get_tracer("caller")
     async with (
@@ -77,20 +77,20 @@ async def test_a_pulls_slices_hang_where_its_block_was_entered() -> None:
             outcomes = [outcome async for outcome in run]
         await run.__aexit__(None, None, None)
     assert len(outcomes) == len(plan) == 72
-    below = children(exported.spans)
+    children_of = children(exported.spans)
     assert isinstance(entered, ReadableSpan)
-    slices = below[id_of(entered)]
-    assert sorted(map(_asked, slices)) == sorted(
+    slices = children_of[id_of(entered)]
+    assert sorted(map(_parameters, slices)) == sorted(
         (str(query.account_id), str(query.from_date)) for query in plan
     )
     for span in slices:
-        (request,) = below[id_of(span)]
-        account_id, from_date = _asked(span)
+        (request,) = children_of[id_of(span)]
+        account_id, from_date = _parameters(span)
         url = str(attribute(request, url_attributes.URL_FULL))
         assert f"accountId={account_id}&fromDate={from_date}" in url.replace("%2F", "/")
 
 
-def _asked(span: ReadableSpan) -> tuple[str, str]:
+def _parameters(span: ReadableSpan) -> tuple[str, str]:
     return (
         str(attribute(span, "spot_billing.parameter.accountId")),
         str(attribute(span, "spot_billing.parameter.fromDate")),

@@ -1,4 +1,4 @@
-"""The client on uvloop: its loop's timers and transports are not asyncio's."""
+"""The client on uvloop, whose timers and transports differ from asyncio's."""
 
 import asyncio
 from datetime import date
@@ -11,7 +11,7 @@ from spot_billing_async.emulator import Emulator
 
 
 def test_a_pull_on_uvloop_equals_the_ledger() -> None:
-    """Paced, paged and through faults, in an event loop that the caller chose."""
+    """A pull on uvloop with a quota, pages and faults has the exact totals."""
 
     async def main() -> None:
         async with Emulator(faults=0.02, seed=3, page_size=500, rate_limit="500/1s") as server:
@@ -31,7 +31,7 @@ def test_a_pull_on_uvloop_equals_the_ledger() -> None:
 
 
 def test_a_deadline_on_uvloop_ends_a_call() -> None:
-    """The one timer that watches over all calls is the loop's own."""
+    """The timer of all deadlines works on uvloop."""
 
     async def main() -> None:
         config = ClientConfig(deadline_s=0.1)

@@ -1,4 +1,4 @@
-"""Costs in Redis: who fetches them, what of them is shared, and what happens without Redis."""
+"""The store in Redis: shared data, claims, and outages of Redis."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ from spot_billing_async import ConfigError, SpotBillingClient, SpotBillingError
 from spot_billing_async.cache import CostCache, MemoryStore, Value
 from spot_billing_async.emulator import Emulator
 from spot_billing_async.redis import RedisStore
-from spot_billing_async.redis.store import _AWAY_S
+from spot_billing_async.redis.store import _RETRY_AFTER_S
 from tests.hostile.everything import attempt, capturing
 from tests.support import Clock, serve_streams
 from tests.support_redis import RedisServer
@@ -34,19 +34,19 @@ def store_of(server: RedisServer, **options: Any) -> RedisStore:
     return RedisStore(server.url, **{"timeout_s": 10.0, **options})
 
 
-async def test_what_one_writes_another_finds(redis_server: RedisServer) -> None:
-    """With the time that it has left; and then it has it in memory."""
+async def test_processes_share_values(redis_server: RedisServer) -> None:
+    """A store finds the values that another one set, and then keeps them in memory."""
     async with store_of(redis_server) as one, store_of(redis_server) as other:
         await one.set({"a": Value(b"1", 60.0), "b": Value(b"2", 60.0)})
         assert other.get_local(["a", "b"]) == {}
-        look = await other.get_or_claim(["a", "b", "c"])
-        assert look.found == {"a": b"1", "b": b"2"}
-        assert list(look.claimed) == ["c"]
+        lookup = await other.get_or_claim(["a", "b", "c"])
+        assert lookup.found == {"a": b"1", "b": b"2"}
+        assert list(lookup.claimed) == ["c"]
         assert other.get_local(["a", "b"]) == {"a": b"1", "b": b"2"}
 
 
-async def test_what_has_expired_is_not_found(redis_server: RedisServer) -> None:
-    """Redis lets go of it by itself."""
+async def test_an_expired_value_is_not_found(redis_server: RedisServer) -> None:
+    """Redis drops a value at the end of its lifetime."""
     async with store_of(redis_server) as one, store_of(redis_server) as other:
         await one.set({"a": Value(b"1", 0.001), "b": VALUE})
         while (await other.get_or_claim(["a"])).found:
@@ -54,8 +54,8 @@ async def test_what_has_expired_is_not_found(redis_server: RedisServer) -> None:
         assert (await other.get_or_claim(["b"])).found == {"b": b"[]"}
 
 
-async def test_a_day_is_claimed_by_one(redis_server: RedisServer) -> None:
-    """Until it writes it, or releases it; nobody can release what is another's."""
+async def test_only_one_store_claims_a_key(redis_server: RedisServer) -> None:
+    """A claim lasts until its store sets or releases the key; another store cannot release it."""
     async with store_of(redis_server) as one, store_of(redis_server) as other:
         assert list((await one.get_or_claim(["a", "b"])).claimed) == ["a", "b"]
         assert (await other.get_or_claim(["a", "b"])) == ({}, [])
@@ -66,10 +66,10 @@ async def test_a_day_is_claimed_by_one(redis_server: RedisServer) -> None:
         assert (await other.get_or_claim(["a", "b"])) == ({"a": b"[]"}, ["b"])
 
 
-async def test_a_claim_outlasts_its_lease_while_its_process_lives(
+async def test_a_claim_is_renewed_while_its_process_lives(
     redis_server: RedisServer,
 ) -> None:
-    """It is renewed: how long a fetch takes does not matter."""
+    """A claim is renewed, so a fetch may take longer than the lease."""
     async with (
         store_of(redis_server, lease_s=0.3) as one,
         store_of(redis_server) as other,
@@ -85,8 +85,8 @@ async def test_a_claim_outlasts_its_lease_while_its_process_lives(
         assert (await other.get_or_claim(["a"])) == ({}, [])
 
 
-async def test_a_claim_of_a_process_that_died_is_taken_over(redis_server: RedisServer) -> None:
-    """When its lease is over, and not for good."""
+async def test_the_claim_of_a_process_that_died_expires(redis_server: RedisServer) -> None:
+    """Another store can claim a key after the lease of a process that died."""
     code = (
         "import asyncio, os, sys\n"
         "from spot_billing_async.redis import RedisStore\n"
@@ -102,8 +102,8 @@ async def test_a_claim_of_a_process_that_died_is_taken_over(redis_server: RedisS
     )
     assert done.returncode == 7
     async with store_of(redis_server) as store:
-        while not (look := await store.get_or_claim(["a"])).claimed:
-            assert look.found == {}
+        while not (lookup := await store.get_or_claim(["a"])).claimed:
+            assert lookup.found == {}
             await asyncio.sleep(0.01)
 
 
@@ -111,7 +111,7 @@ async def test_a_claim_of_a_process_that_died_is_taken_over(redis_server: RedisS
 async def two_processes(
     server: Emulator, redis_server: RedisServer, **options: Any
 ) -> AsyncIterator[list[SpotBillingClient]]:
-    """Clients of two stores, as two processes have them."""
+    """Yield two clients with a store each, as two processes would have."""
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(
@@ -125,8 +125,8 @@ async def two_processes(
         ]
 
 
-async def test_two_fetch_no_day_twice(redis_server: RedisServer) -> None:
-    """Neither at the same time nor one after the other, whatever of a range the other has."""
+async def test_two_stores_fetch_no_day_twice(redis_server: RedisServer) -> None:
+    """Two stores fetch each day once, at the same time or later, and from ranges that overlap."""
     async with (
         Emulator(token="t", latency="20ms") as server,
         two_processes(server, redis_server) as (one, other),
@@ -142,38 +142,38 @@ async def test_two_fetch_no_day_twice(redis_server: RedisServer) -> None:
         assert found[0] == await one.costs.uncached.get(ACCOUNT, FIRST, last, "service")
 
 
-async def test_a_fetch_that_fails_is_begun_again_by_who_waits(redis_server: RedisServer) -> None:
-    """An error of one process is not the other's: it takes the days over, and asks itself."""
+async def test_a_waiting_process_repeats_a_failed_fetch(redis_server: RedisServer) -> None:
+    """A process that waits for a fetch of another one repeats it if that fails."""
     async with (
         Emulator(token="t", latency="20ms") as server,
         two_processes(server, redis_server) as (one, other),
     ):
-        bad = asyncio.create_task(one.costs.get("nobody", FIRST, FIRST))
+        failing = asyncio.create_task(one.costs.get("nobody", FIRST, FIRST))
         with pytest.raises(SpotBillingError):
             await other.costs.get("nobody", FIRST, FIRST)
         with pytest.raises(SpotBillingError):
-            await bad
+            await failing
         assert server.requests == 2
 
 
-async def test_who_leaves_releases(redis_server: RedisServer) -> None:
-    """The days of a fetch that was given up are the next one's at once, whatever the lease."""
+async def test_a_cancelled_fetch_releases_its_claims(redis_server: RedisServer) -> None:
+    """The days of a cancelled fetch can be claimed at once, before the end of the lease."""
     async with (
         Emulator(token="t", latency="20ms") as server,
         two_processes(server, redis_server, lease_s=1000.0) as (one, other),
     ):
-        leaving = asyncio.create_task(one.costs.get(ACCOUNT, FIRST, FIRST))
+        cancelled = asyncio.create_task(one.costs.get(ACCOUNT, FIRST, FIRST))
         async with redis.asyncio.Redis.from_url(redis_server.url) as plain:
             while not await plain.keys("*:claim"):
-                assert not leaving.done()
-        leaving.cancel()
+                assert not cancelled.done()
+        cancelled.cancel()
         assert await other.costs.get(ACCOUNT, FIRST, FIRST)
 
 
-async def test_without_redis_each_goes_on_by_itself(
+async def test_without_redis_each_process_uses_its_memory(
     redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No call fails; that it is gone, and that it is back, is said once each."""
+    """No call fails during an outage, whose begin and end are logged once each."""
     caplog.set_level(logging.INFO)
     clock = Clock()
     days = [FIRST + timedelta(days=n) for n in range(9)]
@@ -184,7 +184,7 @@ async def test_without_redis_each_goes_on_by_itself(
             redis_server.stop()
             for day in days[:5]:
                 await asyncio.gather(*(client.costs.get(ACCOUNT, day, day) for _ in range(5)))
-                clock.now_s += _AWAY_S
+                clock.now_s += _RETRY_AFTER_S
             assert server.requests == 5
             redis_server.start()
             for day in days:
@@ -194,12 +194,12 @@ async def test_without_redis_each_goes_on_by_itself(
             assert len((await other.get_or_claim(["x"])).claimed) == 1
         async with redis.asyncio.Redis.from_url(redis_server.url) as plain:
             assert len(await plain.keys("spot-billing:*")) == 4
-    told = [record for record in caplog.records if record.name == "spot_billing_async"]
-    assert [record.levelname for record in told] == ["WARNING", "WARNING"]
+    warnings = [record for record in caplog.records if record.name == "spot_billing_async"]
+    assert [record.levelname for record in warnings] == ["WARNING", "WARNING"]
 
 
-async def test_a_redis_that_does_not_answer_is_as_good_as_none() -> None:
-    """What takes longer than it may is not waited for; and it is left alone for a while."""
+async def test_a_redis_that_does_not_answer_is_not_used_for_a_while() -> None:
+    """No call waits longer than the timeout, and further calls do not try Redis at once."""
     connected = 0
 
     async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -223,23 +223,23 @@ async def test_a_redis_that_does_not_answer_is_as_good_as_none() -> None:
     "answer",
     [b":x", b"$x", b"*x", b"$-5", b":7", b"*0", b"*1\r\n*1\r\n:5", b"*1\r\n*2\r\n:5\r\n:5", b"+OK"],
 )
-async def test_what_is_no_redis_fails_no_call(answer: bytes) -> None:
-    """Whatever answers at its place, it counts as gone."""
+async def test_a_server_that_is_not_redis_fails_no_call(answer: bytes) -> None:
+    """Any invalid response counts as an outage of Redis."""
 
-    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(65_536):
             writer.write(answer + b"\r\n")
 
-    async with serve_streams(other) as port, Emulator(token="t") as server:
+    async with serve_streams(answer_all) as port, Emulator(token="t") as server:
         cache = CostCache(RedisStore(f"redis://127.0.0.1:{port}", timeout_s=10.0))
         async with SpotBillingClient("t", base_url=server.base_url, cache=cache) as client:
             assert await client.costs.get(ACCOUNT, FIRST, FIRST)
 
 
-async def test_much_is_written_and_looked_for_in_parts(
+async def test_many_values_are_set_and_looked_up_in_batches(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A year at once would hold up the loop; what is there, and what is not, is as it was."""
+    """Batches are bounded by keys and bytes, and their results are those of one request."""
     sizes: list[int] = []
     run = RedisStore._run
 
@@ -253,21 +253,21 @@ async def test_much_is_written_and_looked_for_in_parts(
     async with store_of(redis_server) as one, store_of(redis_server) as other:
         await one.set(values | small)
         assert sizes == [3, 3, 3, *[32] * 3, 5]
-        look = await other.get_or_claim([*values, *small, "none"])
-    assert look.found == {key: value.data for key, value in (values | small).items()}
-    assert list(look.claimed) == ["none"]
+        lookup = await other.get_or_claim([*values, *small, "none"])
+    assert lookup.found == {key: value.data for key, value in (values | small).items()}
+    assert list(lookup.claimed) == ["none"]
 
 
-async def test_memory_of_ones_own_holds_what_it_may() -> None:
-    """The bound of what a process keeps for itself is the caller's to set."""
+async def test_the_memory_of_a_store_is_bounded() -> None:
+    """A store keeps no more in memory than the given MemoryStore allows."""
     memory = MemoryStore(10_000)
     async with RedisStore("redis://127.0.0.1:1", memory=memory) as store:
         await store.set({str(n): Value(b"0" * 1000, 60.0) for n in range(100)})
     assert 0 < memory.size_bytes <= 10_000
 
 
-async def test_secrets_show_nowhere(redis_server: RedisServer) -> None:
-    """Neither the token nor Redis's password: not in Redis, logs, errors, or what shows itself."""
+async def test_secrets_are_never_shown(redis_server: RedisServer) -> None:
+    """Token and Redis password appear in no Redis key or value, log, error, event or repr."""
     place = f"127.0.0.1:{redis_server.port}"
     with capturing() as kept:
         async with Emulator(token=SECRET) as server:
@@ -294,34 +294,34 @@ async def test_secrets_show_nowhere(redis_server: RedisServer) -> None:
 @pytest.mark.parametrize(
     "url", ["", "http://host", "redis://host:port", "redis://host:99999", "redis://host?x=1", 1]
 )
-def test_a_bad_url_is_refused(url: Any) -> None:
-    """The error says what is allowed."""
-    with pytest.raises(ConfigError, match="url must be redis://"):
+def test_an_invalid_url_is_an_error(url: Any) -> None:
+    """The error for an invalid URL says what is allowed."""
+    with pytest.raises(ConfigError, match="the Redis URL is not usable; allowed: redis://"):
         RedisStore(url)
 
 
 @pytest.mark.parametrize("name", ["timeout_s", "lease_s"])
-def test_a_bad_time_is_refused(name: str) -> None:
-    """The error names the field."""
+def test_an_invalid_time_is_an_error(name: str) -> None:
+    """The error for an invalid number of seconds names the argument."""
     times: dict[str, Any] = {name: 0}
     with pytest.raises(ConfigError, match=name):
         RedisStore("redis://127.0.0.1", **times)
 
 
-async def test_a_store_is_one_caches_at_a_time() -> None:
-    """Another one's claims would be taken for its own."""
+async def test_a_store_serves_one_cache_at_a_time() -> None:
+    """A second cache is refused, because it would share the claims of the first."""
     async with RedisStore("redis://127.0.0.1:1") as store:
         with pytest.raises(ConfigError, match="one cache at a time"):
             await store.__aenter__()
 
 
-async def test_no_call_fails_where_redis_dies_in_the_middle(redis_server: RedisServer) -> None:
-    """Killed and started again under the hands of callers of two stores: all answers are right."""
+async def test_no_call_fails_when_redis_restarts(redis_server: RedisServer) -> None:
+    """All results are right when Redis is killed and restarted during calls of two stores."""
     async with (
         Emulator(token="t", latency="5ms±5ms") as server,
         two_processes(server, redis_server, timeout_s=0.5) as clients,
     ):
-        right = await clients[0].costs.uncached.get(
+        expected = await clients[0].costs.uncached.get(
             ACCOUNT, FIRST, FIRST + timedelta(days=199), "service"
         )
         answered = 0
@@ -333,7 +333,9 @@ async def test_no_call_fails_where_redis_dies_in_the_middle(redis_server: RedisS
                 first = FIRST + timedelta(days=chance.randrange(190))
                 last = first + timedelta(days=chance.randrange(10))
                 items = await client.costs.get(ACCOUNT, first, last, "service")
-                assert items == [each for each in right if each.date and first <= each.date <= last]
+                assert items == [
+                    each for each in expected if each.date and first <= each.date <= last
+                ]
                 answered += 1
                 if answered == 100:
                     redis_server.stop()

@@ -1,4 +1,4 @@
-"""Costs by way of the cache, over real sockets: the same answers, fewer requests."""
+"""Costs through the cache, over real sockets: the same results with fewer requests."""
 
 import random
 from collections.abc import AsyncIterator, Callable
@@ -28,7 +28,7 @@ from spot_billing_async import (
 )
 from spot_billing_async.cache import CostCache
 from spot_billing_async.emulator import Emulator
-from spot_billing_async.resources import cached_costs as cached
+from spot_billing_async.resources import cached_costs
 from spot_billing_async.table import sync
 from spot_billing_async.telemetry import CacheRead, CallEnded, Event
 from tests.support import serve
@@ -42,14 +42,14 @@ Client = Callable[..., SpotBillingClient]
 
 @pytest.fixture
 async def server() -> AsyncIterator[Emulator]:
-    """The emulator and its sample."""
+    """Yield an emulator with its sample."""
     async with Emulator(token="t") as entered:
         yield entered
 
 
 @pytest.mark.parametrize("group_by", [None, "account", "service", "region", "family"])
-async def test_answers_are_those_of_the_server(server: Emulator, group_by: Any) -> None:
-    """Rows, order and all, for any range, however much of it is there already."""
+async def test_results_are_those_of_the_server(server: Emulator, group_by: Any) -> None:
+    """Rows and their order are those of the server, even if part of the range is cached."""
     chance = random.Random(str(group_by))  # noqa: S311  for a test, not for a secret
     async with SpotBillingClient("t", base_url=server.base_url, cache=CostCache()) as client:
         for _ in range(12):
@@ -58,8 +58,8 @@ async def test_answers_are_those_of_the_server(server: Emulator, group_by: Any) 
             assert cached == await client.costs.uncached.get(ACCOUNT, first, last, group_by)
 
 
-async def test_a_pulls_report_is_as_without_a_cache(server: Emulator) -> None:
-    """Slices, rows and totals; requests are those that were sent."""
+async def test_the_report_of_a_pull_is_that_without_a_cache(server: Emulator) -> None:
+    """Slices, rows and totals are those without a cache; requests are those sent."""
     plan = CostPlan.build(
         [ACCOUNT, "spot-sample-01"], date(2023, 12, 1), LAST, window="week", group_by="service"
     )
@@ -83,11 +83,11 @@ async def test_a_pulls_report_is_as_without_a_cache(server: Emulator) -> None:
     assert server.requests == before + cached.requests + plain.requests
 
 
-async def test_many_rows_are_totalled_in_parts(
+async def test_many_rows_are_added_up_in_steps(
     server: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All at once would hold up the loop; the totals are the same."""
-    monkeypatch.setattr(cached, "_ROWS_AT_ONCE", 7)
+    """Totals do not depend on the steps, which keep the event loop responsive."""
+    monkeypatch.setattr(cached_costs, "_STEP_ROWS", 7)
     totals = []
     query = CostQuery(account_id=ACCOUNT, from_date=FIRST, to_date=LAST, group_by="service")
     async with SpotBillingClient("t", base_url=server.base_url, cache=CostCache()) as client:
@@ -99,7 +99,7 @@ async def test_many_rows_are_totalled_in_parts(
 
 
 class Row(msgspec.Struct, kw_only=True):
-    """A row without a day."""
+    """Row without a day."""
 
     cost: Decimal
 
@@ -113,10 +113,13 @@ class Row(msgspec.Struct, kw_only=True):
         CostQuery(account_id=ACCOUNT, from_date=date.min, to_date=date.max),
     ],
 )
-async def test_what_cannot_be_cut_is_asked_as_before(server: Emulator, query: CostQuery) -> None:
-    """Each time: without an account or an end it is the server's choice what is meant.
+async def test_a_query_that_cannot_be_split_is_not_cached(
+    server: Emulator, query: CostQuery
+) -> None:
+    """A query without an account or a day, or of more than ten years, is sent each time.
 
-    To look for each day of thousands of years would hold up the loop for minutes.
+    The server chooses missing values, and a lookup of each day of thousands of years would block
+    the event loop.
     """
     async with SpotBillingClient("t", base_url=server.base_url, cache=CostCache()) as client:
         for _ in range(2):
@@ -126,8 +129,8 @@ async def test_what_cannot_be_cut_is_asked_as_before(server: Emulator, query: Co
     assert server.requests == 4
 
 
-async def test_rows_without_a_day_are_asked_for_as_before(server: Emulator) -> None:
-    """Such as those of a caller's own type, which shares nothing with other types."""
+async def test_rows_without_a_day_are_not_cached(server: Emulator) -> None:
+    """Queries whose item type has no date are sent each time."""
     async with SpotBillingClient("t", base_url=server.base_url, cache=CostCache()) as client:
         for requests in (1, 2):
             assert await client.costs.get(ACCOUNT, FIRST, LAST, item_type=Row)
@@ -135,7 +138,7 @@ async def test_rows_without_a_day_are_asked_for_as_before(server: Emulator) -> N
 
 
 async def test_the_clients_own_account_is_cached_too(server: Emulator) -> None:
-    """The account that is asked for where none is named is as good as a named one."""
+    """The client's account and the same account given by name share cached data."""
     async with SpotBillingClient(
         "t", base_url=server.base_url, account_id=ACCOUNT, cache=CostCache()
     ) as client:
@@ -144,8 +147,8 @@ async def test_the_clients_own_account_is_cached_too(server: Emulator) -> None:
     assert server.requests == 1
 
 
-async def test_a_table_reads_from_no_cache(server: Emulator, tmp_path: Path) -> None:
-    """A sync asks for what the cache has, and reconciling asks once more."""
+async def test_a_table_does_not_use_the_cache(server: Emulator, tmp_path: Path) -> None:
+    """A sync sends its own requests for cached days, and reconciling sends another one."""
     async with SpotBillingClient("t", base_url=server.base_url, cache=CostCache()) as client:
         await client.costs.get(ACCOUNT, FIRST, LAST, "service")
         await client.costs.get(ACCOUNT, FIRST, LAST)
@@ -163,8 +166,8 @@ async def test_a_table_reads_from_no_cache(server: Emulator, tmp_path: Path) -> 
         assert server.requests == before + 2
 
 
-async def test_pages_and_limits_count_as_before() -> None:
-    """A pull's cap holds for what it begins, and its slices tell how often they were sent."""
+async def test_pages_count_against_the_request_limit() -> None:
+    """`max_requests` holds with a cache, and the attempts of the slices add up to it."""
     async with (
         Emulator(token="t", page_size=10) as server,
         SpotBillingClient("t", base_url=server.base_url, cache=CostCache()) as client,
@@ -179,8 +182,8 @@ async def test_pages_and_limits_count_as_before() -> None:
         assert sum(outcome.attempts for outcome in outcomes) == 7
 
 
-async def test_an_error_is_not_kept() -> None:
-    """What failed is asked for again, by a call and by a pull."""
+async def test_an_error_is_not_cached() -> None:
+    """A query that failed is sent again, by a call and by a pull."""
     asked = 0
 
     async def answer(_request: web.Request) -> web.Response:
@@ -204,7 +207,7 @@ async def test_an_error_is_not_kept() -> None:
 
 
 async def test_a_total_that_cannot_be_exact_is_an_error() -> None:
-    """As without a cache, where days that can be added each cannot be added together."""
+    """Days whose sum would be rounded fail the slice, as they do without a cache."""
 
     async def answer(request: web.Request) -> web.Response:
         day = request.query["fromDate"]
@@ -226,7 +229,7 @@ async def test_a_total_that_cannot_be_exact_is_an_error() -> None:
 
 
 async def tenants_server(request: web.Request) -> web.Response:
-    """Costs that are as many as the token says."""
+    """Answer with costs that equal the number in the token."""
     cost = request.headers["Authorization"].removeprefix("Bearer t")
     first, last = (date.fromisoformat(request.query[name]) for name in ("fromDate", "toDate"))
     items = [
@@ -246,7 +249,7 @@ async def tenants_server(request: web.Request) -> web.Response:
 async def test_tenants_never_see_each_others_entries(
     asked: list[tuple[int, int, int, bool]],
 ) -> None:
-    """Whoever asks for whatever in whatever order: each row is what its own token is worth."""
+    """Rows belong to the token of the query, for any queries in any order."""
 
     def provider(worth: int) -> Callable[[], Any]:
         async def token() -> str:
@@ -263,21 +266,21 @@ async def test_tenants_never_see_each_others_entries(
             for worth in range(4)
         ]
 
-        async def ask(worth: int, start: int, more: int, is_provided: bool) -> None:
+        async def query(worth: int, start: int, more: int, is_provided: bool) -> None:
             first = FIRST + timedelta(days=start)
             last = first + timedelta(days=more)
             items = await views[worth][is_provided].costs.get(ACCOUNT, first, last)
             assert [item.cost for item in items] == [worth] * (more + 1)
 
         for each in asked:
-            await ask(*each)
+            await query(*each)
         async with anyio.create_task_group() as group:
             for each in asked:
-                group.start_soon(ask, *each)
+                group.start_soon(query, *each)
 
 
-async def test_two_views_of_one_token_share(server: Emulator) -> None:
-    """A space is the token's, not the object's; a provider's is its own, in whichever view."""
+async def test_two_views_of_one_token_share_data(server: Emulator) -> None:
+    """Views of the same token share a namespace; a token provider has one of its own."""
 
     async def provider() -> str:
         return "t"
@@ -292,7 +295,7 @@ async def test_two_views_of_one_token_share(server: Emulator) -> None:
 
 
 async def test_another_path_is_another_origin(server: Emulator) -> None:
-    """A cache that serves one client after another keeps apart what was asked of two servers."""
+    """A cache that serves two clients in succession separates the data of two URLs."""
     cache = CostCache()
     async with SpotBillingClient("t", base_url=server.base_url, cache=cache) as client:
         await client.costs.get(ACCOUNT, FIRST, LAST)
@@ -304,25 +307,25 @@ async def test_another_path_is_another_origin(server: Emulator) -> None:
             await client.costs.get(ACCOUNT, FIRST, LAST)
 
 
-async def test_a_hook_is_told_of_readings(server: Emulator) -> None:
-    """Of each one; of a call only where there was one."""
-    told: list[Event] = []
+async def test_a_hook_receives_an_event_per_lookup(server: Emulator) -> None:
+    """The hook gets an event for each lookup, and for a call only if one was made."""
+    events: list[Event] = []
     async with SpotBillingClient(
-        "t", base_url=server.base_url, cache=CostCache(), hook=told.append
+        "t", base_url=server.base_url, cache=CostCache(), hook=events.append
     ) as client:
         for last in (FIRST, FIRST, LAST):
             await client.costs.get(ACCOUNT, FIRST, last)
-    readings = [event for event in told if isinstance(event, CacheRead)]
-    assert [(each.days_hit, each.days_joined, each.days_missed) for each in readings] == [
+    lookups = [event for event in events if isinstance(event, CacheRead)]
+    assert [(each.days_hit, each.days_joined, each.days_missed) for each in lookups] == [
         (0, 0, 1),
         (1, 0, 0),
         (1, 0, 90),
     ]
-    assert sum(isinstance(event, CallEnded) for event in told) == 2
+    assert sum(isinstance(event, CallEnded) for event in events) == 2
 
 
 async def test_a_cache_is_open_as_long_as_its_client(server: Emulator) -> None:
-    """Before and after, not even what it has can be read; a second client is refused."""
+    """A cache cannot be read outside the client's block, nor used by a second client."""
     cache = CostCache()
     client = SpotBillingClient("t", base_url=server.base_url, cache=cache)
     with pytest.raises(ConfigError, match="not open"):
@@ -337,7 +340,7 @@ async def test_a_cache_is_open_as_long_as_its_client(server: Emulator) -> None:
         await client.costs.get(ACCOUNT, FIRST, LAST)
 
 
-async def test_a_bad_cache_is_refused() -> None:
+async def test_an_invalid_cache_is_an_error() -> None:
     """The error names the field and what is allowed."""
     cache: Any = {}
     with pytest.raises(ConfigError, match=r"cache: \{\} is not allowed; allowed: a CostCache"):

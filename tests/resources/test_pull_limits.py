@@ -1,4 +1,4 @@
-"""Pulls of a list of queries, and of so many requests and no more."""
+"""Pulls of a list of queries, and pulls with `max_requests`."""
 
 from collections.abc import AsyncIterator
 from datetime import date
@@ -34,7 +34,7 @@ async def client() -> AsyncIterator[SpotBillingClient]:
 
 
 async def test_a_list_of_queries_is_pulled(client: SpotBillingClient) -> None:
-    """Queries that are no product of accounts and windows are asked as they are."""
+    """A list of queries is pulled unchanged, in its order."""
     queries = [
         CostQuery(account_id=ACCOUNT, from_date=JANUARY[0], to_date=JANUARY[1]),
         CostQuery(account_id="spot-sample-01", from_date=JANUARY[0], to_date=JANUARY[0]),
@@ -53,22 +53,22 @@ async def test_a_list_of_queries_is_pulled(client: SpotBillingClient) -> None:
         [CostQuery(from_date=JANUARY[1], to_date=JANUARY[0])],
     ],
 )
-async def test_a_bad_query_is_refused(client: SpotBillingClient, plan: Any) -> None:
-    """What cannot be asked is named before anything is sent."""
+async def test_an_invalid_query_is_an_error(client: SpotBillingClient, plan: Any) -> None:
+    """An invalid plan is an error before anything is sent."""
     with pytest.raises(ConfigError, match="allowed"):
         client.costs.pull(plan)
 
 
 @pytest.mark.parametrize("max_requests", [0, -1, True, 1.5])
-async def test_a_bad_limit_is_refused(client: SpotBillingClient, max_requests: Any) -> None:
-    """A limit is a whole number from 1."""
+async def test_an_invalid_limit_is_an_error(client: SpotBillingClient, max_requests: Any) -> None:
+    """`max_requests` is an integer of at least 1."""
     plan = CostPlan.build([ACCOUNT], *JANUARY)
     with pytest.raises(ConfigError, match="max_requests"):
         client.costs.pull(plan, max_requests=max_requests)
 
 
-async def test_no_request_more_is_sent(client: SpotBillingClient) -> None:
-    """Slices that have no request left fail without one, and the others are answered."""
+async def test_no_request_is_sent_beyond_the_limit(client: SpotBillingClient) -> None:
+    """Slices that have no request left fail without one, and the others succeed."""
     plan = CostPlan.build([ACCOUNT], *JANUARY, window="day")
     async with client.costs.pull(plan, max_requests=5) as run:
         outcomes = [outcome async for outcome in run]
@@ -82,7 +82,7 @@ async def test_no_request_more_is_sent(client: SpotBillingClient) -> None:
 
 @pytest.mark.parametrize("options", [{"faults": 0.5}, {"page_size": 1}])
 async def test_retries_and_pages_count(options: dict[str, Any]) -> None:
-    """The limit holds whatever the requests are for: the server never sees one more."""
+    """Retries and further pages count against the limit, and no other request is sent."""
     async with (
         Emulator(token="t", **options) as server,
         SpotBillingClient("t", base_url=server.base_url, config=CONFIG) as client,

@@ -1,4 +1,4 @@
-"""Every call of the public face, as a single exchange: what is sent, what is returned."""
+"""Requests and results of every public call, each as a single exchange."""
 
 import json
 import re
@@ -127,10 +127,10 @@ CALLS: list[tuple[str, str, str, Any, Call]] = [
 @pytest.mark.parametrize(
     ("method", "path", "body", "call"), [c[1:] for c in CALLS], ids=[c[0] for c in CALLS]
 )
-async def test_what_each_call_sends(
+async def test_each_call_sends_the_request_of_the_contract(
     client: SpotBillingClient, method: str, path: str, body: dict[str, Any] | None, call: Call
 ) -> None:
-    """Method, path, query and body are the contract's; a 200 with an empty body means no items."""
+    """Method, path, query and body follow the contract; an empty 200 response has no items."""
     with aioresponses() as server:
         server.add(ANY_URL, method)
         result = await call(client)
@@ -145,7 +145,7 @@ async def test_what_each_call_sends(
 
 
 async def test_accounts_are_decoded(client: SpotBillingClient) -> None:
-    """Every field is optional: the contract's own example holds an account without any."""
+    """Every field is optional, as the contract's example has an account without any."""
     account = {"accountId": "a", "cloudProvider": "aws", "status": [1], "billingAccountId": "b"}
     with aioresponses() as server:
         server.get(ANY_URL, payload=envelope(account, {}))
@@ -159,7 +159,7 @@ async def test_accounts_are_decoded(client: SpotBillingClient) -> None:
 
 @pytest.mark.parametrize("id_key", ["familyId", "id"])
 async def test_families_are_decoded(client: SpotBillingClient, id_key: str) -> None:
-    """The id may stand under either name; ids of accounts may be integers."""
+    """The id of a family may have either key, and account ids may be integers."""
     answered = {**FAMILY, id_key: "fam-1"}
     if id_key == "id":
         del answered["familyId"]
@@ -174,8 +174,8 @@ async def test_families_are_decoded(client: SpotBillingClient, id_key: str) -> N
         assert await client.families.update("fam-1", name="n") == expected
 
 
-async def test_two_families_where_one_is_due_are_an_error(client: SpotBillingClient) -> None:
-    """Which of them is meant cannot be known."""
+async def test_two_families_in_a_response_for_one_are_an_error(client: SpotBillingClient) -> None:
+    """A response for one family that holds two is an error, as either could be meant."""
     with aioresponses() as server:
         server.get(ANY_URL, payload=envelope(FAMILY, FAMILY))
         with pytest.raises(DecodeError, match="2 families"):
@@ -183,7 +183,7 @@ async def test_two_families_where_one_is_due_are_an_error(client: SpotBillingCli
 
 
 async def test_an_acknowledgement_is_plain_data(client: SpotBillingClient) -> None:
-    """Request id, status, and the items as they came."""
+    """An acknowledgement has the request id, the status, and the items unchanged."""
     with aioresponses() as server:
         server.post(ANY_URL, payload=envelope({"check": "bucket", "valid": False, "rows": 3}))
         acknowledged = await client.billing_engine.validate(
@@ -246,17 +246,17 @@ async def test_an_acknowledgement_is_plain_data(client: SpotBillingClient) -> No
         (lambda c: c.costs.get("a", item_type=int | type), "item_type"),
     ],
 )
-async def test_bad_input_is_refused_before_anything_is_sent(
+async def test_invalid_arguments_are_errors_before_anything_is_sent(
     client: SpotBillingClient, call: Call, message: str
 ) -> None:
-    """The error names the field, the value, and what is allowed."""
+    """The error names the argument, what is allowed and the value."""
     with aioresponses() as server, pytest.raises(ConfigError, match=message):
         await call(client)
     assert not server.requests
 
 
 async def test_a_pull_checks_its_item_type_at_once(client: SpotBillingClient) -> None:
-    """Not when the first slice is back."""
+    """A pull checks plan and item type when it is made, not with the first response."""
     plan = CostPlan.build(["a"], date(2018, 1, 1), date(2018, 1, 1))
     with pytest.raises(ConfigError, match="item_type"):
         client.costs.pull(plan, int | type)  # type: ignore[arg-type]  # what is tested
@@ -265,7 +265,7 @@ async def test_a_pull_checks_its_item_type_at_once(client: SpotBillingClient) ->
 
 
 class Picky(msgspec.Struct):
-    """A caller's row that runs code of its own."""
+    """Row type of a caller whose code fails."""
 
     cost: Decimal
 
@@ -273,16 +273,16 @@ class Picky(msgspec.Struct):
         raise LookupError("mine")
 
 
-async def test_a_callers_type_that_fails_is_told(client: SpotBillingClient) -> None:
-    """What a caller's type raises while it is decoded does not escape as it is."""
+async def test_a_failing_item_type_is_a_decode_error(client: SpotBillingClient) -> None:
+    """An exception that a caller's type raises in decoding becomes a DecodeError."""
     with aioresponses() as server:
         server.get(ANY_URL, payload=envelope({"cost": 1}))
         with pytest.raises(DecodeError, match="failed with LookupError"):
             await client.costs.get("a", item_type=Picky)
 
 
-async def test_costs_without_an_amount_are_loud(client: SpotBillingClient) -> None:
-    """Never a silent zero; the keys that were seen are listed."""
+async def test_costs_without_an_amount_are_an_error(client: SpotBillingClient) -> None:
+    """A row without an amount is an error that lists its keys, not a cost of 0."""
     with aioresponses() as server:
         server.get(ANY_URL, payload=envelope({"amount": 1, "service": "S3"}))
         with pytest.raises(DecodeError, match="keys seen: amount, service"):
@@ -290,7 +290,7 @@ async def test_costs_without_an_amount_are_loud(client: SpotBillingClient) -> No
 
 
 async def test_costs_are_exact(client: SpotBillingClient) -> None:
-    """An amount is the decimal of its text."""
+    """An amount is the Decimal of its JSON text."""
     body = '{"response":{"items":[{"cost":0.1000000000000000055511151231,"currency":"USD"}]}}'
     with aioresponses() as server:
         server.get(ANY_URL, body=body)
