@@ -25,7 +25,7 @@ _FAILED = 1
 _USAGE = 2
 
 _OPTIONS = {"accounts": "account", "from_date": "from", "to_date": "to"}
-_FIELD = re.compile(r"^(accounts|by|report|since|table|window)(?:\[\d+\])?(?=:)")
+_FIELD = re.compile(r"^(accounts|by|report|since|table|window)(?:\[\d+\])?(?=:| must )")
 _NAMES = re.compile(
     r"(?<![\w/'\"-])(from_date|to_date|group_by|mutable_days|max_requests)(?![\w'\"])"
 )

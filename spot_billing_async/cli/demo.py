@@ -22,7 +22,7 @@ from spot_billing_async.cli.output import (
     write_out,
 )
 from spot_billing_async.cli.signals import Interrupted, interruptible
-from spot_billing_async.models.money import merged_totals, plain, totals_by_currency
+from spot_billing_async.models.money import merge_totals, plain, totals_by_currency
 
 _TOP = 8
 
@@ -34,9 +34,8 @@ class _Ranking:
         self._totals: dict[str, dict[str, Decimal]] = {}
 
     def add(self, name: str | None, item: CostItem) -> None:
-        if item.cost is not None:
-            known, more = name or "(none)", totals_by_currency([item.cost], [item.currency])
-            self._totals[known] = merged_totals(self._totals.get(known, {}), more)
+        known, more = name or "(none)", totals_by_currency([item.cost], [item.currency])
+        self._totals[known] = merge_totals(self._totals.get(known, {}), more)
 
     def top(self) -> list[dict[str, str]]:
         """The names that cost most, by currency."""

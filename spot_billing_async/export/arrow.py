@@ -82,7 +82,7 @@ def batch_table(batch: Batch, scale: int) -> pa.Table:
         deque(map(_ARROWS.plus, filter(None, costs)), maxlen=0)
         amounts = pa.array(costs, schema(scale).field("cost").type)
     except (pa.ArrowInvalid, Rounded):
-        shortest = [None if cost is None else _shortest(cost) for cost in costs]
+        shortest = [_shortest(cost) for cost in costs]
         scale = _fitting_scale(shortest, scale)
         amounts = pa.array(shortest, schema(scale).field("cost").type)
     places = chain.from_iterable(repeat(n, len(each.items)) for n, each in enumerate(batch))
@@ -118,9 +118,9 @@ def widened(table: pa.Table, scale: int) -> pa.Table:
         ) from error
 
 
-def _fitting_scale(costs: Iterable[Decimal | None], least: int) -> int:
+def _fitting_scale(costs: Iterable[Decimal], least: int) -> int:
     """The number of decimals that holds all amounts exactly, at least `least`."""
-    shapes = [(cost, *_digits(cost)) for cost in costs if cost is not None]
+    shapes = [(cost, *_digits(cost)) for cost in costs]
     finest, _, decimals = max(shapes, key=lambda shape: shape[2])
     largest, integers, _ = max(shapes, key=lambda shape: shape[1])
     scale = max(least, decimals)

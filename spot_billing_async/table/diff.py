@@ -5,7 +5,7 @@ from decimal import Decimal
 from functools import reduce
 from itertools import groupby
 
-from spot_billing_async.models.money import merged_totals
+from spot_billing_async.models.money import merge_totals
 from spot_billing_async.table.report import Change
 from spot_billing_async.table.slices import Entry, Key
 from spot_billing_async.table.storage.invalidation import NO_CONTENT
@@ -63,7 +63,7 @@ def changes_of(entry: Entry, replaced: Sequence[Entry]) -> list[Change]:
     """
     if not replaced:
         return []
-    old = reduce(merged_totals, (each.totals for each in replaced), dict[str, Decimal]())
+    old = reduce(merge_totals, (each.totals for each in replaced), dict[str, Decimal]())
     currencies = sorted({*old, *entry.totals})
     has_lost_rows = any(each.digest == NO_CONTENT for each in replaced)
     moved = [code for code in currencies if _of(old, code) != _of(entry.totals, code)]

@@ -133,7 +133,6 @@ def _api_sums(items: Iterable[CostItem]) -> Sums:
     return _added(
         ((item.date, code), amount)
         for item in items
-        if item.cost is not None
         for code, amount in totals_by_currency([item.cost], [item.currency]).items()
     )
 

@@ -224,8 +224,8 @@ def _group(item: CostItem) -> tuple[object, ...]:
     )
 
 
-def _plain(cost: Decimal | None) -> str | None:
-    return None if cost is None else format(cost.normalize(_WIDE) if cost else Decimal(0), "f")
+def _plain(cost: Decimal) -> str:
+    return format(cost.normalize(_WIDE) if cost else Decimal(0), "f")
 
 
 def _checked_totals(items: Sequence[CostItem]) -> dict[str, Decimal]:
@@ -244,10 +244,9 @@ def _checked_totals(items: Sequence[CostItem]) -> dict[str, Decimal]:
                 permanent=True,
             )
         met.add(group)
-    priced = [item for item in items if item.cost is not None]
-    costs = [item.cost for item in priced if item.cost is not None]
+    costs = [item.cost for item in items]
     try:
-        totals = totals_by_currency(costs, [item.currency for item in priced]) if costs else {}
+        totals = totals_by_currency(costs, [item.currency for item in items]) if costs else {}
     except DecimalException as error:
         raise ExportError("the amounts of a day cannot be added without rounding") from error
     for amount in (*costs, *totals.values()):

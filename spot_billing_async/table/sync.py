@@ -11,7 +11,7 @@ from anyio.to_thread import run_sync
 
 from spot_billing_async.client import TenantClient
 from spot_billing_async.models import GroupBy
-from spot_billing_async.models.money import merged_totals
+from spot_billing_async.models.money import merge_totals
 from spot_billing_async.models.validation import check_count
 from spot_billing_async.models.windows import DateWindow
 from spot_billing_async.table.batch import Batch
@@ -179,4 +179,4 @@ def _unsettled(store: TableStore, scope: Scope) -> list[Entry]:
 def _totals(store: TableStore, scope: Scope) -> dict[str, Decimal]:
     """What the ledger has of the range, by currency."""
     entries = store.ledger_totals(scope.accounts, scope.group_by, scope.days)
-    return reduce(merged_totals, entries, dict[str, Decimal]())
+    return reduce(merge_totals, entries, dict[str, Decimal]())

@@ -11,9 +11,13 @@ from spot_billing_async._core.http.session import SessionManager
 from spot_billing_async._core.pacing.budget import RequestCounts
 from spot_billing_async._core.protocol.decoder import ItemDecoder, decoder_for
 from spot_billing_async._core.protocol.operations import Operation
-from spot_billing_async._core.protocol.pagination import Page, Pages
+from spot_billing_async._core.protocol.pagination import Page, Paginator
 from spot_billing_async._core.protocol.request import build_request
-from spot_billing_async._core.protocol.response import Response, read_large_page, read_page
+from spot_billing_async._core.protocol.response import (
+    Response,
+    parse_large_response,
+    parse_response,
+)
 from spot_billing_async.errors import DecodeError, SpotBillingError
 from spot_billing_async.models.results import Answer
 from spot_billing_async.telemetry import emit
@@ -58,7 +62,7 @@ async def call(
     # The first of its type takes milliseconds to make.
     reader = decoder_for(item_type, totalled=totalled)
     record.lap("decode_s")
-    pages: Pages[T] = Pages(operation)
+    pages: Paginator[T] = Paginator(operation)
     parameters = dict(query or {})
     read = partial(_read, operation, reader)
     problem: str | None = None
@@ -107,8 +111,8 @@ async def _read(
     """What an answer means; nothing but a `SpotBillingError` gets out."""
     try:
         if reply.pieces:
-            return await read_large_page(operation, reply, reader, token)
-        return read_page(operation, reply, reader, token)
+            return await parse_large_response(operation, reply, reader, token)
+        return parse_response(operation, reply, reader, token)
     except SpotBillingError:
         raise
     except Exception as error:  # noqa: BLE001  a caller's type may run code of its own

@@ -17,9 +17,9 @@ from spot_billing_async._core.pacing.limiter import RouteLimiter
 from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async._core.protocol.error_mapping import read_error
 from spot_billing_async._core.protocol.operations import GET_COSTS, LIST_ACCOUNTS, SETUP
-from spot_billing_async._core.protocol.pagination import Pages
+from spot_billing_async._core.protocol.pagination import Paginator
 from spot_billing_async._core.protocol.rate_limit import read_quota
-from spot_billing_async._core.protocol.response import Response, read_page
+from spot_billing_async._core.protocol.response import Response, parse_response
 
 TOKEN = "not-a-real-token"
 SECRET = Secret(TOKEN)
@@ -186,8 +186,8 @@ def check_error(error: SpotBillingError) -> None:
 def test_any_answer_is_a_page_or_an_error(reply: Response, item_type: Any, operation: Any) -> None:
     """Any bytes, status and headers: no other exception, also when pages are put together."""
     try:
-        page = read_page(operation, reply, decoder_for(item_type, totalled=True), SECRET)
-        Pages(operation).add(page)
+        page = parse_response(operation, reply, decoder_for(item_type, totalled=True), SECRET)
+        Paginator(operation).add(page)
     except SpotBillingError as error:
         check_error(error)
     else:
@@ -223,7 +223,7 @@ def test_an_absurd_status_in_the_body_does_not_hide_that_of_http(code: str, stat
     """Thousands of digits, or of brackets: the error is the one that the HTTP status stands for."""
     body = f'{{"response":{{"status":{{"code":{code}}}}}}}'.encode()
     with pytest.raises(ApiError) as caught:
-        read_page(
+        parse_response(
             GET_COSTS,
             Response(status, CIMultiDict(), body),
             decoder_for(CostItem, totalled=True),
@@ -239,6 +239,6 @@ def test_a_request_id_can_be_written(status: int) -> None:
     assert read_error(GET_COSTS, status, reply.headers, b"", SECRET).request_id == "r?1"
     if status < 400:
         assert (
-            read_page(GET_COSTS, reply, decoder_for(CostItem, totalled=True), SECRET).request_id
+            parse_response(GET_COSTS, reply, decoder_for(CostItem, totalled=True), SECRET).request_id
             == "r?1"
         )

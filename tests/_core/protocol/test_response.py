@@ -34,7 +34,7 @@ from spot_billing_async._core.protocol.operations import (
 from spot_billing_async._core.protocol.pagination import Page
 from spot_billing_async._core.protocol.rate_limit import retry_after_s
 from spot_billing_async._core.protocol.request import build_request
-from spot_billing_async._core.protocol.response import Response, read_page
+from spot_billing_async._core.protocol.response import Response, parse_response
 
 SECRET = "not-a-real-token"
 BASE = "https://api.example.com/base"
@@ -48,7 +48,7 @@ def read(
 ) -> Page[Any]:
     raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
     reply = Response(status, CIMultiDict(headers or {}), raw)
-    return read_page(operation, reply, decoder_for(CostItem, totalled=True), Secret(SECRET))
+    return parse_response(operation, reply, decoder_for(CostItem, totalled=True), Secret(SECRET))
 
 
 def error_of(
@@ -117,7 +117,7 @@ def test_an_empty_body_means_no_items(body: bytes, status: int) -> None:
 def test_an_empty_body_that_only_the_closing_ends_is_not_trusted() -> None:
     """Without a length, 'nothing' and 'cut off before the first byte' look the same."""
     with pytest.raises(DecodeError, match="cut off"):
-        read_page(
+        parse_response(
             GET_COSTS,
             Response(200, {}, b"", end_is_marked=False),
             decoder_for(CostItem, totalled=True),
@@ -318,7 +318,7 @@ def test_a_short_token_does_not_garble_words() -> None:
     """A test's token of one letter is cut out where it stands alone."""
     reply = Response(404, CIMultiDict(), b"Bearer t does not exist")
     with pytest.raises(NotFoundError) as caught:
-        read_page(GET_COSTS, reply, decoder_for(CostItem, totalled=True), Secret("t"))
+        parse_response(GET_COSTS, reply, decoder_for(CostItem, totalled=True), Secret("t"))
     assert caught.value.body_excerpt == "Bearer [token removed] does not exist"
 
 

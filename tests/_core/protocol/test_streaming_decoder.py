@@ -14,8 +14,8 @@ from spot_billing_async import CostItem, DecodeError
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async._core.protocol.operations import GET_COSTS
-from spot_billing_async._core.protocol.pagination import Page, Pages
-from spot_billing_async._core.protocol.response import Response, read_large_page, read_page
+from spot_billing_async._core.protocol.pagination import Page, Paginator
+from spot_billing_async._core.protocol.response import Response, parse_large_response, parse_response
 from spot_billing_async._core.protocol.streaming_decoder import StreamingDecoder, items_start
 from spot_billing_async.models.results import Answer
 
@@ -117,7 +117,7 @@ def rows(count: int, **changed: Any) -> list[dict[str, Any]]:
 
 async def page_of(body: bytes, size: int = 100_000) -> Page[CostItem]:
     reply = Response(200, CIMultiDict(), body[:size], True, pieces_of(body, [size]))
-    return await read_large_page(GET_COSTS, reply, decoder_for(CostItem, totalled=True), SECRET)
+    return await parse_large_response(GET_COSTS, reply, decoder_for(CostItem, totalled=True), SECRET)
 
 
 async def test_a_large_page_is_as_a_small_one() -> None:
@@ -125,7 +125,7 @@ async def test_a_large_page_is_as_a_small_one() -> None:
     paging = {"paginationInfo": {"totalCount": 9000, "nextKey": "k"}}
     body = body_of(rows(7000), **paging)
     large = await page_of(body)
-    small = read_page(
+    small = parse_response(
         GET_COSTS, Response(200, CIMultiDict(), body), decoder_for(CostItem, totalled=True), SECRET
     )
     assert large.items == small.items
@@ -176,7 +176,7 @@ async def test_what_is_forgiven_is_forgiven_in_a_large_page_too() -> None:
 
 async def test_a_large_page_that_comes_again_is_noticed() -> None:
     """Its items are the same, to the byte, whatever the key of the next one."""
-    pages: Pages[CostItem] = Pages(GET_COSTS)
+    pages: Paginator[CostItem] = Paginator(GET_COSTS)
 
     async def add(key: str | None, size: int) -> Answer[CostItem] | None:
         info = {"paginationInfo": {"totalCount": 14000, "nextKey": key}}
