@@ -134,5 +134,5 @@ def test_hooks_that_nobody_would_await_are_refused() -> None:
 
     async def hook(event: Event) -> None: ...
 
-    with pytest.raises(ConfigError, match=r"hooks\[1\].*allowed: a plain function"):
+    with pytest.raises(ConfigError, match=r"hooks\[1\] must be a plain function of an event, got "):
         fan_out(print, hook)  # type: ignore[arg-type]  # that is the point

@@ -343,7 +343,7 @@ async def test_a_gap_that_cannot_be_cut_makes_the_whole_query_be_asked(bench: Be
 @with_bench
 async def test_asking_past_the_cache_is_within_the_deadline_too(bench: Bench) -> None:
     """Two fetches in a row have no more time than one."""
-    bench.api.make = lambda _: [CostItem(date=None)]
+    bench.api.make = lambda _: [CostItem(date=None, cost=Decimal(1))]
     first = asyncio.create_task(bench.get(1, 2))
     failure = await failure_of(bench.get(1, 3, after_s=0.1, limit_s=1.5))
     assert isinstance(failure, DeadlineExceededError)

@@ -85,7 +85,7 @@ async def test_a_header_that_is_no_time_is_a_problem(given: str) -> None:
 
 def test_a_default_that_is_no_time_is_refused() -> None:
     """As the app is made."""
-    with pytest.raises(ConfigError, match="default_s: 0 is not allowed"):
+    with pytest.raises(ConfigError, match="default_s must be a number of seconds > 0, got 0"):
         RequestDeadline(Starlette(), default_s=0)
 
 

@@ -323,7 +323,7 @@ async def test_a_quota_serves_one_client() -> None:
 )
 def test_a_bad_setting_is_named(setting: dict[str, Any], what: str) -> None:
     """With its value, and what is allowed."""
-    with pytest.raises(ConfigError, match=rf"{what}: .* allowed: "):
+    with pytest.raises(ConfigError, match=rf"^{what} must be .*, got "):
         RedisQuota(Secret("redis://localhost"), **setting)
 
 

@@ -239,6 +239,8 @@ def test_a_request_id_can_be_written(status: int) -> None:
     assert read_error(GET_COSTS, status, reply.headers, b"", SECRET).request_id == "r?1"
     if status < 400:
         assert (
-            parse_response(GET_COSTS, reply, decoder_for(CostItem, totalled=True), SECRET).request_id
+            parse_response(
+                GET_COSTS, reply, decoder_for(CostItem, totalled=True), SECRET
+            ).request_id
             == "r?1"
         )

@@ -181,10 +181,10 @@ def test_an_echoed_token_stays_out_of_a_callers_types_errors() -> None:
 def test_a_type_that_would_make_up_an_amount_is_refused() -> None:
     """A default cost would pass for a real one; a currency that is no text cannot be totalled."""
     default = msgspec.defstruct("Default", [("cost", Decimal, Decimal(0))])
-    with pytest.raises(ConfigError, match="cost has a default"):
+    with pytest.raises(ConfigError, match="cost no default"):
         decoder_for(default)
     number = msgspec.defstruct("Number", [("cost", Decimal), ("currency", int)])
-    with pytest.raises(ConfigError, match="currency is no text"):
+    with pytest.raises(ConfigError, match="currency as str"):
         decoder_for(number)
 
 

@@ -15,7 +15,11 @@ from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async._core.protocol.operations import GET_COSTS
 from spot_billing_async._core.protocol.pagination import Page, Paginator
-from spot_billing_async._core.protocol.response import Response, parse_large_response, parse_response
+from spot_billing_async._core.protocol.response import (
+    Response,
+    parse_large_response,
+    parse_response,
+)
 from spot_billing_async._core.protocol.streaming_decoder import StreamingDecoder, items_start
 from spot_billing_async.models.results import Answer
 
@@ -117,7 +121,9 @@ def rows(count: int, **changed: Any) -> list[dict[str, Any]]:
 
 async def page_of(body: bytes, size: int = 100_000) -> Page[CostItem]:
     reply = Response(200, CIMultiDict(), body[:size], True, pieces_of(body, [size]))
-    return await parse_large_response(GET_COSTS, reply, decoder_for(CostItem, totalled=True), SECRET)
+    return await parse_large_response(
+        GET_COSTS, reply, decoder_for(CostItem, totalled=True), SECRET
+    )
 
 
 async def test_a_large_page_is_as_a_small_one() -> None:
@@ -150,22 +156,22 @@ def of_another_shape(body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said", "lasting"),
+    ("corrupt", "message", "permanent"),
     [
-        (cut_off, "no JSON", False),
-        (short, "count says 7001", False),
+        (cut_off, "not valid JSON", False),
+        (short, "count is 7001", False),
         (without_cost, "no cost", True),
-        (of_another_shape, "another shape", True),
+        (of_another_shape, "unexpected shape", True),
     ],
 )
 async def test_a_large_page_that_cannot_be_trusted(
-    spoil: Callable[[bytes], bytes], said: str, permanent: bool
+    corrupt: Callable[[bytes], bytes], message: str, permanent: bool
 ) -> None:
     """What is refused of a small one is refused of a large one."""
-    spoilt = spoil(body_of(rows(7000)))
-    with pytest.raises(DecodeError, match=said) as met:
-        await page_of(spoilt)
-    assert met.value.permanent is permanent
+    body = corrupt(body_of(rows(7000)))
+    with pytest.raises(DecodeError, match=message) as caught:
+        await page_of(body)
+    assert caught.value.permanent is permanent
 
 
 async def test_what_is_forgiven_is_forgiven_in_a_large_page_too() -> None:
@@ -183,5 +189,5 @@ async def test_a_large_page_that_comes_again_is_noticed() -> None:
         return pages.add(await page_of(body_of(rows(7000), **info), size))
 
     assert await add("k", 100_000) is None
-    with pytest.raises(DecodeError, match="again"):
+    with pytest.raises(DecodeError, match="repeats the items"):
         await add(None, 70_000)
