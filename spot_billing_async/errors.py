@@ -1,7 +1,7 @@
-"""What can go wrong: one root, and one class for each thing a caller would handle differently.
+"""Error classes: one root, and a subclass for each failure that callers handle differently.
 
-Every class is plain and picklable: all it carries is in `args`, so it survives a process pool. No
-message, argument or note ever holds a token.
+Every class is plain and picklable: all that it carries is in `args`, so it survives a process pool.
+No message, argument or note ever holds a token.
 """
 
 from collections.abc import Sequence
@@ -10,18 +10,19 @@ from typing import TypeVar
 
 E = TypeVar("E", bound=BaseException)
 
-CLIENT_IS_NOT_OPEN = "client: it is not open; allowed: calls inside 'async with' alone"
-CLIENT_WAS_LEFT = "client: it was left; allowed: calls inside 'async with' alone"
-CLIENT_IS_ELSEWHERE = "client: it was entered in another event loop; allowed: calls in it"
-"""What a `ConfigError` says where a client is used at the wrong moment, or in the wrong place."""
+# Messages of the `ConfigError` for a client that is used outside its block or its event loop.
+CLIENT_IS_NOT_OPEN = "the client is not open; use it inside 'async with'"
+CLIENT_WAS_LEFT = "the client is closed; use it inside 'async with'"
+CLIENT_IS_ELSEWHERE = "the client was opened in another event loop; use it in that loop"
 
 
 class SpotBillingError(Exception):
-    """Root of every error this package raises on purpose.
+    """Root of every error that this package raises on purpose.
 
     Attributes:
-        attempts: requests that the failed call sent (0: it failed before anything was sent).
-        met: what went wrong, try by try and in a few words each; the last is this error's own.
+        attempts: number of requests that the failed call sent; 0 where it failed before the first.
+        attempt_errors: short description of each attempt's error, in order; the last describes
+            this error.
     """
 
     attempts: int = 0
@@ -29,27 +30,30 @@ class SpotBillingError(Exception):
 
 
 class ConfigError(SpotBillingError, ValueError):
-    """A setting or an argument is not usable; nothing was sent.
+    """Invalid setting or argument; nothing was sent.
 
-    The message names the field, the value met and what is allowed.
+    The message names the field, what is allowed, and the value.
     """
 
 
 class ArgumentError(ConfigError):
-    """What a call was asked for is not usable, such as an id, a day or a name; nothing was sent.
+    """Invalid argument of a call, such as an id, a day or a name; nothing was sent.
 
-    A backend has it from its own caller, as a rule; any other `ConfigError` is its own affair.
+    In a backend such a value usually comes from its own caller (HTTP 422), whereas any other
+    `ConfigError` is a mistake in the backend's configuration (HTTP 500).
     """
 
 
 class MissingExtraError(SpotBillingError, ImportError):
-    """A part of the package needs an extra that is not installed; the message names it."""
+    """Extra that a part of the package needs and that is not installed; the message names it."""
 
 
 class TransportError(SpotBillingError):
-    """No complete answer came: connecting, sending or reading failed, or the body was cut off.
+    """No complete response: connecting, sending or reading failed, or the body was cut off.
 
-    `sent` is False only where it is certain that the server cannot have acted on the request.
+    Attributes:
+        message: description of the failure.
+        sent: False only where it is certain that the server cannot have acted on the request.
     """
 
     def __init__(self, message: str, sent: bool = True) -> None:
@@ -62,10 +66,12 @@ class TransportError(SpotBillingError):
 
 
 class DeadlineExceededError(SpotBillingError):
-    """The call did not end within its deadline, or a wait that is due would end after it.
+    """Call that did not end within its deadline, or whose next wait would end after it.
 
-    `retry_after_s` is not None where the server's quota is used up until after the deadline: then
-    nothing was sent, and so many seconds later the server takes requests again.
+    Attributes:
+        message: description of the failure.
+        retry_after_s: seconds until the server accepts requests again, where its quota is used up
+            until after the deadline and nothing was sent; None otherwise.
     """
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
@@ -78,14 +84,16 @@ class DeadlineExceededError(SpotBillingError):
 
 
 class RequestLimitReachedError(SpotBillingError):
-    """The `max_requests` of a pull were sent; this one was not, and nothing more is."""
+    """Request that was not sent because the pull has used its `max_requests`."""
 
 
 class DecodeError(SpotBillingError):
-    """An answer cannot be trusted: no JSON, another shape, or it contradicts itself.
+    """Response that cannot be trusted: invalid JSON, an unexpected shape, or a contradiction.
 
-    `permanent` is True where asking again would meet the same: the server's rows are not what the
-    item type says. A body that is cut off or garbled may come whole the next time.
+    Attributes:
+        message: description of the problem.
+        permanent: True where a retry would fail in the same way, as the server's rows do not match
+            the item type. A body that is cut off or garbled may be complete the next time.
     """
 
     def __init__(self, message: str, permanent: bool = False) -> None:
@@ -98,20 +106,22 @@ class DecodeError(SpotBillingError):
 
 
 class ResponseTooLargeError(DecodeError):
-    """An answer's body has more than `max_response_bytes`; the rest of it was not read."""
+    """Response whose body is larger than `max_response_bytes`; the rest of it was not read."""
 
 
 class ApiError(SpotBillingError):
-    """The server answered with an error.
+    """Error response of the server.
 
     Attributes:
         status: HTTP status; where a 2xx carries an error in its body, the body's own code.
         codes: every `errors[].code` of the body, in order; may be empty.
-        message: what the server says, all `errors[].message` joined; else the status line's reason.
-        request_id: from the body, else from a header; None where neither has one.
+        message: every `errors[].message` of the body, joined by "; "; else the body's `data` or
+            status message; "" where it has none.
+        request_id: the server's id of the request, from the body or else from a header; None where
+            neither has one.
         operation_id: the contract's operationId.
-        retry_after_s: seconds the server asks to wait, None where it does not say.
-        body_excerpt: the first bytes of the body as text, any token removed.
+        retry_after_s: seconds that the server asks to wait; None where it does not say.
+        body_excerpt: the first 500 bytes of the body as text, any token removed.
     """
 
     def __init__(
@@ -147,47 +157,47 @@ class ApiError(SpotBillingError):
 
 
 class InvalidRequestError(ApiError):
-    """400 or 422: the server does not accept the request as it is."""
+    """Status 400 or 422: the server does not accept the request as it is."""
 
 
 class AuthenticationError(ApiError):
-    """401: the token is missing, wrong or expired."""
+    """Status 401: the token is missing, wrong or expired."""
 
 
 class PermissionDeniedError(ApiError):
-    """403: the token is good, but not for this."""
+    """Status 403: the token is valid, but does not permit this operation."""
 
 
 class NotFoundError(ApiError):
-    """404: no such account, family or route."""
+    """Status 404: no such account, family or route."""
 
 
 class ConflictError(ApiError):
-    """409: the change contradicts what is there, such as an account that is in another family."""
+    """Status 409: the change conflicts with existing data, such as an account in another family."""
 
 
 class RateLimitedError(ApiError):
-    """429, or a body code that means rate limiting whatever the HTTP status."""
+    """Status 429, or a code in the body that means rate limiting, with any HTTP status."""
 
 
 class ServerError(ApiError):
-    """5xx: the server, or a proxy before it, failed."""
+    """Status 5xx: the server, or a proxy in front of it, failed."""
 
 
 def own_copy(error: E) -> E:
-    """The same error for another one who meets it: what is noted on one is not on the other."""
-    mine = copy(error)
-    mine.__cause__ = error.__cause__
+    """Copy an error for another caller of a shared request; notes on one are not on the other."""
+    copied = copy(error)
+    copied.__cause__ = error.__cause__
     if hasattr(error, "__notes__"):
-        mine.__notes__ = list(error.__notes__)
-    return without_frames(mine)
+        copied.__notes__ = list(error.__notes__)
+    return without_frames(copied)
 
 
 def without_frames(error: E) -> E:
-    """An error without the frames that it came through, and those of what it came of.
+    """Remove from an error its traceback and its implicit context; an explicit cause is kept.
 
-    Their variables hold headers and bodies, and tools print them. A cause that was named is kept.
+    The variables of those frames hold headers and bodies, and traceback tools print them.
     """
     error.__context__ = None
-    bare: E = error.with_traceback(None)
-    return bare
+    stripped: E = error.with_traceback(None)
+    return stripped

@@ -1,14 +1,14 @@
-"""Telemetry events as lines of a log: by the standard library, or by structlog.
+"""Hooks that log telemetry events, through the standard library or structlog.
 
 ```python
 client = SpotBillingClient(hook=LoggingHook())
 client = SpotBillingClient(hook=StructlogHook(structlog.get_logger()))
 ```
 
-Neither sets logging up: which lines are shown, where and how, is the host's business.
+Neither configures logging: the application decides which lines are shown, where and how.
 
-A call that failed is a warning. One that was cancelled is not: its caller left. A request that
-failed is an info line, as its call may yet end well; any other request is a debug line.
+A failed call is logged as WARNING, a cancelled one as INFO. A failed request is logged as INFO, as
+its call may still succeed; any other request, and a cache read, as DEBUG.
 """
 
 import logging
@@ -25,7 +25,7 @@ _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING)
 
 
 class StructuredLogger(Protocol):
-    """What `StructlogHook` asks of a logger; structlog's have it."""
+    """Methods that `StructlogHook` calls on a logger; structlog's loggers have them."""
 
     def debug(self, event: str, **fields: object) -> object: ...  # noqa: D102  as structlog's
 
@@ -35,18 +35,19 @@ class StructuredLogger(Protocol):
 
 
 class LoggingHook:
-    """A hook that writes one record an event to a logger of the standard library.
+    """Hook that writes one record per event to a logger of the standard library.
 
-    The record's message is for people; what it tells stands in the record's attributes too, under
-    the names of the event's own, for a formatter that writes them (`extra`).
+    The record's message is for people. The event's fields are attributes of the record (`extra`),
+    for formatters that write them.
 
     Args:
-        logger: where to; None for the one named "spot_billing_async.telemetry".
-        level: of calls that end well: DEBUG, INFO or WARNING. In a pull each slice is a call.
-        identify_accounts: show values that may identify accounts; else `REDACTED` stands for them.
+        logger: logger to write to; None for the one named "spot_billing_async.telemetry".
+        level: level of calls that succeed: DEBUG, INFO or WARNING. In a pull each slice is a call.
+        identify_accounts: True to show values that may identify accounts; False to write
+            `REDACTED` in their place.
 
     Raises:
-        ConfigError: an argument is not usable.
+        ConfigError: an argument is invalid.
     """
 
     def __init__(
@@ -59,33 +60,34 @@ class LoggingHook:
         if logger is None:
             logger = logging.getLogger("spot_billing_async.telemetry")
         if not isinstance(logger, logging.Logger):
-            raise ConfigError(f"logger: {logger!r} is not allowed; allowed: a logging.Logger")
+            raise ConfigError(f"logger must be a logging.Logger or None, got {logger!r}")
         _check_options(level, identify_accounts)
         self._logger = logger
         self._level = level
-        self._identifies = identify_accounts
+        self._identify_accounts = identify_accounts
 
     def __call__(self, event: Event, /) -> None:
-        """Write a record, where the logger takes its level."""
+        """Write a record, if the logger is enabled for its level."""
         level = level_of(event, self._level)
         if self._logger.isEnabledFor(level):
-            line = line_of(event, identify_accounts=self._identifies)
+            line = line_of(event, identify_accounts=self._identify_accounts)
             self._logger.log(level, line.text, extra=line.fields)
 
 
 class StructlogHook:
-    """A hook that tells a structlog logger of each event, by a name and fields.
+    """Hook that passes each event to a structlog logger, as a name and fields.
 
-    The names are "request_ended", "call_ended" and "cache_read", the fields those of the events.
+    The names are "request_ended", "call_ended" and "cache_read"; the fields are those of the event.
 
     Args:
-        logger: what `structlog.get_logger()` gives, or any that has its debug, info and warning as
-            plain methods.
-        level: of calls that end well: DEBUG, INFO or WARNING. In a pull each slice is a call.
-        identify_accounts: show values that may identify accounts; else `REDACTED` stands for them.
+        logger: result of `structlog.get_logger()`, or any logger with plain (not async) methods
+            debug, info and warning.
+        level: level of calls that succeed: DEBUG, INFO or WARNING. In a pull each slice is a call.
+        identify_accounts: True to show values that may identify accounts; False to write
+            `REDACTED` in their place.
 
     Raises:
-        ConfigError: an argument is not usable.
+        ConfigError: an argument is invalid.
     """
 
     def __init__(
@@ -100,17 +102,16 @@ class StructlogHook:
             method = getattr(logger, name, None)
             if not callable(method) or iscoroutinefunction(method):
                 raise ConfigError(
-                    f"logger: {logger!r} is not allowed; allowed: one with plain methods debug, "
-                    "info and warning"
+                    f"logger must have plain methods debug, info and warning, got {logger!r}"
                 )
         self._logger = logger
         self._level = level
-        self._identifies = identify_accounts
+        self._identify_accounts = identify_accounts
 
     def __call__(self, event: Event, /) -> None:
-        """Tell the logger."""
+        """Log an event at its level."""
         level = level_of(event, self._level)
-        line = line_of(event, identify_accounts=self._identifies)
+        line = line_of(event, identify_accounts=self._identify_accounts)
         if level == logging.DEBUG:
             self._logger.debug(line.name, **line.fields)
         elif level == logging.INFO:
@@ -120,12 +121,12 @@ class StructlogHook:
 
 
 class Line(NamedTuple):
-    """An event as a line of a log.
+    """Log line of an event.
 
     Attributes:
-        name: what kind of event it is.
-        text: what it tells, for people.
-        fields: what it tells, for programs: names, numbers and texts.
+        name: kind of the event.
+        text: message for people.
+        fields: the event's fields, for programs: names, numbers and texts.
     """
 
     name: str
@@ -134,7 +135,7 @@ class Line(NamedTuple):
 
 
 def level_of(event: Event, level: int) -> int:
-    """How much an event matters; `level` is that of a call that ended well."""
+    """Return the log level of an event; `level` is that of a successful call."""
     match event:
         case CallEnded(error=None):
             return level
@@ -149,36 +150,35 @@ def level_of(event: Event, level: int) -> int:
 
 
 def line_of(event: Event, *, identify_accounts: bool) -> Line:
-    """An event as a line of a log."""
+    """Return the log line of an event."""
     fields = msgspec.structs.asdict(event)
     match event:
         case RequestEnded():
             fields["url"] = event.url if identify_accounts else event.redacted_url
-            answer = "no answer" if event.status is None else event.status
-            text = f"request {event.number}: {answer}, {event.received_bytes} bytes"
-            return Line("request_ended", _told(event, text, event.elapsed_s, event.error), fields)
+            response = "no response" if event.status is None else event.status
+            text = f"request {event.number}: {response}, {event.received_bytes} bytes"
+            return Line("request_ended", _full_text(event, text), fields)
         case CallEnded():
             shown = event.parameters if identify_accounts else event.open_parameters
             fields["parameters"] = dict(shown)
             fields["phases"] = msgspec.structs.asdict(event.phases)
             text = f"{event.rows} rows, {event.requests} requests, {event.retries} retries"
-            return Line("call_ended", _told(event, text, event.elapsed_s, event.error), fields)
+            return Line("call_ended", _full_text(event, text), fields)
         case CacheRead():
             text = (
-                f"{event.operation_id}: of its days {event.days_hit} were in the cache, "
-                f"{event.days_joined} on their way, {event.days_missed} missing"
+                f"{event.operation_id}: {event.days_hit} days from the cache, "
+                f"{event.days_joined} from shared fetches, {event.days_missed} from the API"
             )
             return Line("cache_read", text, fields)
 
 
-def _told(event: CallEnded | RequestEnded, text: str, elapsed_s: float, error: str | None) -> str:
-    end = "" if error is None else f"; {error}"
-    return f"{event.operation_id} (call {event.call_id}): {text} in {elapsed_s:.3f} s{end}"
+def _full_text(event: CallEnded | RequestEnded, text: str) -> str:
+    end = "" if event.error is None else f"; {event.error}"
+    return f"{event.operation_id} (call {event.call_id}): {text} in {event.elapsed_s:.3f} s{end}"
 
 
 def _check_options(level: object, identify_accounts: object) -> None:
+    """Raise unless both options of a hook are valid."""
     if level not in _LEVELS:
-        raise ConfigError(
-            f"level: {level!r} is not allowed; allowed: logging.DEBUG, INFO or WARNING"
-        )
+        raise ConfigError(f"level must be logging.DEBUG, INFO or WARNING, got {level!r}")
     check_flag("identify_accounts", identify_accounts)

@@ -1,17 +1,17 @@
-"""Telemetry events as spans and metrics of OpenTelemetry (extra: otel).
+"""Hook that turns telemetry events into spans and metrics of OpenTelemetry (extra: otel).
 
 ```python
 client = SpotBillingClient(hook=OpenTelemetryHook())
 ```
 
 A call is a span of kind INTERNAL, and each of its requests a child of kind CLIENT, named and
-described by the semantic conventions for HTTP. These ask for one CLIENT span a request, and for
-none around the requests of one call, so that a backend counts no request twice.
+described by the semantic conventions for HTTP. These want one CLIENT span per request, and none
+around the requests of a call, so that a backend counts no request twice.
 
-Events are told at their end. So the requests of a call are kept until it ends, and all its spans
-are made then, with the times at which things happened. The call's parent is the span that is
-current in the code that called, and for a pull's slices where its block was entered. The trace's
-context is not sent to the server.
+Events arrive at the end of what they describe. So the hook keeps the requests of a call until the
+call ends, and creates all spans then, with the original times. The parent of a call's span is the
+current span of the calling code; for the slices of a pull, the current span where its block was
+entered. The trace context is not sent to the server.
 """
 
 import time
@@ -28,42 +28,43 @@ try:
     from opentelemetry.context import Context
 except ImportError as error:
     raise MissingExtraError(
-        "OpenTelemetry needs an extra: pip install 'spot-billing-async[otel]'"
+        "the OpenTelemetry hook needs opentelemetry-api: pip install '.[otel]'"
     ) from error
 
 _NAME = "spot_billing_async"
 _SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# Histogram bounds of the HTTP conventions; a call may also wait for the server's quota.
 _REQUEST_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-"""The conventions' own."""
 _CALL_BOUNDS_S = (*_REQUEST_BOUNDS_S, 30, 60, 120, 300)
-"""A call may wait for the server's quota."""
 _SIZE_BOUNDS_BYTES = tuple(4**power for power in range(4, 15))  # 256 bytes to 256 MiB
 
 Attributes = dict[str, str | int | float]
+"""Attributes of a span or a metric."""
 
 
 class OpenTelemetryHook:
-    """A hook that makes spans and metrics of what a client tells.
+    """Hook that creates spans and metrics from a client's events.
 
-    One may serve several clients. Spans: one a call, named by its operationId, with one a request
-    below it, named like "GET /billingEngine/cost". `error.type` is the name of the error's class.
+    One hook may serve several clients. Spans: one per call, named by its operationId, and below it
+    one per request, named like "GET /billingEngine/cost". `error.type` is the name of the error's
+    class.
 
-    Metrics: `http.client.request.duration` in seconds and `http.client.response.body.size` in bytes
-    (as they cross the wire), by the conventions. `spot_billing.call.duration` in seconds, and
-    `spot_billing.phase.duration`, by `spot_billing.phase`, where a call spent time in it. Counters:
-    `spot_billing.rows`, `spot_billing.retries`, `spot_billing.refusals`, and
-    `spot_billing.cache.days` by `spot_billing.cache.result`: hit, joined or missed. No metric
-    identifies an account.
+    Metrics of the HTTP conventions: `http.client.request.duration` in seconds and
+    `http.client.response.body.size` in bytes, counted compressed. Histograms of the client:
+    `spot_billing.call.duration` in seconds, and `spot_billing.phase.duration` in seconds by
+    `spot_billing.phase`, for phases in which the call spent time. Counters: `spot_billing.rows`,
+    `spot_billing.retries`, `spot_billing.refusals`, and `spot_billing.cache.days` by
+    `spot_billing.cache.result` (hit, joined or missed). No metric identifies an account.
 
     Args:
-        tracer_provider: makes the spans; None for the one that is set globally.
-        meter_provider: makes the metrics; None for the one that is set globally.
-        identify_accounts: have spans show values that may identify accounts (ids in `url.full`, and
-            what a call asked for); else `REDACTED` stands for them.
+        tracer_provider: creates the spans; None for the global one.
+        meter_provider: creates the metrics; None for the global one.
+        identify_accounts: True for spans with values that may identify accounts (ids in `url.full`
+            and the call's parameters); False for `REDACTED` in their place.
 
     Raises:
-        ConfigError: an argument is not usable.
+        ConfigError: an argument is invalid.
     """
 
     def __init__(
@@ -79,55 +80,55 @@ class OpenTelemetryHook:
         self._tracer = trace.get_tracer(_NAME, __version__, tracer_provider, _SCHEMA_URL)
         meter = metrics.get_meter(_NAME, __version__, meter_provider, _SCHEMA_URL)
         self._instruments = _Instruments(meter)
-        self._identifies = identify_accounts
-        self._running: dict[int, list[RequestEnded]] = {}
+        self._identify_accounts = identify_accounts
+        self._pending: dict[int, list[RequestEnded]] = {}  # by call; dropped when the call ends
 
     def __call__(self, event: Event, /) -> None:
-        """Take note of an event; a call's end makes its spans."""
+        """Record an event; the end of a call creates its spans."""
         match event:
             case RequestEnded():
-                self._running.setdefault(event.call_id, []).append(event)
+                self._pending.setdefault(event.call_id, []).append(event)
                 self._instruments.count_request(event)
             case CallEnded():
-                self._trace(event, self._running.pop(event.call_id, []))
+                self._trace(event, self._pending.pop(event.call_id, []))
                 self._instruments.count_call(event)
             case CacheRead():
                 self._instruments.count_days(event)
 
     def _trace(self, call: CallEnded, requests: list[RequestEnded]) -> None:
-        """Make the spans of a call that has ended just now."""
+        """Create the spans of a call that has just ended."""
         ended_ns = time.time_ns()
         started_ns = ended_ns - _ns(call.elapsed_s)
         span = self._tracer.start_span(
             call.operation_id,
-            attributes=_call_attributes(call, identify_accounts=self._identifies),
+            attributes=_call_attributes(call, identify_accounts=self._identify_accounts),
             start_time=started_ns,
         )
-        if span.is_recording():  # else it was not sampled, nor is what is below it
+        if span.is_recording():  # else the sampler dropped it, and would drop its children
             self._trace_requests(call, requests, trace.set_span_in_context(span), started_ns)
         _end(span, call.error, ended_ns)
 
     def _trace_requests(
-        self, call: CallEnded, requests: list[RequestEnded], inside: Context, started_ns: int
+        self, call: CallEnded, requests: list[RequestEnded], parent: Context, started_ns: int
     ) -> None:
-        """Make the spans of a call's requests, inside of the call's own."""
+        """Create the spans of a call's requests, as children of the call's span."""
         resends = 0
         for request in requests:
             sent_ns = started_ns + _ns(request.started_s - call.started_s)
             child = self._tracer.start_span(
                 f"{request.method} {request.url_template}",
-                inside,
+                parent,
                 trace.SpanKind.CLIENT,
-                _request_attributes(request, resends, identify_accounts=self._identifies),
+                _request_attributes(request, resends, identify_accounts=self._identify_accounts),
                 start_time=sent_ns,
             )
             _end(child, request.error, sent_ns + _ns(request.elapsed_s))
-            # After a failed one, the next is the same again; after a good one it is another page.
+            # A failed request is followed by its retry, a successful one by the next page.
             resends = 0 if request.error is None else resends + 1
 
 
 class _Instruments:
-    """The metrics; what each counts."""
+    """Metric instruments, each with its unit and description."""
 
     def __init__(self, meter: metrics.Meter) -> None:
         self._request_s = meter.create_histogram(
@@ -145,21 +146,23 @@ class _Instruments:
         self._call_s = meter.create_histogram(
             "spot_billing.call.duration",
             "s",
-            "Duration of calls, with all their waits, retries and pages.",
+            "Duration of calls, including waits, retries and pages.",
             explicit_bucket_boundaries_advisory=_CALL_BOUNDS_S,
         )
         self._phase_s = meter.create_histogram(
             "spot_billing.phase.duration",
             "s",
-            "Where the time of calls went.",
+            "Time that calls spent in each phase.",
             explicit_bucket_boundaries_advisory=_CALL_BOUNDS_S,
         )
-        self._rows = meter.create_counter("spot_billing.rows", "{row}", "Items that calls came to.")
+        self._rows = meter.create_counter(
+            "spot_billing.rows", "{row}", "Items that calls returned."
+        )
         self._retries = meter.create_counter(
             "spot_billing.retries", "{request}", "Requests sent again after a failed one."
         )
         self._refusals = meter.create_counter(
-            "spot_billing.refusals", "{request}", "Requests refused for their rate."
+            "spot_billing.refusals", "{request}", "Requests that the server refused for their rate."
         )
         self._days = meter.create_counter(
             "spot_billing.cache.days", "{day}", "Days looked up in the cost cache."
@@ -196,12 +199,13 @@ class _Instruments:
 
 
 def _http_attributes(request: RequestEnded) -> Attributes:
-    """What metrics and spans tell of a request alike."""
-    address, port = _server(request.url)
+    """Return the attributes that the metrics and the span of a request share."""
+    parts = urlsplit(request.url)
     attributes: Attributes = {
         "http.request.method": request.method,
-        "server.address": address,
-        "server.port": port,
+        "server.address": parts.hostname or "",
+        # The conventions require a port, which a URL may leave to its scheme.
+        "server.port": parts.port or _DEFAULT_PORTS[parts.scheme],
         "url.template": request.url_template,
     }
     if request.status is not None:
@@ -231,14 +235,14 @@ def _call_attributes(call: CallEnded, *, identify_accounts: bool) -> Attributes:
     }
     for phase, spent_s in _spent(call.phases):
         attributes[f"spot_billing.phase.{phase}_s"] = spent_s
-    asked = call.parameters if identify_accounts else call.open_parameters
-    for name, value in asked.items():
+    parameters = call.parameters if identify_accounts else call.open_parameters
+    for name, value in parameters.items():
         attributes[f"spot_billing.parameter.{name}"] = value
     return attributes | _error(call.error)
 
 
 def _spent(phases: Phases) -> Iterator[tuple[str, float]]:
-    """The phases in which time went, without their unit, and how many seconds."""
+    """Yield the name, without its unit, and the seconds of each phase that took time."""
     for name in phases.__struct_fields__:
         spent_s: float = getattr(phases, name)
         if spent_s > 0:
@@ -255,12 +259,6 @@ def _end(span: trace.Span, error: str | None, ended_ns: int) -> None:
     span.end(ended_ns)
 
 
-def _server(url: str) -> tuple[str, int]:
-    """Host and port of a URL."""
-    parts = urlsplit(url)
-    return parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
-
-
 def _ns(seconds: float) -> int:
     return round(seconds * 1e9)
 
@@ -268,5 +266,5 @@ def _ns(seconds: float) -> int:
 def _check_provider(field: str, value: object, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
         raise ConfigError(
-            f"{field}: {value!r} is not allowed; allowed: an OpenTelemetry {kind.__name__}, or None"
+            f"{field} must be an OpenTelemetry {kind.__name__} or None, got {value!r}"
         )

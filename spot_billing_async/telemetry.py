@@ -1,11 +1,11 @@
-"""What calls tell about themselves: counts and times while they run, events when they end.
+"""Telemetry events of calls, requests and cache reads, and the hook that receives them.
 
-A call is at every moment in exactly one phase. Its stopwatch books the time since the last mark to
-the phase that has just ended, so the phases add up to the call's wall time by construction.
+A call is in exactly one phase at any moment. Its stopwatch adds the time since the last mark to the
+phase that has just ended, so the phases add up to the call's wall time by construction.
 
-Events are frozen and hold names, numbers and ids alone: no token, no body, no message of a server.
-Which accounts were asked about stands in `RequestEnded.url` and `CallEnded.parameters` alone; both
-have a twin that does not tell. Nothing is built of an event where no hook is there to be told.
+Events are frozen and hold names, numbers and ids only: no token, no body, no message of a server.
+Only `RequestEnded.url` and `CallEnded.parameters` may identify an account; `redacted_url` and
+`open_parameters` are the same without it. Without a hook no event is built.
 """
 
 import logging
@@ -20,35 +20,30 @@ import msgspec
 from spot_billing_async.errors import ConfigError
 
 REDACTED = "REDACTED"
-"""Stands in the place of what may identify an account, as the conventions of OpenTelemetry say."""
-
+"""Replacement for values that may identify an account, as OpenTelemetry's conventions name it."""
 
 _log = logging.getLogger("spot_billing_async")
-
-
 _path_ids = re.compile(r"\{\w+\}")
-
-
-_OPEN_PARAMETERS = frozenset({"fromDate", "toDate", "groupBy"})  # no account is known by them
-
+_OPEN_PARAMETERS = frozenset({"fromDate", "toDate", "groupBy"})  # these never identify an account
 
 Phase = Literal[
     "queued_s", "paced_s", "connect_s", "first_byte_s", "body_s", "decode_s", "backoff_s"
 ]
+"""Name of a phase: a field of `Phases`."""
 
 
 class Phases(msgspec.Struct, gc=False):
-    """Where the time of a call went, in seconds; all pages and tries together.
+    """Seconds that a call spent in each phase, summed over all its pages and attempts.
 
     Attributes:
-        queued_s: waiting for a place on the wire, for the token, and for a free connection.
-        paced_s: held back to stay within the server's quota.
-        connect_s: making connections, TLS included. Over a session of the caller's own, or without
-            a hook, this is part of `first_byte_s`.
-        first_byte_s: sending the request and waiting for the head of the answer.
-        body_s: reading the body.
-        decode_s: making items of it, and putting pages together.
-        backoff_s: waiting to try again.
+        queued_s: seconds waiting for the concurrency limit, the token and a free connection.
+        paced_s: seconds held back to stay within the server's quota.
+        connect_s: seconds opening connections, TLS handshake included. With a session of the
+            caller's own, or without a hook, they count as `first_byte_s`.
+        first_byte_s: seconds from sending a request to the head of its response.
+        body_s: seconds reading bodies.
+        decode_s: seconds decoding items and joining pages.
+        backoff_s: seconds waiting before retries.
     """
 
     queued_s: float = 0.0
@@ -61,26 +56,26 @@ class Phases(msgspec.Struct, gc=False):
 
     @property
     def total_s(self) -> float:
-        """The sum, which is the call's wall time."""
+        """Sum of all phases in seconds: the call's wall time."""
         total_s: float = sum(msgspec.structs.astuple(self))
         return total_s
 
 
 class RequestEnded(msgspec.Struct, frozen=True, kw_only=True):
-    """A request was answered, or came to nothing.
+    """Event: a request ended, with a response or without one.
 
     Attributes:
-        operation_id: what it asked for.
-        call_id: of the call that it was sent for; the same as in its `CallEnded`.
-        number: which request of its call it was, from 1.
+        operation_id: the contract's operationId.
+        call_id: id of the call that sent the request; equals `CallEnded.call_id`.
+        number: position among the requests of its call, from 1.
         method: HTTP method.
-        url: where it was sent. Its values may identify accounts; those of `redacted_url` do not.
-        url_template: path of the URL, with `{name}` where an id stands.
-        started_s: when it was sent, on the client's clock, which is `time.monotonic`.
-        elapsed_s: seconds from being sent to the last byte.
-        status: HTTP status; None where no answer came.
-        received_bytes: size of the body as it crossed the wire, as far as it came.
-        error: name of the error class that it ended with; None where it is good.
+        url: full URL. Its values may identify accounts; those of `redacted_url` do not.
+        url_template: path of the URL, with `{name}` in place of each id.
+        started_s: time of sending in seconds, on the client's clock (`time.monotonic`).
+        elapsed_s: seconds from sending to the last byte of the response.
+        status: HTTP status; None where no response arrived.
+        received_bytes: bytes of the body that arrived, counted compressed.
+        error: name of the error class; None where the request succeeded.
     """
 
     operation_id: str
@@ -97,7 +92,7 @@ class RequestEnded(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def redacted_url(self) -> str:
-        """The URL with `REDACTED` for ids in its path, and for all values but days and grouping."""
+        """URL with `REDACTED` in place of path ids and of all values except days and grouping."""
         parts = urlsplit(self.url)
         named = (pair.partition("=") for pair in parts.query.split("&") if pair)
         query = "&".join(
@@ -108,22 +103,24 @@ class RequestEnded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallEnded(msgspec.Struct, frozen=True, kw_only=True):
-    """A call ended, in whatever way; in a pull each slice is a call. Its requests were told before.
+    """Event: a call ended, by success, error or cancellation. In a pull each slice is a call.
+
+    The events of its requests precede it.
 
     Attributes:
-        operation_id: what it asked for.
-        call_id: the same as in its `RequestEnded`s; unique in this process.
+        operation_id: the contract's operationId.
+        call_id: id of the call, unique in this process; equals `RequestEnded.call_id`.
         parameters: values in path and query, by the contract's names, such as `accountId`. They may
             identify accounts; those of `open_parameters` do not.
-        started_s: when it started, on the client's clock, which is `time.monotonic`.
-        elapsed_s: seconds from its start to its end.
-        phases: where they went; they add up to `elapsed_s`.
-        requests: requests sent, retries and pages included.
-        retries: tries made after a failed one.
-        refusals: requests that were refused for their rate.
-        received_bytes: size of all bodies as they crossed the wire.
-        rows: items that it came to, of all pages; 0 where it failed.
-        error: name of the class of what it raised, "CancelledError" too; None where it is good.
+        started_s: start time in seconds, on the client's clock (`time.monotonic`).
+        elapsed_s: seconds from start to end.
+        phases: seconds spent in each phase; they add up to `elapsed_s`.
+        requests: number of requests sent, retries and pages included.
+        retries: number of requests sent again after a failed one.
+        refusals: number of requests that the server refused for their rate.
+        received_bytes: bytes of all bodies that arrived, counted compressed.
+        rows: number of items on all pages; 0 where the call failed.
+        error: name of the exception's class, "CancelledError" included; None on success.
     """
 
     operation_id: str
@@ -141,21 +138,21 @@ class CallEnded(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def open_parameters(self) -> dict[str, str]:
-        """The parameters that identify no account: days and grouping."""
+        """Parameters that do not identify an account: days and grouping."""
         return {k: v for k, v in self.parameters.items() if k in _OPEN_PARAMETERS}
 
 
 class CacheRead(msgspec.Struct, frozen=True, kw_only=True):
-    """A query was answered by way of the cache, or failed on it.
+    """Event: a query was served through the cache, or failed there.
 
-    The requests that were sent for it have events of their own; where none was, this is the only
-    one. On success the days add up to those of the query.
+    Requests that it sent have events of their own; where it sent none, this is its only event. On
+    success the three numbers add up to the number of days in the query.
 
     Attributes:
-        operation_id: what it asked for.
-        days_hit: days that were in the cache.
-        days_joined: days that somebody else was fetching already.
-        days_missed: days that the API was asked for on account of this query.
+        operation_id: the contract's operationId.
+        days_hit: number of days found in the cache.
+        days_joined: number of days taken from a shared fetch of another query.
+        days_missed: number of days fetched from the API for this query.
     """
 
     operation_id: str
@@ -165,46 +162,47 @@ class CacheRead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Event = RequestEnded | CallEnded | CacheRead
+"""Any event that a hook receives."""
 
 
 class Hook(Protocol):
-    """Is told of events as they happen, on the event loop: it must not block.
+    """Receiver of events: a plain function of one event, called on the event loop.
 
-    What it raises is logged, and does not touch the call.
+    It must not block. An exception that it raises is logged and does not affect the call.
     """
 
     def __call__(self, event: Event, /) -> None:
-        """Take note of an event."""
+        """Process an event."""
 
 
 def emit(hook: Hook, event: Event) -> None:
-    """Hand an event to a hook."""
+    """Pass an event to a hook, and log what the hook raises."""
     try:
         hook(event)
-    except Exception:  # noqa: BLE001  a broken hook must not cost its host the answer
+    except Exception:  # noqa: BLE001  a broken hook must not cost the caller the result
         _log.exception("a telemetry hook failed on %s", type(event).__name__)
 
 
 def fan_out(*hooks: Hook) -> Hook:
-    """One hook of several: each is told of every event, in this order.
+    """Combine hooks into one that passes every event to each of them, in this order.
 
-    One that fails is logged, and does not keep the others from being told.
+    A hook that fails is logged, and the others still receive the event.
 
     Raises:
-        ConfigError: one of them is no plain function of an event.
+        ConfigError: a hook is not a plain function of one event.
     """
     for place, hook in enumerate(hooks):
         check_hook(f"hooks[{place}]", hook)
 
-    def tell_all(event: Event, /) -> None:
+    def emit_to_all(event: Event, /) -> None:
         for hook in hooks:
             emit(hook, event)
 
-    return tell_all
+    return emit_to_all
 
 
 def check_hook(field: str, hook: object) -> None:
-    """Refuse what could not be told: nobody would await an async function.
+    """Raise unless `hook` is callable and not async, as its coroutine would never be awaited.
 
     Raises:
         ConfigError: names the field and the value.
@@ -212,6 +210,4 @@ def check_hook(field: str, hook: object) -> None:
     call = getattr(type(hook), "__call__", None)  # noqa: B004  its kind, not whether there is one
     is_async = iscoroutinefunction(hook) or iscoroutinefunction(call)
     if is_async or not callable(hook):
-        raise ConfigError(
-            f"{field}: {hook!r} is not allowed; allowed: a plain function of an event"
-        )
+        raise ConfigError(f"{field} must be a plain function of an event, got {hook!r}")

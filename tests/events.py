@@ -1,4 +1,4 @@
-"""Events that no client told, for those who are told of them."""
+"""Telemetry events with default values, for tests of hooks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,9 +14,9 @@ def request_ended(
     operation: Operation = GET_COSTS,
     family_id: str = "f",
     query: Mapping[str, str] | None = None,
-    **told: Any,
+    **changed: Any,
 ) -> RequestEnded:
-    """The event of a good request for these values, but for what is told."""
+    """Return the event of a successful request, with some fields changed."""
     path_ids = {"familyId": family_id} if "{familyId}" in operation.path else {}
     request = build_request(operation, BASE, operation.path, path_ids=path_ids, query=query or {})
     values: dict[str, Any] = {
@@ -32,11 +32,11 @@ def request_ended(
         "received_bytes": 0,
         "error": None,
     }
-    return RequestEnded(**values | told)
+    return RequestEnded(**values | changed)
 
 
-def call_ended(**told: Any) -> CallEnded:
-    """The event of a call that did nothing, but for what is told."""
+def call_ended(**changed: Any) -> CallEnded:
+    """Return the event of a call without requests, with some fields changed."""
     values: dict[str, Any] = {
         "operation_id": GET_COSTS.operation_id,
         "call_id": 1,
@@ -51,4 +51,4 @@ def call_ended(**told: Any) -> CallEnded:
         "rows": 0,
         "error": None,
     }
-    return CallEnded(**values | told)
+    return CallEnded(**values | changed)

@@ -1,4 +1,4 @@
-"""The error classes."""
+"""Error classes: their root, text and pickling."""
 
 import pickle
 
@@ -23,14 +23,14 @@ CLASSES = [
 
 @pytest.mark.parametrize("error_class", CLASSES, ids=lambda c: c.__name__)
 def test_every_error_has_the_one_root(error_class: type[BaseException]) -> None:
-    """Catching SpotBillingError catches all that this package raises on purpose."""
+    """Every class is a subclass of SpotBillingError."""
     assert issubclass(error_class, SpotBillingError)
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        ConfigError("field: 1; allowed: 2"),
+        ConfigError("field must be 2, got 1"),
         TransportError("refused", sent=False),
         DeadlineExceededError("later", 2.5),
         RateLimitedError(429, ["Throttling"], "slow down", "r1", "getCostAnalysis", 2.5, "{}"),
@@ -38,7 +38,7 @@ def test_every_error_has_the_one_root(error_class: type[BaseException]) -> None:
     ids=lambda e: type(e).__name__,
 )
 def test_errors_survive_a_process_border(error: SpotBillingError) -> None:
-    """A pickled error comes back with its class, text, and everything it carries."""
+    """An unpickled error has the class, text and attributes of the pickled one."""
     error.attempts = 3
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
@@ -47,11 +47,11 @@ def test_errors_survive_a_process_border(error: SpotBillingError) -> None:
 
 
 def test_an_api_error_reads_as_a_sentence() -> None:
-    """The text names the operation, the status, what the server said, and the request id."""
+    """The text of an ApiError names the operation, status, message, codes and request id."""
     error = ApiError(400, ["ValidationError"], "bad date", "r1", "getCostAnalysis")
     assert str(error) == "getCostAnalysis answered 400 bad date [ValidationError] (request id r1)"
 
 
 def test_bad_input_is_a_value_error_too() -> None:
-    """Code that knows nothing of this package may catch ValueError."""
+    """A ConfigError is a ValueError, for code that does not know this package."""
     assert issubclass(ConfigError, ValueError)

@@ -1,4 +1,4 @@
-"""Events as lines of a log: which level, which words, which fields, and whom they do not name."""
+"""Log lines of events: level, text, fields, and redaction of accounts."""
 
 import logging
 from collections.abc import Callable
@@ -21,8 +21,8 @@ ACCOUNT = "act-011254"
 READ = CacheRead(operation_id="getCostAnalysis", days_hit=3, days_joined=2, days_missed=1)
 
 
-async def told(*answers: bytes, hook: Any) -> None:
-    """Ask for costs, of a server that answers so, once more where that fails."""
+async def get_costs(*answers: bytes, hook: Any) -> None:
+    """Request costs, with one retry, from a server with these responses."""
     config = ClientConfig(retry=RetryPolicy(max_attempts=2, backoff_base_s=0.001))
     async with (
         serve_raw(*answers) as (base_url, _),
@@ -33,12 +33,12 @@ async def told(*answers: bytes, hook: Any) -> None:
 
 
 async def test_each_event_is_one_record(caplog: pytest.LogCaptureFixture) -> None:
-    """Requests at DEBUG, failed ones and calls that end well at INFO; all fields are attributes."""
+    """Requests are DEBUG, failed ones and successful calls INFO; all fields are attributes."""
     caplog.set_level(logging.DEBUG, "spot_billing_async.telemetry")
-    await told(b"", http(GOOD), hook=LoggingHook())
+    await get_costs(b"", http(GOOD), hook=LoggingHook())
     failed, good, call = (record for record in caplog.records if record.name.endswith("telemetry"))
     assert [r.levelno for r in (failed, good, call)] == [logging.INFO, logging.DEBUG, logging.INFO]
-    assert "request 1: no answer, 0 bytes" in failed.getMessage()
+    assert "request 1: no response, 0 bytes" in failed.getMessage()
     assert failed.getMessage().endswith("TransportError")
     assert f"request 2: 200, {len(GOOD)} bytes" in good.getMessage()
     assert "1 rows, 2 requests, 1 retries" in call.getMessage()
@@ -49,25 +49,25 @@ async def test_each_event_is_one_record(caplog: pytest.LogCaptureFixture) -> Non
 
 
 async def test_a_call_that_fails_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    """It is what someone on call has to see."""
-    await told(http(b"", status="500 x"), hook=LoggingHook())
+    """A call that fails is logged at WARNING, with the error's class."""
+    await get_costs(http(b"", status="500 x"), hook=LoggingHook())
     (record,) = [record for record in caplog.records if record.name.endswith("telemetry")]
     assert record.levelno == logging.WARNING
     assert record.getMessage().endswith("ServerError")
 
 
-async def test_a_call_that_was_cancelled_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
-    """Its caller left, which is no fault."""
+async def test_a_cancelled_call_is_not_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """A cancelled call is logged at INFO, as its caller ended it."""
     caplog.set_level(logging.INFO)
     LoggingHook(logging.getLogger("any"))(call_ended(error="CancelledError"))
     assert [record.levelno for record in caplog.records] == [logging.INFO]
 
 
 @pytest.mark.parametrize("identify_accounts", [False, True])
-async def test_accounts_are_named_where_that_is_asked_for(
+async def test_accounts_are_identified_only_on_request(
     identify_accounts: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By default neither message nor field identifies one, in both kinds of log."""
+    """By default neither message nor fields identify an account, in both kinds of log."""
     caplog.set_level(logging.DEBUG)
     output = CapturingLogger()
     structured = structlog.wrap_logger(output, [structlog.processors.JSONRenderer()])
@@ -75,7 +75,7 @@ async def test_accounts_are_named_where_that_is_asked_for(
         LoggingHook(identify_accounts=identify_accounts),
         StructlogHook(structured, identify_accounts=identify_accounts),
     )
-    await told(http(b"", status="500 x"), hook=hook)
+    await get_costs(http(b"", status="500 x"), hook=hook)
     records = [record for record in caplog.records if record.name.endswith("telemetry")]
     assert len(records) == len(output.calls) == 3
     assert any(ACCOUNT in repr(vars(record)) for record in records) == identify_accounts
@@ -83,10 +83,10 @@ async def test_accounts_are_named_where_that_is_asked_for(
 
 
 async def test_structlog_gets_a_name_and_fields() -> None:
-    """By the level's method; the host's processors see the same fields as the standard library."""
+    """A structlog logger receives the event's name and the same fields, by the level's method."""
     output = CapturingLogger()
     logger = structlog.wrap_logger(output, [structlog.processors.add_log_level, _as_fields])
-    await told(b"", http(GOOD), hook=StructlogHook(logger, logging.DEBUG))
+    await get_costs(b"", http(GOOD), hook=StructlogHook(logger, logging.DEBUG))
     StructlogHook(logger)(READ)
     failed, good, call, read = (called.kwargs for called in output.calls)
     assert [line["event"] for line in (failed, good, call, read)] == [
@@ -106,30 +106,30 @@ def _as_fields(_: object, __: str, line: Any) -> tuple[tuple[()], dict[str, Any]
 
 
 async def test_structlog_warns_of_a_failed_call() -> None:
-    """As the standard library does."""
+    """A failed call is a warning in structlog too."""
     output = CapturingLogger()
     StructlogHook(structlog.wrap_logger(output, [_as_fields]))(call_ended(error="ServerError"))
     assert [called.method_name for called in output.calls] == ["warning"]
 
 
-def test_no_field_takes_the_name_of_a_records_own() -> None:
-    """The standard library refuses those, and structlog's `event` is the name."""
+def test_no_field_has_the_name_of_a_record_attribute() -> None:
+    """Event fields have no name that logging or structlog reserves."""
     own = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "event", "level", "logger"}
     events: list[Event] = [READ, call_ended(), request_ended()]
     for event in events:
         assert not own & set(event.__struct_fields__)
 
 
-def test_what_is_not_shown_is_not_put_into_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A level that the logger leaves out costs next to nothing."""
+def test_a_line_below_the_level_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event below the logger's level is not turned into a line."""
     monkeypatch.setattr("spot_billing_async.logs.line_of", None)
     quiet = logging.getLogger("quiet")
     quiet.setLevel(logging.WARNING)
     LoggingHook(quiet)(READ)
 
 
-def test_what_is_no_logger_is_refused() -> None:
-    """The field, the value, and what is allowed."""
+def test_invalid_arguments_are_refused() -> None:
+    """Each error names the field, what is allowed, and the value."""
 
     class Async:
         async def debug(self, event: str) -> None: ...
@@ -139,13 +139,16 @@ def test_what_is_no_logger_is_refused() -> None:
     ready: Any = LoggingHook
     structured: Any = StructlogHook
     refused: list[tuple[Callable[[], object], str]] = [
-        (lambda: ready("name"), "logger: 'name'"),
-        (lambda: ready(level="INFO"), "level: 'INFO'"),
-        (lambda: ready(identify_accounts="no"), "identify_accounts: 'no'"),
-        (lambda: structured(None), "logger: None"),
-        (lambda: structured(Async()), "logger: .*Async object"),
-        (lambda: structured(structlog.get_logger(), identify_accounts=1), "identify_accounts: 1"),
+        (lambda: ready("name"), "logger must be .*, got 'name'"),
+        (lambda: ready(level="INFO"), "level must be .*, got 'INFO'"),
+        (lambda: ready(identify_accounts="no"), "identify_accounts must be .*, got 'no'"),
+        (lambda: structured(None), "logger must .*, got None"),
+        (lambda: structured(Async()), "logger must .*, got .*Async object"),
+        (
+            lambda: structured(structlog.get_logger(), identify_accounts=1),
+            "identify_accounts must be .*, got 1",
+        ),
     ]
-    for make, field in refused:
-        with pytest.raises(ConfigError, match=f"^{field}.*allowed: "):
+    for make, message in refused:
+        with pytest.raises(ConfigError, match=f"^{message}"):
             make()

@@ -42,8 +42,8 @@ FROM, TO = date(2025, 1, 1), date(2025, 3, 31)
 PATIENT = ClientConfig(retry=RetryPolicy(max_attempts=20, backoff_base_s=0.001))
 
 
-async def test_a_call_of_many_pages_is_a_span_with_one_below_for_each() -> None:
-    """Under the caller's span, by the conventions for HTTP; a page is no resend."""
+async def test_a_call_of_many_pages_is_a_span_with_a_child_per_page() -> None:
+    """Spans are children of the caller's and follow the HTTP conventions; pages are not resends."""
     exported = Exported()
     tracer = exported.tracers.get_tracer("caller")
     async with (
@@ -65,13 +65,13 @@ async def test_a_call_of_many_pages_is_a_span_with_one_below_for_each() -> None:
     for request in exported.requests:
         assert request.name == "GET /billingEngine/account"
         assert request.status.status_code is StatusCode.UNSET
-        told = dict(request.attributes or {})
-        assert told.pop("http.response.body.size")
-        assert told.pop(url_attributes.URL_FULL) in {
+        exported_values = dict(request.attributes or {})
+        assert exported_values.pop("http.response.body.size")
+        assert exported_values.pop(url_attributes.URL_FULL) in {
             f"http://127.0.0.1:{port}/billingEngine/account{query}"
             for query in ("", "?paginationKey=REDACTED")
         }
-        assert told == {
+        assert exported_values == {
             http_attributes.HTTP_REQUEST_METHOD: "GET",
             http_attributes.HTTP_RESPONSE_STATUS_CODE: 200,
             server_attributes.SERVER_ADDRESS: "127.0.0.1",
@@ -80,8 +80,8 @@ async def test_a_call_of_many_pages_is_a_span_with_one_below_for_each() -> None:
         }
 
 
-async def test_metrics_say_what_the_spans_say() -> None:
-    """Requests, bytes, rows and phases of the same calls add up to the same."""
+async def test_metrics_equal_the_spans() -> None:
+    """Requests, bytes, rows and phases have the same sums in metrics and spans."""
     exported = Exported()
     async with (
         Emulator(token=TOKEN, page_size=5) as server,
@@ -105,8 +105,8 @@ async def test_metrics_say_what_the_spans_say() -> None:
         assert exported.total("spot_billing.phase.duration", {"spot_billing.phase": phase}) > 0
 
 
-async def test_a_request_that_is_sent_again_says_so() -> None:
-    """It counts how often; an answer with an error, and none at all, are errors of their spans."""
+async def test_a_retried_request_has_a_resend_count() -> None:
+    """Retries are counted; an error response and a missing response are errors of their spans."""
     exported = Exported()
     sick = http(b"", status="503 x")
     async with (
@@ -115,7 +115,7 @@ async def test_a_request_that_is_sent_again_says_so() -> None:
     ):
         await client.costs.get("a")
     assert_tree(exported)
-    told = [
+    exported_values = [
         (
             attribute(span, http_attributes.HTTP_REQUEST_RESEND_COUNT),
             attribute(span, http_attributes.HTTP_RESPONSE_STATUS_CODE),
@@ -124,7 +124,7 @@ async def test_a_request_that_is_sent_again_says_so() -> None:
         )
         for span in exported.requests
     ]
-    assert told == [
+    assert exported_values == [
         (None, None, "TransportError", StatusCode.ERROR),
         (1, 503, "ServerError", StatusCode.ERROR),
         (2, 200, None, StatusCode.UNSET),
@@ -135,8 +135,8 @@ async def test_a_request_that_is_sent_again_says_so() -> None:
     assert exported.counted(HTTP_CLIENT_REQUEST_DURATION, {"error.type": "ServerError"}) == 1
 
 
-async def test_a_token_that_is_renewed_leads_to_one_more_request() -> None:
-    """The refused one is an error of its own span; neither token is in what is exported."""
+async def test_a_renewed_token_adds_one_request() -> None:
+    """The refused request is an error of its own span; neither token is exported."""
     exported = Exported()
     tokens = iter([f"expired-{TOKEN}", TOKEN])
 
@@ -161,8 +161,8 @@ async def test_a_token_that_is_renewed_leads_to_one_more_request() -> None:
 
 
 @pytest.mark.parametrize("identify_accounts", [False, True])
-async def test_accounts_are_named_where_that_is_asked_for(identify_accounts: bool) -> None:
-    """By default no id is in anything exported; the token never is."""
+async def test_accounts_are_identified_only_on_request(identify_accounts: bool) -> None:
+    """By default no account id is exported; the token never is."""
     exported = Exported()
     hook = exported.hook(identify_accounts=identify_accounts)
     async with (
@@ -176,12 +176,12 @@ async def test_accounts_are_named_where_that_is_asked_for(identify_accounts: boo
             await client.families.get("fam-7")
         with pytest.raises(NotFoundError):
             await client.with_token(TOKEN).families.delete("fam-8")
-    told = "".join(exported.texts())
+    exported_values = "".join(exported.texts())
     for identity in (account_id, "fam-7", "fam-8"):
-        assert (identity in told) == identify_accounts
-    assert TOKEN not in told
-    assert TOKEN[:12] not in told
-    assert TOKEN[-12:] not in told
+        assert (identity in exported_values) == identify_accounts
+    assert TOKEN not in exported_values
+    assert TOKEN[:12] not in exported_values
+    assert TOKEN[-12:] not in exported_values
     costs = exported.calls[1]
     assert attribute(costs, "spot_billing.parameter.fromDate") == "2025-01-01"
     assert attribute(costs, "spot_billing.parameter.groupBy") == "service"
@@ -190,7 +190,7 @@ async def test_accounts_are_named_where_that_is_asked_for(identify_accounts: boo
 
 
 async def test_a_call_that_is_cancelled_ends_its_spans() -> None:
-    """On the wire, or before it has come to a request; nothing is kept of it."""
+    """A call cancelled in flight or before its first request ends its spans and is forgotten."""
     exported = Exported()
     hook = exported.hook()
     came = asyncio.Event()
@@ -214,17 +214,17 @@ async def test_a_call_that_is_cancelled_ends_its_spans() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
     assert_tree(exported)
-    told = [
+    exported_values = [
         (attribute(call, "spot_billing.requests"), attribute(call, error_attributes.ERROR_TYPE))
         for call in exported.calls
     ]
-    assert told == [(0, "CancelledError"), (1, "CancelledError")]
+    assert exported_values == [(0, "CancelledError"), (1, "CancelledError")]
     assert attribute(exported.requests[0], error_attributes.ERROR_TYPE) == "CancelledError"
-    assert not hook._running
+    assert not hook._pending
 
 
-async def test_a_call_that_nothing_answers_has_no_status() -> None:
-    """Where nothing listens there is an error alone."""
+async def test_a_call_without_a_server_has_no_status() -> None:
+    """A refused connection gives a span with an error and without a status."""
     exported = Exported()
     config = ClientConfig(retry=RetryPolicy(max_attempts=1))
     async with SpotBillingClient(
@@ -239,8 +239,8 @@ async def test_a_call_that_nothing_answers_has_no_status() -> None:
 
 
 @given(st.data())
-def test_however_calls_are_mixed_each_gets_its_own_requests(data: st.DataObject) -> None:
-    """Any number of calls at once, told in any order: trees, times and resends come out right."""
+def test_interleaved_calls_get_their_own_requests(data: st.DataObject) -> None:
+    """Events of concurrent calls in any order give the right trees, times and resend counts."""
     exported = Exported()
     hook = exported.hook()
     is_good = data.draw(st.lists(st.lists(st.booleans(), max_size=4), max_size=4), "calls")
@@ -260,7 +260,7 @@ def test_however_calls_are_mixed_each_gets_its_own_requests(data: st.DataObject)
             hook(_request(call, done, good, started_s))
         else:
             hook(_call(call, done, started_s))
-    assert not hook._running
+    assert not hook._pending
     assert_tree(exported)
     below = children(exported.spans)
     for span in exported.calls:
@@ -284,8 +284,8 @@ def _call(call: int, done: int, started_s: float) -> CallEnded:
     )
 
 
-def test_spans_have_the_times_of_what_they_tell() -> None:
-    """A request starts as long after its call as it was sent, and lasts as long."""
+def test_spans_have_the_times_of_their_events() -> None:
+    """A request's span keeps its offset from the start of its call, and its duration."""
     exported = Exported()
     hook = exported.hook()
     hook(request_ended(started_s=1000.25, elapsed_s=0.5))
@@ -296,16 +296,21 @@ def test_spans_have_the_times_of_what_they_tell() -> None:
     assert (call.end_time or 0) - call.start_time == 1_000_000_000
     assert (request.start_time or 0) - call.start_time == 250_000_000
     assert (request.end_time or 0) - call.start_time == 750_000_000
-    told = {name: value for name, value in (call.attributes or {}).items() if ".phase." in name}
-    assert told == {"spot_billing.phase.paced_s": 0.25, "spot_billing.phase.first_byte_s": 0.75}
+    exported_values = {
+        name: value for name, value in (call.attributes or {}).items() if ".phase." in name
+    }
+    assert exported_values == {
+        "spot_billing.phase.paced_s": 0.25,
+        "spot_billing.phase.first_byte_s": 0.75,
+    }
     for phase, spent_s in (("paced", 0.25), ("first_byte", 0.75)):
         by = {"spot_billing.phase": phase}
         assert exported.total("spot_billing.phase.duration", by) == spent_s
         assert exported.counted("spot_billing.phase.duration", by) == 1
 
 
-def test_days_of_the_cache_are_counted_by_what_became_of_them() -> None:
-    """Hit, joined and missed are one counter, so that their shares are to be had."""
+def test_days_of_the_cache_are_counted_by_result() -> None:
+    """Hit, joined and missed are results of one counter, so that their shares can be computed."""
     exported = Exported()
     hook = exported.hook()
     for _ in range(2):
@@ -316,8 +321,8 @@ def test_days_of_the_cache_are_counted_by_what_became_of_them() -> None:
     assert exported.spans == []
 
 
-def test_the_port_is_the_schemes_where_the_url_names_none() -> None:
-    """The conventions demand one."""
+def test_the_port_defaults_to_that_of_the_scheme() -> None:
+    """A URL without a port gets its scheme's, as the conventions require a port."""
     exported = Exported()
     hook = exported.hook()
     hook(request_ended(url="https://api.spotinst.io/billingEngine/cost"))
@@ -326,19 +331,19 @@ def test_the_port_is_the_schemes_where_the_url_names_none() -> None:
     assert point.attributes["server.port"] == 443
 
 
-async def test_without_an_sdk_nothing_happens() -> None:
-    """The API alone is enough: its own providers drop everything."""
+async def test_without_an_sdk_the_hook_does_nothing() -> None:
+    """The OpenTelemetry API alone is enough: its own providers drop everything."""
     hook = OpenTelemetryHook()
     async with (
         Emulator(token=TOKEN) as server,
         SpotBillingClient(TOKEN, base_url=server.base_url, hook=hook) as client,
     ):
         assert await client.accounts.list()
-    assert not hook._running
+    assert not hook._pending
 
 
 def test_a_call_that_is_not_sampled_is_still_measured() -> None:
-    """Neither it nor its requests are exported as spans; metrics count all the same."""
+    """A call that is not sampled exports no spans, and is still counted in metrics."""
     exported = Exported()
     unsampled = TracerProvider(ALWAYS_OFF, shutdown_on_exit=False)
     unsampled.add_span_processor(exported.processor)
@@ -350,23 +355,23 @@ def test_a_call_that_is_not_sampled_is_still_measured() -> None:
     assert exported.total("spot_billing.rows") == 7
 
 
-def test_what_makes_no_spans_is_refused() -> None:
-    """The field, the value, and what is allowed."""
+def test_invalid_arguments_are_refused() -> None:
+    """Each error names the field, what is allowed, and the value."""
     ready: Any = OpenTelemetryHook
-    for options, field in (
-        ({"tracer_provider": "x"}, "tracer_provider: 'x'"),
-        ({"meter_provider": "x"}, "meter_provider: 'x'"),
-        ({"identify_accounts": "no"}, "identify_accounts: 'no'"),
+    for options, message in (
+        ({"tracer_provider": "x"}, "tracer_provider must be .*, got 'x'"),
+        ({"meter_provider": "x"}, "meter_provider must be .*, got 'x'"),
+        ({"identify_accounts": "no"}, "identify_accounts must be .*, got 'no'"),
     ):
-        with pytest.raises(ConfigError, match=f"^{field} is not allowed; allowed: "):
+        with pytest.raises(ConfigError, match=f"^{message}"):
             ready(**options)
 
 
 def test_a_missing_extra_is_named() -> None:
-    """Who imports it without the API of OpenTelemetry is told what to install."""
+    """Importing the hook without the OpenTelemetry API raises an error with the pip command."""
     code = "import sys; sys.modules['opentelemetry'] = None; import spot_billing_async.otel"
     done = subprocess.run(  # noqa: S603  our own code
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert "MissingExtraError" in done.stderr
-    assert "pip install 'spot-billing-async[otel]'" in done.stderr
+    assert "pip install '.[otel]'" in done.stderr

@@ -1,4 +1,4 @@
-"""Events as any hook is told them: what they hold, what they leave out, and who is told."""
+"""Telemetry events: their fields, redaction, and delivery to hooks."""
 
 import gzip
 import logging
@@ -27,7 +27,7 @@ values = st.dictionaries(st.sampled_from(PARAMETERS), ids)
 def test_a_redacted_url_is_the_same_for_all_accounts(
     operation: Operation, one: str, other: str, query: dict[str, str], key: str, other_key: str
 ) -> None:
-    """Whatever identifies an account may be swapped: the redacted URL tells nothing of it."""
+    """URLs that differ only in values that identify an account have the same redacted URL."""
     first = request_ended(operation, one, query | {"accountId": one, "paginationKey": key})
     second = request_ended(
         operation, other, query | {"accountId": other, "paginationKey": other_key}
@@ -37,7 +37,7 @@ def test_a_redacted_url_is_the_same_for_all_accounts(
 
 
 def test_a_redacted_url_keeps_names_days_and_grouping() -> None:
-    """What is left says what was asked for, but not about whom."""
+    """A redacted URL keeps parameter names, days and grouping, and hides the account."""
     query = {"accountId": "act-1", "fromDate": "2025-01-01", "groupBy": "service"}
     costs = request_ended(OPERATIONS["getCostAnalysis"], "", query)
     assert costs.redacted_url == (
@@ -47,8 +47,8 @@ def test_a_redacted_url_keeps_names_days_and_grouping() -> None:
     assert family.redacted_url == f"{BASE}/billingEngine/family/REDACTED"
 
 
-async def test_events_tell_where_a_call_and_its_requests_belong() -> None:
-    """Each request names its call; both tell when they started, and what they were about."""
+async def test_events_relate_a_call_and_its_requests() -> None:
+    """Each request has the id of its call; both have their start time and parameters."""
     events: list[Event] = []
     config = ClientConfig(path_overrides={"getAccountFamily": "/v2/family/{familyId}"})
     async with (
@@ -77,7 +77,7 @@ async def test_events_tell_where_a_call_and_its_requests_belong() -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 async def test_bytes_are_counted_as_they_cross_the_wire(packed: bool) -> None:
-    """A compressed body counts compressed; each request its own, the call all of them."""
+    """Received bytes are counted compressed, of one body per request and of all per call."""
     body = gzip.compress(GOOD) if packed else GOOD
     headers = {"Content-Encoding": "gzip"} if packed else {}
     answers = [web.Response(status=503, body=b"busy"), web.Response(body=body, headers=headers)]
@@ -95,7 +95,7 @@ async def test_bytes_are_counted_as_they_cross_the_wire(packed: bool) -> None:
 
 
 async def test_without_a_hook_no_event_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Telemetry that nobody asked for costs nothing."""
+    """A client without a hook builds no events."""
 
     def built(*_: object, **__: object) -> None:
         raise AssertionError("an event was built")
@@ -109,19 +109,19 @@ async def test_without_a_hook_no_event_is_built(monkeypatch: pytest.MonkeyPatch)
         assert await client.accounts.list()
 
 
-def test_one_broken_hook_does_not_keep_the_others_from_being_told(
+def test_one_failing_hook_does_not_affect_the_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Each is told of each event, in order; what one raises is logged."""
-    told: list[tuple[str, Event]] = []
+    """Each hook receives each event, in order; an exception of one is logged."""
+    received: list[tuple[str, Event]] = []
 
     def broken(_: Event) -> None:
         raise LookupError("broken")
 
-    hook = fan_out(lambda e: told.append(("a", e)), broken, lambda e: told.append(("b", e)))
+    hook = fan_out(lambda e: received.append(("a", e)), broken, lambda e: received.append(("b", e)))
     event = call_ended()
     hook(event)
-    assert told == [("a", event), ("b", event)]
+    assert received == [("a", event), ("b", event)]
     (record,) = caplog.records
     assert (record.levelno, record.getMessage()) == (
         logging.ERROR,
@@ -129,10 +129,10 @@ def test_one_broken_hook_does_not_keep_the_others_from_being_told(
     )
 
 
-def test_hooks_that_nobody_would_await_are_refused() -> None:
-    """As by the client: an async function would be told nothing."""
+def test_async_hooks_are_refused() -> None:
+    """fan_out refuses async hooks as the client does: their coroutines would never be awaited."""
 
     async def hook(event: Event) -> None: ...
 
-    with pytest.raises(ConfigError, match=r"hooks\[1\].*allowed: a plain function"):
+    with pytest.raises(ConfigError, match=r"hooks\[1\] must be a plain function of an event, got "):
         fan_out(print, hook)  # type: ignore[arg-type]  # that is the point

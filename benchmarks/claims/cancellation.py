@@ -276,7 +276,8 @@ def what_is_left(client: SpotBillingClient, before: set[asyncio.Task[Any]]) -> I
     """
     # ruff: noqa: SLF001  there is no public way to see a leak
     connections = client._shared
-    connector = connections.transport.session.connector
+    session = connections.transport.session
+    connector = None if session is None else session.connector
     assert isinstance(connector, aiohttp.TCPConnector)
     for task in asyncio.all_tasks() - before - connector._resolve_host_tasks:
         yield f"task: {task}"

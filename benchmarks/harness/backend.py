@@ -70,7 +70,9 @@ class State(NamedTuple):
 async def state(client: SpotBilling) -> State:
     """What this process holds now."""
     gc.collect()
-    connector = client._shared.transport.session.connector  # noqa: SLF001  no public way to see a leak
+    session = client._shared.transport.session  # noqa: SLF001  no public way to see a leak
+    assert session is not None
+    connector = session.connector
     assert connector is not None
     in_use = len(connector._acquired)  # noqa: SLF001  the same
     return State(len(asyncio.all_tasks()), in_use, open_sockets(), resident_mib())

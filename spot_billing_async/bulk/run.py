@@ -25,7 +25,7 @@ from spot_billing_async.errors import (
     SpotBillingError,
 )
 from spot_billing_async.models import CostQuery
-from spot_billing_async.models.money import merged_totals
+from spot_billing_async.models.money import merge_totals
 from spot_billing_async.models.results import Answer
 
 T = TypeVar("T")
@@ -198,7 +198,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             self._states[index] = SliceState.FAILED
             return outcome
         try:
-            self._totals = merged_totals(self._totals, answer.totals)
+            self._totals = merge_totals(self._totals, answer.totals)
         except ArithmeticError:
             self._states[index] = SliceState.FAILED
             error = DecodeError("the amounts cannot be added to the pull's total without rounding")

@@ -23,7 +23,7 @@ from spot_billing_async.cli.output import (
     write_stdout,
 )
 from spot_billing_async.cli.signals import Interrupted, interruptible
-from spot_billing_async.models.money import merged_totals, plain, totals_by_currency
+from spot_billing_async.models.money import merge_totals, plain, totals_by_currency
 
 _TOP = 8
 
@@ -35,9 +35,8 @@ class _TotalsByName:
         self._totals: dict[str, dict[str, Decimal]] = {}
 
     def add(self, name: str | None, item: CostItem) -> None:
-        if item.cost is not None:
-            key, amount = name or "(none)", totals_by_currency([item.cost], [item.currency])
-            self._totals[key] = merged_totals(self._totals.get(key, {}), amount)
+        key, amount = name or "(none)", totals_by_currency([item.cost], [item.currency])
+        self._totals[key] = merge_totals(self._totals.get(key, {}), amount)
 
     def highest(self) -> list[dict[str, str]]:
         """Return records of the eight names with the highest cost in each currency."""

@@ -81,7 +81,7 @@ def batch_table(batch: Batch, scale: int) -> pa.Table:
         deque(map(_WITHIN_ARROW.plus, filter(None, costs)), maxlen=0)
         amounts = pa.array(costs, schema(scale).field("cost").type)
     except (pa.ArrowInvalid, Rounded):
-        shortest = [None if cost is None else _shortest(cost) for cost in costs]
+        shortest = [_shortest(cost) for cost in costs]
         scale = _fitting_scale(shortest, scale)
         amounts = pa.array(shortest, schema(scale).field("cost").type)
     indexes = chain.from_iterable(repeat(n, len(each.items)) for n, each in enumerate(batch))
@@ -117,7 +117,7 @@ def widened(table: pa.Table, scale: int) -> pa.Table:
         ) from error
 
 
-def _fitting_scale(costs: Iterable[Decimal | None], least: int) -> int:
+def _fitting_scale(costs: Iterable[Decimal], least: int) -> int:
     """Return the number of decimals, at least `least`, that holds all amounts exactly.
 
     Args:
@@ -129,10 +129,9 @@ def _fitting_scale(costs: Iterable[Decimal | None], least: int) -> int:
     """
     sizes = []  # of each amount: digits before the decimal point, and after it
     for cost in costs:
-        if cost is not None:
-            _, digits, exponent = cost.as_tuple()
-            power = int(exponent)
-            sizes.append((cost, max(0, len(digits) + power) if cost else 0, max(0, -power)))
+        _, digits, exponent = cost.as_tuple()
+        power = int(exponent)
+        sizes.append((cost, max(0, len(digits) + power) if cost else 0, max(0, -power)))
     finest, _, decimals = max(sizes, key=itemgetter(2))
     largest, integers, _ = max(sizes, key=itemgetter(1))
     scale = max(least, decimals)

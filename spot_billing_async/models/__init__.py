@@ -1,4 +1,4 @@
-"""The shapes of the API: msgspec structs by tag, the envelope around them, and exact money."""
+"""Data types of the API by tag (msgspec structs), its response envelope, and exact money."""
 
 from spot_billing_async.models.accounts import CLOUD_PROVIDERS, BillingAccount
 from spot_billing_async.models.costs import GROUP_BY, CostItem, CostQuery, GroupBy

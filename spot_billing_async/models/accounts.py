@@ -4,19 +4,21 @@ from typing import Any
 
 import msgspec
 
-CLOUD_PROVIDERS = ("aws", "azure", "gcp")
-"""The cloud providers that the contract names, as it spells them."""
+CLOUD_PROVIDERS: tuple[str, ...] = ("aws", "azure", "gcp")
+"""Cloud providers that the contract names, in its spelling."""
 
 
 class BillingAccount(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An account registered with Billing Engine. Every field is optional in the contract.
+    """Account registered with Billing Engine.
+
+    The contract makes every field optional; a field is None where the response has none.
 
     Attributes:
         account_id: the account's id at Spot, as text; leading zeros are kept.
-        cloud_provider: `aws`, `azure` or `gcp` in the contract; kept as it was answered.
-        status: a string in the contract, an array of objects or null in the vendor's own spec: any
-            JSON value, as it came.
-        billing_account_id: the payer account's id at the cloud provider.
+        cloud_provider: `aws`, `azure` or `gcp` in the contract; any other text is kept unchanged.
+        status: any JSON value, unchanged: the contract says a string, the vendor's own
+            specification an array of objects or null.
+        billing_account_id: id of the payer account at the cloud provider.
     """
 
     account_id: str | None = None

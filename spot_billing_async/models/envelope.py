@@ -1,7 +1,8 @@
-"""The envelope that every answer of the API comes in.
+"""Envelope around every response of the API.
 
-`request` and `status` are read leniently (a bare string stands for an object in places), the parts
-that decide about completeness are not: items, count, errors and the key of the next page.
+`request` and `status` are decoded leniently, as the contract's examples have a bare string in place
+of an object. The parts that decide about completeness are decoded strictly: items, count, errors
+and the key of the next page.
 """
 
 from typing import Any, Generic, TypeVar
@@ -12,27 +13,32 @@ T = TypeVar("T")
 
 
 class ResponseStatus(msgspec.Struct, frozen=True):
-    """`response.status`: a code like an HTTP status, and a text."""
+    """Outcome of a request, from the body's `response.status`.
+
+    Attributes:
+        code: a code like an HTTP status; None where the body has none.
+        message: text of the server, with any token removed; None where the body has none.
+    """
 
     code: int | None = None
     message: str | None = None
 
 
 class PaginationInfo(msgspec.Struct, frozen=True, rename="camel"):
-    """`response.paginationInfo`: where more pages follow, `next_key` leads to the next one."""
+    """`response.paginationInfo`: number of items on all pages, and the key of the next page."""
 
     total_count: int | None = None
     next_key: str | int | None = None
 
 
 class RequestInfo(msgspec.Struct, frozen=True):
-    """`request` of an envelope: what the server says of the request."""
+    """`request` of an envelope: the server's id of the request."""
 
     id: str | int | None = None
 
 
 class ResponseEnvelope(msgspec.Struct, Generic[T], frozen=True, rename="camel"):
-    """`response` of an envelope: the items and what is said about them."""
+    """`response` of an envelope: the items and their metadata."""
 
     status: Any = None
     items: list[T] | msgspec.UnsetType | None = msgspec.UNSET
@@ -42,7 +48,7 @@ class ResponseEnvelope(msgspec.Struct, Generic[T], frozen=True, rename="camel"):
 
 
 class Envelope(msgspec.Struct, Generic[T], frozen=True):
-    """A whole answer. `response` is None where the body has none."""
+    """Whole body of a response; `response` is None where the body has none."""
 
     request: RequestInfo | None = None
     response: ResponseEnvelope[T] | None = None

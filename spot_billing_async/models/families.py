@@ -4,10 +4,17 @@ import msgspec
 
 
 class AccountFamily(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A named group of accounts; an account is in at most one family.
+    """Named group of accounts; an account is in at most one family.
 
-    The contract shows no family in an answer. The field names of its request are assumed, and
+    The contract shows no family in a response. The field names of its request are assumed, and
     `familyId` or `id` for the id.
+
+    Attributes:
+        family_id: the server's id. None where the server answered without a body: the other fields
+            then repeat what was sent.
+        name: name of the family.
+        description: free text.
+        account_ids: ids of the accounts in the family.
     """
 
     family_id: str | None = None

@@ -1,7 +1,7 @@
-"""Exact money: amounts are added as they were written, and never rounded.
+"""Exact money: amounts are added digit by digit and never rounded.
 
-Python's default decimal context keeps 28 digits and rounds the rest away without a word. The one
-here traps instead: a sum either holds every digit of every amount or it is an error.
+Python's default decimal context keeps 28 digits and rounds silently. The context used here traps
+instead: a sum either holds every digit of every amount or is an error.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,28 +28,30 @@ _EXACT = Context(
 _ZERO = Decimal(0)
 
 NO_CURRENCY = "XXX"
-"""ISO 4217's code for 'no currency': what an amount without one is totalled under."""
+"""ISO 4217's code for 'no currency': key of the total of amounts without one."""
 
 
 def exact_sum(amounts: Iterable[Decimal], start: Decimal = _ZERO) -> Decimal:
     """Add amounts without losing a digit.
 
     Raises:
-        ArithmeticError: an amount is not a finite number, or the sum needs over 200 digits.
-        TypeError: an amount is no number at all.
+        ArithmeticError: an amount is NaN or infinite, or the sum needs over 200 digits.
+        TypeError: an amount is not a number.
     """
     with localcontext(_EXACT):
         total = sum(amounts, start)
-    require_amounts((total,))
+    # NaN and infinity propagate through a sum, so the total alone needs a check.
+    if not total.is_finite():
+        raise InvalidOperation("an amount is not a finite number")
     return total
 
 
 def require_amounts(amounts: Iterable[Decimal]) -> None:
-    """See that all are amounts: finite numbers.
+    """Raise unless all amounts are finite numbers.
 
     Raises:
-        ArithmeticError: one is infinite, or not a number.
-        TypeError: one is no number at all.
+        ArithmeticError: an amount is NaN or infinite.
+        TypeError: an amount is not a Decimal.
     """
     if not all(map(Decimal.is_finite, amounts)):
         raise InvalidOperation("an amount is not a finite number")
@@ -58,28 +60,37 @@ def require_amounts(amounts: Iterable[Decimal]) -> None:
 def totals_by_currency(
     amounts: Sequence[Decimal], currencies: Sequence[str | None]
 ) -> dict[str, Decimal]:
-    """Sum amounts by the currency at the same place; never across currencies.
+    """Sum amounts by currency; amounts of different currencies are never added.
+
+    Args:
+        amounts: the amounts.
+        currencies: currency of the amount at the same index, in any case; None or "" for none.
+
+    Returns:
+        The total of each currency, by its upper-case code; `NO_CURRENCY` for amounts without one.
 
     Raises:
-        ArithmeticError, TypeError: as `exact_sum`.
+        ArithmeticError: an amount is NaN or infinite, or a sum needs over 200 digits.
+        TypeError: an amount is not a number.
     """
     if not currencies:
         return {}
-    if currencies.count(currencies[0]) == len(currencies):  # as a rule
-        return {_code(currencies[0]): exact_sum(amounts)}
-    met = dict.fromkeys(currencies)
+    first = currencies[0]
+    if currencies.count(first) == len(currencies):  # the usual case, at the speed of list.count
+        return {first.upper() if first else NO_CURRENCY: exact_sum(amounts)}
     totals: dict[str, Decimal] = {}
-    for currency in met:
-        mine = [a for a, c in zip(amounts, currencies, strict=True) if c == currency]
-        totals = merged_totals(totals, {_code(currency): exact_sum(mine)})
+    for currency in dict.fromkeys(currencies):
+        total = exact_sum(a for a, c in zip(amounts, currencies, strict=True) if c == currency)
+        # 'usd' and 'USD' are one currency, so a key may repeat.
+        totals = merge_totals(totals, {currency.upper() if currency else NO_CURRENCY: total})
     return totals
 
 
-def merged_totals(totals: Mapping[str, Decimal], more: Mapping[str, Decimal]) -> dict[str, Decimal]:
-    """The totals of two, by currency; neither is changed.
+def merge_totals(totals: Mapping[str, Decimal], more: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    """Add totals by currency; neither argument is changed.
 
     Raises:
-        ArithmeticError: as `exact_sum`.
+        ArithmeticError: a total is NaN or infinite, or a sum needs over 200 digits.
     """
     sums = {code: _EXACT.add(totals.get(code, _ZERO), amount) for code, amount in more.items()}
     require_amounts(sums.values())
@@ -87,10 +98,6 @@ def merged_totals(totals: Mapping[str, Decimal], more: Mapping[str, Decimal]) ->
 
 
 def plain(amount: Decimal) -> str:
-    """An amount in full: every digit, no exponent, no zeros at the end of its decimals."""
+    """Format an amount in full: every digit, no exponent, no trailing zeros after the point."""
     text = format(amount, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _code(currency: str | None) -> str:
-    return currency.upper() if currency else NO_CURRENCY

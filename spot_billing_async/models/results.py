@@ -1,4 +1,4 @@
-"""What calls come to: the items of all pages, or the acknowledgement of a change."""
+"""Results of calls: the items of all pages, or the acknowledgement of a change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of a setup or validation call.
+    """Result of a setup or validation call.
 
     Attributes:
         request_id: the server's id of the request, for support; None where it gave none.
-        status: what the envelope says of the outcome; None where the body is empty.
+        status: outcome from the response's envelope; None where the body is empty.
         items: `response.items` as plain data (dict, list, str, int, Decimal, bool, None).
     """
 
@@ -28,14 +28,14 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True, repr=False)
 class Answer(Generic[T]):
-    """What a call came to: the items of all its pages. Its repr shows none of them.
+    """Result of a call: the items of all its pages. Its repr shows the number of items only.
 
     Attributes:
         items: every item, in the server's order.
-        request_id: of the last page; None where the server gave none.
-        status: what the envelope of the last page says; None where the body is empty.
-        totals: exact sum of the items' costs by currency; empty where items carry no amounts, and
-            where nobody asked for it.
+        request_id: the server's id of the last page's request; None where it gave none.
+        status: outcome from the envelope of the last page; None where the body is empty.
+        totals: exact sum of the items' costs by currency; empty where the items carry no amounts,
+            and where the call did not ask for totals.
     """
 
     items: list[T]

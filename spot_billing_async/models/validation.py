@@ -1,6 +1,7 @@
 """Checks of arguments, made before anything is sent.
 
-Each says which field has which value, and what is allowed; those named `checked_…` return it.
+Each error names the field, what is allowed and the value. Functions named `checked_…` return the
+value.
 """
 
 from collections.abc import Iterable
@@ -13,84 +14,86 @@ from spot_billing_async.models import GROUP_BY, GroupBy
 
 
 def checked_id(field: str, value: object) -> str:
-    """An id: text that is not blank and holds no control character; anything else may stand in it.
+    """Return an id: text that is not blank and holds no control character.
+
+    Any other character is allowed, as the contract does not restrict ids.
 
     Raises:
         ArgumentError: names the field and the value.
     """
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise ArgumentError(
-            f"{field}: {value!r} is no id; allowed: printable text (str) that is not empty"
-        )
+        raise ArgumentError(f"{field} must be a non-empty string of printable text, got {value!r}")
     return value
 
 
 def check_flag(field: str, value: object) -> None:
-    """Refuse what is neither True nor False.
+    """Raise unless `value` is True or False.
 
     Raises:
         ArgumentError: names the field and the value.
     """
     if not isinstance(value, bool):
-        raise ArgumentError(f"{field}: {value!r} is not allowed; allowed: True or False")
+        raise ArgumentError(f"{field} must be True or False, got {value!r}")
 
 
 def checked_path_id(field: str, value: object) -> str:
-    """An id that is to stand in a path, where `.` and `..` would lead to another resource.
+    """Return an id for use in a path, where `.` and `..` would lead to another resource.
 
     Raises:
         ArgumentError: names the field and the value.
     """
     text = checked_id(field, value)
     if text in {".", ".."}:
-        raise ArgumentError(f"{field}: {text!r} would change the path; allowed: any other id")
+        raise ArgumentError(
+            f"{field} must not be '.' or '..', which would change the path, got {text!r}"
+        )
     return text
 
 
 def checked_text(field: str, value: object, *, may_be_empty: bool = False) -> str:
-    """A text, by default one that is not blank.
+    """Return a text, by default one that is not blank.
 
     Raises:
-        ArgumentError: names the field and the value; also for text that is no Unicode, such as half
-            of a surrogate pair, which no JSON can hold.
+        ArgumentError: names the field and the value; also for text that UTF-8 cannot encode, such
+            as half of a surrogate pair, which no JSON can hold.
     """
     if not isinstance(value, str) or not (may_be_empty or value.strip()):
-        kind = "text" if may_be_empty else "text that is not empty"
-        raise ArgumentError(f"{field}: {value!r} is not allowed; allowed: {kind}")
+        kind = "a string" if may_be_empty else "a non-empty string"
+        raise ArgumentError(f"{field} must be {kind}, got {value!r}")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ArgumentError(f"{field}: {value!r} is not allowed; allowed: Unicode text") from None
+        raise ArgumentError(f"{field} must be valid Unicode text, got {value!r}") from None
     return value
 
 
 def checked_ids(field: str, values: Iterable[object]) -> tuple[str, ...]:
-    """Ids in the order given, each once.
+    """Return ids in the given order, without duplicates.
 
     Raises:
-        ArgumentError: names the field, the place and the value; also for a bare string, whose
-            characters are hardly meant.
+        ArgumentError: names the field, the index and the value; also for a bare string, whose
+            characters are hardly meant as ids.
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ArgumentError(f"{field}: {values!r} is no list; allowed: a list of ids")
+        raise ArgumentError(f"{field} must be a list of ids, got {values!r}")
     return tuple(
         dict.fromkeys(checked_id(f"{field}[{i}]", value) for i, value in enumerate(values))
     )
 
 
 def checked_date(field: str, value: object) -> date:
-    """A calendar day. A date-time is refused: which day it falls on depends on a zone.
+    """Return a calendar day; a date-time is refused, as its day depends on a time zone.
 
     Raises:
         ArgumentError: names the field and the value.
     """
     if not isinstance(value, date) or isinstance(value, datetime):
-        raise ArgumentError(f"{field}: {value!r} is no day; allowed: a datetime.date")
+        raise ArgumentError(f"{field} must be a datetime.date without a time, got {value!r}")
     return value
 
 
 def check_range(from_date: date | None, to_date: date | None) -> None:
-    """Both ends are days, where given, and in order.
+    """Raise unless both ends are days, where given, and in order.
 
     Raises:
         ArgumentError: names the field and the value.
@@ -100,43 +103,41 @@ def check_range(from_date: date | None, to_date: date | None) -> None:
     if to_date is not None:
         checked_date("to_date", to_date)
     if from_date is not None and to_date is not None and from_date > to_date:
-        raise ArgumentError(
-            f"from_date: {from_date} is after to_date {to_date}; allowed: the same day or before"
-        )
+        raise ArgumentError(f"from_date must be on or before to_date {to_date}, got {from_date}")
 
 
 def checked_group_by(value: object) -> GroupBy | None:
-    """A dimension of the contract, or None.
+    """Return a dimension of the contract, or None.
 
     Raises:
         ArgumentError: names the value and the dimensions.
     """
     if value is not None and value not in GROUP_BY:
-        raise ArgumentError(
-            f"group_by: {value!r} is unknown; allowed: {', '.join(GROUP_BY)} or None"
-        )
+        allowed = ", ".join(map(repr, GROUP_BY))
+        raise ArgumentError(f"group_by must be one of {allowed} or None, got {value!r}")
     return value
 
 
 def check_count(name: str, value: object) -> None:
-    """Refuse what is no whole number from 1.
+    """Raise unless `value` is an integer of at least 1.
 
     Raises:
         ConfigError: names the field and the value.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{name}: {value!r} is not allowed; allowed: a whole number from 1")
+        raise ConfigError(f"{name} must be an integer >= 1, got {value!r}")
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether `value` is a finite int or float, and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def check_seconds(name: str, value: object) -> None:
-    """Refuse what is no number of seconds above 0.
+    """Raise unless `value` is a number of seconds above 0.
 
     Raises:
         ConfigError: names the field and the value.
     """
-    if not _is_number(value) or value <= 0:
-        raise ConfigError(f"{name}: {value!r} is not allowed; allowed: seconds above 0")
+    if not is_number(value) or value <= 0:
+        raise ConfigError(f"{name} must be a number of seconds > 0, got {value!r}")

@@ -1,7 +1,7 @@
-"""Inclusive date windows, and how a range of days is cut into them.
+"""Inclusive date windows, and the division of a range of days into them.
 
-A window counts its first and its last day. Windows of one cut follow each other without a gap and
-without a shared day, and together they are exactly the range: a cost is asked for once.
+A window includes its first and its last day. The windows of one range follow each other without a
+gap and without a shared day, and together cover exactly the range: no cost is requested twice.
 """
 
 from calendar import monthrange
@@ -10,32 +10,35 @@ from datetime import date, timedelta
 from typing import Literal, NamedTuple, get_args
 
 CalendarWindow = Literal["day", "week", "month", "quarter", "whole"]
+"""Calendar unit of a window; `whole` stands for the whole range at once."""
+
 CALENDAR_WINDOWS: tuple[CalendarWindow, ...] = get_args(CalendarWindow)
+"""All calendar units."""
 
 WindowSize = CalendarWindow | int
-"""How wide a window is: a calendar unit, the whole range at once, or a number of days."""
+"""Size of a window: a calendar unit, or a number of days."""
 
-_MONTHS_A_QUARTER = 3
+_MONTHS_PER_QUARTER = 3
 
 
 class DateWindow(NamedTuple):
-    """The days from `from_date` to `to_date`, both included."""
+    """Days from `from_date` to `to_date`, both included."""
 
     from_date: date
     to_date: date
 
     @property
     def days(self) -> int:
-        """How many days the window counts, at least 1."""
+        """Number of days in the window, at least 1."""
         return (self.to_date - self.from_date).days + 1
 
 
 def cut(from_date: date, to_date: date, size: WindowSize) -> Iterator[DateWindow]:
-    """Cut the days from `from_date` to `to_date`, both included, into windows of a size.
+    """Divide the days from `from_date` to `to_date`, both included, into windows of a size.
 
-    Calendar windows end where the calendar does: weeks on Sunday (ISO 8601), months and quarters on
-    their last day; so the first and the last window may be shorter. A number of days is counted
-    from `from_date`. Range and size must be valid: `CostPlan.build` checks them.
+    Calendar windows end where the calendar unit does: weeks on Sunday (ISO 8601), months and
+    quarters on their last day; so the first and the last window may be shorter. A number of days is
+    counted from `from_date`. Range and size must be valid: `CostPlan.build` checks them.
     """
     first = from_date
     while True:
@@ -47,7 +50,7 @@ def cut(from_date: date, to_date: date, size: WindowSize) -> Iterator[DateWindow
 
 
 def _last_day(first: date, size: WindowSize) -> date:
-    """The last day of the window that starts on `first`, as far as the calendar goes."""
+    """Return the last day of the window that starts on `first`, at most `date.max`."""
     match size:
         case "day":
             return first
@@ -56,7 +59,7 @@ def _last_day(first: date, size: WindowSize) -> date:
         case "month":
             return _end_of_month(first.year, first.month)
         case "quarter":
-            return _end_of_month(first.year, first.month + -first.month % _MONTHS_A_QUARTER)
+            return _end_of_month(first.year, first.month + -first.month % _MONTHS_PER_QUARTER)
         case "whole":
             return date.max
         case int():

@@ -10,7 +10,7 @@ import msgspec
 from spot_billing_async._core.aio.deadline import deadline_message, hard_end_s
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.session import SessionManager
-from spot_billing_async._core.protocol.decoder import added_totals, decoder_for
+from spot_billing_async._core.protocol.decoder import add_totals, decoder_for
 from spot_billing_async._core.protocol.operations import GET_COSTS
 from spot_billing_async.cache import CostCache
 from spot_billing_async.cache.codec import codec_for
@@ -112,5 +112,5 @@ async def _totals(items: list[T], item_type: type[T]) -> dict[str, Decimal]:
             await asyncio.sleep(0)
         part = items[start : start + _STEP_ROWS]
         more = decoder.totals(_OPERATION_ID, part, b"", Secret(""))
-        totals = added_totals(_OPERATION_ID, totals, more)
+        totals = add_totals(_OPERATION_ID, totals, more)
     return totals

@@ -1,4 +1,4 @@
-"""Tag 'Families'."""
+"""Account families: `client.families` (the contract's tag 'Families')."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,8 +20,8 @@ from spot_billing_async.models import AccountFamily
 from spot_billing_async.models.validation import checked_ids, checked_path_id, checked_text
 
 
-class _AnsweredFamily(msgspec.Struct, rename="camel"):
-    """A family as it may come: the contract shows none, and the vendor's other APIs say `id`."""
+class _ReceivedFamily(msgspec.Struct, rename="camel"):
+    """Family in a response; its id may be `id`, as in the vendor's other APIs."""
 
     family_id: str | None = None
     id: str | None = None
@@ -46,27 +46,28 @@ class FamiliesResource:
 
     async def create(
         self, *, name: str, description: str | None = None, account_ids: Iterable[str] = ()
-    ) -> AccountFamily | None:
+    ) -> AccountFamily:
         """Create a family.
 
         Args:
-            name: its name.
-            description: a text about it.
-            account_ids: the accounts in it, each named once.
+            name: name of the family.
+            description: free text about it; None for none.
+            account_ids: ids of the accounts in it; duplicates are dropped.
 
         Returns:
-            The family, or None where the server answers with an empty body.
+            The family as the server answers it. The contract allows an empty body: then a family
+            made of what was sent, with `family_id=None`. `list` returns its id.
 
         Raises:
-            ArgumentError: an argument is not usable; nothing was sent.
+            ArgumentError: an argument is invalid; nothing was sent.
             ConflictError: an account is in another family already.
             SpotBillingError: the call failed.
         """
-        fields: dict[str, object] = {"name": checked_text("name", name)}
+        fields: dict[str, Any] = {"name": checked_text("name", name)}
         if description is not None:
             fields["description"] = checked_text("description", description, may_be_empty=True)
         fields["accountIds"] = checked_ids("account_ids", account_ids)
-        return await self._one(CREATE_FAMILY, {}, {"family": fields})
+        return await self._one(CREATE_FAMILY, {}, {"family": fields}) or _sent_family(fields)
 
     async def list(self) -> list[AccountFamily]:
         """List all families.
@@ -74,14 +75,21 @@ class FamiliesResource:
         Raises:
             SpotBillingError: the call failed.
         """
-        answer = await call(self._session, LIST_FAMILIES, _AnsweredFamily)
+        answer = await call(self._session, LIST_FAMILIES, _ReceivedFamily)
         return [item.family() for item in answer.items]
 
     async def get(self, family_id: str) -> AccountFamily | None:
-        """Get a family; None where the server answers with an empty body.
+        """Get a family.
+
+        Args:
+            family_id: id of the family.
+
+        Returns:
+            The family; None where the server answers with an empty body, as the contract allows.
 
         Raises:
-            NotFoundError: there is none with this id.
+            ArgumentError: the id is invalid; nothing was sent.
+            NotFoundError: no family has this id.
             SpotBillingError: the call failed.
         """
         return await self._one(GET_FAMILY, _in_path(family_id))
@@ -93,28 +101,30 @@ class FamiliesResource:
         name: str | None = None,
         description: str | None = None,
         account_ids: Iterable[str] | None = None,
-    ) -> AccountFamily | None:
+    ) -> AccountFamily:
         """Change a family.
 
-        Only what is given is sent. That the server keeps what is left out is assumed: the contract
-        does not say.
+        Only the given fields are sent. The contract does not say what happens to the others; the
+        client assumes that the server keeps them.
 
         Args:
-            family_id: which one.
-            name: its new name.
-            description: its new description; "" empties it.
-            account_ids: all accounts that are to be in it; () empties it.
+            family_id: id of the family.
+            name: its new name; None keeps the name.
+            description: its new description; "" empties it, None keeps it.
+            account_ids: ids of all accounts that shall be in it; () removes all, None keeps them.
 
         Returns:
-            The family, or None where the server answers with an empty body.
+            The family as the server answers it. The contract allows an empty body: then a family
+            made of what was sent, with `family_id=None` as the server confirmed none, and with None
+            or [] for fields that were not given. `get` returns the whole family.
 
         Raises:
-            ArgumentError: nothing to change is given, or an argument is not usable.
+            ArgumentError: no change is given, or an argument is invalid; nothing was sent.
             ConflictError: an account is in another family already.
-            NotFoundError: there is none with this id.
+            NotFoundError: no family has this id.
             SpotBillingError: the call failed.
         """
-        fields: dict[str, object] = {}
+        fields: dict[str, Any] = {}
         if name is not None:
             fields["name"] = checked_text("name", name)
         if description is not None:
@@ -123,16 +133,21 @@ class FamiliesResource:
             fields["accountIds"] = checked_ids("account_ids", account_ids)
         if not fields:
             raise ArgumentError(
-                "update: nothing to change; allowed: name, description or account_ids"
+                "update must be given name, description or account_ids, got nothing to change"
             )
-        return await self._one(UPDATE_FAMILY, _in_path(family_id), {"family": fields})
+        family = await self._one(UPDATE_FAMILY, _in_path(family_id), {"family": fields})
+        return family or _sent_family(fields)
 
     async def delete(self, family_id: str) -> None:
-        """Delete a family; its accounts are then in none.
+        """Delete a family; its accounts then belong to none.
+
+        Args:
+            family_id: id of the family.
 
         Raises:
-            NotFoundError: there is none with this id; also where an earlier try of the same call
-                deleted it, but its answer was lost on the way.
+            ArgumentError: the id is invalid; nothing was sent.
+            NotFoundError: no family has this id; also where an earlier attempt of the same call
+                deleted it and its response was lost.
             SpotBillingError: the call failed.
         """
         await call(self._session, DELETE_FAMILY, Any, path_ids=_in_path(family_id))
@@ -143,13 +158,28 @@ class FamiliesResource:
         path_ids: Mapping[str, str],
         body: Mapping[str, object] | None = None,
     ) -> AccountFamily | None:
-        answer = await call(self._session, operation, _AnsweredFamily, path_ids=path_ids, body=body)
+        """Call an operation that returns one family; None where the response has no items.
+
+        Raises:
+            DecodeError: the response has several families.
+        """
+        answer = await call(self._session, operation, _ReceivedFamily, path_ids=path_ids, body=body)
         if len(answer.items) > 1:
             raise DecodeError(
-                f"{operation.operation_id}: {len(answer.items)} families came where one is due"
+                f"{operation.operation_id}: the response has {len(answer.items)} families, "
+                "expected at most one"
             )
         return answer.items[0].family() if answer.items else None
 
 
 def _in_path(family_id: str) -> dict[str, str]:
     return {"familyId": checked_path_id("family_id", family_id)}
+
+
+def _sent_family(fields: Mapping[str, Any]) -> AccountFamily:
+    """Return the family that was sent, without an id: the server's answer was empty."""
+    return AccountFamily(
+        name=fields.get("name"),
+        description=fields.get("description"),
+        account_ids=[*fields.get("accountIds", ())],
+    )

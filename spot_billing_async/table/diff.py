@@ -5,7 +5,7 @@ from decimal import Decimal
 from functools import reduce
 from itertools import groupby
 
-from spot_billing_async.models.money import merged_totals
+from spot_billing_async.models.money import merge_totals
 from spot_billing_async.table.ledger import UNKNOWN_DIGEST, LedgerEntry, SliceKey
 from spot_billing_async.table.report import Change
 
@@ -59,7 +59,7 @@ def find_changes(entry: LedgerEntry, replaced: Sequence[LedgerEntry]) -> list[Ch
     """
     if not replaced:
         return []
-    old = reduce(merged_totals, (each.totals for each in replaced), dict[str, Decimal]())
+    old = reduce(merge_totals, (each.totals for each in replaced), dict[str, Decimal]())
     currencies = sorted({*old, *entry.totals})
     changed = [code for code in currencies if _total(old, code) != _total(entry.totals, code)]
     # Equal totals are a restatement between groups, unless rows of the table had been lost: then

@@ -107,7 +107,6 @@ def find_differences(
     in_api = _added(
         ((item.date, code), amount)
         for item in items
-        if item.cost is not None
         for code, amount in totals_by_currency([item.cost], [item.currency]).items()
     )
     if any(day is None for day, _ in (*in_table, *in_api)):

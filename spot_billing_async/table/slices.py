@@ -132,10 +132,9 @@ def _entry(
             name = item.service or item.region or item.family
             raise DecodeError(f"duplicate row in the response: {item.date}, {name}", permanent=True)
         identities.add(identity)
-    priced = [item for item in items if item.cost is not None]
-    costs = [item.cost for item in priced if item.cost is not None]
+    costs = [item.cost for item in items]
     try:
-        totals = totals_by_currency(costs, [item.currency for item in priced])
+        totals = totals_by_currency(costs, [item.currency for item in items])
     except DecimalException as error:
         raise ExportError("the amounts of a day cannot be added without rounding") from error
     for amount in (*costs, *totals.values()):
@@ -168,9 +167,7 @@ def content_digest(items: Iterable[CostItem]) -> str:
     """
     rows = sorted(
         # Zeros have one digest: `plain` alone would keep the sign of a negative one.
-        msgspec.json.encode(
-            [*_identity(item), item.cost if item.cost is None else plain(item.cost or _ZERO)]
-        )
+        msgspec.json.encode([*_identity(item), plain(item.cost or _ZERO)])
         for item in items
     )
     return sha256(b"\n".join(rows)).hexdigest()

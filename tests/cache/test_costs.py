@@ -343,7 +343,7 @@ async def test_a_gap_that_cannot_be_split_repeats_the_whole_query(setup: Setup) 
 @with_setup
 async def test_a_request_without_the_cache_has_the_same_deadline(setup: Setup) -> None:
     """Two fetches in a row end at the deadline of the query."""
-    setup.api.make = lambda _: [CostItem(date=None)]
+    setup.api.make = lambda _: [CostItem(date=None, cost=Decimal(1))]
     first = asyncio.create_task(setup.get(1, 2))
     failure = await failure_of(setup.get(1, 3, after_s=0.1, limit_s=1.5))
     assert isinstance(failure, DeadlineExceededError)

@@ -66,5 +66,5 @@ def test_every_day_has_a_lifetime(day: date, now: datetime) -> None:
 def test_invalid_values_are_named(values: dict[str, Any]) -> None:
     """The error names the field and what is allowed."""
     (name,) = values
-    with pytest.raises(ConfigError, match=rf"policy\.{name}.*(must be|allowed)"):
+    with pytest.raises(ConfigError, match=rf"policy\.{name}.*must be"):
         CachePolicy(**values)

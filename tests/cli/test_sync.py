@@ -151,12 +151,12 @@ def test_reconciling_prints_the_number_of_accounts(call: Call) -> None:
     [
         (
             ("--from", "2024-01-02", "--to", "2024-01-01", *ACCOUNT),
-            "--from: 2024-01-02 is after --to",
+            "--from must be on or before --to 2024-01-01, got 2024-01-02",
         ),
-        ((*YEARS, *ACCOUNT, "--mutable-days", "0"), "--mutable-days: "),
-        ((*YEARS, *ACCOUNT, "--max-requests", "0"), "--max-requests: "),
+        ((*YEARS, *ACCOUNT, "--mutable-days", "0"), "--mutable-days must be "),
+        ((*YEARS, *ACCOUNT, "--max-requests", "0"), "--max-requests must be "),
         ((*YEARS, *ACCOUNT, "--window", "fortnight"), "--window must be one of "),
-        ((*YEARS, "--account", ""), "--account: '' is no id"),
+        ((*YEARS, "--account", ""), "--account must be a non-empty string"),
         (YEARS, "exactly one of --account and --all-accounts"),
     ],
     ids=str,

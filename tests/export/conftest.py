@@ -15,7 +15,7 @@ MakeFetched = Callable[..., Fetched[CostItem]]
 def fetched() -> MakeFetched:
     """Return a factory of slices that were fetched, with one item per cost."""
 
-    def make(*costs: str | None, service: str = "Amazon S3") -> Fetched[CostItem]:
+    def make(*costs: str, service: str = "Amazon S3") -> Fetched[CostItem]:
         query = CostQuery(
             account_id="011254002932",
             from_date=date(2018, 10, 1),
@@ -28,7 +28,7 @@ def fetched() -> MakeFetched:
                 cloud_provider="aws",
                 service=service,
                 date=date(2018, 10, 2),
-                cost=None if cost is None else Decimal(cost),
+                cost=Decimal(cost),
                 currency="USD",
             )
             for cost in costs

@@ -86,13 +86,13 @@ async def test_a_parquet_row_is_an_item_with_all_columns(
     tmp_path: Path, fetched: MakeFetched
 ) -> None:
     """A Parquet file has strings, date32, and decimal128(38, 18) if no amount needs more."""
-    await write(tmp_path / "x.parquet", fetched("1E+3", None))
+    await write(tmp_path / "x.parquet", fetched("1E+3", "2"))
     table = pq.read_table(tmp_path / "x.parquet")
     assert table.column_names == list(COLUMNS)
     assert table.schema.field("cost").type == pa.decimal128(38, 18)
     assert table.schema.field("date").type == pa.date32()
     assert table.schema.field("account_id").type == pa.string()
-    assert table.column("cost").to_pylist() == [Decimal(1000), None]
+    assert table.column("cost").to_pylist() == [Decimal(1000), Decimal(2)]
     first = table.slice(0, 1).to_pylist()[0]
     assert first["account_id"] == "011254002932"
     assert (first["query_from"], first["date"]) == (date(2018, 10, 1), date(2018, 10, 2))

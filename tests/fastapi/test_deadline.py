@@ -86,7 +86,7 @@ async def test_an_invalid_header_is_a_problem(value: str) -> None:
 
 def test_an_invalid_default_is_an_error() -> None:
     """An invalid default raises when the middleware is created."""
-    with pytest.raises(ConfigError, match="default_s: 0 is not allowed"):
+    with pytest.raises(ConfigError, match="default_s must be a number of seconds > 0, got 0"):
         RequestDeadline(Starlette(), default_s=0)
 
 

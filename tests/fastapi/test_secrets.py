@@ -10,18 +10,18 @@ from starlette.routing import Route
 from spot_billing_async import CostQuery
 from spot_billing_async.fastapi import add_error_handlers, stream_costs
 from tests.hostile.everything import capturing
-from tests.hostile.test_secrets import ANSWERS, TOKEN, client_of, serving
+from tests.hostile.test_secrets import RESPONSES, TOKEN, client_of, serving
 from tests.support import fetched, serve_app
 
 # The rows of a plain 200 hold the token here: they are data of the caller, passed on unchanged.
-ERRORS = [name for name in ANSWERS if name != "200"]
+ERRORS = [name for name in RESPONSES if name != "200"]
 
 
 @pytest.mark.parametrize("name", ERRORS)
 async def test_no_response_of_the_api_leaks_the_token(name: str) -> None:
     """A token that the API echoes is in no problem, no stream and no log record of the app."""
     with capturing() as kept:
-        async with serving(ANSWERS[name]) as (base_url, _), client_of(base_url, kept) as client:
+        async with serving(RESPONSES[name]) as (base_url, _), client_of(base_url, kept) as client:
 
             async def costs(_: Request) -> Response:
                 return JSONResponse(len(await client.costs.get("a")))

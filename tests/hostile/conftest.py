@@ -1,4 +1,4 @@
-"""An authority for the tests of TLS."""
+"""Certificate authority for the TLS tests."""
 
 import pytest
 
@@ -7,4 +7,5 @@ from tests.hostile.parties import Files
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """Certificates of one authority, as files."""
     return Files(tmp_path_factory.mktemp("tls"))

@@ -1,4 +1,4 @@
-"""All that a host could keep: logs, warnings, output, errors with their variables, telemetry."""
+"""Capture of everything an application may keep of a call: logs, output, errors, telemetry."""
 
 import copyreg
 import io
@@ -26,7 +26,7 @@ from tests.exported import Exported
 
 
 class Everything(logging.Handler):
-    """What was kept, as texts; also the handler of all log records and a telemetry hook."""
+    """Captured texts; also a handler of all log records, and a telemetry hook."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -34,7 +34,7 @@ class Everything(logging.Handler):
         self.errors: list[BaseException] = []
         self.exported = Exported()
         log = structlog.wrap_logger(_Texts(self.texts), [structlog.processors.JSONRenderer()])
-        self._tell = fan_out(
+        self._hook = fan_out(
             self.keep,
             LoggingHook(identify_accounts=True),
             StructlogHook(log, identify_accounts=True),
@@ -42,17 +42,17 @@ class Everything(logging.Handler):
         )
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a log record: its message, all of its fields, and the variables of its traceback."""
+        """Keep a log record: its message, all its fields, and the variables of its traceback."""
         self.texts += [logging.Formatter().format(record), repr(vars(record))]
         if record.exc_info and record.exc_info[1] is not None:
             self.keep_error(record.exc_info[1])
 
     def __call__(self, event: Event) -> None:
-        """Keep a telemetry event, and what logs and exporters make of it."""
-        self._tell(event)
+        """Keep a telemetry event, and what the log hooks and exporters write of it."""
+        self._hook(event)
 
     def keep(self, *values: object) -> None:
-        """Keep how values show themselves, to print, to rich, and to pickle where they let it."""
+        """Keep the forms of values: repr, str, rich, and pickle where they support it."""
         for value in values:
             console = Console(file=io.StringIO(), width=500)
             rich.inspect(value, console=console, private=True, value=False)
@@ -65,7 +65,7 @@ class Everything(logging.Handler):
                 self.texts.append(str(error))
 
     def keep_error(self, error: BaseException) -> None:
-        """Keep an error, and its traceback in three ways, two of them with variables."""
+        """Keep an error, and its traceback in three formats, two of them with variables."""
         self.errors.append(error)
         self.texts += [str(error), repr(error), repr(vars(error)), repr(error.args)]
         self.texts += traceback.format_exception(error)
@@ -94,7 +94,7 @@ class Everything(logging.Handler):
                 self.texts += [str(path), path.read_bytes().decode("latin-1")]
 
     def assert_without(self, secret: str) -> None:
-        """Nothing kept holds the secret, nor either half of it, however it was wrapped."""
+        """Assert that no text holds the secret or half of it, also across wrapped lines."""
         middle = len(secret) // 2
         for text in self.texts + self.exported.texts():
             joined = re.sub(r"[\s│╎┊|]", "", text)
@@ -103,7 +103,7 @@ class Everything(logging.Handler):
 
 
 class _Texts:
-    """What structlog's lines are printed to."""
+    """Output of structlog that appends each line to a list."""
 
     def __init__(self, texts: list[str]) -> None:
         self.debug = self.info = self.warning = texts.append
@@ -111,7 +111,7 @@ class _Texts:
 
 @contextmanager
 def capturing() -> Iterator[Everything]:
-    """Keep everything that happens in the block, with asyncio in debug mode."""
+    """Capture everything that happens in the block, with asyncio in debug mode."""
     kept, root, loop = Everything(), logging.getLogger(), get_running_loop()
     output, level = io.StringIO(), root.level
     root.addHandler(kept)
@@ -130,12 +130,14 @@ def capturing() -> Iterator[Everything]:
         kept.texts.append(output.getvalue())
 
 
-async def attempt(kept: Everything, do: Callable[[], Awaitable[Any] | Any]) -> BaseException | None:
-    """Do something, and keep what comes of it: a value, or an error with all frames below."""
+async def attempt(
+    kept: Everything, function: Callable[[], Awaitable[Any] | Any]
+) -> BaseException | None:
+    """Call a function, and keep its result, or its error with all frames; return the error."""
     try:
-        done = do()
-        kept.keep(await done if isawaitable(done) else done)
-    except BaseException as error:  # noqa: BLE001  a cancellation is kept like any other end
+        result = function()
+        kept.keep(await result if isawaitable(result) else result)
+    except BaseException as error:  # noqa: BLE001  a cancellation is kept like any other error
         kept.keep_error(error)
         return error
     return None

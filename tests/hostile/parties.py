@@ -1,4 +1,4 @@
-"""The parties of a connection over TLS: an authority, a server, a proxy, and the client."""
+"""Parties of a TLS connection: an authority, a server, a proxy, and the client."""
 
 import asyncio
 import ssl
@@ -19,7 +19,7 @@ GOOD = http(b'{"response":{"items":[{"cost":1,"currency":"USD"}],"count":1}}')
 
 
 class Files:
-    """An authority, its certificates as files, and the server's side of TLS."""
+    """Certificate authority, its certificates as files, and TLS contexts for servers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,7 +33,7 @@ class Files:
         self.client.private_key_pem.write_to_path(self.key_file)
 
     def server(self, *names: str, asks: bool = False) -> ssl.SSLContext:
-        """A server's side: its names, and whether it asks for a certificate of this authority."""
+        """Return a server's context for these names; `asks` requires a client certificate."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.authority.issue_cert(*(names or ("127.0.0.1",))).configure_cert(context)
         if asks:
@@ -42,34 +42,34 @@ class Files:
         return context
 
 
-class Heard:
-    """The heads that a server, or a proxy, was sent; and the client certificates it was shown."""
+class Received:
+    """Request heads that a server or proxy received, and the client certificates with them."""
 
     def __init__(self) -> None:
         self.heads: list[str] = []
-        self.shown: list[object] = []
+        self.certificates: list[object] = []
 
 
 @asynccontextmanager
-async def serving(context: ssl.SSLContext | None) -> AsyncIterator[tuple[int, Heard]]:
-    """Answers every request well, over TLS; yields its port."""
-    heard = Heard()
+async def serving(context: ssl.SSLContext | None) -> AsyncIterator[tuple[int, Received]]:
+    """Serve a good response to every request, over TLS; yield the port."""
+    received = Received()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            heard.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-            heard.shown.append(writer.get_extra_info("peercert"))
+            received.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            received.certificates.append(writer.get_extra_info("peercert"))
             writer.write(GOOD)
             await writer.drain()
 
     async with serve_streams(answer, context) as port:
-        yield port, heard
+        yield port, received
 
 
 @asynccontextmanager
-async def proxying(status: str = "200 OK") -> AsyncIterator[tuple[str, Heard]]:
-    """A proxy that tunnels; yields its place, `host:port`."""
-    heard = Heard()
+async def proxying(status: str = "200 OK") -> AsyncIterator[tuple[str, Received]]:
+    """Run a proxy that tunnels; yield its address, `host:port`."""
+    received = Received()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -83,18 +83,19 @@ async def proxying(status: str = "200 OK") -> AsyncIterator[tuple[str, Heard]]:
 
     async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        heard.heads.append(head)
+        received.heads.append(head)
         writer.write(f"HTTP/1.1 {status}\r\n\r\n".encode())
         if not status.startswith("200") or not head.startswith("CONNECT"):
             return
         host, _, port = head.split()[1].partition(":")
-        onward_reader, onward_writer = await asyncio.open_connection(host, int(port))
-        await asyncio.gather(pump(reader, onward_writer), pump(onward_reader, writer))
+        server_reader, server_writer = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(pump(reader, server_writer), pump(server_reader, writer))
 
     async with serve_streams(tunnel) as port:
-        yield f"127.0.0.1:{port}", heard
+        yield f"127.0.0.1:{port}", received
 
 
 def client_of(port: int, *, host: str = "127.0.0.1", **options: Any) -> SpotBillingClient:
+    """Return a client of a server on this port, without retries."""
     config = ClientConfig(retry=ONCE, **options)
     return SpotBillingClient(TOKEN, base_url=f"https://{host}:{port}", config=config)

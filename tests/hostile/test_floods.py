@@ -1,4 +1,4 @@
-"""Answers without end, and bombs: they are stopped at a bound, wherever they hide."""
+"""Endless responses and compression bombs: each is stopped at the size limit."""
 
 import asyncio
 import gzip
@@ -24,8 +24,8 @@ from tests.support import http, serve_raw, serve_streams
 
 MIB = 1024 * 1024
 LIMIT_BYTES = 4 * MIB
-FLOOD_BYTES = 256 * MIB  # "for ever"
-BUFFERS_BYTES = 16 * MIB  # what sockets and streams on loopback may take in beyond a limit
+FLOOD_BYTES = 256 * MIB  # stands for an endless response
+BUFFERS_BYTES = 16 * MIB  # bytes that sockets and streams on loopback buffer beyond a limit
 GOOD = b'{"response":{"items":[{"cost":1,"currency":"USD"}],"count":1}}'
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 GZIP = HEAD + b"Content-Encoding: gzip\r\n\r\n"
@@ -33,14 +33,14 @@ GZIP_HEADER = gzip.compress(b"")[:10]
 
 
 class Sent:
-    """How much a server got rid of before the client hung up."""
+    """Number of bytes that a server sent before the client closed the connection."""
 
     size_bytes = 0
 
 
 @asynccontextmanager
 async def flooding(start: bytes, piece: bytes) -> AsyncIterator[tuple[str, Sent]]:
-    """Answers each request with a start, then the same piece for as long as it is taken."""
+    """Serve a start, then the same piece for as long as the client reads."""
     sent = Sent()
 
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,18 +56,22 @@ async def flooding(start: bytes, piece: bytes) -> AsyncIterator[tuple[str, Sent]
 
 
 def client_of(base_url: str, limit_bytes: int = LIMIT_BYTES) -> SpotBillingClient:
+    """Return a client with a size limit, without retries."""
     config = ClientConfig(retry=RetryPolicy(max_attempts=1), max_response_bytes=limit_bytes)
     return SpotBillingClient("a-token", base_url=base_url, config=config)
 
 
 def bomb(size_bytes: int, fill: bytes = b" ") -> bytes:
-    """A gzip body that unpacks to so many times the same byte."""
-    packer = zlib.compressobj(9, wbits=16 + zlib.MAX_WBITS)
+    """Return a gzip body that decompresses to `size_bytes` of the same byte."""
+    compressor = zlib.compressobj(9, wbits=16 + zlib.MAX_WBITS)
     block = fill * MIB
-    return b"".join([*(packer.compress(block) for _ in range(size_bytes // MIB)), packer.flush()])
+    return b"".join(
+        [*(compressor.compress(block) for _ in range(size_bytes // MIB)), compressor.flush()]
+    )
 
 
 def chunked(piece: bytes) -> bytes:
+    """Return a chunk of the chunked transfer encoding."""
     return b"%x\r\n%b\r\n" % (len(piece), piece)
 
 
@@ -76,14 +80,14 @@ FLOODS: dict[str, tuple[bytes, bytes]] = {
     "chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunked(b" " * 65_536)),
     "gzip members without content": (GZIP, gzip.compress(b"") * 500),
     "gzip blocks without content": (GZIP + GZIP_HEADER, b"\x00\x00\x00\xff\xff" * 10_000),
-    "gzip blocks that hardly pack": (GZIP + GZIP_HEADER, b"\x00\x01\x00\xfe\xff " * 10_000),
+    "gzip blocks that hardly compress": (GZIP + GZIP_HEADER, b"\x00\x01\x00\xfe\xff " * 10_000),
     "an error's body": (b"HTTP/1.1 500 x\r\n\r\n", b" " * 65_536),
 }
 
 
 @pytest.mark.parametrize("name", FLOODS)
 async def test_a_flood_is_stopped_at_the_limit(name: str) -> None:
-    """Bytes of a body without end are counted as they come, and as they are unpacked."""
+    """Bytes of an endless body are counted as they arrive and as they are decompressed."""
     start, piece = FLOODS[name]
     async with flooding(start, piece) as (base_url, sent), client_of(base_url) as client:
         with pytest.raises((ResponseTooLargeError, TransportError)) as caught:
@@ -93,8 +97,8 @@ async def test_a_flood_is_stopped_at_the_limit(name: str) -> None:
 
 
 @pytest.mark.parametrize("size_bytes", [64 * MIB, 1024 * MIB], ids=["64 MiB", "1 GiB"])
-async def test_a_bomb_does_not_unpack_beyond_the_limit(size_bytes: int) -> None:
-    """Whatever it would come to: what is held of it is the limit, and a step."""
+async def test_a_bomb_is_not_decompressed_beyond_the_limit(size_bytes: int) -> None:
+    """Memory for a bomb of any size stays below the limit and one step."""
     packed = bomb(size_bytes)
     async with (
         serve_raw(http(packed, "Content-Encoding: gzip")) as (base_url, _),
@@ -107,7 +111,7 @@ async def test_a_bomb_does_not_unpack_beyond_the_limit(size_bytes: int) -> None:
             _, peak_bytes = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-    # Buffers of socket and stream, on both sides, hold packed bytes.
+    # The buffers of socket and stream, on both sides, hold compressed bytes.
     assert peak_bytes <= LIMIT_BYTES + STEP_BYTES + 4 * MIB
 
 
@@ -122,15 +126,15 @@ async def test_a_bomb_does_not_unpack_beyond_the_limit(size_bytes: int) -> None:
     ids=["many headers", "a long header", "a long status", "many trailers"],
 )
 async def test_a_flood_of_headers_is_stopped(start: bytes, piece: bytes) -> None:
-    """A head without end is no HTTP, long before it is large."""
+    """An endless head is an error before many bytes are read."""
     async with flooding(start, piece) as (base_url, sent), client_of(base_url) as client:
         with pytest.raises(TransportError):
             await client.costs.get("a")
     assert sent.size_bytes <= BUFFERS_BYTES
 
 
-async def test_the_limit_is_the_last_size_that_is_read() -> None:
-    """Packed or not, a body of exactly that size is whole; one byte more is an error."""
+async def test_a_body_of_exactly_the_limit_is_read() -> None:
+    """A body of the limit, compressed or not, is read; one byte more is an error."""
     size = len(GOOD)
     for answer in (http(GOOD), http(gzip.compress(GOOD), "Content-Encoding: gzip")):
         limit = max(size, len(gzip.compress(GOOD)) if b"gzip" in answer else 0)
@@ -143,8 +147,8 @@ async def test_the_limit_is_the_last_size_that_is_read() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["deflate", "br", "gzip, gzip", "x"])
-async def test_only_what_was_asked_for_is_unpacked(encoding: str) -> None:
-    """Gzip is asked for; another encoding is an error, whatever is installed to unpack it."""
+async def test_only_the_requested_encoding_is_decompressed(encoding: str) -> None:
+    """Only gzip is requested; another encoding is an error, also if a decoder is installed."""
     answer = http(zlib.compress(GOOD), f"Content-Encoding: {encoding}")
     async with serve_raw(answer) as (base_url, heads), client_of(base_url) as client:
         with pytest.raises(TransportError, match="not asked for"):
@@ -153,8 +157,8 @@ async def test_only_what_was_asked_for_is_unpacked(encoding: str) -> None:
 
 
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=5), st.integers(1, 400))
-def test_gzip_comes_out_as_it_went_in(parts: list[bytes], cut: int) -> None:
-    """Of several members, and in whatever pieces it arrives."""
+def test_gzip_in_any_pieces_gives_the_original(parts: list[bytes], cut: int) -> None:
+    """Several members, received in any pieces, decompress to the original bytes."""
     packed = b"".join(map(gzip.compress, parts))
     unpack = Gunzip()
     pieces = [p for i in range(0, len(packed), cut) for p in unpack.feed(packed[i : i + cut])]
@@ -163,8 +167,8 @@ def test_gzip_comes_out_as_it_went_in(parts: list[bytes], cut: int) -> None:
 
 
 @pytest.mark.parametrize("extra", [-1, 0, 1, 257, STEP_BYTES])
-def test_no_step_gives_more_than_a_step(extra: int) -> None:
-    """However well it is packed; nothing stays inside."""
+def test_a_step_has_a_size_limit(extra: int) -> None:
+    """Each step of any compressed body has at most STEP_BYTES, and all bytes come out."""
     size = 4 * STEP_BYTES + extra
     unpack = Gunzip()
     sizes = [len(piece) for piece in unpack.feed(gzip.compress(bytes(size)))]
@@ -174,8 +178,8 @@ def test_no_step_gives_more_than_a_step(extra: int) -> None:
 
 
 @pytest.mark.parametrize("body", [b"no gzip", gzip.compress(GOOD)[:-9]])
-async def test_an_errors_status_is_told_whatever_its_body_is(body: bytes) -> None:
-    """A 403 is one too where its body cannot be unpacked."""
+async def test_an_error_status_precedes_a_bad_body(body: bytes) -> None:
+    """A 403 whose body cannot be decompressed is a PermissionDeniedError."""
     answer = http(body, "Content-Encoding: gzip", "X-Request-Id: r1", status="403 Forbidden")
     async with serve_raw(answer) as (base_url, _), client_of(base_url) as client:
         with pytest.raises(PermissionDeniedError) as caught:

@@ -1,4 +1,4 @@
-"""What crosses the wire: one request as expected, to the configured origin, or nothing."""
+"""Requests on the wire: one as expected, to the configured origin, or none."""
 
 import asyncio
 import json
@@ -43,29 +43,29 @@ NEVER = ["a\rb", "a\nb", "a\r\nX: y", "a\0b", "\ud800", "a\u2028b", "", " "]
 
 
 class Received:
-    """Every byte that a server was sent, by connection."""
+    """Every byte that a server received, by connection."""
 
     def __init__(self) -> None:
         self.connections: list[bytearray] = []
 
     def heads(self) -> list[list[str]]:
-        """The lines of each head that came."""
+        """Return the lines of each request head."""
         whole = b"".join(self.connections)
         return [head.decode("latin-1").split("\r\n") for head in whole.split(b"\r\n\r\n")[:-1]]
 
 
 @asynccontextmanager
 async def recording(*answers: bytes) -> AsyncIterator[tuple[str, Received]]:
-    """Answers each head with the next answer, the last one for ever; records what it is sent."""
+    """Serve the responses in order, the last one repeatedly; record what is received."""
     received = Received()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        mine = bytearray()
-        received.connections.append(mine)
+        connection = bytearray()
+        received.connections.append(connection)
         heads = 0
         while data := await reader.read(65_536):
-            mine += data
-            while mine.count(b"\r\n\r\n") > heads:
+            connection += data
+            while connection.count(b"\r\n\r\n") > heads:
                 heads += 1
                 writer.write(answers[min(len(received.heads()), len(answers)) - 1])
 
@@ -74,6 +74,7 @@ async def recording(*answers: bytes) -> AsyncIterator[tuple[str, Received]]:
 
 
 def client_of(base_url: str, **options: Any) -> SpotBillingClient:
+    """Return a client without retries."""
     config = ClientConfig(retry=RetryPolicy(max_attempts=1), **options)
     return SpotBillingClient(TOKEN, base_url=base_url, config=config)
 
@@ -81,7 +82,7 @@ def client_of(base_url: str, **options: Any) -> SpotBillingClient:
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 305, 307, 308])
 @pytest.mark.parametrize("own_session", [False, True], ids=["ours", "the caller's"])
 async def test_no_redirect_is_followed(status: int, own_session: bool) -> None:
-    """Neither to another origin nor on the same one: one request is sent, and it is an error."""
+    """A redirect to any origin is an error, and no second request is sent."""
     async with recording(http(GOOD)) as (elsewhere, nothing):
         for location in (f"{elsewhere}/x", "/elsewhere", f"//{elsewhere[7:]}/"):
             answer = http(
@@ -106,8 +107,8 @@ async def test_no_redirect_is_followed(status: int, own_session: bool) -> None:
     assert not nothing.connections
 
 
-async def test_no_header_of_an_answer_leads_anywhere() -> None:
-    """Other services, cookies and challenges that a server names are not heeded."""
+async def test_no_response_header_causes_a_request() -> None:
+    """Alternative services, links, cookies and challenges in a response are ignored."""
     async with recording(http(GOOD)) as (elsewhere, nothing):
         place = elsewhere.removeprefix("http://")
         headers = (
@@ -139,7 +140,7 @@ async def test_no_header_of_an_answer_leads_anywhere() -> None:
 
 @pytest.mark.parametrize("odd", ODD)
 async def test_an_id_cannot_change_the_request(odd: str) -> None:
-    """In a query, a path or a body it is an id and nothing else."""
+    """An id with special characters stays one value in a query, a path and a body."""
     encoded = quote(odd, safe="")
     async with recording(http(b"")) as (base_url, received):
         async with client_of(base_url) as client:
@@ -163,8 +164,8 @@ async def test_an_id_cannot_change_the_request(odd: str) -> None:
 
 
 @pytest.mark.parametrize("bad", NEVER)
-async def test_an_id_that_is_none_is_not_sent(bad: str) -> None:
-    """Control characters, half surrogates and blanks are refused before anything is sent."""
+async def test_an_invalid_id_is_not_sent(bad: str) -> None:
+    """Ids with control characters or lone surrogates, and blank ones, are refused."""
     async with recording(http(b"")) as (base_url, received), client_of(base_url) as client:
         for call in (
             client.costs.get(bad),
@@ -185,7 +186,7 @@ async def test_an_id_that_is_none_is_not_sent(bad: str) -> None:
 
 @pytest.mark.parametrize("name", [*NEVER[:4], "../x", '"}', "é\u2028"])
 async def test_a_name_in_a_body_stays_in_it(name: str) -> None:
-    """Whatever stands in it, the body is one JSON text of the stated length."""
+    """A name of any characters stays in one JSON text of the stated length."""
     async with recording(http(b"")) as (base_url, received):
         async with client_of(base_url) as client:
             await client.families.create(name=name)
@@ -198,37 +199,37 @@ async def test_a_name_in_a_body_stays_in_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("key", [*ODD, *NEVER[:4], "k" * 3000])
-async def test_a_key_of_the_servers_cannot_change_the_next_request(key: str) -> None:
-    """What leads to the next page is a parameter's value, whatever the server puts in it."""
+async def test_a_next_key_cannot_change_the_next_request(key: str) -> None:
+    """A next key of any characters is one parameter's value in the next request."""
     page = json.dumps({"response": {"items": [], "paginationInfo": {"nextKey": key}}})
     async with (
         recording(http(page.encode()), http(b'{"response":{"items":[]}}')) as (
             base_url,
-            came,
+            received,
         ),
         client_of(base_url) as client,
     ):
         assert await client.costs.get("a") == []
-    _, second = came.heads()
+    _, second = received.heads()
     encoded = quote(key, safe="")
     assert second[0] == f"GET /billingEngine/cost?accountId=a&paginationKey={encoded} HTTP/1.1"
     assert len(second) == 6
 
 
-async def test_a_key_that_is_no_text_is_an_error() -> None:
-    """Half a surrogate pair in an answer is no JSON, and no next request."""
+async def test_a_next_key_of_invalid_unicode_is_an_error() -> None:
+    """A lone surrogate in a response is invalid JSON, and no next request is sent."""
     page = b'{"response":{"items":[],"paginationInfo":{"nextKey":"\\ud800"}}}'
     async with recording(http(page)) as (base_url, received), client_of(base_url) as client:
-        with pytest.raises(DecodeError, match="no JSON"):
+        with pytest.raises(DecodeError, match="not valid JSON"):
             await client.costs.get("a")
     assert len(received.heads()) == 1
 
 
 @given(st.text(st.characters(codec=None), max_size=20))
 def test_any_text_is_one_request_or_none(text: str) -> None:
-    """For every account and family id there is one request line, as expected, or a ConfigError."""
+    """Every text as account or family id gives one expected request line, or a ConfigError."""
 
-    async def ask() -> None:
+    async def check() -> None:
         async with recording(http(b"")) as (base_url, received):
             async with client_of(base_url) as client:
                 refused = []
@@ -246,14 +247,14 @@ def test_any_text_is_one_request_or_none(text: str) -> None:
             assert len(lines) + len(refused) == 2
             assert set(lines) <= set(allowed)
 
-    asyncio.run(ask())
+    asyncio.run(check())
 
 
 @pytest.mark.parametrize(
     "token", ["a\r\nX: y", "a\nb", "a\rb", "a\0b", "tökén", "a b", "a\tb", "\ud800", "a\x7f"]
 )
 async def test_a_token_cannot_add_a_header(token: str) -> None:
-    """Given or provided, such a token is refused and nothing is sent."""
+    """A token that a header cannot hold, given or provided, is refused and nothing is sent."""
 
     async def provider() -> str:
         return token
@@ -287,8 +288,8 @@ async def test_a_token_cannot_add_a_header(token: str) -> None:
         "//\\x",
     ],
 )
-def test_a_path_that_is_none_is_refused(path: str) -> None:
-    """An override is a plain path with the operation's own parameters."""
+def test_an_invalid_path_is_refused(path: str) -> None:
+    """An override must be a plain path with the operation's own parameters."""
     with pytest.raises(ConfigError, match="path_overrides"):
         ClientConfig(path_overrides={"getAccountFamily": path})
 
@@ -297,7 +298,7 @@ def test_a_path_that_is_none_is_refused(path: str) -> None:
     "path", ["/../x/{familyId}", "//other.example/{familyId}", "/@x:1/{familyId}"]
 )
 async def test_a_path_does_not_change_the_origin(path: str) -> None:
-    """An override is sent as it is, below the base URL, to the configured host alone."""
+    """An override is sent unchanged, below the base URL, to the configured host only."""
     config = ClientConfig(path_overrides={"getAccountFamily": path})
     async with (
         recording(http(b"")) as (base_url, received),

@@ -1,4 +1,4 @@
-"""The token, searched for in everything that a host could keep of a call, however it ends."""
+"""Search for the token in everything that an application may keep of a call."""
 
 import asyncio
 import gzip
@@ -38,7 +38,8 @@ HEADERS = (f"X-Request-Id: {TOKEN}", f"Set-Cookie: a={TOKEN}", "Connection: clos
 CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def answer(body: str, *headers: str, **options: Any) -> bytes:
+def response(body: str, *headers: str, **options: Any) -> bytes:
+    """Return a response whose headers echo the token."""
     return http(body.encode(), *HEADERS, *headers, **options)
 
 
@@ -50,61 +51,65 @@ GOOD = (
     f'{{"request":{{"id":"{TOKEN}"}},"response":{{"status":{{"code":200,"message":"{TOKEN}"}},'
     f'"kind":"{TOKEN}","items":[{{"cost":1,"currency":"USD","{TOKEN}":1}}],"count":1}}}}'
 )
-ANSWERS = {
-    "200": answer(GOOD),
-    "200 that is blank": answer(""),
-    "200 with the token as next key": answer(
+RESPONSES = {
+    "200": response(GOOD),
+    "200 that is blank": response(""),
+    "200 with the token as next key": response(
         f'{{"response":{{"items":[],"paginationInfo":{{"nextKey":"k/{TOKEN}"}}}}}}'
     ),
-    "200 with a count that is wrong": answer(GOOD.replace('"count":1', '"count":2')),
-    "200 with items of another shape": answer(f'{{"response":{{"items":[{{"cost":"{TOKEN}"}}]}}}}'),
-    "200 with items without amounts": answer(f'{{"response":{{"items":[{{"{TOKEN}":1}}]}}}}'),
-    "200 with days of another shape": answer(
+    "200 with a count that is wrong": response(GOOD.replace('"count":1', '"count":2')),
+    "200 with items of another shape": response(
+        f'{{"response":{{"items":[{{"cost":"{TOKEN}"}}]}}}}'
+    ),
+    "200 with items without amounts": response(f'{{"response":{{"items":[{{"{TOKEN}":1}}]}}}}'),
+    "200 with days of another shape": response(
         f'{{"response":{{"items":[{{"cost":1,"date":"{TOKEN}"}}]}}}}'
     ),
-    "200 without JSON": answer(ECHO),
-    "302": answer(ECHO, f"Location: https://{TOKEN}.example/?{TOKEN}", status=f"302 {TOKEN}"),
-    "400": answer(ERROR, status=f"400 {TOKEN}"),
-    "401": answer(f"<p>{ECHO}</p>", f"WWW-Authenticate: Bearer {TOKEN}", status=f"401 {TOKEN}"),
-    "429": answer(ERROR, f"Retry-After: {TOKEN}", f"X-RateLimit-Limit: {TOKEN}", status="429 x"),
-    "500": answer(ERROR, status=f"500 {TOKEN}"),
-    "cut off": answer(GOOD, length=9999),
+    "200 without JSON": response(ECHO),
+    "302": response(ECHO, f"Location: https://{TOKEN}.example/?{TOKEN}", status=f"302 {TOKEN}"),
+    "400": response(ERROR, status=f"400 {TOKEN}"),
+    "401": response(f"<p>{ECHO}</p>", f"WWW-Authenticate: Bearer {TOKEN}", status=f"401 {TOKEN}"),
+    "429": response(ERROR, f"Retry-After: {TOKEN}", f"X-RateLimit-Limit: {TOKEN}", status="429 x"),
+    "500": response(ERROR, status=f"500 {TOKEN}"),
+    "cut off": response(GOOD, length=9999),
     "cut off in a chunk": f"{CHUNKED}99\r\n{ECHO}".encode(),
     "cut off in the head": f"HTTP/1.1 200 OK\r\n{ECHO}".encode(),
     "garbage": f"{ECHO}\r\n\r\n".encode(),
     "garbage in the head": f"HTTP/1.1 200 OK\r\n{TOKEN}\r\n\r\n".encode(),
     "garbage in a chunk": f"{CHUNKED}{TOKEN}\r\n".encode(),
-    "no gzip": answer(ECHO, "Content-Encoding: gzip"),
+    "no gzip": response(ECHO, "Content-Encoding: gzip"),
     "gzip that is cut off": http(gzip.compress(ECHO.encode())[:-9], "Content-Encoding: gzip"),
-    "another encoding": answer(ECHO, f"Content-Encoding: {TOKEN}"),
-    "too large": answer(TOKEN * 10_000),
+    "another encoding": response(ECHO, f"Content-Encoding: {TOKEN}"),
+    "too large": response(TOKEN * 10_000),
     "nothing": b"",
 }
 
 
 @asynccontextmanager
-async def serving(said: bytes, *, close: bool = True) -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """Says the same to every request. Yields the base URL, and an event: a request has come."""
-    came = asyncio.Event()
+async def serving(data: bytes, *, close: bool = True) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """Serve the same bytes to every request; yield the base URL, and an event set by a request."""
+    arrived = asyncio.Event()
 
-    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert ECHO.encode() in await reader.readuntil(b"\r\n\r\n")
-        writer.write(said)
+        writer.write(data)
         await writer.drain()
-        came.set()
+        arrived.set()
         if not close:
             await reader.read()
 
-    async with serve_streams(say) as port:
-        yield f"http://127.0.0.1:{port}", came
+    async with serve_streams(respond) as port:
+        yield f"http://127.0.0.1:{port}", arrived
 
 
 def client_of(base_url: str, kept: Everything, **limits: Any) -> SpotBillingClient:
+    """Return a client without retries, with its events kept."""
     config = ClientConfig(retry=ONCE, max_response_bytes=100_000, **limits)
     return SpotBillingClient(TOKEN, base_url=base_url, config=config, hook=kept)
 
 
 async def pulled(client: SpotBillingClient, kept: Everything) -> object:
+    """Pull one slice, keep its outcome and return the report."""
     async with client.costs.pull(CostPlan.build(["a"], DAY, DAY)) as run:
         async for outcome in run:
             kept.keep(outcome)
@@ -113,14 +118,14 @@ async def pulled(client: SpotBillingClient, kept: Everything) -> object:
     return run.report
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-async def test_no_answer_brings_the_token_out(name: str) -> None:
-    """However a server echoes it, the token is in nothing that is logged, shown or pickled.
+@pytest.mark.parametrize("name", RESPONSES)
+async def test_no_response_reveals_the_token(name: str) -> None:
+    """A token echoed in any part of a response is in nothing that is logged, shown or pickled.
 
-    The fields of rows are the caller's data, and handed over as they came.
+    The fields of rows are the caller's data, and returned unchanged.
     """
     with capturing() as kept:
-        async with serving(ANSWERS[name]) as (base_url, _), client_of(base_url, kept) as client:
+        async with serving(RESPONSES[name]) as (base_url, _), client_of(base_url, kept) as client:
             await attempt(kept, lambda: client.costs.get("a"))
             await attempt(kept, client.families.list)
             await attempt(kept, lambda: client.families.create(name="n"))
@@ -132,20 +137,20 @@ async def test_no_answer_brings_the_token_out(name: str) -> None:
     kept.assert_without(TOKEN)
 
 
-@pytest.mark.parametrize("said", [b"", answer(GOOD, length=9999)], ids=["silence", "in the body"])
-async def test_a_deadline_and_a_cancellation_leave_the_libraries_frames_behind(
-    said: bytes,
+@pytest.mark.parametrize("data", [b"", response(GOOD, length=9999)], ids=["silence", "in the body"])
+async def test_a_deadline_and_a_cancellation_drop_the_frames_of_aiohttp(
+    data: bytes,
 ) -> None:
-    """They pass through frames of aiohttp that hold the headers; none of them is shown."""
+    """Errors that pass through frames of aiohttp, which hold the headers, do not show them."""
     with capturing() as kept:
-        async with serving(said, close=False) as (base_url, came):
+        async with serving(data, close=False) as (base_url, arrived):
             async with client_of(base_url, kept, deadline_s=0.2) as client:
                 late = await attempt(kept, lambda: client.costs.get("a"))
                 await attempt(kept, lambda: pulled(client, kept))
             async with client_of(base_url, kept) as client:
-                came.clear()
+                arrived.clear()
                 call = asyncio.create_task(attempt(kept, lambda: client.costs.get("a")))
-                await came.wait()
+                await arrived.wait()
                 call.cancel()
                 cancelled = await call
     assert isinstance(late, DeadlineExceededError)
@@ -153,8 +158,8 @@ async def test_a_deadline_and_a_cancellation_leave_the_libraries_frames_behind(
     kept.assert_without(TOKEN)
 
 
-async def test_nothing_that_is_refused_shows_the_token() -> None:
-    """Bad tokens, URLs, options and accounts, with the token as argument of the same call."""
+async def test_errors_about_arguments_do_not_show_the_token() -> None:
+    """Errors about invalid arguments do not show a token in the same call."""
     ready: Any = SpotBillingClient
     with capturing() as kept:
         for make in (
@@ -185,8 +190,8 @@ async def test_nothing_that_is_refused_shows_the_token() -> None:
 
 
 @pytest.mark.parametrize("kind", ["raises", "bad", "sync", "no text"])
-async def test_a_provider_that_fails_shows_no_token_in_our_frames(kind: str) -> None:
-    """What a provider raises is the cause; what it answers stands in no frame of ours."""
+async def test_a_failing_provider_does_not_show_the_token(kind: str) -> None:
+    """A provider's exception is kept as the cause; its return value is in no frame of ours."""
 
     async def provider() -> str:
         if kind == "raises":
@@ -224,10 +229,10 @@ async def test_a_provider_that_fails_shows_no_token_in_our_frames(kind: str) -> 
     ],
     ids=["section", "line", "token", "account", "profile", "yaml", "encoding"],
 )
-async def test_neither_file_nor_environment_is_shown(
+async def test_errors_about_credentials_do_not_show_them(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is wrong with a credentials file is said without its text, nor any variable's."""
+    """Errors about a credentials file show neither its text nor any environment variable."""
     path = tmp_path / "credentials"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
     path.chmod(0o600)
@@ -249,7 +254,7 @@ async def test_neither_file_nor_environment_is_shown(
 async def test_a_file_that_others_can_read_gets_a_warning(
     mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once for each file, with its name and mode, in the log: `-W error` ends no service."""
+    """One log record per file names it and its mode; it is not a Python warning."""
     path = tmp_path / "credentials"
     path.write_text(f"[default]\ntoken = {TOKEN}\n")
     path.chmod(mode)
@@ -267,8 +272,8 @@ async def test_a_file_that_others_can_read_gets_a_warning(
 async def test_the_command_shows_and_writes_no_token(
     name: str, debug: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """Neither its output, nor its files, nor its line in the process list hold the token."""
-    async with serving(ANSWERS[name]) as (base_url, came):
+    """The command's output, its files and its command line do not hold the token."""
+    async with serving(RESPONSES[name]) as (base_url, arrived):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-X", "dev", "-m", "spot_billing_async.cli", *debug),
             *("costs", "pull", "--account", "a", "--from", "2018-10-01", "--to", "2018-10-01"),
@@ -282,7 +287,7 @@ async def test_the_command_shows_and_writes_no_token(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        await came.wait()
+        await arrived.wait()
         kept = Everything()
         line = Path(f"/proc/{process.pid}/cmdline")
         if line.exists():
@@ -294,16 +299,16 @@ async def test_the_command_shows_and_writes_no_token(
     kept.assert_without(TOKEN)
 
 
-async def test_a_key_that_would_take_the_token_into_a_url_is_not_sent() -> None:
-    """A next page whose key is the token is an error, and no second request."""
+async def test_a_next_key_with_the_token_is_not_sent() -> None:
+    """A next key that holds the token is an error, and no second request is sent."""
     heads: list[bytes] = []
 
-    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heads.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(ANSWERS["200 with the token as next key"])
+        writer.write(RESPONSES["200 with the token as next key"])
 
     async with (
-        serve_streams(say) as port,
+        serve_streams(respond) as port,
         client_of(f"http://127.0.0.1:{port}", Everything()) as client,
     ):
         with pytest.raises(DecodeError, match="next page's key holds the token"):
@@ -320,18 +325,18 @@ async def test_a_key_that_would_take_the_token_into_a_url_is_not_sent() -> None:
     ],
     ids=["two families", "too few", "the same page for ever"],
 )
-async def test_rows_of_an_answer_that_is_no_use_stand_in_no_traceback(body: str) -> None:
-    """What came is not shown by an error about how it came."""
+async def test_rows_of_an_invalid_response_are_in_no_traceback(body: str) -> None:
+    """An error about the form of a response does not show its rows."""
     with capturing() as kept:
-        async with serving(answer(body)) as (base_url, _), client_of(base_url, kept) as client:
+        async with serving(response(body)) as (base_url, _), client_of(base_url, kept) as client:
             await attempt(kept, lambda: client.families.get("f"))
             await attempt(kept, lambda: client.families.create(name="n"))
     assert {type(error) for error in kept.errors} == {DecodeError}
     kept.assert_without(TOKEN)
 
 
-async def test_the_search_finds_what_is_there() -> None:
-    """A token in a variable, a log record, a wrapped line or a pickle would be found."""
+async def test_the_search_finds_a_leak() -> None:
+    """A token in a variable, a log record, a wrapped line or printed output is found."""
 
     def leak() -> None:
         headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -349,8 +354,8 @@ async def test_the_search_finds_what_is_there() -> None:
             kept.assert_without(TOKEN)
 
 
-def test_the_search_finds_what_is_exported() -> None:
-    """A token in a span's name, or in an attribute of a metric, would be found."""
+def test_the_search_finds_an_exported_leak() -> None:
+    """A token in a span's name, or in an attribute of a metric, is found."""
     spans, metrics = Everything(), Everything()
     for kept in (spans, metrics):
         kept.assert_without(TOKEN)
@@ -361,8 +366,8 @@ def test_the_search_finds_what_is_exported() -> None:
             kept.assert_without(TOKEN)
 
 
-def test_a_secret_is_masked_but_can_be_cut_out() -> None:
-    """Its repr says what it may; it knows itself in other texts."""
+def test_a_secret_is_masked_and_can_be_removed() -> None:
+    """A secret's repr hides its text; the secret finds and removes its text in others."""
     secret = Secret(TOKEN, shown="a token")
     assert repr(secret) == "Secret(a token)"
     assert secret.removed_from(f"<{TOKEN}>") == "<[token removed]>"
@@ -382,11 +387,11 @@ def test_a_secret_is_masked_but_can_be_cut_out() -> None:
     ],
 )
 def test_an_escaped_echo_is_found_too(echo: str) -> None:
-    """JSON, URLs and HTML spell the same token otherwise."""
+    """A token escaped as in JSON, URLs or HTML is removed too."""
     shown = Secret("ab/cd+ef=1").removed_from(f"<{echo}>")
     assert shown == "<[token removed]>"
 
 
 def test_an_empty_secret_removes_nothing() -> None:
-    """There is nothing to find."""
+    """An empty secret leaves every text unchanged."""
     assert Secret("").removed_from("a b") == "a b"

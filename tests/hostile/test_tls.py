@@ -1,4 +1,4 @@
-"""Whom the client trusts, and what it shows."""
+"""TLS: trusted authorities, client certificates, and invalid settings."""
 
 import asyncio
 import ssl
@@ -20,43 +20,43 @@ from tests.hostile.parties import PASSWORD, TOKEN, Files, client_of, serving
 from tests.support import serve_streams
 
 
-async def test_a_server_that_nobody_vouches_for_is_refused(files: Files) -> None:
-    """By default the system's authorities are asked; the token is not sent."""
-    async with serving(files.server()) as (port, heard), client_of(port) as client:
+async def test_a_server_of_an_unknown_authority_is_refused(files: Files) -> None:
+    """By default the system's authorities are trusted; the token is not sent to others."""
+    async with serving(files.server()) as (port, received), client_of(port) as client:
         with pytest.raises(TransportError, match="certificate verify failed") as caught:
             await client.costs.get("a")
     assert not caught.value.sent
-    assert not heard.heads
+    assert not received.heads
 
 
 async def test_a_certificate_for_another_name_is_refused(files: Files) -> None:
-    """The authority is trusted, but the name is not the host's."""
+    """A certificate of a trusted authority for another host is refused."""
     tls = TlsConfig(ca_file=files.ca_file)
     async with (
-        serving(files.server("other.example")) as (port, heard),
+        serving(files.server("other.example")) as (port, received),
         client_of(port, tls=tls) as client,
     ):
         with pytest.raises(TransportError, match="certificate verify failed"):
             await client.costs.get("a")
-    assert not heard.heads
+    assert not received.heads
 
 
 @pytest.mark.parametrize("ready", [False, True], ids=["files", "a ready context"])
-async def test_an_authority_of_ones_own_is_trusted(files: Files, ready: bool) -> None:
-    """By a file, or in a context that the caller made."""
+async def test_a_configured_authority_is_trusted(files: Files, ready: bool) -> None:
+    """An authority may be configured as a file, or in a context of the caller."""
     context = ssl.create_default_context(cafile=files.ca_file)
     tls = context if ready else TlsConfig(ca_file=Path(files.ca_file))
-    async with serving(files.server()) as (port, heard), client_of(port, tls=tls) as client:
+    async with serving(files.server()) as (port, received), client_of(port, tls=tls) as client:
         for _ in range(2):
             assert len(await client.costs.get("a")) == 1
-    assert [f"Authorization: Bearer {TOKEN}" in head for head in heard.heads] == [True, True]
+    assert [f"Authorization: Bearer {TOKEN}" in head for head in received.heads] == [True, True]
 
 
-async def test_a_client_certificate_is_shown_where_it_is_asked_for(files: Files) -> None:
-    """With its key in a file beside it or in the same one; without one the server refuses."""
+async def test_a_client_certificate_is_sent_on_request(files: Files) -> None:
+    """The key may be in its own file or in the same one; without one the server refuses."""
     both = files.folder / "both.pem"
     files.client.private_key_and_cert_chain_pem.write_to_path(str(both))
-    async with serving(files.server(asks=True)) as (port, heard):
+    async with serving(files.server(asks=True)) as (port, received):
         for tls in (
             TlsConfig(
                 ca_file=files.ca_file,
@@ -67,15 +67,15 @@ async def test_a_client_certificate_is_shown_where_it_is_asked_for(files: Files)
         ):
             async with client_of(port, tls=tls) as client:
                 assert len(await client.costs.get("a")) == 1
-        assert all(heard.shown)
+        assert all(received.certificates)
         async with client_of(port, tls=TlsConfig(ca_file=files.ca_file)) as client:
             with pytest.raises(TransportError):
                 await client.costs.get("a")
-    assert len(heard.heads) == 2
+    assert len(received.heads) == 2
 
 
 async def test_a_key_may_have_a_password(files: Files) -> None:
-    """It is shown nowhere; a wrong or a missing one is an error, and no question on a terminal."""
+    """The password is never shown; a wrong or missing one is an error, not a prompt."""
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  comes with trustme
 
     key = serialization.load_pem_private_key(files.client.private_key_pem.bytes(), None)
@@ -89,7 +89,7 @@ async def test_a_key_may_have_a_password(files: Files) -> None:
     )
     options = {"client_cert_file": files.cert_file, "client_key_file": path}
     with capturing() as kept:
-        async with serving(files.server(asks=True)) as (port, heard):
+        async with serving(files.server(asks=True)) as (port, received):
             tls = TlsConfig(ca_file=files.ca_file, client_key_password=PASSWORD, **options)  # type: ignore[arg-type]  # by name
             async with client_of(port, tls=tls) as client:
                 await attempt(kept, lambda: client.costs.get("a"))
@@ -99,17 +99,17 @@ async def test_a_key_may_have_a_password(files: Files) -> None:
                 error = await attempt(kept, client_of(port, tls=tls).__aenter__)
                 assert isinstance(error, ConfigError)
                 assert "tls.client_cert_file" in str(error)
-    assert len(heard.heads) == 1
+    assert len(received.heads) == 1
     kept.assert_without(PASSWORD)
     kept.assert_without(TOKEN)
 
 
 @pytest.mark.parametrize("field", ["ca_file", "client_cert_file"])
 @pytest.mark.parametrize("content", [None, b"", b"no PEM", b"\xff\0"])
-async def test_a_file_that_is_no_use_is_told_by_its_field(
+async def test_an_error_about_a_file_names_its_field(
     field: str, content: bytes | None, tmp_path: Path
 ) -> None:
-    """As the client is entered, and before anything is sent."""
+    """An invalid file is an error as the client is entered, before anything is sent."""
     path = tmp_path / "file.pem"
     if content is not None:
         path.write_bytes(content)
@@ -148,7 +148,7 @@ def unverified(**changes: Any) -> ssl.SSLContext:
         {"connect_timeout_s": 0},
     ],
 )
-def test_settings_that_are_no_use_are_told(options: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused(options: dict[str, Any]) -> None:
     """Verification cannot be switched off; the error names the field and what is allowed."""
     with pytest.raises(ConfigError, match=rf"{next(iter(options))}.* must be "):
         ClientConfig(**options)
@@ -157,8 +157,8 @@ def test_settings_that_are_no_use_are_told(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "options", [{"ca_file": 7}, {"client_key_file": "x"}, {"client_key_password": "x"}]
 )
-def test_parts_of_tls_that_are_no_use_are_told(options: dict[str, Any]) -> None:
-    """A key without a certificate shows nothing."""
+def test_invalid_tls_settings_are_refused(options: dict[str, Any]) -> None:
+    """A key or password without a certificate is refused."""
     with pytest.raises(ConfigError, match=r"tls\..* must be "):
         TlsConfig(**options)
 
@@ -167,8 +167,8 @@ def test_parts_of_tls_that_are_no_use_are_told(options: dict[str, Any]) -> None:
     "options",
     [{"tls": TlsConfig(ca_file="x")}, {"proxy": "http://127.0.0.1:9"}, {"trust_env": True}],
 )
-async def test_a_callers_session_has_settings_of_its_own(options: dict[str, Any]) -> None:
-    """Those of the config would not be heeded, and are refused beside it."""
+async def test_tls_settings_are_refused_beside_a_callers_session(options: dict[str, Any]) -> None:
+    """A caller's session would ignore the config's TLS and proxy settings, so they are refused."""
     async with aiohttp.ClientSession() as session:
         with pytest.raises(
             ConfigError, match="session cannot be combined with tls, proxy or trust_env"
@@ -176,8 +176,8 @@ async def test_a_callers_session_has_settings_of_its_own(options: dict[str, Any]
             SpotBillingClient(TOKEN, session=session, config=ClientConfig(**options))
 
 
-async def test_a_server_that_never_answers_the_handshake_is_given_up() -> None:
-    """Long before the call's deadline, and as a request that was certainly not sent."""
+async def test_a_handshake_without_response_times_out() -> None:
+    """A handshake ends at connect_timeout_s, as a request that was certainly not sent."""
 
     async def mute(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()

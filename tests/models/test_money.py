@@ -1,4 +1,4 @@
-"""Adding money."""
+"""Exact sums of amounts."""
 
 import pickle
 from decimal import Decimal, localcontext
@@ -17,7 +17,7 @@ AMOUNTS = st.decimals(
 
 @given(st.lists(AMOUNTS))
 def test_a_sum_keeps_every_digit(amounts: list[Decimal]) -> None:
-    """The sum is the one that rational arithmetic gives, whatever the surrounding context."""
+    """A sum equals that of rational arithmetic, in any surrounding decimal context."""
     with localcontext() as context:
         context.prec = 3
         total = exact_sum(amounts)
@@ -26,16 +26,16 @@ def test_a_sum_keeps_every_digit(amounts: list[Decimal]) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["USD", "EUR", "usd", None, ""]), AMOUNTS)))
 def test_currencies_are_never_mixed(rows: list[tuple[str | None, Decimal]]) -> None:
-    """Each currency has its own total, whatever its case; rows that name none are kept apart."""
+    """Each currency, in any case, has its own total, and so do rows without one."""
     totals = totals_by_currency([cost for _, cost in rows], [code for code, _ in rows])
     for code in ("USD", "EUR", NO_CURRENCY):
-        mine = [cost for met, cost in rows if (met.upper() if met else NO_CURRENCY) == code]
-        assert Fraction(totals.get(code, Decimal(0))) == sum(map(Fraction, mine), Fraction(0))
+        costs = [cost for name, cost in rows if (name.upper() if name else NO_CURRENCY) == code]
+        assert Fraction(totals.get(code, Decimal(0))) == sum(map(Fraction, costs), Fraction(0))
 
 
 @pytest.mark.parametrize("bad", ["NaN", "sNaN", "Infinity", "-Infinity", "1e999999", "1e-999999"])
-def test_what_is_no_finite_amount_is_an_error(bad: str) -> None:
-    """NaN, infinity and absurd exponents are refused, quickly, instead of spoiling a total."""
+def test_an_amount_that_is_not_finite_is_an_error(bad: str) -> None:
+    """NaN, infinity and huge exponents are refused quickly, and never enter a total."""
     with pytest.raises(ArithmeticError) as caught:
         exact_sum([Decimal(1), Decimal(bad)])
     assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args

@@ -1,4 +1,4 @@
-"""Cutting a range of days into windows."""
+"""Division of a range of days into windows."""
 
 from datetime import date, timedelta
 from itertools import pairwise
@@ -19,7 +19,7 @@ SIZES: st.SearchStrategy[WindowSize] = st.one_of(
 
 @given(RANGES, SIZES)
 def test_windows_cover_the_range_exactly_once(days: tuple[date, date], size: WindowSize) -> None:
-    """Every day from the first to the last is in one window, in order, without gap or overlap."""
+    """Every day of the range is in exactly one window, in order, without gap or overlap."""
     from_date, to_date = days
     windows = list(cut(from_date, to_date, size))
     assert windows[0].from_date == from_date
@@ -32,7 +32,7 @@ def test_windows_cover_the_range_exactly_once(days: tuple[date, date], size: Win
 
 @given(RANGES)
 def test_inner_borders_are_calendar_borders(days: tuple[date, date]) -> None:
-    """A window after the first starts on a Monday, on a first of a month, on one of a quarter."""
+    """Every window after the first starts on a Monday, or the first day of a month or quarter."""
     starts = {
         size: [window.from_date for window in cut(*days, size)][1:]
         for size in ("week", "month", "quarter")
@@ -43,7 +43,7 @@ def test_inner_borders_are_calendar_borders(days: tuple[date, date]) -> None:
 
 
 @given(RANGES, st.integers(1, 400))
-def test_windows_of_a_number_of_days_are_full_but_for_the_last(
+def test_windows_of_a_number_of_days_are_full_except_the_last(
     days: tuple[date, date], size: int
 ) -> None:
     """A number of days is counted from the range's first day; only the last window is shorter."""
@@ -57,12 +57,12 @@ def test_windows_of_a_number_of_days_are_full_but_for_the_last(
     [("day", 61), ("week", 9), ("month", 2), ("quarter", 1), ("whole", 1), (30, 3)],
 )
 def test_two_months_by_every_size(size: WindowSize, count: int) -> None:
-    """October and November 2018 are 61 days, touch 9 weeks, and lie in one quarter."""
+    """October and November 2018 have 61 days, lie in 9 weeks and in one quarter."""
     assert len(list(cut(date(2018, 10, 1), date(2018, 11, 30), size))) == count
 
 
-def test_the_end_of_the_calendar_is_no_overflow() -> None:
-    """The last days that a date can hold are cut like any others."""
+def test_the_end_of_the_calendar_does_not_overflow() -> None:
+    """The last day that a date can hold is a window like any other."""
     last = date.max
     for size in (*CALENDAR_WINDOWS, 7):
         assert list(cut(last, last, size)) == [DateWindow(last, last)]

@@ -141,7 +141,15 @@ async def test_each_call_sends_the_request_of_the_contract(
     assert sorted(url.query.items()) == sorted(expected.query.items())
     sent = request.kwargs["data"]
     assert (None if sent is None else json.loads(sent)) == body
-    assert result in ([], None, Acknowledgement())
+    if body is not None and "family" in body:
+        family = body["family"]
+        assert result == AccountFamily(
+            name=family.get("name"),
+            description=family.get("description"),
+            account_ids=family.get("accountIds", []),
+        )
+    else:
+        assert result in ([], None, Acknowledgement())
 
 
 async def test_accounts_are_decoded(client: SpotBillingClient) -> None:
@@ -198,22 +206,37 @@ async def test_an_acknowledgement_is_plain_data(client: SpotBillingClient) -> No
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda c: c.accounts.list(""), "account_id: '' is no id"),
-        (lambda c: c.accounts.list(7), "account_id: 7 is no id"),
-        (lambda c: c.families.create(name=" "), "name: ' ' is not allowed"),
-        (lambda c: c.families.create(name="n", account_ids="a"), "account_ids: 'a' is no list"),
-        (lambda c: c.families.create(name="n", account_ids=["a", ""]), r"account_ids\[1\]: ''"),
-        (lambda c: c.families.create(name="\ud800"), "name: .* allowed: Unicode text"),
-        (lambda c: c.families.create(name="n", description=7), "description: 7 is not allowed"),
-        (lambda c: c.families.get(None), "family_id: None is no id"),
-        (lambda c: c.families.update(None, name="n"), "family_id: None is no id"),
+        (lambda c: c.accounts.list(""), "account_id must be .*, got ''"),
+        (lambda c: c.accounts.list(7), "account_id must be .*, got 7"),
+        (lambda c: c.families.create(name=" "), "name must be a non-empty string, got ' '"),
+        (
+            lambda c: c.families.create(name="n", account_ids="a"),
+            "account_ids must be a list of ids, got 'a'",
+        ),
+        (
+            lambda c: c.families.create(name="n", account_ids=["a", ""]),
+            r"account_ids\[1\] must be .*, got ''",
+        ),
+        (lambda c: c.families.create(name="\ud800"), "name must be valid Unicode text, got "),
+        (
+            lambda c: c.families.create(name="n", description=7),
+            "description must be a string, got 7",
+        ),
+        (lambda c: c.families.get(None), "family_id must be .*, got None"),
+        (lambda c: c.families.update(None, name="n"), "family_id must be .*, got None"),
         (
             lambda c: c.billing_engine.validate(cloud_provider="\ud800", billing_account_id="1"),
-            "cloud_provider: .* allowed: Unicode text",
+            "cloud_provider must be valid Unicode text, got ",
         ),
-        (lambda c: c.families.get(""), "family_id: '' is no id"),
-        (lambda c: c.families.get(".."), r"family_id: '\.\.' would change the path"),
-        (lambda c: c.families.delete("."), r"family_id: '\.' would change the path"),
+        (lambda c: c.families.get(""), "family_id must be .*, got ''"),
+        (
+            lambda c: c.families.get(".."),
+            r"family_id must not be .* would change the path, got '\.\.'",
+        ),
+        (
+            lambda c: c.families.delete("."),
+            r"family_id must not be .* would change the path, got '\.'",
+        ),
         (lambda c: c.families.update("f"), "nothing to change"),
         (
             lambda c: c.billing_engine.setup(
@@ -225,24 +248,33 @@ async def test_an_acknowledgement_is_plain_data(client: SpotBillingClient) -> No
             lambda c: c.billing_engine.setup(
                 cloud_provider="aws", billing_account_id="1", bucket_name=""
             ),
-            "bucket_name: ''",
+            "bucket_name must be .*, got ''",
         ),
         (
             lambda c: c.cost_intelligence.validate(cloud_provider="", billing_account_id="1"),
-            "cloud_provider: ''",
+            "cloud_provider must be .*, got ''",
         ),
         (
             lambda c: c.cost_intelligence.setup(cloud_provider="aws", billing_account_id="a\0"),
-            "billing_account_id: 'a\\\\x00' is no id",
+            "billing_account_id must be .*, got 'a\\\\x00'",
         ),
         (
             lambda c: c.costs.get("a", date(2018, 2, 1), date(2018, 1, 1)),
-            "from_date: 2018-02-01 is after to_date 2018-01-01",
+            "from_date must be on or before to_date 2018-01-01, got 2018-02-01",
         ),
-        (lambda c: c.costs.get("a", datetime(2018, 1, 1, tzinfo=UTC)), "from_date: .* is no day"),
-        (lambda c: c.costs.get("a", to_date="2018-01-01"), "to_date: '2018-01-01' is no day"),
-        (lambda c: c.costs.get("a", group_by="tag"), "group_by: 'tag' is unknown"),
-        (lambda c: c.costs.get(""), "account_id: '' is no id"),
+        (
+            lambda c: c.costs.get("a", datetime(2018, 1, 1, tzinfo=UTC)),
+            "from_date must be a datetime.date",
+        ),
+        (
+            lambda c: c.costs.get("a", to_date="2018-01-01"),
+            "to_date must be a datetime.date .* got '2018-01-01'",
+        ),
+        (
+            lambda c: c.costs.get("a", group_by="tag"),
+            "group_by must be one of .* or None, got 'tag'",
+        ),
+        (lambda c: c.costs.get(""), "account_id must be .*, got ''"),
         (lambda c: c.costs.get("a", item_type=int | type), "item_type"),
     ],
 )

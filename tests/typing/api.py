@@ -1,4 +1,4 @@
-"""The types of the public face as a type checker sees them; mypy reads this, nothing runs it."""
+"""Types of the public API; mypy checks this file, and it is never run."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -47,23 +47,23 @@ from spot_billing_async.testing import running_emulator
 
 
 class Row(msgspec.Struct):
-    """A caller's own row."""
+    """Item type of a caller."""
 
     cost: Decimal
 
 
 async def provider() -> str:
-    """A caller's own source of tokens."""
+    """Provide a token."""
     return "t"
 
 
 async def single_calls(client: SpotBillingClient) -> None:
-    """What each call returns."""
+    """Each call has its own return type."""
     assert_type(await client.accounts.list(), list[BillingAccount])
     assert_type(await client.families.list(), list[AccountFamily])
     assert_type(await client.families.get("f"), AccountFamily | None)
-    assert_type(await client.families.create(name="n"), AccountFamily | None)
-    assert_type(await client.families.update("f", name="n"), AccountFamily | None)
+    assert_type(await client.families.create(name="n"), AccountFamily)
+    assert_type(await client.families.update("f", name="n"), AccountFamily)
     acknowledged = await client.billing_engine.validate(cloud_provider="x", billing_account_id="1")
     assert_type(acknowledged, Acknowledgement)
     assert_type(await client.costs.get("a", date(2018, 1, 1)), list[CostItem])
@@ -72,7 +72,7 @@ async def single_calls(client: SpotBillingClient) -> None:
 
 
 async def caches() -> None:
-    """A cache takes any store, and past it there is all that is with it."""
+    """A cache accepts any store; `uncached` has the same calls."""
     stores: list[Store] = [MemoryStore(1024), RedisStore("redis://localhost")]
     cache = CostCache(stores[0], CachePolicy(mutable_ttl_s=60.0))
     async with SpotBillingClient(cache=cache) as client:
@@ -80,7 +80,7 @@ async def caches() -> None:
 
 
 async def pulls(client: SpotBillingClient) -> None:
-    """What a run hands over, and what it reports."""
+    """A run yields outcomes of its item type, and has a report."""
     accounts = await client.accounts.list()
     plan = CostPlan.build(
         (account.account_id for account in accounts), date(2018, 1, 1), date(2018, 1, 1), window=7
@@ -105,7 +105,7 @@ async def pulls(client: SpotBillingClient) -> None:
 
 
 async def tables(client: SpotBillingClient) -> None:
-    """What a table's functions return, for a client and for a tenant's view."""
+    """The table's functions accept a client and a tenant's view."""
     first, last = date(2018, 1, 1), date(2018, 1, 31)
     for each in (client, client.with_token("t")):
         report = await sync(each, "t", accounts=["a"], from_date=first, to_date=last, window="auto")
@@ -122,8 +122,8 @@ async def tables(client: SpotBillingClient) -> None:
     assert_type(await plan(Path("t"), accounts=[], from_date=first, to_date=last), SyncPlan)
 
 
-async def apps(request: Request, socket: WebSocket, given: SpotBilling) -> CostStream:
-    """What an app of FastAPI, or of Starlette, is given."""
+async def apps(request: Request, socket: WebSocket, client: SpotBilling) -> CostStream:
+    """The FastAPI integration accepts apps of FastAPI and of Starlette."""
     for app in (
         FastAPI(lifespan=spot_billing_lifespan(token="t")),
         Starlette(lifespan=spot_billing_lifespan()),
@@ -133,16 +133,16 @@ async def apps(request: Request, socket: WebSocket, given: SpotBilling) -> CostS
         assert_type(client_of(app), SpotBillingClient)
     assert_type(client_of(request), SpotBillingClient)
     assert_type(client_of(socket), SpotBillingClient)
-    assert_type(given, SpotBillingClient)
+    assert_type(client, SpotBillingClient)
     with deadline(1.5), running_emulator() as server:
         assert_type(SpotBillingClient(**server.client_arguments), SpotBillingClient)
-    return stream_costs(given.costs.pull([CostQuery(account_id="a")]), format="sse")
+    return stream_costs(client.costs.pull([CostQuery(account_id="a")]), format="sse")
 
 
 def telemetry(
     log: structlog.stdlib.BoundLogger, quick: structlog.typing.FilteringBoundLogger
 ) -> None:
-    """Each hook is one, and several are one."""
+    """Every hook, and several combined, has the type Hook."""
     hook = fan_out(LoggingHook(), StructlogHook(log), StructlogHook(quick), OpenTelemetryHook())
     assert_type(hook, Hook)
     SpotBillingClient(hook=LoggingHook())

@@ -9,7 +9,7 @@ from spot_billing_async._core.auth.secret import Secret, hidden
 from spot_billing_async._core.http.tls import TlsConfig, check_tls, checked_proxy
 from spot_billing_async._core.protocol.operations import check_path_overrides
 from spot_billing_async.errors import ConfigError
-from spot_billing_async.models.validation import _is_number, check_count, check_seconds
+from spot_billing_async.models.validation import check_count, check_seconds, is_number
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         check_count("retry.max_attempts", self.max_attempts)
         check_seconds("retry.backoff_base_s", self.backoff_base_s)
         check_seconds("retry.backoff_cap_s", self.backoff_cap_s)
-        if not _is_number(self.budget_share) or not 0 <= self.budget_share <= 1:
+        if not is_number(self.budget_share) or not 0 <= self.budget_share <= 1:
             raise ConfigError(
                 f"retry.budget_share must be a number from 0 to 1, got {self.budget_share!r}"
             )

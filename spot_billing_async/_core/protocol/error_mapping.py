@@ -1,4 +1,4 @@
-"""The error that an answer stands for: which one, and what the server says of it. Pure."""
+"""Mapping of an error response to its error class and details. Pure."""
 
 from collections.abc import Mapping
 
@@ -29,7 +29,7 @@ _REQUEST_ID_HEADERS = (
     "X-Amz-Cf-Id",
     "CF-Ray",
 )
-# Body codes that mean rate limiting whatever the HTTP status, by the vendor's documentation.
+# Body codes that mean rate limiting with any HTTP status, by the vendor's documentation.
 _RATE_LIMIT_CODES = {"throttling", "requestlimitexceeded"}
 
 _ERRORS_BY_STATUS: dict[int, type[ApiError]] = {
@@ -41,38 +41,46 @@ _ERRORS_BY_STATUS: dict[int, type[ApiError]] = {
     422: InvalidRequestError,
     429: RateLimitedError,
 }
-_FIRST_ERROR_STATUS = 400
+FIRST_ERROR_STATUS = 400
 _FIRST_SERVER_ERROR_STATUS = 500
-_LAST_STATUS = 999  # stands for any larger one that a body tells of: it is no status, but an error
-_LONGEST_CODE = 18  # digits; Python refuses to read thousands of them as a number
+_LAST_STATUS = 999  # replaces any larger code in a body, which is an error but not an HTTP status
+_LONGEST_CODE = 18  # digits; Python refuses to convert thousands of them to an int
 
 
 def read_error(
     operation: Operation, status: int, headers: Mapping[str, str], body: bytes, token: Secret
 ) -> ApiError:
-    """The error that an answer stands for, with all that it says and without the token."""
-    said = _said_of_error(body)
-    limited = any(code.lower() in _RATE_LIMIT_CODES for code in said.codes)
-    if status < _FIRST_ERROR_STATUS and said.status is not None:
-        status = said.status
+    """Return the error of a response, with all its details and without the token.
+
+    Args:
+        operation: the operation that was called.
+        status: HTTP status; below 400, the code in the body replaces it.
+        headers: case-insensitive headers of the response.
+        body: body of the response: an envelope, other JSON, HTML or nothing.
+        token: removed from everything that the error carries.
+    """
+    details = _error_details(body)
+    limited = any(code.lower() in _RATE_LIMIT_CODES for code in details.codes)
+    if status < FIRST_ERROR_STATUS and details.status is not None:
+        status = details.status
     error_class = RateLimitedError if limited else _ERRORS_BY_STATUS.get(status)
     if error_class is None:
         error_class = ServerError if status >= _FIRST_SERVER_ERROR_STATUS else ApiError
-    # A token that the cut would halve is taken in whole first.
+    # A token across the end of the excerpt is removed whole, before the excerpt is cut.
     start = body[: _EXCERPT_BYTES + len(token)].decode("utf-8", "replace")
     return error_class(
         status,
-        [token.removed_from(code) for code in said.codes],
-        token.removed_from(said.message),
-        token.removed_from(said.request_id or "") or header_request_id(headers, token),
+        [token.removed_from(code) for code in details.codes],
+        token.removed_from(details.message),
+        token.removed_from(details.request_id or "") or header_request_id(headers, token),
         operation.operation_id,
         retry_after_s(headers, limited=error_class is RateLimitedError),
         token.removed_from(start)[:_EXCERPT_BYTES],
     )
 
 
-class _Said(msgspec.Struct):
-    """What the body of an error says, as far as it says anything."""
+class _ErrorDetails(msgspec.Struct):
+    """Details in the body of an error response, as far as it has any."""
 
     status: int | None = None
     codes: list[str] = []
@@ -80,31 +88,33 @@ class _Said(msgspec.Struct):
     request_id: str | None = None
 
 
-def _said_of_error(body: bytes) -> _Said:
+def _error_details(body: bytes) -> _ErrorDetails:
     """Read an error's body, which may be an envelope, other JSON, HTML or nothing."""
-    said = _Said()
+    details = _ErrorDetails()
     try:
         envelope = msgspec.json.decode(body)
     except UNREADABLE:
-        return said
+        return details
     if not isinstance(envelope, dict):
-        return said
+        return details
     request = envelope.get("request")
     if isinstance(request, dict) and isinstance(request.get("id"), str | int):
-        said.request_id = str(request["id"])
+        details.request_id = str(request["id"])
     response = envelope.get("response")
     if not isinstance(response, dict):
-        return said
+        return details
     status = response.get("status")
-    said.status = error_code(status)
-    said.message = _text(status.get("message")) if isinstance(status, dict) else ""
+    details.status = error_code(status)
     errors = response.get("errors")
     entries = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
-    said.codes = [str(entry["code"]) for entry in entries if entry.get("code") is not None]
-    # An entry's message says more than the status line's; a 429 has its text in `data`.
-    entry_messages = "; ".join(filter(None, (_text(entry.get("message")) for entry in entries)))
-    said.message = entry_messages or _text(response.get("data")) or said.message
-    return said
+    details.codes = [str(entry["code"]) for entry in entries if entry.get("code") is not None]
+    # An entry's message says more than the status message; a 429 has its text in `data`.
+    details.message = (
+        "; ".join(filter(None, (_text(entry.get("message")) for entry in entries)))
+        or _text(response.get("data"))
+        or (_text(status.get("message")) if isinstance(status, dict) else "")
+    )
+    return details
 
 
 def _text(value: object) -> str:
@@ -112,27 +122,28 @@ def _text(value: object) -> str:
 
 
 def error_code(status: object) -> int | None:
-    """The code of an error that an envelope's status tells of; None where it tells of none.
+    """Return the error code in an envelope's status, at most 999; None where it has none.
 
-    It is an object by the vendor's samples; a bare code, text, or a list of objects is read too, as
-    an error must not pass for an answer without items. However deep they are nested: no recursion,
-    as what decodes may still be deeper than the stack.
+    The status is an object in the vendor's samples. A bare code, text and a list of objects are
+    read too, as an error must not pass for a response without items. The search is not recursive,
+    as what decodes may still be nested deeper than Python's stack.
     """
-    left = [status]
-    while left:
-        match left.pop():
-            case dict() as named:
-                left.append(named.get("code"))
-            case list() as several:
-                left += reversed(several)
+    pending = [status]
+    while pending:
+        match pending.pop():
+            case dict() as mapping:
+                pending.append(mapping.get("code"))
+            case list() as values:
+                pending += reversed(values)
             case str() as text if text.isdecimal():
-                left.append(int(text) if len(text) <= _LONGEST_CODE else _LAST_STATUS)
-            case int() as code if code >= _FIRST_ERROR_STATUS:
+                pending.append(int(text) if len(text) <= _LONGEST_CODE else _LAST_STATUS)
+            case int() as code if code >= FIRST_ERROR_STATUS:
                 return min(code, _LAST_STATUS)
     return None
 
 
 def header_request_id(headers: Mapping[str, str], token: Secret) -> str | None:
-    """Bytes that are no UTF-8 come as lone surrogates, which no report or file could write."""
+    """Return the request id from the headers, without the token; None where they have none."""
     found = next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
+    # Bytes that are not UTF-8 arrive as lone surrogates, which no file could be written with.
     return None if found is None else token.removed_from(found.encode("utf-8", "replace").decode())

@@ -1,4 +1,4 @@
-"""The API on one page: its eleven operations as data, in the contract's order."""
+"""The API's eleven operations as data, in the contract's order."""
 
 from collections.abc import Mapping
 from string import Formatter
@@ -13,8 +13,9 @@ class Operation(NamedTuple):
     Attributes:
         operation_id: the contract's operationId.
         method: HTTP method.
-        path: path below the base URL; `{name}` stands for a parameter.
-        idempotent: sending it twice does what sending it once does, so it may be retried.
+        path: path below the base URL, with `{name}` in place of a parameter.
+        idempotent: True where sending the request twice has the effect of sending it once, so that
+            it may be retried after it may have reached the server.
     """
 
     operation_id: str
@@ -58,33 +59,36 @@ OPERATIONS = {
 
 
 def check_path_overrides(overrides: Mapping[str, str]) -> None:
-    """Refuse overrides of unknown operations, or with other parameters than the contract's.
+    """Raise unless each override is of a known operation and has the contract's parameters.
 
     Raises:
-        ConfigError: names the operationId, the path and what is allowed.
+        ConfigError: names the operationId, what is allowed, and the path.
     """
     if not isinstance(overrides, Mapping):
-        raise ConfigError(f"path_overrides: {overrides!r} is no mapping of operationId to path")
+        raise ConfigError(
+            f"path_overrides must be a mapping of operationId to path, got {overrides!r}"
+        )
     for operation_id, path in overrides.items():
         operation = OPERATIONS.get(operation_id)
         if operation is None:
             raise ConfigError(
-                f"path_overrides: {operation_id!r} is no operationId; "
-                f"allowed: {', '.join(OPERATIONS)}"
+                f"path_overrides must have keys out of {', '.join(OPERATIONS)}, "
+                f"got {operation_id!r}"
             )
         if not _is_plain(path):
             raise ConfigError(
-                f"path_overrides[{operation_id!r}]: {path!r} is not usable; "
-                "allowed: printable ASCII that starts with '/', without query, fragment or spaces"
+                f"path_overrides[{operation_id!r}] must be printable ASCII that starts with '/', "
+                f"without query, fragment, backslash or spaces, got {path!r}"
             )
         if _parameters(path) != _parameters(operation.path):
             raise ConfigError(
-                f"path_overrides[{operation_id!r}]: {path!r} has other parameters; "
-                f"allowed: the ones of {operation.path!r}"
+                f"path_overrides[{operation_id!r}] must have the parameters of "
+                f"{operation.path!r}, got {path!r}"
             )
 
 
 def _is_plain(path: object) -> bool:
+    """Return whether `path` is a path alone, which cannot change the rest of a URL."""
     return (
         isinstance(path, str)
         and path.startswith("/")
@@ -95,9 +99,9 @@ def _is_plain(path: object) -> bool:
 
 
 def _parameters(path: str) -> list[tuple[str, str, str]]:
-    """Name, format and conversion of each parameter; the contract's have a name alone."""
+    """Return name, format and conversion of each parameter; the contract's have a name only."""
     try:
         parsed = list(Formatter().parse(path))
     except ValueError:
-        return [(path, "no", "template")]
+        return [(path, "", "")]  # not a template: equal to no operation's parameters
     return sorted((name, spec or "", kind or "") for _, name, spec, kind in parsed if name)

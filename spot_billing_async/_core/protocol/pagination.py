@@ -1,4 +1,4 @@
-"""The pages of an answer, put together; nothing here does I/O."""
+"""Pagination: joins the pages of a call, and detects missing and repeated ones. Pure."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,7 +10,7 @@ import msgspec
 from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async.errors import DecodeError
 from spot_billing_async.models.envelope import ResponseStatus
-from spot_billing_async.models.money import merged_totals
+from spot_billing_async.models.money import merge_totals
 from spot_billing_async.models.results import Answer
 
 T = TypeVar("T")
@@ -29,12 +29,18 @@ _raw_decoder = msgspec.json.Decoder(_RawEnvelope)
 
 @dataclass(slots=True, repr=False)
 class Page(Generic[T]):
-    """One answer's items, and the key that leads to the next page, if any; its repr shows none.
+    """Items of one response, and the key of the next page. Its repr shows the number of items only.
 
     Attributes:
-        body: what the items were decoded from; of a large one nothing.
-        checksum: of a large body.
-        is_blank: there was nothing to decode.
+        items: the decoded items.
+        totals: exact sum of their costs by currency.
+        request_id: the server's id of the request; None where it gave none.
+        status: outcome from the envelope; None where it has none.
+        next_key: key of the next page; None on the last page.
+        total_count: number of items on all pages, where the server states it.
+        body: the bytes that the items were decoded from; empty for a large body.
+        checksum: checksum of the items' text in a large body; None otherwise.
+        is_blank: True where the response had no body.
     """
 
     items: list[T]
@@ -52,10 +58,10 @@ class Page(Generic[T]):
 
 
 class Paginator(Generic[T]):
-    """The pages of one call, put together; it notices a page that repeats, or one that is missing.
+    """Pages of one call, joined in order; a repeated or a missing page is an error.
 
     Attributes:
-        next_key: what leads to the next page; None after the last.
+        next_key: key of the next page; None after the last.
     """
 
     def __init__(self, operation: Operation) -> None:
@@ -68,63 +74,54 @@ class Paginator(Generic[T]):
         self._total_count: int | None = None
 
     def add(self, page: Page[T]) -> Answer[T] | None:
-        """Take the next page: the whole answer if it is the last, None where another follows.
+        """Add the next page; return the whole answer after the last page, None before it.
 
         Raises:
-            DecodeError: the key of the next page was met before, a page has the items of another,
-                one after the first has no body, the items are not as many as the server counted,
-                or their amounts cannot be added without rounding.
+            DecodeError: the key of the next page was used before, a page repeats the items of an
+                earlier one, a page after the first has no body, the number of items differs from
+                the server's count, or the amounts cannot be added without rounding.
         """
+        key = self.next_key = page.next_key
         if page.is_blank and self._keys:
             raise self._error("has no body")
-        if page.items and (self._keys or page.next_key is not None):
+        if page.items and (self._keys or key is not None):
             self._require_new(page)
-        self._add(page)
-        self._count(page)
-        key = self.next_key = page.next_key
+        if self._items:
+            self._items += page.items
+            try:
+                self._totals = merge_totals(self._totals, page.totals)
+            except ArithmeticError:
+                raise self._error("cannot be added to the others without rounding") from None
+        else:
+            self._items, self._totals = page.items, page.totals
+        # The first count that a page states holds for all pages, as a later one may lack it.
+        stated = page.total_count
+        total = self._total_count = stated if self._total_count is None else self._total_count
+        if total is not None:
+            if stated is not None and stated != total:
+                raise self._error(f"says totalCount {stated}, an earlier one {total}")
+            received = len(self._items)
+            if received > total or (key is None and received != total):
+                raise self._error(f"ends at item {received}, but totalCount says {total}")
         if key is None:
             return Answer(self._items, page.request_id, page.status, self._totals)
         if key in self._keys:
-            raise self._error("has a key that leads back to a page that was read")
+            raise self._error("has a next key that was used before")
         self._keys.add(key)
         return None
 
-    def _add(self, page: Page[T]) -> None:
-        if not self._items:
-            self._items, self._totals = page.items, page.totals
-            return
-        self._items += page.items
-        try:
-            self._totals = merged_totals(self._totals, page.totals)
-        except ArithmeticError:
-            problem = self._error("cannot be added to the others without rounding")
-        else:
-            return
-        raise problem
-
     def _require_new(self, page: Page[T]) -> None:
-        """Refuse items that came before, to the byte: a page in the place of another one.
+        """Raise if an earlier page had the same items, byte for byte: one page replaces another.
 
-        Items are compared as they came: a caller's type may leave out what tells them apart.
+        The items are compared as bytes, as a caller's type may leave out the fields that differ.
         """
         digest: bytes | int | None = page.checksum
         if digest is None:
             items = _raw_decoder.decode(page.body).response.items
             digest = blake2b(items, digest_size=16).digest()
         if digest in self._digests:
-            raise self._error("has the items of an earlier one again")
+            raise self._error("repeats the items of an earlier page")
         self._digests.add(digest)
 
-    def _count(self, page: Page[T]) -> None:
-        """Hold the number of items against what any page so far says that it is."""
-        stated, came = page.total_count, len(self._items)
-        if self._total_count is None:
-            self._total_count = stated
-        total = self._total_count
-        if stated not in {None, total}:
-            raise self._error(f"says totalCount {stated}, an earlier one {total}")
-        if total is not None and (came > total or (page.next_key is None and came != total)):
-            raise self._error(f"ends at item {came}, but totalCount says {total}")
-
-    def _error(self, what: str) -> DecodeError:
-        return DecodeError(f"{self._operation.operation_id}: page {len(self._keys) + 1} {what}")
+    def _error(self, problem: str) -> DecodeError:
+        return DecodeError(f"{self._operation.operation_id}: page {len(self._keys) + 1} {problem}")

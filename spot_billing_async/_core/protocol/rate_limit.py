@@ -1,4 +1,4 @@
-"""What an answer's headers say of the rate limit, and of how long to wait."""
+"""Rate limit and retry time of a response, from its headers."""
 
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -9,27 +9,27 @@ _LONGEST_RESET_S = 3600.0
 
 
 class RateLimit(NamedTuple):
-    """A server's rate limit, as far as its answers have told it.
+    """A server's rate limit, as measured from the headers of its responses.
 
     Attributes:
-        requests: requests that may be counted within the window.
-        window_s: how long it is, in seconds; it slides.
+        requests: number of requests that the server allows within the window.
+        window_s: length of the sliding window in seconds.
     """
 
     requests: int
     window_s: float
 
     def least_s(self, requests: int) -> float:
-        """Seconds that so many requests take at least, if nobody else sends any."""
+        """Return the least number of seconds for `requests`, if no other client sends any."""
         return max(0, ceil(requests / self.requests) - 1) * self.window_s
 
 
 class Quota(NamedTuple):
-    """What an answer's headers tell of the rate limit; None for what is missing or makes no sense.
+    """Rate limit headers of one response; None for a header that is missing or invalid.
 
     Attributes:
-        limit: requests that the server's window holds.
-        remaining: how many of them were left when this one was counted.
+        limit: number of requests that the server's window holds.
+        remaining: number of requests left when this one was counted.
         reset_s: seconds from then until a request is allowed.
     """
 
@@ -38,31 +38,32 @@ class Quota(NamedTuple):
     reset_s: float | None = None
 
 
-_NOTHING = Quota()
+_NO_QUOTA = Quota()
 
 
 def retry_after_s(headers: Mapping[str, str], *, limited: bool) -> float | None:
-    """Seconds that the server asks to wait; None where it does not say, or nothing sensible.
+    """Return the seconds that the server asks to wait; None without a valid header.
 
-    Retry-After comes from proxies, as seconds or as a date, which is held against the answer's own
-    Date so that this machine's clock does not matter. `X-RateLimit-Reset` counts seconds by the
-    vendor's documentation and comes with every answer, so it is a wait only of a limited one.
+    Retry-After comes from proxies, as seconds or as a date. A date is compared with the response's
+    own Date header, so that this machine's clock does not matter. `X-RateLimit-Reset` counts
+    seconds by the vendor's documentation and comes with every response, so it is used only of a
+    response that was rate limited.
     """
-    asked = headers.get("Retry-After")
-    if asked is not None:
-        wait_s = _seconds(asked)
+    header = headers.get("Retry-After")
+    if header is not None:
+        wait_s = _seconds(header)
         if wait_s is None:
-            wait_s = _seconds_between(headers.get("Date"), asked)
+            wait_s = _seconds_between(headers.get("Date"), header)
         if wait_s is not None:
             return wait_s
     return _reset_s(headers) if limited else None
 
 
 def read_quota(headers: Mapping[str, str]) -> Quota:
-    """Read X-RateLimit-Limit, -Remaining and -Reset as far as they make sense."""
+    """Read X-RateLimit-Limit, -Remaining and -Reset, ignoring invalid values."""
     remaining = _seconds(headers.get("X-RateLimit-Remaining"))
     if remaining is None:
-        return _NOTHING
+        return _NO_QUOTA
     limit = _seconds(headers.get("X-RateLimit-Limit"))
     return Quota(
         int(limit) if limit is not None and limit >= 1 else None,
@@ -72,12 +73,13 @@ def read_quota(headers: Mapping[str, str]) -> Quota:
 
 
 def _reset_s(headers: Mapping[str, str]) -> float | None:
-    """Over an hour, with a window of 60 s, it is no wait but something else, such as an epoch."""
+    """Return X-RateLimit-Reset in seconds; None over an hour, which is an epoch, not a wait."""
     reset_s = _seconds(headers.get("X-RateLimit-Reset"))
     return reset_s if reset_s is not None and reset_s <= _LONGEST_RESET_S else None
 
 
 def _seconds(text: str | None) -> float | None:
+    """Parse a finite number of at least 0; None for anything else."""
     if text is None:
         return None
     try:
@@ -88,6 +90,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _seconds_between(earlier: str | None, later: str) -> float | None:
+    """Return the seconds between two HTTP dates, at least 0; None for an invalid one."""
     try:
         gap = parsedate_to_datetime(later) - parsedate_to_datetime(earlier or "")
     except (ValueError, TypeError, OverflowError):

@@ -1,4 +1,4 @@
-"""Carried out of spot_billing_async/wire.py."""
+"""Building of requests: an operation and its parameters become a URL and a body."""
 
 import re
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ _is_unreserved = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 
 
 class Request(NamedTuple):
-    """What is sent, but for the bearer token: that is the session's.
+    """Request without its bearer token, which the session adds.
 
     Attributes:
-        operation: what is asked for.
-        base_url: where.
-        path: what follows it, percent-encoded.
-        query: the query, percent-encoded; "" for none.
-        body: what is sent; None for nothing.
+        operation: the operation that is called.
+        base_url: scheme, host, port and path prefix.
+        path: path below `base_url`, percent-encoded.
+        query: query string, percent-encoded; "" for none.
+        body: JSON bytes; None for no body.
     """
 
     operation: Operation
@@ -32,7 +32,7 @@ class Request(NamedTuple):
 
     @property
     def url(self) -> str:
-        """All of the URL."""
+        """Full URL."""
         return f"{self.base_url}{self.path}{'?' if self.query else ''}{self.query}"
 
 
@@ -45,12 +45,12 @@ def build_request(
     query: Mapping[str, str | None],
     body: Mapping[str, object] | None = None,
 ) -> Request:
-    """Put a request together; every id and value is percent-encoded, so none can change its shape.
+    """Build a request; ids and values are percent-encoded, so none can change the URL's structure.
 
     Args:
-        operation: what is asked for.
+        operation: the operation to call.
         base_url: a checked base URL.
-        path: the operation's path, or what overrides it.
+        path: path template of the operation, or its override.
         path_ids: values of the path's parameters.
         query: query parameters; those that are None are left out.
         body: plain data to send as JSON; None sends no body.
@@ -62,7 +62,8 @@ def build_request(
     return Request(operation, base_url, path, "&".join(present), content)
 
 
-@lru_cache(maxsize=4096)  # accounts, days and groupings come again and again
+# Accounts, days and groupings repeat from call to call, so most values are found in the cache.
+@lru_cache(maxsize=4096)
 def _encoded(value: str) -> str:
-    """A value as a part of a URL; most are of characters that stand for themselves."""
+    """Percent-encode a value; one of unreserved characters only is returned unchanged."""
     return value if _is_unreserved(value) else quote(value, safe="")

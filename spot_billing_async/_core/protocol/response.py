@@ -1,7 +1,6 @@
-"""Requests and answers as plain data; nothing here does I/O.
+"""Parsing of responses: status, headers and bytes become a `Page` of items or an error.
 
-Down: an operation and its parameters become a `Request`. Up: status, headers and bytes become a
-`Page` of items, or the error that they stand for.
+Nothing here does I/O.
 """
 
 import asyncio
@@ -13,8 +12,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from spot_billing_async._core.auth.secret import Secret
-from spot_billing_async._core.protocol.decoder import ItemDecoder, added_totals
+from spot_billing_async._core.protocol.decoder import ItemDecoder, add_totals
 from spot_billing_async._core.protocol.error_mapping import (
+    FIRST_ERROR_STATUS,
     error_code,
     header_request_id,
     read_error,
@@ -23,35 +23,27 @@ from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async._core.protocol.pagination import Page
 from spot_billing_async._core.protocol.streaming_decoder import LargeList, StreamingDecoder
 from spot_billing_async.errors import DecodeError
-from spot_billing_async.models.envelope import (
-    Envelope,
-    PaginationInfo,
-    ResponseEnvelope,
-    ResponseStatus,
-)
+from spot_billing_async.models.envelope import Envelope, ResponseStatus
 
 T = TypeVar("T")
 
-
 _NO_CONTENT = 204
-
-
-_SUCCESS = {200, 201, 202, _NO_CONTENT}  # a 206 is a part, and nobody asked for one
+_SUCCESS = {200, 201, 202, _NO_CONTENT}  # no 206: a partial body is never requested
 
 
 @dataclass(slots=True, repr=False)
 class Response:
-    """What came back, completely. Its repr shows no header and no body: a server may echo a token.
+    """Complete HTTP response. Its repr shows no header and no body, as a server may echo a token.
 
     Attributes:
         status: HTTP status.
-        headers: looked up without regard to case.
-        body: after decompression; of one that is too large to be decoded at once, its beginning.
-        end_is_marked: the body ends where a length or a last chunk says, not just where the
-            connection was closed.
-        pieces: all of a body that is too large to be decoded at once, until they are read; none of
-            any other.
-        waited_s: seconds from the request to the head of the answer; making a connection counts.
+        headers: case-insensitive mapping.
+        body: the decompressed body; of one too large to be decoded at once, only its beginning.
+        end_is_marked: True where a length or a last chunk marks the end of the body, False where
+            only the closing of the connection does.
+        pieces: the whole body where it is too large to be decoded at once, emptied as it is
+            parsed; empty otherwise.
+        waited_s: seconds from the request to the head of the response, connecting included.
     """
 
     status: int
@@ -66,147 +58,137 @@ class Response:
 
 
 def parse_response(
-    operation: Operation, reply: Response, reader: ItemDecoder[T], token: Secret
+    operation: Operation, response: Response, decoder: ItemDecoder[T], token: Secret
 ) -> Page[T]:
-    """Say what an answer means.
+    """Parse a response whose body is small enough to be decoded at once.
 
     Args:
-        operation: what was asked for.
-        reply: the whole answer.
-        reader: decodes the items.
-        token: what was sent with the request; it is cut out of everything an error carries.
+        operation: the operation that was called.
+        response: the whole response.
+        decoder: decodes the items.
+        token: the token of the request; it is removed from everything that an error carries.
 
     Raises:
-        ApiError: the status, or the body of a 2xx, tells of an error.
-        DecodeError: the answer cannot be trusted.
+        ApiError: the status, or the body of a 2xx, is an error.
+        DecodeError: the response cannot be trusted.
     """
-    _require_success(operation, reply, token)
-    body = reply.body
+    if response.status not in _SUCCESS:
+        raise read_error(operation, response.status, response.headers, response.body, token)
+    body = response.body
     if not body or body.isspace():
-        return _empty_page(operation, reply, token)
-    envelope = reader.decode(operation.operation_id, body, token)
-    page = _page_of(operation, reply, envelope, None, token)
-    page.totals = reader.totals(operation.operation_id, page.items, body, token)
+        return _empty_page(operation, response, token)
+    envelope = decoder.decode(operation.operation_id, body, token)
+    page = _page_of(operation, response, envelope, None, token)
+    page.totals = decoder.totals(operation.operation_id, page.items, body, token)
     page.body = body
     return page
 
 
 async def parse_large_response(
-    operation: Operation, reply: Response, reader: ItemDecoder[T], token: Secret
+    operation: Operation, response: Response, decoder: ItemDecoder[T], token: Secret
 ) -> Page[T]:
-    """Say what a large answer means, a few items at a time: the event loop goes on meanwhile.
+    """Parse a large response a few items at a time, so that the event loop is never blocked long.
 
-    The arguments, and what is raised, are those of `parse_response`.
+    Arguments and errors are those of `parse_response`.
     """
-    _require_success(operation, reply, token)
+    if response.status not in _SUCCESS:
+        raise read_error(operation, response.status, response.headers, response.body, token)
     name = operation.operation_id
-    stream = StreamingDecoder(lambda text: reader.decode_list(name, text, token))
+    stream = StreamingDecoder(lambda text: decoder.decode_list(name, text, token))
     items: list[T] = LargeList()
     totals: dict[str, Decimal] = {}
-    reply.pieces.reverse()
-    while reply.pieces:  # each is let go of once it is read
-        for some in stream.feed(reply.pieces.pop()):
-            totals = added_totals(name, totals, reader.totals(name, some, b"", token))
-            items += some
+    response.pieces.reverse()
+    while response.pieces:  # popping frees each piece as soon as it is parsed
+        for batch in stream.feed(response.pieces.pop()):
+            totals = add_totals(name, totals, decoder.totals(name, batch, b"", token))
+            items += batch
             await asyncio.sleep(0)
     last, outline = stream.end()
-    totals = added_totals(name, totals, reader.totals(name, last, outline, token))
-    envelope = reader.decode(name, outline, token)
+    totals = add_totals(name, totals, decoder.totals(name, last, outline, token))
+    envelope = decoder.decode(name, outline, token)
     items += last
-    page = _page_of(operation, reply, envelope, items, token)
+    page = _page_of(operation, response, envelope, items, token)
     page.totals, page.checksum = totals, stream.checksum
     return page
 
 
-def _require_success(operation: Operation, reply: Response, token: Secret) -> None:
-    if reply.status not in _SUCCESS:
-        raise read_error(operation, reply.status, reply.headers, reply.body, token)
-
-
 def _page_of(
     operation: Operation,
-    reply: Response,
+    response: Response,
     envelope: Envelope[T],
-    apart: list[T] | None,
+    decoded: list[T] | None,
     token: Secret,
 ) -> Page[T]:
-    """What an envelope says; `apart` are items that were taken out of it, before its own."""
-    response = envelope.response
-    if response is None:
-        raise DecodeError(f"{operation.operation_id}: the body has no response in it")
-    if error_code(response.status) is not None or response.errors:
-        raise read_error(operation, reply.status, reply.headers, reply.body, token)
-    items = _read_items(operation, response, apart)
-    paging = response.pagination_info
+    """Check an envelope and make its page, without totals.
+
+    Args:
+        operation: the operation that was called.
+        response: the response that holds the envelope.
+        envelope: the decoded body.
+        decoded: items of a large body, decoded before its envelope; None for a small one.
+        token: removed from everything that the page or an error carries.
+
+    Raises:
+        ApiError: the envelope describes an error.
+        DecodeError: items are missing, or the key of the next page holds the token.
+    """
+    content = envelope.response
+    if content is None:
+        raise DecodeError(f"{operation.operation_id}: the body has no 'response'")
+    status, status_code, outcome = content.status, content.status, None
+    if isinstance(status, dict):
+        status_code, message = status.get("code"), status.get("message")
+        outcome = ResponseStatus(
+            status_code if isinstance(status_code, int) else None,
+            token.removed_from(message) if isinstance(message, str) else None,
+        )
+    # Nearly every status is an int below 400, which needs no search for an error code.
+    is_good = type(status_code) is int and status_code < FIRST_ERROR_STATUS
+    if content.errors or not (is_good or error_code(status) is None):
+        raise read_error(operation, response.status, response.headers, response.body, token)
+    count = content.count
+    if content.items is msgspec.UNSET and operation.method == "GET" and count != 0:
+        raise DecodeError(f"{operation.operation_id}: the response has no 'items'")
+    items = content.items or []
+    if decoded is not None:
+        decoded += items
+        items = decoded
+    if count is not None and count != len(items):
+        raise DecodeError(
+            f"{operation.operation_id}: count is {count}, but the response has {len(items)} items"
+        )
+    request_id = None if envelope.request is None else envelope.request.id
+    next_key = total_count = None
+    if (paging := content.pagination_info) is not None:
+        total_count = paging.total_count
+        if paging.next_key is not None and paging.next_key != "":
+            next_key = str(paging.next_key)
+            if token.is_in(next_key):  # it would be sent in a URL, which proxies log
+                raise DecodeError(f"{operation.operation_id}: the next page's key holds the token")
     return Page(
         items,
         {},
-        _request_id(envelope, reply.headers, token),
-        _status(response.status, token),
-        None if paging is None else _next_key(operation, paging, token),
-        None if paging is None else paging.total_count,
+        header_request_id(response.headers, token)
+        if request_id is None
+        else token.removed_from(str(request_id)),
+        outcome,
+        next_key,
+        total_count,
     )
 
 
-def _next_key(operation: Operation, paging: PaginationInfo, token: Secret) -> str | None:
-    """The key of the next page; None where there is none, or an empty one.
+def _empty_page(operation: Operation, response: Response, token: Secret) -> Page[Any]:
+    """Return the page of a 2xx without a body, which the contract allows: it has no items.
 
     Raises:
-        DecodeError: it would take the token into a URL.
+        DecodeError: only the closing of the connection ends the body, or it was compressed; then
+            the body may as well have been cut off.
     """
-    key = paging.next_key
-    if key is None or key == "":
-        return None
-    if token.is_in(str(key)):
-        raise DecodeError(f"{operation.operation_id}: the next page's key holds the token")
-    return str(key)
-
-
-def _empty_page(operation: Operation, reply: Response, token: Secret) -> Page[Any]:
-    """A 2xx without a body is legal by the contract and means 'no items'.
-
-    Where only the closing of the connection ends the body, or where it was compressed, an empty
-    one may as well be cut off.
-    """
-    headers = reply.headers
+    headers = response.headers
     is_compressed = headers.get("Content-Encoding", "identity") != "identity"
-    if reply.status != _NO_CONTENT and (is_compressed or not reply.end_is_marked):
+    if response.status != _NO_CONTENT and (is_compressed or not response.end_is_marked):
         raise DecodeError(
-            f"{operation.operation_id}: no body came, and nothing tells that it was not cut off"
+            f"{operation.operation_id}: the body is empty, and may have been cut off: "
+            "nothing marks its end"
         )
     return Page([], {}, header_request_id(headers, token), None, None, None, is_blank=True)
-
-
-def _status(status: object, token: Secret) -> ResponseStatus | None:
-    """A status as far as it is an object with a code or a message."""
-    if not isinstance(status, dict):
-        return None
-    code, message = status.get("code"), status.get("message")
-    return ResponseStatus(
-        code if isinstance(code, int) else None,
-        token.removed_from(message) if isinstance(message, str) else None,
-    )
-
-
-def _read_items(
-    operation: Operation, response: ResponseEnvelope[T], apart: list[T] | None
-) -> list[T]:
-    items, count = response.items, response.count
-    if items is msgspec.UNSET and operation.method == "GET" and count != 0:
-        raise DecodeError(f"{operation.operation_id}: the response has no items in it")
-    present = items or []
-    if apart is not None:
-        apart += present
-        present = apart
-    if count is not None and count != len(present):
-        raise DecodeError(
-            f"{operation.operation_id}: count says {count}, but {len(present)} items came"
-        )
-    return present
-
-
-def _request_id(envelope: Envelope[Any], headers: Mapping[str, str], token: Secret) -> str | None:
-    request_id = None if envelope.request is None else envelope.request.id
-    if request_id is None:
-        return header_request_id(headers, token)
-    return token.removed_from(str(request_id))

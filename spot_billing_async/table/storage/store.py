@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from spot_billing_async._core.protocol.rate_limit import RateLimit
 from spot_billing_async.models import GroupBy
-from spot_billing_async.models.money import NO_CURRENCY, merged_totals
+from spot_billing_async.models.money import NO_CURRENCY, merge_totals
 from spot_billing_async.models.windows import DateWindow
 from spot_billing_async.table.ledger import Coverage, LedgerEntry, SliceKey
 from spot_billing_async.table.planning.window_sizing import (
@@ -179,7 +179,7 @@ class TableStore:
         totals: dict[str, Decimal] = {}
         for row in _rows(self._ledger, sql):
             if row["account_id"] in wanted:
-                totals = merged_totals(totals, dict(row["totals"]))
+                totals = merge_totals(totals, dict(row["totals"]))
         return totals
 
     def day_sums(self, key: SliceKey, group_by: GroupBy | None) -> Iterator[DaySum]:

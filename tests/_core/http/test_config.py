@@ -10,20 +10,20 @@ from spot_billing_async import ClientConfig, ConfigError, RetryPolicy
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, None, "8"])
 def test_counts_are_whole_numbers_from_one(value: object) -> None:
     """A count that is not an integer >= 1 is refused; the error names field and value."""
-    with pytest.raises(ConfigError, match=r"max_concurrency: .* allowed: a whole number from 1"):
+    with pytest.raises(ConfigError, match=r"max_concurrency must be an integer >= 1, got "):
         ClientConfig(max_concurrency=value)  # type: ignore[arg-type]  # what is tested
 
 
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), None, "30", True])
 def test_times_are_finite_seconds_above_zero(value: object) -> None:
     """A deadline that is not a finite number above zero is refused."""
-    with pytest.raises(ConfigError, match=r"deadline_s: .* allowed: seconds above 0"):
+    with pytest.raises(ConfigError, match=r"deadline_s must be a number of seconds > 0, got "):
         ClientConfig(deadline_s=value)  # type: ignore[arg-type]  # what is tested
 
 
 def test_the_retry_policy_is_checked_as_well() -> None:
     """Errors in a part of the configuration name that part."""
-    with pytest.raises(ConfigError, match=r"retry\.max_attempts: 0"):
+    with pytest.raises(ConfigError, match=r"retry\.max_attempts must be an integer >= 1, got 0"):
         RetryPolicy(max_attempts=0)
 
 

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from spot_billing_async import (
+    AccountFamily,
     ApiError,
     ClientConfig,
     ConfigError,
@@ -182,7 +183,7 @@ async def test_a_change_that_may_have_happened_is_not_sent_twice() -> None:
         with pytest.raises(ServerError):
             await client.families.create(name="f")
         assert len(calls) == 1
-        assert await client.families.create(name="f") is None
+        assert await client.families.create(name="f") == AccountFamily(name="f")
         assert len(calls) == 3
     async with serve_raw(b"") as (base_url, heads), client_of(base_url) as client:
         with pytest.raises(TransportError) as caught:
@@ -827,5 +828,5 @@ async def test_an_async_hook_is_refused() -> None:
         async def __call__(self, event: Event) -> None: ...
 
     for refused in (hook, Awaited()):
-        with pytest.raises(ConfigError, match="allowed: a plain function"):
+        with pytest.raises(ConfigError, match="hook must be a plain function of an event, got "):
             SpotBillingClient(TOKEN, hook=refused)  # type: ignore[arg-type]  # that is the point

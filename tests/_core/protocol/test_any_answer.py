@@ -1,4 +1,4 @@
-"""Whatever a peer answers: a page or an error of this package, and nothing else."""
+"""Random responses: each becomes a page or an error of this package, and nothing else."""
 
 import json
 import pickle
@@ -17,9 +17,9 @@ from spot_billing_async._core.pacing.limiter import RouteLimiter
 from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async._core.protocol.error_mapping import read_error
 from spot_billing_async._core.protocol.operations import GET_COSTS, LIST_ACCOUNTS, SETUP
-from spot_billing_async._core.protocol.pagination import Pages
+from spot_billing_async._core.protocol.pagination import Paginator
 from spot_billing_async._core.protocol.rate_limit import read_quota
-from spot_billing_async._core.protocol.response import Response, read_page
+from spot_billing_async._core.protocol.response import Response, parse_response
 
 TOKEN = "not-a-real-token"
 SECRET = Secret(TOKEN)
@@ -28,7 +28,7 @@ SECRET = Secret(TOKEN)
 class Row(msgspec.Struct):
     """A caller's own item type."""
 
-    accountId: str  # noqa: N815  as it stands in JSON
+    accountId: str  # noqa: N815  the key in JSON
     cost: Decimal
     currency: str | None = None
     tags: dict[str, int] = {}
@@ -79,7 +79,7 @@ def arrays(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 def objects(
     values: st.SearchStrategy[str], keys: st.SearchStrategy[str] = KEYS
 ) -> st.SearchStrategy[str]:
-    """Objects as text, so that a key may stand in one twice."""
+    """JSON objects as text, so that one may have the same key twice."""
     pairs = st.tuples(keys, values).map(":".join)
     return st.lists(pairs, max_size=5).map(lambda parts: f"{{{','.join(parts)}}}")
 
@@ -98,13 +98,13 @@ VALUES = st.one_of(
 
 
 def mostly(usual: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """What is usual, three times out of four."""
+    """Usual values three times out of four, any value otherwise."""
     return st.one_of(usual, usual, usual, VALUES)
 
 
 @st.composite
 def envelopes(draw: st.DrawFn) -> str:
-    """An envelope of the documented shape, of which any part may be something else."""
+    """Envelopes of the documented shape, any part of which may be replaced by another value."""
     item = objects(mostly(SCALARS))
     parts = {
         "status": st.one_of(
@@ -125,7 +125,7 @@ def envelopes(draw: st.DrawFn) -> str:
 
 @st.composite
 def mangled(draw: st.DrawFn) -> bytes:
-    """JSON in some encoding, now and then cut off or with bytes of something else in it."""
+    """JSON in some encoding, sometimes cut off, doubled, or with other bytes inserted."""
     text = draw(st.one_of(envelopes(), envelopes(), VALUES))
     codec = draw(st.sampled_from(["utf-8"] * 8 + ["utf-8-sig", "utf-16", "latin-1"]))
     body = text.encode(codec, "replace")
@@ -170,11 +170,11 @@ STATUSES = st.one_of(
     st.sampled_from([200, 200, 200, 201, 204, 206, 302, 400, 401, 403, 404, 409, 422, 429, 500]),
     st.integers(0, 10_000),
 )
-REPLIES = st.builds(Response, STATUSES, HEADERS, st.one_of(mangled(), mangled(), st.binary()))
+RESPONSES = st.builds(Response, STATUSES, HEADERS, st.one_of(mangled(), mangled(), st.binary()))
 
 
 def check_error(error: SpotBillingError) -> None:
-    """It can be shown, written to a file as UTF-8, and sent to another process, without a token."""
+    """Assert that an error can be printed, encoded as UTF-8 and pickled, without the token."""
     shown = f"{error} {error!r} {vars(error)}"
     shown.encode()
     assert TOKEN not in shown
@@ -182,25 +182,27 @@ def check_error(error: SpotBillingError) -> None:
 
 
 @settings(max_examples=20 * settings().max_examples)  # of the profile: 2,000, thorough 10,000
-@given(REPLIES, st.sampled_from(ITEM_TYPES), st.sampled_from([GET_COSTS, LIST_ACCOUNTS, SETUP]))
-def test_any_answer_is_a_page_or_an_error(reply: Response, item_type: Any, operation: Any) -> None:
-    """Any bytes, status and headers: no other exception, also when pages are put together."""
+@given(RESPONSES, st.sampled_from(ITEM_TYPES), st.sampled_from([GET_COSTS, LIST_ACCOUNTS, SETUP]))
+def test_any_answer_is_a_page_or_an_error(
+    response: Response, item_type: Any, operation: Any
+) -> None:
+    """Any bytes, status and headers raise no other exception, in the paginator neither."""
     try:
-        page = read_page(operation, reply, decoder_for(item_type, totalled=True), SECRET)
-        Pages(operation).add(page)
-    except SpotBillingError as error:
-        check_error(error)
+        page = parse_response(operation, response, decoder_for(item_type, totalled=True), SECRET)
+        Paginator(operation).add(page)
+    except SpotBillingError as raised:
+        check_error(raised)
     else:
-        assert reply.status in {200, 201, 202, 204}
+        assert response.status in {200, 201, 202, 204}
         (page.request_id or "").encode()
-    told = read_error(operation, reply.status, reply.headers, reply.body, SECRET)
-    check_error(told)
-    assert told.status == reply.status or reply.status < 400
+    error = read_error(operation, response.status, response.headers, response.body, SECRET)
+    check_error(error)
+    assert error.status == response.status or response.status < 400
 
 
 @given(st.lists(HEADERS, min_size=1, max_size=8), st.data())
-def test_any_headers_leave_a_gate_in_order(headers: list[Any], data: st.DataObject) -> None:
-    """Malformed, contradictory or huge rate limit headers: a quota, and a wait that is a number."""
+def test_any_headers_leave_a_limiter_in_order(headers: list[Any], data: st.DataObject) -> None:
+    """Malformed, contradictory or huge headers give a valid quota and a wait of at most an hour."""
     limiter, now_s = RouteLimiter(), 0.0
     for each in headers:
         quota = read_quota(each)
@@ -220,10 +222,10 @@ def test_any_headers_leave_a_gate_in_order(headers: list[Any], data: st.DataObje
 @pytest.mark.parametrize("code", ["9" * 5000, f'"{"9" * 5000}"', "[" * 900 + "500" + "]" * 900])
 @pytest.mark.parametrize("status", [404, 500])
 def test_an_absurd_status_in_the_body_does_not_hide_that_of_http(code: str, status: int) -> None:
-    """Thousands of digits, or of brackets: the error is the one that the HTTP status stands for."""
+    """A code of thousands of digits or brackets leaves the error class to the HTTP status."""
     body = f'{{"response":{{"status":{{"code":{code}}}}}}}'.encode()
     with pytest.raises(ApiError) as caught:
-        read_page(
+        parse_response(
             GET_COSTS,
             Response(status, CIMultiDict(), body),
             decoder_for(CostItem, totalled=True),
@@ -233,12 +235,14 @@ def test_an_absurd_status_in_the_body_does_not_hide_that_of_http(code: str, stat
 
 
 @pytest.mark.parametrize("status", [200, 500])
-def test_a_request_id_can_be_written(status: int) -> None:
-    """In bytes that are no UTF-8 it comes as lone surrogates, which no file takes."""
-    reply = Response(status, CIMultiDict({"X-Request-Id": "r\udcff1"}), b"")
-    assert read_error(GET_COSTS, status, reply.headers, b"", SECRET).request_id == "r?1"
+def test_a_request_id_can_be_encoded(status: int) -> None:
+    """Lone surrogates, which invalid UTF-8 in a header becomes, are replaced by question marks."""
+    response = Response(status, CIMultiDict({"X-Request-Id": "r\udcff1"}), b"")
+    assert read_error(GET_COSTS, status, response.headers, b"", SECRET).request_id == "r?1"
     if status < 400:
         assert (
-            read_page(GET_COSTS, reply, decoder_for(CostItem, totalled=True), SECRET).request_id
+            parse_response(
+                GET_COSTS, response, decoder_for(CostItem, totalled=True), SECRET
+            ).request_id
             == "r?1"
         )

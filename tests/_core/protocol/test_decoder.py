@@ -1,4 +1,4 @@
-"""Decoding items."""
+"""Decoding of items, and the check of their amounts."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -16,10 +16,12 @@ from spot_billing_async._core.protocol.decoder import decoder_for
 
 
 def envelope(*items: str) -> bytes:
+    """Return the body of a response with these items."""
     return f'{{"response":{{"items":[{",".join(items)}]}}}}'.encode()
 
 
 def items_of(item_type: type[Any], *items: str) -> list[Any]:
+    """Decode items without a check of their amounts."""
     response = decoder_for(item_type).decode("op", envelope(*items), Secret("a-token")).response
     assert response is not None
     assert isinstance(response.items, list)
@@ -35,7 +37,7 @@ def test_amounts_are_the_decimals_of_the_text(amount: Decimal) -> None:
 
 
 def test_ids_may_be_integers() -> None:
-    """An id that comes as a JSON integer is the same id as text; the rows beside it are kept."""
+    """A JSON integer is decoded to the same id as text; the other rows are unchanged."""
     items = items_of(
         CostItem, '{"accountId":500123,"cost":0.10}', '{"accountId":"011254002932","cost":1}'
     )
@@ -57,54 +59,54 @@ def test_ids_may_be_integers() -> None:
     ],
 )
 def test_a_date_time_stands_for_its_utc_day(text: str, day: date) -> None:
-    """Days come as dates or as date-times; a zone is heeded."""
+    """A day may be a date or a date-time, whose time zone is applied."""
     (item,) = items_of(CostItem, f'{{"date":"{text}","cost":1}}')
     assert item.date == day
     assert not isinstance(item.date, datetime)
 
 
 def test_unknown_fields_and_values_never_fail() -> None:
-    """What the server adds, or spells otherwise, does not stop a pull."""
+    """A new field, or a new value of a known field, does not fail a call."""
     (item,) = items_of(CostItem, '{"cloudProvider":"ORACLE","cost":1,"news":{"a":[1]}}')
     assert item.cloud_provider == "ORACLE"
 
 
 @pytest.mark.parametrize("status", ['"ACTIVE"', '[{"code":1}]', '{"code":1}', "null", "7", "true"])
 def test_an_accounts_status_is_any_json(status: str) -> None:
-    """A string by the contract, an array or null in the vendor's own specification."""
+    """A status is a string in the contract, an array or null in the vendor's specification."""
     (account,) = items_of(BillingAccount, f'{{"accountId":"a","status":{status}}}')
     assert account.status == msgspec.json.decode(status)
 
 
 @pytest.mark.parametrize("item", ['{"cost":"abc"}', '{"cost":true}', '{"cost":[]}', "7", "null"])
-def test_an_amount_that_is_none_is_an_error(item: str) -> None:
-    """No leniency where money is concerned."""
+def test_an_amount_of_another_type_is_an_error(item: str) -> None:
+    """The lenient pass never changes an amount."""
     with pytest.raises(DecodeError):
         items_of(CostItem, item)
 
 
 @pytest.mark.parametrize("item", ['{"amount":1,"day":"x"}', '{"cost":null}', '{"cost":"NaN"}'])
-def test_an_item_without_an_amount_is_loud(item: str) -> None:
-    """A row whose amount is missing or no number lists the keys that were seen instead."""
+def test_an_item_without_an_amount_is_an_error(item: str) -> None:
+    """A row whose amount is missing, null or NaN is an error that lists the keys seen."""
     body = envelope('{"cost":1}', item)
-    reader = decoder_for(CostItem)
-    response = reader.decode("op", body, Secret("a-token")).response
+    decoder = decoder_for(CostItem)
+    response = decoder.decode("op", body, Secret("a-token")).response
     assert response is not None
     assert isinstance(response.items, list)
     keys = "amount, cost, day" if "amount" in item else "cost"
     with pytest.raises(DecodeError, match=f"keys seen: {keys}$"):
-        reader.totals("op", response.items, body, Secret("cost-token"))
+        decoder.totals("op", response.items, body, Secret("cost-token"))
 
 
 class Row(msgspec.Struct):
-    """A caller's own shape of a row."""
+    """Item type of a caller, with a float cost."""
 
     service: str
     cost: float
 
 
-def test_a_callers_own_type_is_decoded_as_it_says() -> None:
-    """Any type of msgspec's serves; without `cost: Decimal` there is nothing to total exactly."""
+def test_a_callers_type_is_decoded_as_declared() -> None:
+    """Any type that msgspec decodes is allowed; one without `cost: Decimal` has no totals."""
     (row,) = items_of(Row, '{"service":"S3","cost":0.5}')
     assert row == Row("S3", 0.5)
     assert decoder_for(Row).totals("op", [row], b"", Secret("t")) == {}
@@ -115,54 +117,54 @@ def test_a_callers_own_type_is_decoded_as_it_says() -> None:
 
 @dataclass
 class Bill:
-    """A caller's dataclass."""
+    """Dataclass of a caller."""
 
     cost: Decimal | None = None
     currency: str | None = None
 
 
 class Line(TypedDict, total=False):
-    """A caller's TypedDict."""
+    """TypedDict of a caller."""
 
     cost: Decimal
     currency: Literal["USD"]
 
 
 class Amount(msgspec.Struct):
-    """A caller's struct with an annotated amount, and no currency."""
+    """Struct of a caller with an annotated amount, and no currency."""
 
     cost: Annotated[Decimal, msgspec.Meta(description="what it costs")] | None = None
 
 
 @pytest.mark.parametrize("item_type", [Bill, Line, Amount])
 def test_amounts_of_every_kind_of_type_are_checked(item_type: type[Any]) -> None:
-    """Whatever a caller's type is made of, a row without an amount is loud."""
-    reader = decoder_for(item_type, totalled=True)
+    """A row without an amount is an error for every kind of item type."""
+    decoder = decoder_for(item_type, totalled=True)
     good = '{"cost":0.10,"currency":"USD"}'
-    totals = reader.totals("op", items_of(item_type, good, good), b"", Secret("t"))
+    totals = decoder.totals("op", items_of(item_type, good, good), b"", Secret("t"))
     assert totals == ({} if item_type is Amount else {"USD": Decimal("0.20")})
     for bad in ("{}", '{"cost":"NaN"}'):
         items = items_of(item_type, good, bad)
         with pytest.raises(DecodeError, match="keys seen"):
-            reader.totals("op", items, envelope(good, bad), Secret("t"))
+            decoder.totals("op", items, envelope(good, bad), Secret("t"))
 
 
 @pytest.mark.parametrize(
     "item_type", [Annotated[CostItem, msgspec.Meta(description="a row")], CostItem | None]
 )
-def test_what_is_wrapped_around_a_type_hides_nothing(item_type: Any) -> None:
-    """Amounts are checked, and ids mended, as for the type itself."""
+def test_annotations_and_none_around_a_type_hide_nothing(item_type: Any) -> None:
+    """Amounts are checked, and ids repaired, as for the type itself."""
     good, bad = '{"cost":0.10,"currency":"USD","accountId":7}', '{"accountId":"7"}'
-    reader = decoder_for(item_type, totalled=True)
+    decoder = decoder_for(item_type, totalled=True)
     items = items_of(item_type, good)
     assert items[0].account_id == "7"
-    assert reader.totals("op", items, b"", Secret("t")) == {"USD": Decimal("0.10")}
+    assert decoder.totals("op", items, b"", Secret("t")) == {"USD": Decimal("0.10")}
     with pytest.raises(DecodeError, match="keys seen: accountId"):
-        reader.totals("op", items_of(item_type, bad), envelope(bad), Secret("t"))
+        decoder.totals("op", items_of(item_type, bad), envelope(bad), Secret("t"))
 
 
 def test_a_union_of_types_with_amounts_is_refused() -> None:
-    """Whose amount is to be checked could not be told."""
+    """A union of types with amounts is refused, as they could not be checked."""
     first = msgspec.defstruct("First", [("cost", Decimal)], tag=True)
     second = msgspec.defstruct("Second", [("cost", Decimal)], tag=True)
     with pytest.raises(ConfigError, match="union of types with a cost"):
@@ -170,7 +172,7 @@ def test_a_union_of_types_with_amounts_is_refused() -> None:
 
 
 def test_an_echoed_token_stays_out_of_a_callers_types_errors() -> None:
-    """A value that a caller's type does not allow is quoted by the decoder, but for the token."""
+    """The decoder quotes values that a type does not allow; the token is removed from them."""
     strict = msgspec.defstruct("Strict", [("cost", Decimal), ("currency", Literal["USD"])])
     body = envelope('{"cost":1,"currency":"a-secret-token"}')
     with pytest.raises(DecodeError) as caught:
@@ -178,13 +180,13 @@ def test_an_echoed_token_stays_out_of_a_callers_types_errors() -> None:
     assert "a-secret-token" not in str(caught.value)
 
 
-def test_a_type_that_would_make_up_an_amount_is_refused() -> None:
-    """A default cost would pass for a real one; a currency that is no text cannot be totalled."""
+def test_a_type_with_a_default_amount_is_refused() -> None:
+    """A default cost would pass for a real one; a currency must be text to total by it."""
     default = msgspec.defstruct("Default", [("cost", Decimal, Decimal(0))])
-    with pytest.raises(ConfigError, match="cost has a default"):
+    with pytest.raises(ConfigError, match="cost no default"):
         decoder_for(default)
     number = msgspec.defstruct("Number", [("cost", Decimal), ("currency", int)])
-    with pytest.raises(ConfigError, match="currency is no text"):
+    with pytest.raises(ConfigError, match="currency as str"):
         decoder_for(number)
 
 
@@ -196,14 +198,22 @@ def test_a_type_that_would_make_up_an_amount_is_refused() -> None:
         '{"cost":1,"accountId":7,"news":1e9999999999999999999}',
     ],
 )
-def test_absurd_values_end_as_an_error_of_this_package(item: str) -> None:
-    """Days beyond the calendar, and numbers beyond any exponent."""
+def test_values_out_of_range_are_decode_errors(item: str) -> None:
+    """Days outside the calendar and numbers outside any exponent are decode errors."""
     with pytest.raises(DecodeError):
         items_of(CostItem, item)
 
 
 @pytest.mark.parametrize("item_type", [int | type, [], {}, "CostItem"])
 def test_a_type_that_cannot_be_decoded_is_refused(item_type: Any) -> None:
-    """The error comes before anything is sent."""
+    """A type that msgspec cannot decode raises ConfigError before anything is sent."""
     with pytest.raises(ConfigError, match="item_type"):
         decoder_for(item_type)
+
+
+@pytest.mark.parametrize("row", ['{"accountId":7,"amount":1}', '{"accountId":"7","cost":null}'])
+def test_a_missing_amount_is_decoded_as_nan(row: str) -> None:
+    """`decode` leaves a missing amount to `totals`, which names the keys seen."""
+    (item,) = items_of(CostItem, row)
+    assert item.account_id == "7"
+    assert item.cost.is_nan()

@@ -1,4 +1,4 @@
-"""The API on one page."""
+"""The table of operations, and overrides of their paths."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from spot_billing_async._core.protocol.operations import OPERATIONS
 
 
 def test_the_operations_are_the_contracts(shared: Path) -> None:
-    """Ids, methods and paths are those of the contract, all eleven of them."""
+    """Ids, methods and paths of all eleven operations are those of the contract."""
     contract = (shared / "api" / "spot-billing-engine-openapi.yml").read_text()
     stated = {
         (details["operationId"], method.upper(), path)
@@ -40,6 +40,6 @@ def test_the_operations_are_the_contracts(shared: Path) -> None:
     ],
 )
 def test_a_path_override_must_fit_its_operation(overrides: Any) -> None:
-    """Unknown operations, queries in paths and other parameters than the contract's are refused."""
+    """Unknown operations, queries in paths and parameters outside the contract are refused."""
     with pytest.raises(ConfigError, match="path_overrides"):
         ClientConfig(path_overrides=overrides)

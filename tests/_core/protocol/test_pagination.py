@@ -1,4 +1,4 @@
-"""Pages put together: every one of them, each once."""
+"""Joining of pages: missing and repeated pages are errors."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -8,48 +8,49 @@ import pytest
 
 from spot_billing_async import DecodeError
 from spot_billing_async._core.protocol.operations import GET_COSTS
-from spot_billing_async._core.protocol.pagination import Page, Pages
+from spot_billing_async._core.protocol.pagination import Page, Paginator
 
 
 def page(items: list[int], key: str | None, total: int | None = None) -> Page[int]:
+    """Return a page of plain items."""
     body = msgspec.json.encode({"request": {"id": key}, "response": {"items": items}})
     return Page(items, {}, "r", None, key, total, body)
 
 
 def test_pages_become_one_answer() -> None:
-    """Items keep the server's order over all pages."""
-    pages: Pages[int] = Pages(GET_COSTS)
-    assert pages.add(page([1, 2], "a")) is None
-    assert pages.add(page([], "b")) is None
-    answer = pages.add(page([3], None, total=3))
+    """Items of all pages keep the server's order."""
+    paginator: Paginator[int] = Paginator(GET_COSTS)
+    assert paginator.add(page([1, 2], "a")) is None
+    assert paginator.add(page([], "b")) is None
+    answer = paginator.add(page([3], None, total=3))
     assert answer is not None
     assert answer.items == [1, 2, 3]
 
 
 def test_a_key_that_repeats_is_an_error() -> None:
-    """Following it would read the same rows for ever."""
-    pages: Pages[int] = Pages(GET_COSTS)
-    assert pages.add(page([1], "a")) is None
-    with pytest.raises(DecodeError, match="leads back"):
-        pages.add(page([2], "a"))
+    """A next key that was used before would read the same rows for ever."""
+    paginator: Paginator[int] = Paginator(GET_COSTS)
+    assert paginator.add(page([1], "a")) is None
+    with pytest.raises(DecodeError, match="used before"):
+        paginator.add(page([2], "a"))
 
 
-def test_a_page_that_comes_twice_is_an_error() -> None:
-    """It stands in the place of another, though keys and counts are in order."""
+def test_a_repeated_page_is_an_error() -> None:
+    """A repeated page replaces another one, although keys and counts are consistent."""
     for before in ([page([1, 2], "a", 6)], [page([1, 2], "a"), page([3, 4], "b")]):
-        pages: Pages[int] = Pages(GET_COSTS)
+        paginator: Paginator[int] = Paginator(GET_COSTS)
         for each in before:
-            pages.add(each)
-        with pytest.raises(DecodeError, match=f"page {len(before) + 1} has the items"):
-            pages.add(page([1, 2], None, 6))
+            paginator.add(each)
+        with pytest.raises(DecodeError, match=f"page {len(before) + 1} repeats the items"):
+            paginator.add(page([1, 2], None, 6))
 
 
-def test_items_that_only_look_alike_are_no_page_that_comes_twice() -> None:
-    """They are compared as they came: what a caller's type leaves out may tell them apart."""
-    pages: Pages[int] = Pages(GET_COSTS)
-    pages.add(replace(page([0, 0], "a"), body=b'{"response":{"items":[{"id":1},{"id":2}]}}'))
+def test_items_that_decode_alike_are_not_a_repeated_page() -> None:
+    """Pages are compared as bytes, as a caller's type may leave out the fields that differ."""
+    paginator: Paginator[int] = Paginator(GET_COSTS)
+    paginator.add(replace(page([0, 0], "a"), body=b'{"response":{"items":[{"id":1},{"id":2}]}}'))
     last = replace(page([0, 0], None), body=b'{"response":{"items":[{"id":3},{"id":4}]}}')
-    answer = pages.add(last)
+    answer = paginator.add(last)
     assert answer is not None
     assert answer.items == [0, 0, 0, 0]
 
@@ -65,31 +66,31 @@ def test_items_that_only_look_alike_are_no_page_that_comes_twice() -> None:
     ],
     ids=["lost", "shrunk", "short", "long", "blank"],
 )
-def test_a_page_that_got_lost_is_an_error(last: Page[int]) -> None:
-    """What the first page said of the whole holds, whatever the last one says, or does not say."""
-    pages: Pages[int] = Pages(GET_COSTS)
-    assert pages.add(page([1], "a", total=5)) is None
+def test_a_missing_page_is_an_error(last: Page[int]) -> None:
+    """The first page's total count holds for all pages, also if the last states another or none."""
+    paginator: Paginator[int] = Paginator(GET_COSTS)
+    assert paginator.add(page([1], "a", total=5)) is None
     with pytest.raises(DecodeError, match="page 2"):
-        pages.add(last)
+        paginator.add(last)
 
 
-def test_more_items_than_counted_end_the_reading() -> None:
-    """Pages that go on past the server's own count are not followed."""
-    pages: Pages[int] = Pages(GET_COSTS)
+def test_more_items_than_counted_are_an_error() -> None:
+    """Pages beyond the server's own count are not followed."""
+    paginator: Paginator[int] = Paginator(GET_COSTS)
     with pytest.raises(DecodeError, match="page 1 ends at item 2, but totalCount says 1"):
-        pages.add(page([1, 2], "a", total=1))
+        paginator.add(page([1, 2], "a", total=1))
 
 
 def test_pages_whose_amounts_do_not_add_up_are_an_error() -> None:
-    """A sum over pages that would need rounding is refused."""
-    pages: Pages[int] = Pages(GET_COSTS)
+    """A sum over pages that needs rounding is an error."""
+    paginator: Paginator[int] = Paginator(GET_COSTS)
     far = {"USD": Decimal("1e150")}
-    assert pages.add(replace(page([1], "a"), totals=far)) is None
+    assert paginator.add(replace(page([1], "a"), totals=far)) is None
     with pytest.raises(DecodeError, match="without rounding"):
-        pages.add(replace(page([2], None), totals={"USD": Decimal("1e-150")}))
+        paginator.add(replace(page([2], None), totals={"USD": Decimal("1e-150")}))
 
 
 def test_a_total_count_that_differs_is_an_error() -> None:
-    """A page that got lost shows in the server's own count."""
+    """A number of items below the server's own count is an error."""
     with pytest.raises(DecodeError, match="page 1 ends at item 1, but totalCount says 3"):
-        Pages[int](GET_COSTS).add(page([1], None, total=3))
+        Paginator[int](GET_COSTS).add(page([1], None, total=3))

@@ -1,4 +1,4 @@
-"""What is sent, and what an answer means: every trap of the envelope."""
+"""Building of requests, and parsing of responses with every known variation of the envelope."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +34,7 @@ from spot_billing_async._core.protocol.operations import (
 from spot_billing_async._core.protocol.pagination import Page
 from spot_billing_async._core.protocol.rate_limit import retry_after_s
 from spot_billing_async._core.protocol.request import build_request
-from spot_billing_async._core.protocol.response import Response, read_page
+from spot_billing_async._core.protocol.response import Response, parse_response
 
 SECRET = "not-a-real-token"
 BASE = "https://api.example.com/base"
@@ -46,14 +46,16 @@ def read(
     headers: Mapping[str, str] | None = None,
     operation: Operation = GET_COSTS,
 ) -> Page[Any]:
+    """Parse a response as a page of costs."""
     raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    reply = Response(status, CIMultiDict(headers or {}), raw)
-    return read_page(operation, reply, decoder_for(CostItem, totalled=True), Secret(SECRET))
+    response = Response(status, CIMultiDict(headers or {}), raw)
+    return parse_response(operation, response, decoder_for(CostItem, totalled=True), Secret(SECRET))
 
 
 def error_of(
     body: bytes | dict[str, Any], status: int, headers: Mapping[str, str] | None = None
 ) -> ApiError:
+    """Return the error that a response is parsed to."""
     with pytest.raises(ApiError) as caught:
         read(body, status, headers)
     return caught.value
@@ -61,7 +63,7 @@ def error_of(
 
 @given(st.text(min_size=1), st.text())
 def test_no_id_can_change_the_request(family_id: str, account_id: str) -> None:
-    """Whatever an id holds, it stays one segment of the path or one value of the query."""
+    """An id of any characters stays one segment of the path or one value of the query."""
     try:
         family_id.encode()
         account_id.encode()
@@ -80,13 +82,13 @@ def test_no_id_can_change_the_request(family_id: str, account_id: str) -> None:
 
 
 def test_parameters_that_are_none_are_left_out() -> None:
-    """A query without any value has no question mark either."""
+    """A query without values adds no question mark to the URL."""
     request = build_request(GET_COSTS, BASE, "/x", path_ids={}, query={"a": None})
     assert request.url == f"{BASE}/x"
 
 
-def test_a_full_answer() -> None:
-    """Items, exact total, request id, status and the key of the next page come out."""
+def test_a_full_response() -> None:
+    """A page has the items, exact totals, request id, status and the key of the next page."""
     page = read(
         {
             "request": {"id": "r1", "url": "/x", "method": "GET"},
@@ -109,15 +111,15 @@ def test_a_full_answer() -> None:
 @pytest.mark.parametrize("body", [b"", b"  \n"])
 @pytest.mark.parametrize("status", [200, 204])
 def test_an_empty_body_means_no_items(body: bytes, status: int) -> None:
-    """The contract allows a 200 without a body; the request id may stand in a header."""
+    """The contract allows a 200 without a body; the request id may be in a header."""
     page = read(body, status, {"x-request-id": "h1"})
     assert (page.items, page.request_id, page.next_key) == ([], "h1", None)
 
 
-def test_an_empty_body_that_only_the_closing_ends_is_not_trusted() -> None:
-    """Without a length, 'nothing' and 'cut off before the first byte' look the same."""
+def test_an_empty_body_without_a_marked_end_is_an_error() -> None:
+    """An empty body without a length may have been cut off before its first byte."""
     with pytest.raises(DecodeError, match="cut off"):
-        read_page(
+        parse_response(
             GET_COSTS,
             Response(200, {}, b"", end_is_marked=False),
             decoder_for(CostItem, totalled=True),
@@ -130,7 +132,7 @@ def test_an_empty_body_that_only_the_closing_ends_is_not_trusted() -> None:
 
 @given(st.binary(max_size=30), st.integers(0, 70))
 def test_a_body_with_odd_bytes_is_read_or_refused(odd: bytes, at: int) -> None:
-    """Bytes that are no text, wherever they stand, end in an error of this package."""
+    """Invalid bytes at any place are an error of this package, or do not change the items."""
     good = b'{"request":{"id":"r"},"response":{"status":{},"items":[{"cost":1}]}}'
     try:
         page = read(good[:at] + odd + good[at:])
@@ -143,25 +145,25 @@ def test_a_body_with_odd_bytes_is_read_or_refused(odd: bytes, at: int) -> None:
     "request_part", ['"example_value"', "null", "7", "[]", "{}", '{"id":null}']
 )
 def test_request_may_be_any_json(request_part: str) -> None:
-    """It is a bare string in the contract's own example; the header's id then serves."""
+    """The contract's own example has a bare string as request; the header's id is used then."""
     body = f'{{"request":{request_part},"response":{{"items":[]}}}}'.encode()
     assert read(body, headers={"X-Request-Id": "h1"}).request_id == "h1"
 
 
 @pytest.mark.parametrize("errors", ["null", "[ ]", "{ }", "[\n]"])
 def test_no_errors_may_be_spelled_in_many_ways(errors: str) -> None:
-    """An empty list of errors, however indented, tells of none."""
+    """An empty list of errors, with any whitespace, is not an error."""
     assert read(f'{{"response": {{\n "items": [],\n "errors": {errors} }} }}'.encode()).items == []
 
 
 def test_a_request_id_may_be_an_integer() -> None:
-    """It is text all the same."""
+    """An integer request id becomes text."""
     assert read({"request": {"id": 5}, "response": {"items": []}}).request_id == "5"
 
 
 @pytest.mark.parametrize("status", ['"ok"', "null", "[]", '{"code":"200"}', "{}"])
 def test_a_strange_status_does_not_fail_a_good_answer(status: str) -> None:
-    """What decides is the HTTP status and the items."""
+    """HTTP status and items decide about success; an unknown status in the body does not."""
     assert read(f'{{"response":{{"status":{status},"items":[]}}}}'.encode()).items == []
 
 
@@ -169,7 +171,7 @@ def test_a_strange_status_does_not_fail_a_good_answer(status: str) -> None:
     "tail", ['"items":null', '"items":[]', '"items":[],"count":0', '"count":0']
 )
 def test_ways_to_say_no_items(tail: str) -> None:
-    """An empty list, null, and a count of zero all say that there is nothing."""
+    """An empty list, null, and a count of zero all mean an empty list of items."""
     assert read(f'{{"response":{{{tail}}}}}'.encode()).items == []
 
 
@@ -184,7 +186,7 @@ def test_ways_to_say_no_items(tail: str) -> None:
     ],
 )
 def test_a_count_that_differs_is_an_error(body: dict[str, Any]) -> None:
-    """A smaller number of items than the server counted is a loss, a larger one a doubling."""
+    """Fewer items than the server counted were lost; more were duplicated."""
     with pytest.raises(DecodeError, match=r"count|items"):
         read(body)
 
@@ -207,14 +209,14 @@ def test_a_count_that_differs_is_an_error(body: dict[str, Any]) -> None:
         b"[" * 100_000,
     ],
 )
-def test_a_body_that_is_no_envelope_is_an_error(body: bytes) -> None:
-    """Cut off, garbage, or JSON of another kind: never 'no items'."""
+def test_a_body_without_an_envelope_is_an_error(body: bytes) -> None:
+    """A truncated body, garbage and other JSON are errors, never a page without items."""
     with pytest.raises(DecodeError, match="getCostAnalysis"):
         read(body)
 
 
-def test_a_change_may_be_answered_without_items() -> None:
-    """Of a delete or a setup, no items are due."""
+def test_a_change_may_have_a_response_without_items() -> None:
+    """A response to a delete or a setup needs no items."""
     for operation in (DELETE_FAMILY, SETUP):
         assert read({"response": {"status": {"code": 200}}}, operation=operation).items == []
 
@@ -240,7 +242,7 @@ def test_a_change_may_be_answered_without_items() -> None:
 def test_each_status_has_its_error_whatever_the_body(
     status: int, error_class: type[ApiError], body: bytes
 ) -> None:
-    """HTML, nothing, or other JSON: status, header's request id and the body's start are kept."""
+    """The status decides the class; status, request id and the start of the body are kept."""
     error = error_of(body, status, {"X-Amzn-RequestId": "h1"})
     assert type(error) is error_class
     assert (error.status, error.request_id, error.operation_id) == (status, "h1", "getCostAnalysis")
@@ -248,7 +250,7 @@ def test_each_status_has_its_error_whatever_the_body(
 
 
 def test_an_errors_entries_are_all_kept() -> None:
-    """All codes and all messages; `code` and `field` may be missing."""
+    """An error keeps all codes and all messages; `code` and `field` may be missing."""
     errors = [{"field": "query.accountId", "message": "required", "code": "ValidationError"}]
     body = {
         "request": {"id": "r1"},
@@ -264,7 +266,7 @@ def test_an_errors_entries_are_all_kept() -> None:
 
 
 def test_a_429_has_no_errors_but_data() -> None:
-    """The documented answer of a rate limit: `data` is a string, the reset is in a header."""
+    """A documented 429 has a string as `data`, and the reset in a header."""
     body = {
         "request": {"id": "r1"},
         "response": {
@@ -280,7 +282,7 @@ def test_a_429_has_no_errors_but_data() -> None:
 @pytest.mark.parametrize("code", ["Throttling", "RequestLimitExceeded", "throttling"])
 @pytest.mark.parametrize("status", [200, 400, 503])
 def test_some_body_codes_mean_rate_limiting(code: str, status: int) -> None:
-    """Whatever the HTTP status says."""
+    """Codes of rate limiting in the body precede the HTTP status."""
     error = error_of({"response": {"errors": [{"message": "m", "code": code}]}}, status)
     assert isinstance(error, RateLimitedError)
 
@@ -296,16 +298,25 @@ def test_some_body_codes_mean_rate_limiting(code: str, status: int) -> None:
         {"items": [], "status": [{"code": 200}, {"code": 500}], "data": "m"},
     ],
 )
-def test_a_200_that_tells_of_an_error_is_one(response: dict[str, Any]) -> None:
-    """Errors in the body, or its own status, outweigh the HTTP status."""
+def test_a_200_with_an_error_in_its_body_is_an_error(response: dict[str, Any]) -> None:
+    """Errors or a status in the body precede the HTTP status."""
     assert error_of({"response": response}, 200).message == "m"
+
+
+def test_a_servers_error_precedes_a_missing_amount() -> None:
+    """A 200 with an error in its body is that error, although a row has no amount."""
+    response = {"items": [{"service": "s"}], "errors": [{"message": "m"}]}
+    assert error_of({"response": response}, 200).message == "m"
+    with pytest.raises(DecodeError, match=r"keys seen: accountId, service$") as caught:
+        read({"response": {"items": [{"service": "s", "accountId": 7}]}})
+    assert caught.value.permanent
 
 
 @pytest.mark.parametrize(
     "echo", [SECRET, "".join(f"\\u{ord(c):04x}" for c in SECRET)], ids=["plain", "escaped"]
 )
-def test_the_token_is_cut_out_of_what_a_server_echoes(echo: str) -> None:
-    """A server that answers with the request's headers does not bring the token into an error."""
+def test_the_token_is_removed_from_what_a_server_echoes(echo: str) -> None:
+    """A response that echoes the request's headers does not put the token into an error."""
     entry = f'{{"message":"Bearer {echo}","code":"{echo}"}}'
     body = f'{{"request":{{"id":"{echo}"}},"response":{{"errors":[{entry}]}}}}'
     error = error_of(body.encode(), 400, {"X-Request-Id": SECRET})
@@ -314,11 +325,11 @@ def test_the_token_is_cut_out_of_what_a_server_echoes(echo: str) -> None:
     assert SECRET[:5] not in f"{cut!r} {vars(cut)}"
 
 
-def test_a_short_token_does_not_garble_words() -> None:
-    """A test's token of one letter is cut out where it stands alone."""
-    reply = Response(404, CIMultiDict(), b"Bearer t does not exist")
+def test_a_short_token_is_removed_as_a_whole_word() -> None:
+    """A token of one letter is removed where it is a word of its own, not within words."""
+    response = Response(404, CIMultiDict(), b"Bearer t does not exist")
     with pytest.raises(NotFoundError) as caught:
-        read_page(GET_COSTS, reply, decoder_for(CostItem, totalled=True), Secret("t"))
+        parse_response(GET_COSTS, response, decoder_for(CostItem, totalled=True), Secret("t"))
     assert caught.value.body_excerpt == "Bearer [token removed] does not exist"
 
 
@@ -357,5 +368,5 @@ def test_a_short_token_does_not_garble_words() -> None:
 def test_how_long_the_server_asks_to_wait(
     headers: dict[str, str], limited: bool, wait_s: float | None
 ) -> None:
-    """Retry-After first, as seconds or date; the reset of a limit else; nonsense is no answer."""
+    """Retry-After in seconds or as a date precedes the reset header; invalid values are ignored."""
     assert retry_after_s(CIMultiDict(headers), limited=limited) == wait_s

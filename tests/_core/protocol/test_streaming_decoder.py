@@ -1,4 +1,4 @@
-"""Large bodies, read a bounded piece at a time."""
+"""Large bodies, decoded in bounded steps."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -14,8 +14,12 @@ from spot_billing_async import CostItem, DecodeError
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async._core.protocol.operations import GET_COSTS
-from spot_billing_async._core.protocol.pagination import Page, Pages
-from spot_billing_async._core.protocol.response import Response, read_large_page, read_page
+from spot_billing_async._core.protocol.pagination import Page, Paginator
+from spot_billing_async._core.protocol.response import (
+    Response,
+    parse_large_response,
+    parse_response,
+)
 from spot_billing_async._core.protocol.streaming_decoder import StreamingDecoder, items_start
 from spot_billing_async.models.results import Answer
 
@@ -29,6 +33,7 @@ ITEMS = st.lists(st.dictionaries(TRICKY, VALUES, max_size=4) | LEAVES, max_size=
 
 
 def body_of(items: Any, **more: Any) -> bytes:
+    """Return an envelope with these items, and lists in it that are not theirs."""
     return msgspec.json.encode(
         {"request": {"id": "r1", "items": [1]}, "response": {"status": {"code": 200}, **more}}
         | {"response": {"kind": "[", "items": items, "count": len(items)} | more}
@@ -36,11 +41,12 @@ def body_of(items: Any, **more: Any) -> bytes:
 
 
 def pieces_of(body: bytes, sizes: list[int]) -> list[bytes]:
-    pieces, at, turn = [], 0, 0
+    """Cut a body into pieces of these sizes, repeated."""
+    pieces, at, number = [], 0, 0
     while at < len(body):
-        size = sizes[turn % len(sizes)]
+        size = sizes[number % len(sizes)]
         pieces.append(body[at : at + size])
-        at, turn = at + size, turn + 1
+        at, number = at + size, number + 1
     return pieces
 
 
@@ -52,17 +58,15 @@ def decoded(text: bytes) -> list[Any] | None:
 
 
 @given(items=ITEMS, sizes=st.lists(st.integers(1, 90), min_size=1), cut=st.integers(1, 200))
-def test_whatever_the_pieces_all_items_come_in_order(
-    items: list[Any], sizes: list[int], cut: int
-) -> None:
-    """However it is cut, within text and nested objects too, the items are those of the whole."""
+def test_any_pieces_give_all_items_in_order(items: list[Any], sizes: list[int], cut: int) -> None:
+    """A body cut at any places, within text and nested objects too, has the items of the whole."""
     body = body_of(items)
     stream = StreamingDecoder(decoded, cut)
-    came = [
-        item for piece in pieces_of(body, sizes) for some in stream.feed(piece) for item in some
+    decoded_items = [
+        item for piece in pieces_of(body, sizes) for batch in stream.feed(piece) for item in batch
     ]
     last, outline = stream.end()
-    assert [*came, *last] == items
+    assert [*decoded_items, *last] == items
     rest = msgspec.json.decode(outline)
     assert rest["response"]["items"] == []
     assert rest["response"]["count"] == len(items)
@@ -70,7 +74,7 @@ def test_whatever_the_pieces_all_items_come_in_order(
 
 @given(items=ITEMS, cuts=st.tuples(st.integers(1, 200), st.integers(1, 200)))
 def test_the_checksum_is_that_of_the_list(items: list[Any], cuts: tuple[int, int]) -> None:
-    """So that a page that comes twice is known, however its bytes were cut each time."""
+    """The checksum does not depend on the cuts, so that a repeated page is recognized."""
     sums = set()
     for cut in cuts:
         stream = StreamingDecoder(decoded, cut)
@@ -97,7 +101,7 @@ def test_the_checksum_is_that_of_the_list(items: list[Any], cuts: tuple[int, int
     ],
 )
 def test_the_items_are_those_of_the_response(head: bytes, start: int | None) -> None:
-    """No other list is taken for theirs, nor what a text says."""
+    """Only the list `response.items` is found, no other list and nothing within a string."""
     assert items_start(head) == start
 
 
@@ -116,16 +120,18 @@ def rows(count: int, **changed: Any) -> list[dict[str, Any]]:
 
 
 async def page_of(body: bytes, size: int = 100_000) -> Page[CostItem]:
-    reply = Response(200, CIMultiDict(), body[:size], True, pieces_of(body, [size]))
-    return await read_large_page(GET_COSTS, reply, decoder_for(CostItem, totalled=True), SECRET)
+    response = Response(200, CIMultiDict(), body[:size], True, pieces_of(body, [size]))
+    return await parse_large_response(
+        GET_COSTS, response, decoder_for(CostItem, totalled=True), SECRET
+    )
 
 
-async def test_a_large_page_is_as_a_small_one() -> None:
-    """Items, totals, ids and what is said of further pages."""
+async def test_a_large_page_equals_a_small_one() -> None:
+    """Both parsers give the same items, totals, ids and pagination."""
     paging = {"paginationInfo": {"totalCount": 9000, "nextKey": "k"}}
     body = body_of(rows(7000), **paging)
     large = await page_of(body)
-    small = read_page(
+    small = parse_response(
         GET_COSTS, Response(200, CIMultiDict(), body), decoder_for(CostItem, totalled=True), SECRET
     )
     assert large.items == small.items
@@ -150,38 +156,38 @@ def of_another_shape(body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said", "lasting"),
+    ("corrupt", "message", "permanent"),
     [
-        (cut_off, "no JSON", False),
-        (short, "count says 7001", False),
+        (cut_off, "not valid JSON", False),
+        (short, "count is 7001", False),
         (without_cost, "no cost", True),
-        (of_another_shape, "another shape", True),
+        (of_another_shape, "unexpected shape", True),
     ],
 )
 async def test_a_large_page_that_cannot_be_trusted(
-    spoil: Callable[[bytes], bytes], said: str, permanent: bool
+    corrupt: Callable[[bytes], bytes], message: str, permanent: bool
 ) -> None:
-    """What is refused of a small one is refused of a large one."""
-    spoilt = spoil(body_of(rows(7000)))
-    with pytest.raises(DecodeError, match=said) as met:
-        await page_of(spoilt)
-    assert met.value.permanent is permanent
+    """Responses that are errors when small are errors when large."""
+    body = corrupt(body_of(rows(7000)))
+    with pytest.raises(DecodeError, match=message) as caught:
+        await page_of(body)
+    assert caught.value.permanent is permanent
 
 
-async def test_what_is_forgiven_is_forgiven_in_a_large_page_too() -> None:
-    """Ids as numbers, and a time where a day is meant."""
+async def test_the_lenient_pass_applies_to_large_pages() -> None:
+    """Integer ids and date-times in place of days are accepted in a large page."""
     page = await page_of(body_of(rows(7000, accountId=1, date="2024-01-01T00:00:00Z")))
     assert {(item.account_id, str(item.date)) for item in page.items} == {("1", "2024-01-01")}
 
 
-async def test_a_large_page_that_comes_again_is_noticed() -> None:
-    """Its items are the same, to the byte, whatever the key of the next one."""
-    pages: Pages[CostItem] = Pages(GET_COSTS)
+async def test_a_repeated_large_page_is_an_error() -> None:
+    """A page with the same bytes of items is an error, also with another next key."""
+    paginator: Paginator[CostItem] = Paginator(GET_COSTS)
 
     async def add(key: str | None, size: int) -> Answer[CostItem] | None:
         info = {"paginationInfo": {"totalCount": 14000, "nextKey": key}}
-        return pages.add(await page_of(body_of(rows(7000), **info), size))
+        return paginator.add(await page_of(body_of(rows(7000), **info), size))
 
     assert await add("k", 100_000) is None
-    with pytest.raises(DecodeError, match="again"):
+    with pytest.raises(DecodeError, match="repeats the items"):
         await add(None, 70_000)
