@@ -221,7 +221,8 @@ class SessionManager:
             failure = without_frames(error)
         except BaseException as error:  # cancelled while decoding a large response
             admission.on_lost(limiter, permit, sent=True)
-            self._emit(request, record, permit.sent_s, elapsed_s, response.status, error)
+            if record.is_timed:
+                self._emit(request, record, permit.sent_s, elapsed_s, response.status, error)
             raise
         finally:
             if record.is_timed:
@@ -238,7 +239,8 @@ class SessionManager:
                 waited_s=response.waited_s if failure is None else None,
                 is_overloaded=response.status == _OVERLOADED,
             )
-        self._emit(request, record, permit.sent_s, elapsed_s, response.status, failure)
+        if record.is_timed:
+            self._emit(request, record, permit.sent_s, elapsed_s, response.status, failure)
         if failure is not None:
             raise failure
         return page
@@ -273,10 +275,9 @@ class SessionManager:
         status: int | None,
         error: BaseException | None,
     ) -> None:
-        """Send the event of a request that ended to the hook, if there is one."""
+        """Send the event of a request that ended to the hook."""
         hook = self.shared.hook
-        if hook is None:
-            return
+        assert hook is not None  # noqa: S101  only timed records have events
         operation = request.operation
         event = record.request_ended(
             operation.operation_id,

@@ -75,25 +75,25 @@ class Api:
         """Register the operations; the kind in the last column names the items in the envelope."""
         family = "/billingEngine/family/{familyId}"
         routes: tuple[tuple[str, str, Operation, str], ...] = (
-            ("GET", "/billingEngine/account", self._list_accounts, "account"),
-            ("GET", "/billingEngine/cost", self._get_costs, "cost"),
-            ("POST", "/billingEngine/setup", self._set_up_billing_engine, "setup"),
+            ("GET", "/billingEngine/account", self.list_accounts, "account"),
+            ("GET", "/billingEngine/cost", self.get_costs, "cost"),
+            ("POST", "/billingEngine/setup", self.set_up_billing_engine, "setup"),
             (
                 "POST",
                 "/billingEngine/setup/validation",
-                self._validate_billing_engine,
+                self.validate_billing_engine,
                 "validation",
             ),
-            ("POST", "/billingEngine/family", self._create_family, "family"),
-            ("GET", "/billingEngine/family", self._list_families, "family"),
-            ("GET", family, self._get_family, "family"),
-            ("PUT", family, self._update_family, "family"),
-            ("DELETE", family, self._delete_family, "family"),
-            ("POST", "/costIntelligence/setup", self._set_up_cost_intelligence, "setup"),
+            ("POST", "/billingEngine/family", self.create_family, "family"),
+            ("GET", "/billingEngine/family", self.list_families, "family"),
+            ("GET", family, self.get_family, "family"),
+            ("PUT", family, self.update_family, "family"),
+            ("DELETE", family, self.delete_family, "family"),
+            ("POST", "/costIntelligence/setup", self.set_up_cost_intelligence, "setup"),
             (
                 "POST",
                 "/costIntelligence/setup/validation",
-                self._validate_cost_intelligence,
+                self.validate_cost_intelligence,
                 "validation",
             ),
         )
@@ -129,11 +129,13 @@ class Api:
         wrong = request.get(WRONG_ANSWER) if request.method == "GET" else None
         return page if wrong is None else apply_wrong_answer(wrong, page, rows, start, size)
 
-    async def _list_accounts(self, request: web.Request) -> Result:
+    async def list_accounts(self, request: web.Request) -> Result:
+        """Serve the operation listBillingEngineAccounts."""
         account_id = parameters.parse_account_filter(_query(request))
         return Result(await self._database.read(lambda cursor: ledger.accounts(cursor, account_id)))
 
-    async def _get_costs(self, request: web.Request) -> Result:
+    async def get_costs(self, request: web.Request) -> Result:
+        """Serve the operation getCostAnalysis."""
         cost_filter = parameters.parse_cost_filter(_query(request))
         rows = await self._find_costs(cost_filter)
         if self._max_rows is not None and len(rows) > self._max_rows:
@@ -158,7 +160,7 @@ class Api:
             return ledger.select_days(rows, cost_filter)
         return await self._database.read(lambda cursor: ledger.costs(cursor, cost_filter))
 
-    async def _set_up_billing_engine(self, request: web.Request) -> Result:
+    async def set_up_billing_engine(self, request: web.Request) -> Result:
         """Link a bucket and ingest all of its exports or none; validation reports the errors."""
         setup = parameters.parse_setup(await _body(request), _ENGINE)
         bucket = setup.bucket or ""
@@ -180,7 +182,8 @@ class Api:
         status = {"status": "ACTIVE", "files": len(sources), "rows": rows}
         return Result([_setup_item(setup) | status])
 
-    async def _validate_billing_engine(self, request: web.Request) -> Result:
+    async def validate_billing_engine(self, request: web.Request) -> Result:
+        """Serve the operation validateBillingEngineSetup."""
         check = parameters.parse_setup_check(await _body(request), _ENGINE)
 
         def work(cursor: Cursor) -> list[dict[str, Any]]:
@@ -190,12 +193,14 @@ class Api:
 
         return Result(await self._database.read(work))
 
-    async def _set_up_cost_intelligence(self, request: web.Request) -> Result:
+    async def set_up_cost_intelligence(self, request: web.Request) -> Result:
+        """Serve the operation setupCostIntelligence."""
         setup = parameters.parse_setup(await _body(request), _INTELLIGENCE)
         await self._database.write(lambda cursor: registry.save_setup(cursor, _INTELLIGENCE, setup))
         return Result([_setup_item(setup) | {"status": "ACTIVE"}])
 
-    async def _validate_cost_intelligence(self, request: web.Request) -> Result:
+    async def validate_cost_intelligence(self, request: web.Request) -> Result:
+        """Serve the operation validateCostIntelligenceSetup."""
         check = parameters.parse_setup_check(await _body(request), _INTELLIGENCE)
 
         def work(cursor: Cursor) -> list[dict[str, Any]]:
@@ -204,22 +209,26 @@ class Api:
 
         return Result(await self._database.read(work))
 
-    async def _list_families(self, _request: web.Request) -> Result:
+    async def list_families(self, _request: web.Request) -> Result:
+        """Serve the operation listAccountFamilies."""
         return Result(await self._database.read(registry.list_families))
 
-    async def _get_family(self, request: web.Request) -> Result:
+    async def get_family(self, request: web.Request) -> Result:
+        """Serve the operation getAccountFamily."""
         family_id = _family_id(request)
         return Result(
             [await self._database.read(lambda cursor: registry.get_family(cursor, family_id))]
         )
 
-    async def _create_family(self, request: web.Request) -> Result:
+    async def create_family(self, request: web.Request) -> Result:
+        """Serve the operation createAccountFamily."""
         family = parameters.parse_new_family(await _body(request))
         return Result(
             [await self._database.write(lambda cursor: registry.create_family(cursor, family))]
         )
 
-    async def _update_family(self, request: web.Request) -> Result:
+    async def update_family(self, request: web.Request) -> Result:
+        """Serve the operation updateAccountFamily."""
         family_id, change = (
             _family_id(request),
             parameters.parse_family_change(await _body(request)),
@@ -230,7 +239,8 @@ class Api:
 
         return Result([await self._database.write(work)])
 
-    async def _delete_family(self, request: web.Request) -> Result:
+    async def delete_family(self, request: web.Request) -> Result:
+        """Serve the operation deleteAccountFamily."""
         family_id = _family_id(request)
         await self._database.write(lambda cursor: registry.delete_family(cursor, family_id))
         return Result([])
