@@ -204,14 +204,7 @@ class SessionManager:
             is_counted = True
             response = await shared.transport.exchange(request, token, record)
         except BaseException as error:
-            is_unsent = isinstance(error, TransportError) and not error.sent
-            admission.on_lost(limiter, permit, sent=is_counted and not is_unsent)
-            if record.is_timed:
-                record.lap("first_byte_s")
-                if is_counted:
-                    elapsed_s = shared.clock() - permit.sent_s
-                    self._emit(request, record, permit.sent_s, elapsed_s, None, error)
-            without_frames(error)  # they hold the request's headers
+            self._on_lost(error, request, limiter, permit, record, is_counted=is_counted)
             raise
         elapsed_s = shared.clock() - permit.sent_s
         failure: SpotBillingError | None = None
@@ -244,6 +237,26 @@ class SessionManager:
         if failure is not None:
             raise failure
         return page
+
+    def _on_lost(
+        self,
+        error: BaseException,
+        request: Request,
+        limiter: Limiter,
+        permit: Permit,
+        record: CallRecord,
+        *,
+        is_counted: bool,
+    ) -> None:
+        """Report a request without a response to the limiter and to the hook."""
+        is_unsent = isinstance(error, TransportError) and not error.sent
+        self.shared.admission.on_lost(limiter, permit, sent=is_counted and not is_unsent)
+        if record.is_timed:
+            record.lap("first_byte_s")
+            if is_counted:
+                elapsed_s = self.shared.clock() - permit.sent_s
+                self._emit(request, record, permit.sent_s, elapsed_s, None, error)
+        without_frames(error)  # they hold the request's headers
 
     async def _parsed(
         self, operation: Operation, response: Response, decoder: ItemDecoder[T], token: Secret
