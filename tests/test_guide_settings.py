@@ -1,4 +1,4 @@
-"""The tables of settings in the guides, the lists of errors, variables and commands: all are true."""
+"""Tables of settings and lists in the guides, compared with the package."""
 
 import ast
 import inspect
