@@ -116,7 +116,7 @@ class Runner:
             self._shell(script.replace(PRINTED_URL, self._api.base_url))
 
     def _run_console(self, block: Block) -> None:
-        """Run each command, and compare its output with the lines that follow, but for seconds."""
+        """Run each command; compare its output, without seconds, with the lines that follow."""
         seconds = re.compile(r"in [\d.]+ s$", re.MULTILINE)
         parts = re.split(r"^\$ (.*\n)", block.code, flags=re.MULTILINE)
         for command, printed in zip(parts[1::2], parts[2::2], strict=True):
@@ -214,7 +214,7 @@ def test_every_extra_exists() -> None:
 
 
 def test_the_readme_is_short_and_in_order() -> None:
-    """It has at most 900 words of prose, and its sections in the agreed order."""
+    """The README has at most 900 words of prose, and its sections in the agreed order."""
     text = README.read_text("utf-8")
     assert len(re.sub(r"```.*?```", "", text, flags=re.DOTALL).split()) <= 900
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
