@@ -111,7 +111,7 @@ def test_help_shows_every_resource(resource: str) -> None:
     assert resource in dir(SpotBillingClient)
     documented = inspect.getdoc(getattr(SpotBillingClient, resource))
     assert documented
-    shown = pydoc.render_doc(SpotBillingClient, renderer=pydoc.plaintext)
+    shown = pydoc.plain(pydoc.render_doc(SpotBillingClient))
     assert resource in shown
     assert documented.splitlines()[0] in shown
 
