@@ -1,3 +1,3 @@
 """The package's version, where both the build and the user agent read it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,20 +1,57 @@
 """Rules of the codebase itself."""
 
 import ast
+import inspect
+import pydoc
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 import spot_billing_async
+from spot_billing_async import SpotBillingClient
 
 TESTS = Path(__file__).parent
 PACKAGE = Path(spot_billing_async.__file__).parent
+FOLDERS = (PACKAGE, TESTS, TESTS.parent / "benchmarks")
+
+CLAUSE = re.compile(
+    r"[\"'(`]*(what|who|whom|whose|whether|how|where|when|which|why|those|that|as|it|they|so|until)\b",
+    re.IGNORECASE,
+)
+"""How a docstring opens that needs its neighbours to be understood."""
+
+OPERATIONS = {
+    "accounts": {"list": ["account_id"]},
+    "billing_engine": {
+        "setup": ["cloud_provider", "billing_account_id", "bucket_name"],
+        "validate": ["cloud_provider", "billing_account_id"],
+    },
+    "cost_intelligence": {
+        "setup": ["cloud_provider", "billing_account_id"],
+        "validate": ["cloud_provider", "billing_account_id"],
+    },
+    "costs": {
+        "get": ["account_id", "from_date", "to_date", "group_by", "item_type"],
+        "pull": ["plan", "item_type", "ordered", "deadline_s", "max_requests"],
+    },
+    "families": {
+        "create": ["name", "description", "account_ids"],
+        "delete": ["family_id"],
+        "get": ["family_id"],
+        "list": [],
+        "update": ["family_id", "name", "description", "account_ids"],
+    },
+}
+"""The parameters of each operation, by resource."""
 
 
 def test_all_names_are_there_and_sorted() -> None:
-    """`__all__` is what a star import gives, each name once, and no other name is beside it."""
+    """`__all__` has each public name of the package once, in order."""
     names = spot_billing_async.__all__
     assert names == sorted(set(names))
     beside = {
@@ -26,7 +63,7 @@ def test_all_names_are_there_and_sorted() -> None:
 
 
 def test_every_public_class_is_documented() -> None:
-    """Each class that is exported has a docstring."""
+    """Each exported class has a docstring."""
     for name in spot_billing_async.__all__:
         value = getattr(spot_billing_async, name)
         if isinstance(value, type):
@@ -34,7 +71,7 @@ def test_every_public_class_is_documented() -> None:
 
 
 def test_importing_the_package_imports_no_extra() -> None:
-    """The core stands without what the extras bring."""
+    """Importing the core imports no package of an extra."""
     extras = {"cyclopts", "rich", "deltalake", "duckdb", "pyarrow"}
     extras |= {"fastapi", "starlette", "redis", "opentelemetry"}
     code = f"import sys, spot_billing_async; print(*({extras} & set(sys.modules)))"
@@ -52,8 +89,49 @@ def test_every_test_states_its_rule() -> None:
                 assert stated, f"{path.name}: {node.name}"
 
 
+def _docstrings() -> Iterator[tuple[str, str]]:
+    """Yield the place and the text of each docstring of package, tests and benchmarks."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for path in (path for folder in FOLDERS for path in folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, documented) and (text := ast.get_docstring(node)):
+                line = getattr(node, "lineno", 1)
+                yield f"{path.relative_to(TESTS.parent)}:{line}", text.splitlines()[0]
+
+
+def test_no_docstring_opens_with_a_clause() -> None:
+    """A docstring opens with a verb or a noun phrase, so that it can be read on its own."""
+    found = [f"{place}: {line}" for place, line in _docstrings() if CLAUSE.match(line)]
+    assert not found, "\n".join([f"{len(found)} docstrings:", *found[:20]])
+
+
+@pytest.mark.parametrize("resource", OPERATIONS)
+def test_help_shows_every_resource(resource: str) -> None:
+    """`dir(SpotBillingClient)` lists a resource, and `help` shows its docstring."""
+    assert resource in dir(SpotBillingClient)
+    documented = inspect.getdoc(getattr(SpotBillingClient, resource))
+    assert documented
+    shown = pydoc.plain(pydoc.render_doc(SpotBillingClient))
+    assert resource in shown
+    assert documented.splitlines()[0] in shown
+
+
+@pytest.mark.parametrize(
+    ("resource", "operation"),
+    [(name, each) for name, found in OPERATIONS.items() for each in found],
+)
+def test_operations_show_their_parameters(resource: str, operation: str) -> None:
+    """The signature of an operation names its parameters, and its docstring describes each."""
+    client = SpotBillingClient("token")
+    method = getattr(getattr(client, resource), operation)
+    parameters = list(inspect.signature(method).parameters)
+    assert parameters == OPERATIONS[resource][operation]
+    documented = inspect.getdoc(method) or ""
+    assert [name for name in parameters if f"{name}:" not in documented] == []
+
+
 def test_one_file_uses_the_http_client() -> None:
-    """Aiohttp is the transport's; the facade names a session's type, the emulator serves."""
+    """Only the transport uses aiohttp's client; the facade names the type of a session."""
     users = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
@@ -69,7 +147,7 @@ def test_one_file_uses_the_http_client() -> None:
 
 
 def test_one_file_uses_deltalake() -> None:
-    """What it raises is translated there, and that it blocks is known of that file alone."""
+    """Only `table.storage.delta` imports deltalake, and translates its errors."""
     users = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
@@ -80,7 +158,7 @@ def test_one_file_uses_deltalake() -> None:
 
 
 def _imported(node: ast.AST) -> set[str]:
-    """The top-level packages that a statement imports from."""
+    """Return the top-level packages that a statement imports from."""
     match node:
         case ast.Import(names=names):
             return {alias.name.split(".")[0] for alias in names}
