@@ -11,9 +11,10 @@ import re
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import IO
 
 from benchmarks.harness.serving import CHECKOUT, Served
@@ -70,6 +71,11 @@ class Worker:
         self._complaints = complaints
         self.versions: dict[str, str] = json.loads(self._line())
 
+    @property
+    def pid(self) -> int:
+        """Process id of the worker, or of the wrapper that runs it."""
+        return self._process.pid
+
     def do(self, task: Task) -> Measured:
         """Have a task done.
 
@@ -99,9 +105,21 @@ def cause_in(complaints: str) -> str:
 
 
 @contextmanager
-def working(peer: Peer) -> Iterator[Worker]:
-    """A process of a peer, which ends with the block."""
-    command = [peer.python, "-m", "benchmarks.harness.worker", peer.module]
+def working(
+    peer: Peer,
+    wrapper: Sequence[str] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+    *options: str,
+) -> Iterator[Worker]:
+    """Run a peer's process until the block ends.
+
+    Args:
+        peer: the peer.
+        wrapper: a command that runs the process as its child or in its place, such as a profiler.
+        environment: variables beside those of this process.
+        options: options of `benchmarks.harness.worker`.
+    """
+    command = [*wrapper, peer.python, "-m", "benchmarks.harness.worker", peer.module, *options]
     command += ["--uvloop"] if peer.loop == "uvloop" else []
     path = os.pathsep.join([str(CHECKOUT), *peer.path])
     with (
@@ -109,7 +127,7 @@ def working(peer: Peer) -> Iterator[Worker]:
         subprocess.Popen(  # noqa: S603  this checkout's own code
             command,
             cwd=CHECKOUT,
-            env=os.environ | {"PYTHONPATH": path, "NO_PROXY": "127.0.0.1"},
+            env=os.environ | {"PYTHONPATH": path, "NO_PROXY": "127.0.0.1"} | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,

@@ -1,4 +1,4 @@
-"""A peer's process: `python -m benchmarks.harness.worker MODULE [--uvloop]`.
+"""A peer's process: `python -m benchmarks.harness.worker MODULE [--uvloop] [--freeze]`.
 
 It imports the peer's module, says that it is ready and which versions it stands on, and then does
 one task a line of standard input; for each it prints what that took. Only the job is measured: the
@@ -7,6 +7,7 @@ imports before it are not.
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import json
 import sys
@@ -61,6 +62,10 @@ def main() -> None:
     _loop_factory(loop)
     print(json.dumps(versions(stands_on)), flush=True)
     for line in sys.stdin:
+        if "--freeze" in sys.argv:
+            # A full collection is as dear as a dozen calls, and falls into one task or another.
+            gc.collect()
+            gc.freeze()
         print(done(module.run, Task.of(line), loop).text(), flush=True)
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.figures import Figure, median_ratio, short, spread
+from benchmarks.harness.instructions import available_counter
 from benchmarks.harness.machine import named
-from benchmarks.harness.processes import Peer, Rounds, in_turns
+from benchmarks.harness.processes import Peer, PeerError, Rounds, in_turns
 from benchmarks.harness.serving import serving
+from benchmarks.parts.instructions import NO_COUNTER, count, print_counts
 from benchmarks.parts.part import LAG, Part, Scale, lag_cell, print_table
 from benchmarks.peers.registry import (
     BARE,
@@ -49,7 +51,28 @@ def measure(scale: Scale) -> Part:
             failed = _measure_page(part, scale, peers, rows)
     for reason in [*missing, *failed]:
         part.notes.append(f"missing: {reason}")
+    _count_instructions(part, scale)
     return part
+
+
+def _count_instructions(part: Part, scale: Scale) -> None:
+    """Count instructions per call too, which are steadier than CPU time."""
+    counter = available_counter()
+    if counter is None:
+        part.notes.append(NO_COUNTER)
+        return
+    try:
+        # A quick run counts the published setting of small pages only: callgrind takes its time.
+        counts = count(counter, *(((FEW,), (16,)) if scale.quick else ()))
+    except PeerError as error:
+        part.notes.append(f"instructions were not counted: {error}")
+        return
+    print(f"\ninstructions per call in user mode, by {counter}")
+    print_counts(counts)
+    part.data["instructions per call"] = {
+        name: {f"{each.rows} rows, {each.callers} callers": values for each, values in met.items()}
+        for name, met in counts.items()
+    }
 
 
 def _measure_page(part: Part, scale: Scale, peers: Sequence[Peer], rows: int) -> list[str]:

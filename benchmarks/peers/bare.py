@@ -5,15 +5,14 @@ import msgspec
 
 from benchmarks.harness.task import TOKEN, Measured, Task, day_of
 from benchmarks.harness.watch import side_by_side
-from spot_billing_async import CostItem
-from spot_billing_async.models.envelope import Envelope
+from benchmarks.peers.envelope import Envelope
 
 STANDS_ON = ("aiohttp", "msgspec")
 
 
 async def run(task: Task) -> Measured:
     """A session, a decoder, a crew."""
-    decoder = msgspec.json.Decoder(Envelope[CostItem])
+    decoder = msgspec.json.Decoder(Envelope)
     headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/json"}
     url = f"{task.base_url}/billingEngine/cost?accountId=a&fromDate="
     async with aiohttp.ClientSession(

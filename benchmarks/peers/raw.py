@@ -10,8 +10,7 @@ import msgspec
 
 from benchmarks.harness.task import TOKEN, Measured, Task, day_of
 from benchmarks.harness.watch import DeadlineTimer
-from spot_billing_async import CostItem
-from spot_billing_async.models.envelope import Envelope
+from benchmarks.peers.envelope import Envelope
 
 STANDS_ON = ("msgspec",)
 _END = b"\r\n\r\n"
@@ -61,7 +60,7 @@ class Exchange(asyncio.Protocol):
 
 async def run(task: Task) -> Measured:
     """A connection a worker."""
-    decoder = msgspec.json.Decoder(Envelope[CostItem])
+    decoder = msgspec.json.Decoder(Envelope)
     address = urlsplit(task.base_url)
     host, port = address.hostname, address.port
     assert host
