@@ -127,7 +127,7 @@ def working(
         subprocess.Popen(  # noqa: S603  this checkout's own code
             command,
             cwd=CHECKOUT,
-            env=os.environ | {"PYTHONPATH": path, "NO_PROXY": "127.0.0.1"} | environment,
+            env=os.environ | {"PYTHONPATH": path, "NO_PROXY": "127.0.0.1", **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
