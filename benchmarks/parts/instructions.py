@@ -1,9 +1,9 @@
-"""Instructions per call: the client and the floor of its stack, without the noise of CPU time.
+"""Instructions per call of the client and of the floor of its stack.
 
 `python -m benchmarks.parts.instructions --package-path DIR` measures the client package of another
 checkout by the harness of this one, so that two versions can be compared. A value is the difference
 between a run of many calls and a run of few, divided by the difference of their numbers: what a
-process does at its start, and what a client does, cancels out.
+process does at its start, and what it does to make a client, cancels out.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def _count_peer(
     tasks = [
         Task(servers[setting.rows], n, setting.callers, beat_s=_BEAT_S)
         for setting in settings
-        # Of each setting the first is not used: it warms up the code that only this one runs.
+        # The first task of each setting is not used: it warms up the code of that setting.
         for n in (calls[setting][0], *calls[setting] * REPEATS)
     ]
     warmup = Task(servers[settings[0].rows], 32, beat_s=_BEAT_S)
@@ -95,7 +95,7 @@ def _count_peer(
 
 
 def _few_and_many(counter: str, setting: Setting) -> tuple[int, int]:
-    """Return both numbers of calls: under callgrind, which is 50 times slower, as few as do."""
+    """Return both numbers of calls; fewer for callgrind, under which a call is 50 times slower."""
     few, many = (64, 192) if setting.rows < max(ROWS) else (32, 96)
     return (few, many) if counter == CALLGRIND else (few * 10, many * 10)
 
@@ -124,11 +124,11 @@ def print_counts(counts: Counts) -> None:
                     f"{sum(values) / floor:.3f}",
                 )
             )
-    print_table(("", "rows", "callers", "instructions a call", "spread", "of bare"), lines)
+    print_table(("", "rows", "callers", "instructions per call", "spread", "of bare"), lines)
 
 
 def main() -> None:
-    """Count, and print a table; exit 1 with the reason where that cannot be done."""
+    """Count and print a table; exit 1 with the reason where that is not possible."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.parts.instructions",
         description="Count instructions per call, by perf stat where it works, else by callgrind.",
@@ -136,15 +136,15 @@ def main() -> None:
     parser.add_argument(
         "--package-path", type=Path, metavar="DIR", help=f"checkout whose {PACKAGE} is measured"
     )
-    parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="rows a page")
-    parser.add_argument("--callers", type=int, nargs="+", default=CALLERS, help="calls at once")
-    asked = parser.parse_args()
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="rows per page")
+    parser.add_argument("--callers", type=int, nargs="+", default=CALLERS, help="concurrent calls")
+    options = parser.parse_args()
     counter = available_counter()
     if counter is None:
         sys.exit(NO_COUNTER)
-    print(f"{PACKAGE} of {(asked.package_path or CHECKOUT).resolve()}, by {counter}")
+    print(f"{PACKAGE} of {(options.package_path or CHECKOUT).resolve()}, by {counter}")
     try:
-        print_counts(count(counter, asked.rows, asked.callers, asked.package_path))
+        print_counts(count(counter, options.rows, options.callers, options.package_path))
     except PeerError as error:
         sys.exit(str(error))
 
