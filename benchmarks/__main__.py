@@ -66,7 +66,8 @@ def main() -> None:
     path = options.out / "benchmarks.json"
     path.write_text(json.dumps({"machine": machine_facts} | _json_data(results), indent=1))
     print(f"\n{time.monotonic() - began_s:.0f} s; all figures: {path}")
-    print(f"load: {machine_facts['load']}, then {machine_facts['load at the end']}: {machine.LOAD_NOTE}")
+    loads = f"{machine_facts['load']}, then {machine_facts['load at the end']}"
+    print(f"load: {loads}; {machine.LOAD_NOTE}")
     sys.exit(not all(figure.is_met for part in results.values() for figure in part.figures))
 
 

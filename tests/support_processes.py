@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-TOKEN = "benchmark"  # noqa: S105  accepted by `emulator_process` only
+TOKEN = "benchmark"
 _STARTS_WITHIN_S = 30
 
 _ONE_ROW_BILL = (

@@ -1,4 +1,4 @@
-"""Redis servers for tests and benchmarks: real ones on a free loopback port, without persistence."""
+"""Real Redis servers on free loopback ports, without persistence, for tests and benchmarks."""
 
 import random
 import shutil

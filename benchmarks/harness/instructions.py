@@ -33,7 +33,7 @@ def available_counter() -> str | None:
     if shutil.which("perf"):
         with tempfile.NamedTemporaryFile("r") as output:
             _run(*_perf(output.name), "true")
-            if _perf_count(output.read()) is not None:
+            if perf_count(output.read()) is not None:
                 return PERF
     return CALLGRIND if shutil.which("valgrind") and shutil.which("vgdb") else None
 
@@ -93,7 +93,7 @@ def _count_by_perf(peer: Peer, warmup: Task, task: Task, environment: Mapping[st
         with working(peer, _perf(output.name), environment, "--freeze") as worker:
             worker.run(warmup)
             worker.run(task)
-        count = _perf_count(output.read())
+        count = perf_count(output.read())
     if count is None:
         raise PeerError("perf stat printed no count")
     return count
@@ -103,7 +103,7 @@ def _perf(output: str) -> tuple[str, ...]:
     return "perf", "stat", "-x", ",", "-e", "instructions:u", "-o", output
 
 
-def _perf_count(text: str) -> int | None:
+def perf_count(text: str) -> int | None:
     """Return the count in the output of `perf stat -x ,`; None where it says <not supported>."""
     lines = [line.split(",") for line in text.splitlines()]
     counts = [fields[0] for fields in lines if len(fields) > 2 and "instructions" in fields[2]]  # noqa: PLR2004  count, unit, event

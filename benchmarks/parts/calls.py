@@ -71,7 +71,10 @@ def _count_instructions(part: Part, scale: Scale) -> None:
     print(f"\ninstructions per call in user mode, by {counter}")
     print_counts(counts)
     part.data["instructions per call"] = {
-        name: {f"{each.rows} rows, {each.callers} callers": values for each, values in by_setting.items()}
+        name: {
+            f"{each.rows} rows, {each.callers} callers": values
+            for each, values in by_setting.items()
+        }
         for name, by_setting in counts.items()
     }
 
@@ -133,9 +136,7 @@ def bars_out_of_reach(results: Mapping[str, Rounds], rows: int) -> list[str]:
     ]
     rows_share = median_ratio(results[BARE].rows_a_cpu_s, results[RAW].rows_a_cpu_s)
     if rows == MANY and rows_share < ROWS_OF_RAW:
-        notes.append(
-            f"{BARE} itself reaches {rows_share:.3f} of {RAW}'s rows per CPU second, less than the bar"
-        )
+        notes.append(f"{BARE} itself reaches {rows_share:.3f} of {RAW}'s rows per CPU second")
     return notes
 
 

@@ -30,7 +30,8 @@ def measure(scale: Scale) -> Part:
                 results[name].append(run_once(peer, Task(server.base_url, SLICES, CONCURRENCY)))
     took_s = {name: [each.wall_s for each in runs] for name, runs in results.items()}
     print(
-        f"\n{SLICES:,} slices, {LATENCY_S * 1e3:.0f} ms, {CONCURRENCY} in flight: ideal {IDEAL_S:g} s"
+        f"\n{SLICES:,} slices, {LATENCY_S * 1e3:.0f} ms, {CONCURRENCY} in flight; "
+        f"ideal: {IDEAL_S:g} s"
     )
     print_table(
         ("", "s", "of ideal", "worst", LAG),

@@ -154,10 +154,15 @@ def _point(axis: Axis, at: int, quick: bool) -> Point:
         measurements = [run_once(peer, task) for _ in range(repeats)]
     return Point(
         at,
-        _median(measurements, lambda each: each.cpu_s / (task.calls if axis.module == "this_get" else 1)),
+        _median(
+            measurements, lambda each: each.cpu_s / (task.calls if axis.module == "this_get" else 1)
+        ),
         _median(measurements, lambda each: each.peak_mib),
         _median(measurements, lambda each: each.extra.get("plan_s", 0.0)),
-        (_median(measurements, lambda each: each.lag_p99_ms), _median(measurements, lambda each: each.lag_worst_ms)),
+        (
+            _median(measurements, lambda each: each.lag_p99_ms),
+            _median(measurements, lambda each: each.lag_worst_ms),
+        ),
     )
 
 

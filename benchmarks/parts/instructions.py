@@ -91,16 +91,17 @@ def _count_peer(
     ]
     warmup = Task(servers[settings[0].rows], 32, beat_s=_BEAT_S)
     counts = iter(count_tasks(counter, module, warmup, tasks, environment))
-    return {setting: _per_call(counts, *calls[setting]) for setting in settings}
+    return {setting: per_call(counts, *calls[setting]) for setting in settings}
 
 
 def _few_and_many(counter: str, setting: Setting) -> tuple[int, int]:
     """Return both numbers of calls; fewer for callgrind, under which a call is 50 times slower."""
-    few, many = (64, 192) if setting.rows < max(ROWS) else (32, 96)
+    few, many = (64, 448) if setting.rows < max(ROWS) else (32, 96)
     return (few, many) if counter == CALLGRIND else (few * 10, many * 10)
 
 
-def _per_call(counts: Iterator[int], few: int, many: int) -> list[float]:
+def per_call(counts: Iterator[int], few: int, many: int) -> list[float]:
+    """Return instructions per call, one value for each repeat, after one count that is skipped."""
     next(counts)
     pairs = [(next(counts), next(counts)) for _ in range(REPEATS)]
     return [(of_many - of_few) / (many - few) for of_few, of_many in pairs]

@@ -21,7 +21,9 @@ def measure(scale: Scale) -> Part:
     lines = []
     for rows in PAGES:
         with serving(rows) as server:
-            results, failures = run_interleaved([peer], server, rows, rounds=rounds, round_s=round_s)
+            results, failures = run_interleaved(
+                [peer], server, rows, rounds=rounds, round_s=round_s
+            )
         part.notes += failures
         for each in results:
             values = each.rows_a_cpu_s

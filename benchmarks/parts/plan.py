@@ -41,7 +41,9 @@ def measure(scale: Scale) -> Part:
             ),
             Figure("request latencies until the first outcome", latencies, 2),
         ],
-        data={name: [asdict(measurement) for measurement in each] for name, each in results.items()},
+        data={
+            name: [asdict(measurement) for measurement in each] for name, each in results.items()
+        },
         notes=[f"of {PLANNED:,} planned slices the first {read:,} outcomes were read"],
     )
 

@@ -6,7 +6,7 @@ CALLERS = 60
 
 
 def test_callers_that_leave_leave_nothing_behind() -> None:
-    """No task, connection in use or request at the API is left; other callers receive everything."""
+    """No task, used connection or request at the API is left; other callers receive everything."""
     before, rounds = run_rounds(CALLERS, 2)
     for each in rounds:
         assert each.state.tasks == before.tasks

@@ -17,7 +17,7 @@ def base_url() -> Iterator[str]:
 
 
 async def test_a_pull_cut_short_at_any_moment_leaves_nothing_behind(base_url: str) -> None:
-    """No task, connection, permit or warning is left; the report adds up; the client still works."""
+    """No task, connection, permit or warning is left; report and client are in order."""
     found = await run_scenarios(base_url, range(SEEDS))
     assert found.problems == []
     assert found.moments

@@ -175,7 +175,7 @@ class Scene:
         after = await self._sync(case, table, reconcile=True)
         return verdict if after.complete and rows_of(table) == clean.rows else "not repaired"
 
-    async def _sync(self, case: Case, table: str, hook: Any = None, **options: Any) -> SyncReport:  # noqa: ANN401  options of sync and client
+    async def _sync(self, case: Case, table: str, hook: Any = None, **options: Any) -> SyncReport:
         server, _ = self._servers[case.total_count]
         today = LAST_DAY + timedelta(days=90 if case.mode == "settled" else 0)
         async with SpotBillingClient(
@@ -198,7 +198,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(free: float = 0.0) -> Any:  # noqa: ANN401  an iterator for asynccontextmanager
+async def scene(free: float = 0.0) -> Any:
     """Yield a scene in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         async with AsyncExitStack() as stack:
