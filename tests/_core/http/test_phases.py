@@ -15,9 +15,7 @@ from spot_billing_async.telemetry import CallEnded, Event
 from tests.support import serve
 
 START_S = float(int(time.monotonic()))  # whole seconds add up exactly in floating point
-PAGE = (
-    '{"response":{"items":[{"cost":1,"currency":"USD"}],"count":1,"paginationInfo":{"nextKey":%s}}}'
-)
+PAGE = b'{"response":{"items":[{"cost":1,"currency":"USD"}],"count":1,"paginationInfo":{"nextKey":%s}}}'
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Step:
         kind: a page with or without a next one, an error to retry, a body that is no JSON or ends
             early, a closed connection, or no response until the call is cancelled.
         head_s: seconds before the response starts.
-        body_s: seconds between its head and its body.
+        body_s: seconds between the start of the body and its rest.
     """
 
     kind: Literal["page", "last page", "503", "no json", "truncated", "closed", "cancelled"]
@@ -75,12 +73,15 @@ class Script:
             request.transport.close()
         if step.kind in {"closed", "503"}:
             return web.Response(status=503)
-        body = "?" if step.kind == "no json" else PAGE % ("2" if step.kind == "page" else "null")
+        body = b"?" if step.kind == "no json" else PAGE % (b"2" if step.kind == "page" else b"null")
         response = web.StreamResponse()
         response.content_length = len(body)
         await response.prepare(request)
+        await response.write(body[:1])  # aiohttp sends the head with the first bytes of the body
+        for _ in range(5):
+            await asyncio.sleep(0)  # lets the client read the head, so that body time passes
         self.now_s += step.body_s
-        await response.write(body[: len(body) // 2 if step.kind == "truncated" else None].encode())
+        await response.write(body[1 : len(body) // 2 if step.kind == "truncated" else None])
         if step.kind == "truncated" and request.transport is not None:
             request.transport.close()
         return response
