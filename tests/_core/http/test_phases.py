@@ -15,7 +15,10 @@ from spot_billing_async.telemetry import CallEnded, Event
 from tests.support import serve
 
 START_S = float(int(time.monotonic()))  # whole seconds add up exactly in floating point
-PAGE = b'{"response":{"items":[{"cost":1,"currency":"USD"}],"count":1,"paginationInfo":{"nextKey":%s}}}'
+PAGE = (
+    b'{"response":{"items":[{"cost":1,"currency":"USD"}],"count":1,'
+    b'"paginationInfo":{"nextKey":%s}}}'
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,9 @@ class Script:
             request.transport.close()
         if step.kind in {"closed", "503"}:
             return web.Response(status=503)
-        body = b"?" if step.kind == "no json" else PAGE % (b"2" if step.kind == "page" else b"null")
+        body = (
+            b"??" if step.kind == "no json" else PAGE % (b"2" if step.kind == "page" else b"null")
+        )
         response = web.StreamResponse()
         response.content_length = len(body)
         await response.prepare(request)
