@@ -130,6 +130,17 @@ def test_operations_show_their_parameters(resource: str, operation: str) -> None
     assert [name for name in parameters if f"{name}:" not in documented] == []
 
 
+def test_no_test_imports_the_benchmarks() -> None:
+    """Code that tests and benchmarks share is in the tests' support or in the package."""
+    users = {
+        path.relative_to(TESTS).as_posix()
+        for path in TESTS.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if "benchmarks" in _imported(node)
+    }
+    assert users == set()
+
+
 def test_one_file_uses_the_http_client() -> None:
     """Only the transport uses aiohttp's client; the facade names the type of a session."""
     users = {

@@ -1,19 +1,18 @@
-"""Aiohttp and msgspec, and nothing else: the floor of the stack that this client stands on."""
+"""Aiohttp and msgspec alone: the floor of the client's stack."""
 
 import aiohttp
 import msgspec
 
-from benchmarks.harness.task import TOKEN, Measured, Task, day_of
-from benchmarks.harness.watch import side_by_side
-from spot_billing_async import CostItem
-from spot_billing_async.models.envelope import Envelope
+from benchmarks.harness.task import TOKEN, Measurement, Task, day_of
+from benchmarks.harness.watch import run_calls
+from benchmarks.peers.envelope import Envelope
 
-STANDS_ON = ("aiohttp", "msgspec")
+LIBRARIES = ("aiohttp", "msgspec")
 
 
-async def run(task: Task) -> Measured:
-    """A session, a decoder, a crew."""
-    decoder = msgspec.json.Decoder(Envelope[CostItem])
+async def run(task: Task) -> Measurement:
+    """Make calls with one session and one decoder."""
+    decoder = msgspec.json.Decoder(Envelope)
     headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/json"}
     url = f"{task.base_url}/billingEngine/cost?accountId=a&fromDate="
     async with aiohttp.ClientSession(
@@ -29,4 +28,4 @@ async def run(task: Task) -> Measured:
             assert envelope.response.items
             return len(envelope.response.items)
 
-        return await side_by_side(call, task)
+        return await run_calls(call, task)

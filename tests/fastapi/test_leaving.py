@@ -1,16 +1,16 @@
-"""Callers that leave a real backend at random moments (`benchmarks.claims.streaming`: more)."""
+"""Callers of a real backend that leave at random moments; `tests/soak` runs many more."""
 
-from benchmarks.claims import streaming
+from tests.soak.streaming import run_rounds
 
 CALLERS = 60
 
 
-def test_callers_that_left_leave_nothing_behind() -> None:
-    """Callers that left leave no task, connection or request behind; the others get all rows."""
-    before, rounds = streaming.rounds_of(CALLERS, 2)
-    for result in rounds:
-        assert result.state.tasks == before.tasks
-        assert (result.state.in_use, result.counts.under_way) == (0, 0)
-        assert result.ends["complete"] >= CALLERS // 2
-        assert result.ends["left"] > 0
-        assert result.ends.keys() == {"complete", "left"}
+def test_callers_that_leave_leave_nothing_behind() -> None:
+    """No task, used connection or request at the API is left; other callers receive everything."""
+    before, rounds = run_rounds(CALLERS, 2)
+    for each in rounds:
+        assert each.state.tasks == before.tasks
+        assert (each.state.in_use, each.counts.in_flight) == (0, 0)
+        assert each.ends["complete"] >= CALLERS // 2
+        assert each.ends["left"] > 0
+        assert each.ends.keys() == {"complete", "left"}

@@ -1,23 +1,23 @@
-"""Pulls and calls that are cancelled at random times; `benchmarks` runs many more."""
+"""Pulls and calls that are cut short at random moments; `tests/soak` runs many more."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.claims import cancellation
+from tests.soak.cancellation import emulator_server, run_scenarios
 
 SEEDS = 50
 
 
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
-    """Yield the URL of a slow, faulty, paged emulator with a quota, in its own process."""
-    with cancellation.server() as url:
+    """A slow, faulty, paged emulator with a quota, in a process of its own."""
+    with emulator_server() as url:
         yield url
 
 
-async def test_a_cancellation_at_any_time_leaves_nothing_behind(base_url: str) -> None:
-    """A cancellation leaves no task, connection, permit or warning, and the client still works."""
-    found = await cancellation.many(base_url, range(SEEDS))
-    assert found.wrong == []
+async def test_a_pull_cut_short_at_any_moment_leaves_nothing_behind(base_url: str) -> None:
+    """No task, connection, permit or warning is left; report and client are in order."""
+    found = await run_scenarios(base_url, range(SEEDS))
+    assert found.problems == []
     assert found.moments

@@ -1,0 +1,154 @@
+"""Instructions per call of the client and of the floor of its stack.
+
+`python -m benchmarks.parts.instructions --package-path DIR` measures the client package of another
+checkout by the harness of this one, so that two versions can be compared. A value is the difference
+between a run of many calls and a run of few, divided by the difference of their numbers: what a
+process does at its start, and what it does to make a client, cancels out.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.harness.figures import short
+from benchmarks.harness.instructions import (
+    CALLGRIND,
+    PACKAGE,
+    available_counter,
+    count_tasks,
+    package_environment,
+)
+from benchmarks.harness.processes import PeerError
+from benchmarks.harness.serving import CHECKOUT, serving
+from benchmarks.harness.task import Task
+from benchmarks.parts.part import print_table
+from benchmarks.peers.registry import BARE, GET, PULL
+
+ROWS, CALLERS = (10, 1000), (16, 32)
+PEERS = {BARE: "bare", GET: "this_get", PULL: "this_pull"}
+REPEATS = 2
+NO_COUNTER = "instructions were not counted: neither perf stat nor valgrind works on this machine"
+
+_BEAT_S = 3600.0
+"""A heartbeat is timed by the clock, so its instructions would depend on the machine's speed."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A page size and a number of concurrent calls."""
+
+    rows: int
+    callers: int
+
+
+Counts = dict[str, dict[Setting, list[float]]]
+"""Instructions per call by peer and setting, one for each repeat."""
+
+
+def count(
+    counter: str,
+    rows: Sequence[int] = ROWS,
+    callers: Sequence[int] = CALLERS,
+    package_path: Path | None = None,
+) -> Counts:
+    """Count the instructions per call of each peer in each setting.
+
+    Peers run at the same time, one per core: a busy machine does not change instruction counts.
+
+    Raises:
+        PeerError: a peer or the counter failed.
+    """
+    settings = [Setting(each, n) for each in rows for n in callers]
+    with ExitStack() as stack:
+        environment = stack.enter_context(package_environment(package_path))
+        servers = {each: stack.enter_context(serving(each)).base_url for each in rows}
+        threads = stack.enter_context(ThreadPoolExecutor(len(os.sched_getaffinity(0))))
+        found = threads.map(
+            lambda module: _count_peer(counter, module, settings, servers, environment),
+            PEERS.values(),
+        )
+        return dict(zip(PEERS, found, strict=True))
+
+
+def _count_peer(
+    counter: str,
+    module: str,
+    settings: Sequence[Setting],
+    servers: Mapping[int, str],
+    environment: Mapping[str, str],
+) -> dict[Setting, list[float]]:
+    calls = {setting: _few_and_many(counter, setting) for setting in settings}
+    tasks = [
+        Task(servers[setting.rows], n, setting.callers, beat_s=_BEAT_S)
+        for setting in settings
+        # The first task of each setting is not used: it warms up the code of that setting.
+        for n in (calls[setting][0], *calls[setting] * REPEATS)
+    ]
+    warmup = Task(servers[settings[0].rows], 32, beat_s=_BEAT_S)
+    counts = iter(count_tasks(counter, module, warmup, tasks, environment))
+    return {setting: per_call(counts, *calls[setting]) for setting in settings}
+
+
+def _few_and_many(counter: str, setting: Setting) -> tuple[int, int]:
+    """Return both numbers of calls; fewer for callgrind, under which a call is 50 times slower."""
+    few, many = (64, 448) if setting.rows < max(ROWS) else (32, 96)
+    return (few, many) if counter == CALLGRIND else (few * 10, many * 10)
+
+
+def per_call(counts: Iterator[int], few: int, many: int) -> list[float]:
+    """Return instructions per call, one value for each repeat, after one count that is skipped."""
+    next(counts)
+    pairs = [(next(counts), next(counts)) for _ in range(REPEATS)]
+    return [(of_many - of_few) / (many - few) for of_few, of_many in pairs]
+
+
+def print_counts(counts: Counts) -> None:
+    """Print a table: means, the spread of the repeats, and shares of the floor."""
+    lines = []
+    for setting in counts[BARE]:
+        floor = sum(counts[BARE][setting])
+        for name, by_setting in counts.items():
+            values = by_setting[setting]
+            mean = sum(values) / len(values)
+            lines.append(
+                (
+                    name,
+                    short(setting.rows),
+                    str(setting.callers),
+                    short(mean),
+                    f"{(max(values) - min(values)) / mean:.2%}",
+                    f"{sum(values) / floor:.3f}",
+                )
+            )
+    print_table(("", "rows", "callers", "instructions per call", "spread", "of bare"), lines)
+
+
+def main() -> None:
+    """Count and print a table; exit 1 with the reason where that is not possible."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.parts.instructions",
+        description="Count instructions per call, by perf stat where it works, else by callgrind.",
+    )
+    parser.add_argument(
+        "--package-path", type=Path, metavar="DIR", help=f"checkout whose {PACKAGE} is measured"
+    )
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="rows per page")
+    parser.add_argument("--callers", type=int, nargs="+", default=CALLERS, help="concurrent calls")
+    options = parser.parse_args()
+    counter = available_counter()
+    if counter is None:
+        sys.exit(NO_COUNTER)
+    print(f"{PACKAGE} of {(options.package_path or CHECKOUT).resolve()}, by {counter}")
+    try:
+        print_counts(count(counter, options.rows, options.callers, options.package_path))
+    except PeerError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
