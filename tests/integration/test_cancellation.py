@@ -11,7 +11,7 @@ SEEDS = 50
 
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
-    """A slow, faulty, paged emulator with a quota, in a process of its own."""
+    """Run a slow, faulty, paged emulator with a quota in its own process; yield its URL."""
     with emulator_server() as url:
         yield url
 

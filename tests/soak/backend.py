@@ -76,7 +76,9 @@ class Counts(NamedTuple):
 async def state(client: SpotBilling) -> State:
     """Return the resources of this process."""
     gc.collect()
-    connector = client._connections._opened().connector
+    session = client._shared.transport.session
+    assert session is not None
+    connector = session.connector
     assert connector is not None
     in_use = len(connector._acquired)
     return State(len(asyncio.all_tasks()), in_use, open_sockets(), resident_mib())

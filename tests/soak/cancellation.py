@@ -288,20 +288,21 @@ def leaks(client: SpotBillingClient, before: set[asyncio.Task[Any]]) -> Iterator
     The look-up of a host name is not a leak: calls share its task, its result is cached, and
     closing the client ends it.
     """
-    connections = client._connections
-    connector = connections._opened().connector
+    shared = client._shared
+    session = shared.transport.session
+    connector = None if session is None else session.connector
     assert isinstance(connector, aiohttp.TCPConnector)
     for task in asyncio.all_tasks() - before - connector._resolve_host_tasks:
         yield f"task: {task}"
     if connector._acquired:
         yield f"connections: {len(connector._acquired)}"
-    admission = connections.admission
-    if admission.limit.under_way or admission._lines or admission._timers:
-        yield f"permits: {admission.limit.under_way}, {admission._lines}, {admission._timers}"
-    for limiter in [kept.limiter for kept in client._session._limiters._kept.values()]:
+    admission = shared.admission
+    if admission.limit.in_flight or admission._queues or admission._timers:
+        yield f"permits: {admission.limit.in_flight}, {admission._queues}, {admission._timers}"
+    for limiter in [entry.limiter for entry in shared.limiters._entries.values()]:
         assert isinstance(limiter, RouteLimiter)
-        if limiter._mirror.under_way:
-            yield f"limiter: {limiter._mirror.under_way} in flight"
+        if limiter._window.in_flight:
+            yield f"limiter: {limiter._window.in_flight} in flight"
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from spot_billing_async import ClientConfig, CostPlan, PullReport, SpotBillingClient
-from spot_billing_async.emulator.chaos.randomness import Chance, Fault, FaultPlan, Latency
+from spot_billing_async.emulator.chaos.randomness import Fault, FaultPlan, Latency, RandomTrace
 from spot_billing_async.models import CostQuery
 from spot_billing_async.telemetry import Event, RequestEnded
 from tests.support_processes import TOKEN, emulator_process
@@ -40,7 +40,7 @@ async def pull(share: float, seed: int) -> Result:
     plan = CostPlan.build(
         ACCOUNTS, FROM_DATE, FROM_DATE + timedelta(days=DAYS - 1), "day", "service"
     )
-    chance = Chance(FaultPlan.even(share), Latency(0), seed)
+    chance = RandomTrace(FaultPlan.even(share), Latency(0), seed)
     faults: Counter[Fault] = Counter()
     errors: Counter[str | None] = Counter()
 

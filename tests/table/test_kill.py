@@ -23,7 +23,7 @@ from tests.support_real_bill import real_bill_files
 
 @pytest.fixture
 def served(shared: Path) -> Iterator[EmulatorServer]:  # noqa: ARG001  skips without the bill
-    """An emulator of the real bill in a process of its own."""
+    """Run an emulator of the real bill in its own process."""
     with emulator_server(real_bill_files()) as started:
         yield started
 

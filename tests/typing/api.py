@@ -72,7 +72,7 @@ async def single_calls(client: SpotBillingClient) -> None:
 
 
 async def caches() -> None:
-    """A cache accepts any store; `uncached` has the same calls."""
+    """Check that a cache accepts any store, and that `uncached` has the same calls."""
     stores: list[Store] = [MemoryStore(1024), RedisStore("redis://localhost")]
     cache = CostCache(stores[0], CachePolicy(mutable_ttl_s=60.0))
     async with SpotBillingClient(cache=cache) as client:
@@ -80,7 +80,7 @@ async def caches() -> None:
 
 
 async def pulls(client: SpotBillingClient) -> None:
-    """A run yields outcomes of its item type, and has a report."""
+    """Check that a run yields outcomes of its item type, and has a report."""
     accounts = await client.accounts.list()
     plan = CostPlan.build(
         (account.account_id for account in accounts), date(2018, 1, 1), date(2018, 1, 1), window=7
@@ -105,7 +105,7 @@ async def pulls(client: SpotBillingClient) -> None:
 
 
 async def tables(client: SpotBillingClient) -> None:
-    """The table's functions accept a client and a tenant's view."""
+    """Check that the table's functions accept a client and a tenant's view."""
     first, last = date(2018, 1, 1), date(2018, 1, 31)
     for each in (client, client.with_token("t")):
         report = await sync(each, "t", accounts=["a"], from_date=first, to_date=last, window="auto")
@@ -123,7 +123,7 @@ async def tables(client: SpotBillingClient) -> None:
 
 
 async def apps(request: Request, socket: WebSocket, client: SpotBilling) -> CostStream:
-    """The FastAPI integration accepts apps of FastAPI and of Starlette."""
+    """Check that the FastAPI integration accepts apps of FastAPI and of Starlette."""
     for app in (
         FastAPI(lifespan=spot_billing_lifespan(token="t")),
         Starlette(lifespan=spot_billing_lifespan()),

@@ -106,7 +106,7 @@ async def ended_call(script: Script) -> CallEnded:
         serve(script.respond) as base_url,
         SpotBillingClient(script.token, base_url=base_url, config=config, hook=hook) as client,
     ):
-        client._session.clock = script.clock
+        client._shared.clock = script.clock
         call = asyncio.create_task(client.costs.get("a"))
         cancel = asyncio.create_task(script.cancel.wait())
         await asyncio.wait([call, cancel], return_when=asyncio.FIRST_COMPLETED)

@@ -152,7 +152,7 @@ async def test_a_file_is_not_a_folder(api: Api, run: Sync, table: str, tmp_path:
 
 @pytest.fixture
 def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
-    """Function that removes a permission of a path; file modes do not apply if root runs tests."""
+    """Return a function that removes a permission of a path; root is not bound by file modes."""
 
     def forbid(place: str, mode: int) -> None:
         allowed = os.access
