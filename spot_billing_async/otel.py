@@ -26,10 +26,10 @@ from spot_billing_async.version import __version__
 try:
     from opentelemetry import metrics, trace
     from opentelemetry.context import Context
-except ImportError as error:
+except ImportError as _error:
     raise MissingExtraError(
         "the OpenTelemetry hook needs opentelemetry-api: pip install '.[otel]'"
-    ) from error
+    ) from _error
 
 _NAME = "spot_billing_async"
 _SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"

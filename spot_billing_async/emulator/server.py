@@ -160,8 +160,10 @@ class Emulator:
             faults=faults,
             seed=seed,
         )
-        self.token = secrets.token_urlsafe(24) if token is None else token
-        self.requests = self.under_way = self.abandoned = 0
+        self.token: str = secrets.token_urlsafe(24) if token is None else token
+        self.requests: int = 0
+        self.under_way: int = 0
+        self.abandoned: int = 0
         self._focus = [Path(path) for path in focus]
         self._address = (host, port)
         self._buckets = buckets

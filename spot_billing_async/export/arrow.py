@@ -19,8 +19,8 @@ from spot_billing_async.models import CostItem
 
 try:
     import pyarrow as pa
-except ImportError as error:
-    raise MissingExtraError("Parquet and Arrow need pyarrow: pip install '.[export]'") from error
+except ImportError as _error:
+    raise MissingExtraError("Parquet and Arrow need pyarrow: pip install '.[export]'") from _error
 
 DEFAULT_SCALE = 18
 _PRECISION = 38

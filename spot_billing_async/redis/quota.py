@@ -91,10 +91,10 @@ class RedisQuota:
         check_seconds("timeout_s", timeout_s)
         self._prefix = checked_id("prefix", prefix)
         self._timeout_s = timeout_s
-        self.owner = token_hex(6)
+        self.owner: str = token_hex(6)
         self.waiting_calls: WaitingCalls | None = None
         self._clock: Callable[[], float] = time.monotonic
-        self.server_clock = ServerClock(time.monotonic(), time.time())
+        self.server_clock: ServerClock = ServerClock(time.monotonic(), time.time())
         self._limiters: WeakValueDictionary[str, SharedLimiter] = WeakValueDictionary()
         self._active: set[SharedLimiter] = set()
         self._to_write: set[SharedLimiter] = set()

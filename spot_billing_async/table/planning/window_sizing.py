@@ -91,8 +91,8 @@ class LimitEstimate:
     """
 
     def __init__(self, tolerance: float = 1.0, remembered: float | None = None) -> None:
-        self.accepted = remembered or 0.0
-        self.rejected = inf
+        self.accepted: float = remembered or 0.0
+        self.rejected: float = inf
         self._tolerance = tolerance
         self._remembered = remembered
 

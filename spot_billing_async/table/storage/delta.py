@@ -22,8 +22,8 @@ try:
     import deltalake
     import pyarrow as pa
     from deltalake.exceptions import CommitFailedError, TableNotFoundError
-except ImportError as error:
-    raise MissingExtraError("a Delta table needs deltalake: pip install '.[table]'") from error
+except ImportError as _error:
+    raise MissingExtraError("a Delta table needs deltalake: pip install '.[table]'") from _error
 
 
 _LATEST_COMMITS = 10
