@@ -134,6 +134,7 @@ class ApiError(SpotBillingError):
         retry_after_s: float | None = None,
         body_excerpt: str = "",
     ) -> None:
+        # Everything is in `args`: pickle calls the constructor with these.
         super().__init__(
             status, tuple(codes), message, request_id, operation_id, retry_after_s, body_excerpt
         )

@@ -24,7 +24,9 @@ accounts: App = App(name="accounts", help="List the accounts registered with Bil
 families: App = App(
     name="families", help="Manage account families, which are named groups of accounts."
 )
-billing_engine: App = App(name="billing-engine", help="Link billing accounts to their cost reports.")
+billing_engine: App = App(
+    name="billing-engine", help="Link billing accounts to their cost reports."
+)
 cost_intelligence: App = App(
     name="cost-intelligence", help="Set up Cost Intelligence for billing accounts."
 )
@@ -32,9 +34,7 @@ costs: App = App(name="costs", help="Get, pull, sync and show exact costs by day
 
 Dimension = Literal["account", "service", "region", "family", "none"]
 Provider = Literal["aws", "azure", "gcp"]
-Members = Annotated[
-    list[str] | None, Parameter(name="--account", consume_multiple=True, negative=())
-]
+Members = Annotated[list[str] | None, Parameter(name="--account", consume_multiple=True)]
 
 
 @accounts.command(name="list")
@@ -252,6 +252,7 @@ async def _call(operation: Callable[[SpotBillingClient], Awaitable[T]]) -> T:
         with interruption.scope:
             async with SpotBillingClient() as client:
                 return await operation(client)
+        # Reached only if a signal has cancelled the scope.
         raise Interrupted(interruption.exit_code or 1)
 
 
