@@ -134,11 +134,12 @@ class ApiError(SpotBillingError):
         retry_after_s: float | None = None,
         body_excerpt: str = "",
     ) -> None:
+        # Everything is in `args`: pickle calls the constructor with these.
         super().__init__(
             status, tuple(codes), message, request_id, operation_id, retry_after_s, body_excerpt
         )
         self.status = status
-        self.codes = tuple(codes)
+        self.codes: tuple[str, ...] = tuple(codes)
         self.message = message
         self.request_id = request_id
         self.operation_id = operation_id
@@ -185,7 +186,7 @@ class ServerError(ApiError):
 
 
 def own_copy(error: E) -> E:
-    """Copy an error for another caller of a shared request; notes on one are not on the other."""
+    """Return a copy of an error for another caller of a shared request, with notes of its own."""
     copied = copy(error)
     copied.__cause__ = error.__cause__
     if hasattr(error, "__notes__"):
@@ -196,7 +197,8 @@ def own_copy(error: E) -> E:
 def without_frames(error: E) -> E:
     """Remove from an error its traceback and its implicit context; an explicit cause is kept.
 
-    The variables of those frames hold headers and bodies, and traceback tools print them.
+    Tools that print tracebacks also print the variables of their frames, which hold headers and
+    bodies.
     """
     error.__context__ = None
     stripped: E = error.with_traceback(None)

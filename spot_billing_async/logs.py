@@ -69,6 +69,7 @@ class LoggingHook:
     def __call__(self, event: Event, /) -> None:
         """Write a record, if the logger is enabled for its level."""
         level = level_of(event, self._level)
+        # Checked before the line is built: most events are DEBUG, which most loggers drop.
         if self._logger.isEnabledFor(level):
             line = line_of(event, identify_accounts=self._identify_accounts)
             self._logger.log(level, line.text, extra=line.fields)

@@ -5,13 +5,13 @@ client = SpotBillingClient(hook=OpenTelemetryHook())
 ```
 
 A call is a span of kind INTERNAL, and each of its requests a child of kind CLIENT, named and
-described by the semantic conventions for HTTP. These want one CLIENT span per request, and none
-around the requests of a call, so that a backend counts no request twice.
+described by the semantic conventions for HTTP. The conventions require one CLIENT span per request,
+and none around the requests of a call, so that a backend counts no request twice.
 
-Events arrive at the end of what they describe. So the hook keeps the requests of a call until the
-call ends, and creates all spans then, with the original times. The parent of a call's span is the
-current span of the calling code; for the slices of a pull, the current span where its block was
-entered. The trace context is not sent to the server.
+A request ends before its call, whose span has to exist first. So the hook keeps the requests of a
+call until the call ends, and creates all spans then, with the original times. The parent of a
+call's span is the current span of the calling code; for the slices of a pull, the current span
+where its block was entered. The trace context is not sent to the server.
 """
 
 import time
@@ -26,10 +26,10 @@ from spot_billing_async.version import __version__
 try:
     from opentelemetry import metrics, trace
     from opentelemetry.context import Context
-except ImportError as error:
+except ImportError as _missing:
     raise MissingExtraError(
         "the OpenTelemetry hook needs opentelemetry-api: pip install '.[otel]'"
-    ) from error
+    ) from _missing
 
 _NAME = "spot_billing_async"
 _SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
@@ -162,7 +162,7 @@ class _Instruments:
             "spot_billing.retries", "{request}", "Requests sent again after a failed one."
         )
         self._refusals = meter.create_counter(
-            "spot_billing.refusals", "{request}", "Requests that the server refused for their rate."
+            "spot_billing.refusals", "{request}", "Requests that the rate limit rejected."
         )
         self._days = meter.create_counter(
             "spot_billing.cache.days", "{day}", "Days looked up in the cost cache."
@@ -171,6 +171,7 @@ class _Instruments:
     def count_request(self, request: RequestEnded) -> None:
         attributes = _http_attributes(request)
         self._request_s.record(request.elapsed_s, attributes)
+        # Without a response there is no body, not one of 0 bytes.
         if request.status is not None or request.received_bytes:
             self._body_bytes.record(request.received_bytes, attributes)
 

@@ -5,7 +5,7 @@ phase that has just ended, so the phases add up to the call's wall time by const
 
 Events are frozen and hold names, numbers and ids only: no token, no body, no message of a server.
 Only `RequestEnded.url` and `CallEnded.parameters` may identify an account; `redacted_url` and
-`open_parameters` are the same without it. Without a hook no event is built.
+`open_parameters` are their forms without identifying values. Without a hook no event is built.
 """
 
 import logging
@@ -32,7 +32,7 @@ Phase = Literal[
 """Name of a phase: a field of `Phases`."""
 
 
-class Phases(msgspec.Struct, gc=False):
+class Phases(msgspec.Struct, gc=False):  # floats form no cycle for the collector to find
     """Seconds that a call spent in each phase, summed over all its pages and attempts.
 
     Attributes:
@@ -117,7 +117,7 @@ class CallEnded(msgspec.Struct, frozen=True, kw_only=True):
         phases: seconds spent in each phase; they add up to `elapsed_s`.
         requests: number of requests sent, retries and pages included.
         retries: number of requests sent again after a failed one.
-        refusals: number of requests that the server refused for their rate.
+        refusals: number of requests that the rate limit of the server rejected.
         received_bytes: bytes of all bodies that arrived, counted compressed.
         rows: number of items on all pages; 0 where the call failed.
         error: name of the exception's class, "CancelledError" included; None on success.
@@ -207,7 +207,7 @@ def check_hook(field: str, hook: object) -> None:
     Raises:
         ConfigError: names the field and the value.
     """
-    call = getattr(type(hook), "__call__", None)  # noqa: B004  its kind, not whether there is one
+    call = getattr(type(hook), "__call__", None)  # noqa: B004  checks its kind, not that it exists
     is_async = iscoroutinefunction(hook) or iscoroutinefunction(call)
     if is_async or not callable(hook):
         raise ConfigError(f"{field} must be a plain function of an event, got {hook!r}")

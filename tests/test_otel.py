@@ -193,10 +193,10 @@ async def test_a_call_that_is_cancelled_ends_its_spans() -> None:
     """A call cancelled in flight or before its first request ends its spans and is forgotten."""
     exported = Exported()
     hook = exported.hook()
-    came = asyncio.Event()
+    arrived = asyncio.Event()
 
     async def handler(_: web.Request) -> web.Response:
-        came.set()
+        arrived.set()
         await asyncio.sleep(3600)
         return web.Response()
 
@@ -206,7 +206,7 @@ async def test_a_call_that_is_cancelled_ends_its_spans() -> None:
         SpotBillingClient(TOKEN, base_url=base_url, config=config, hook=hook) as client,
     ):
         sent = asyncio.create_task(client.costs.get("a"))
-        await came.wait()
+        await arrived.wait()
         queued = asyncio.create_task(client.costs.get("a"))
         await asyncio.sleep(0)
         for task in (queued, sent):

@@ -20,19 +20,21 @@ from spot_billing_async.cli.signals import Interrupted, interruptible
 
 T = TypeVar("T")
 
-accounts = App(name="accounts", help="List the accounts registered with Billing Engine.")
-families = App(name="families", help="Manage account families, which are named groups of accounts.")
-billing_engine = App(name="billing-engine", help="Link billing accounts to their cost reports.")
-cost_intelligence = App(
+accounts: App = App(name="accounts", help="List the accounts registered with Billing Engine.")
+families: App = App(
+    name="families", help="Manage account families, which are named groups of accounts."
+)
+billing_engine: App = App(
+    name="billing-engine", help="Link billing accounts to their cost reports."
+)
+cost_intelligence: App = App(
     name="cost-intelligence", help="Set up Cost Intelligence for billing accounts."
 )
-costs = App(name="costs", help="Get, pull, sync and show exact costs by day.")
+costs: App = App(name="costs", help="Get, pull, sync and show exact costs by day.")
 
 Dimension = Literal["account", "service", "region", "family", "none"]
 Provider = Literal["aws", "azure", "gcp"]
-Members = Annotated[
-    list[str] | None, Parameter(name="--account", consume_multiple=True, negative=())
-]
+Members = Annotated[list[str] | None, Parameter(name="--account", consume_multiple=True)]
 
 
 @accounts.command(name="list")
@@ -250,6 +252,7 @@ async def _call(operation: Callable[[SpotBillingClient], Awaitable[T]]) -> T:
         with interruption.scope:
             async with SpotBillingClient() as client:
                 return await operation(client)
+        # Reached only if a signal has cancelled the scope.
         raise Interrupted(interruption.exit_code or 1)
 
 

@@ -36,7 +36,7 @@ _COMPOUND_NAME = re.compile(
     r"other_consumer|page_size|rate_limit)(?![\w'\"])"
 )
 
-app = App(
+app: App = App(
     name="spot-billing",
     help=(
         "Pull costs from the Spot Billing Engine API, or emulate the API.\n\n"
@@ -46,14 +46,14 @@ app = App(
     version=__version__,
     default_parameter=Parameter(negative=()),
 )
-for group in (
+for _group in (
     api.accounts,
     api.families,
     api.billing_engine,
     api.cost_intelligence,
     api.costs,
 ):
-    app.command(group)
+    app.command(_group)
 api.costs.command(pull)
 api.costs.command(sync)
 api.costs.command(show)

@@ -117,6 +117,7 @@ async def _pull(client: TenantClient) -> PullReport:
 def _add_costs(
     outcome: Fetched[CostItem] | Failed, services: _TotalsByName, accounts: _TotalsByName
 ) -> None:
+    # The emulator injects no faults here, so any failure is an error of the demo.
     if isinstance(outcome, Failed):
         raise outcome.error
     for item in outcome.items:

@@ -47,6 +47,7 @@ def single_line(text: str) -> str:
 def to_record(item: msgspec.Struct) -> Record:
     """Return the fields of a struct under their Python names; amounts as text."""
     return {
+        # `str` would write amounts such as 1E+3.
         name: format(value, "f") if isinstance(value, Decimal) else value
         for name, value in msgspec.structs.asdict(item).items()
     }

@@ -80,7 +80,7 @@ async def pull(
     # All arguments are checked before a file is opened or a request is sent.
     if bool(account) == all_accounts:
         raise ConfigError("exactly one of --account and --all-accounts is required")
-    build_plan(account or ["all"])
+    build_plan(account or ["all"])  # the ids of all accounts are not known yet
     state = _PullState()
     with interruptible() as interruption, _open_report(report, out) as report_file:
         async with open_writer(out) as writer, SpotBillingClient() as client:

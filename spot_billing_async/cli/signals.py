@@ -31,7 +31,7 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        self.scope = anyio.CancelScope()
+        self.scope: anyio.CancelScope = anyio.CancelScope()
         self.exit_code: int | None = None
 
     def handle_signal(self, signum: signal.Signals) -> None:

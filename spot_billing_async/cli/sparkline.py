@@ -44,7 +44,7 @@ def mean_per_bar(costs: Mapping[date, Decimal], first: date, last: date) -> list
         last: last day of the range, included.
     """
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    days_per_bar = -(-len(days) // _MAX_BARS)
+    days_per_bar = -(-len(days) // _MAX_BARS)  # rounded up
     spans = [days[start : start + days_per_bar] for start in range(0, len(days), days_per_bar)]
     return [exact_sum(costs.get(day, _ZERO) for day in span) / len(span) for span in spans]
 

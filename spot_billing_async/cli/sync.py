@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _INCOMPLETE = 3
-_MUTABLE_DAYS = 45
+_MUTABLE_DAYS = 45  # as `table.sync.MUTABLE_DAYS`, whose module needs the extra table
 
 By = Literal["account", "service", "region", "family"]
 
@@ -98,6 +98,7 @@ async def sync(
     # All arguments are checked before the table is opened or a request is sent.
     if bool(account) == all_accounts:
         raise ConfigError("exactly one of --account and --all-accounts is required")
+    # The ids of all accounts are not known yet: "all" stands for them in this check.
     scope = checked_scope(table, accounts=account or ["all"], today=None, **options)
     if max_requests is not None:
         check_count("max_requests", max_requests)

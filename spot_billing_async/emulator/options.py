@@ -106,7 +106,7 @@ def _is_latency(value: object) -> bool:
 
 
 def _is_positive_int(value: object) -> bool:
-    return type(value) is int and value >= 1
+    return type(value) is int and value >= 1  # `bool` is a subclass of int
 
 
 def _is_number(value: object, maximum: float) -> bool:

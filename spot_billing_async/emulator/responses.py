@@ -45,7 +45,7 @@ class ApiProblem(Exception):  # noqa: N818 - a response like any other, not a fa
     ) -> None:
         super().__init__(status)
         self.status = status
-        self.details = tuple(details)
+        self.details: tuple[ErrorDetail, ...] = tuple(details)
         self.headers = headers
 
 

@@ -69,6 +69,7 @@ class _Protocol(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - it may quote the request
     ) -> web.StreamResponse:
         """Return the response to a malformed request."""
+        # A second response would be read as part of the body of the first.
         if request.writer.output_size:
             raise ConnectionError("the response has already been started") from exc
         detail = ErrorDetail(None, "malformed HTTP request", "BadRequest")
@@ -160,8 +161,10 @@ class Emulator:
             faults=faults,
             seed=seed,
         )
-        self.token = secrets.token_urlsafe(24) if token is None else token
-        self.requests = self.under_way = self.abandoned = 0
+        self.token: str = secrets.token_urlsafe(24) if token is None else token
+        self.requests: int = 0
+        self.under_way: int = 0
+        self.abandoned: int = 0
         self._focus = [Path(path) for path in focus]
         self._address = (host, port)
         self._buckets = buckets
@@ -221,10 +224,12 @@ class Emulator:
         traceback: TracebackType | None,
     ) -> None:
         self._base_url = self._database = None
+        # Shielded: threads and file are released even if the block was cancelled.
         with anyio.CancelScope(shield=True):
             await self._exit_stack.aclose()
 
     async def _start(self) -> None:
+        # Closed in reverse order: first the listener, then the requests, then the database.
         stack = self._exit_stack
         database = await anyio.to_thread.run_sync(Database, self._db)
         stack.push_async_callback(anyio.to_thread.run_sync, database.close)
@@ -256,6 +261,7 @@ class Emulator:
             sample.load(cursor)
 
     def _application(self, database: Database) -> web.Application:
+        # The outermost comes first. Error responses pass through chaos, as it disturbs these too.
         chaos = ChaosMiddleware(self._chaos_settings, self._identify)
         application = web.Application(
             middlewares=[self._count_requests, chaos.handle, self._handle_errors]
@@ -309,6 +315,8 @@ class Emulator:
     def _identify(self, request: web.Request) -> str:
         """Return the caller: 'owner' for the accepted token, otherwise an empty text."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        # aiohttp decodes bytes that are not UTF-8 to surrogates, which `encode` would reject.
         sent = given.strip().encode(errors="surrogateescape")
+        # In constant time, so that the time of a response reveals no part of the token.
         is_accepted = hmac.compare_digest(sent, self.token.encode())
         return "owner" if is_accepted and scheme.lower() == "bearer" else ""

@@ -19,11 +19,12 @@ from spot_billing_async.models import CostItem
 
 try:
     import pyarrow as pa
-except ImportError as error:
-    raise MissingExtraError("Parquet and Arrow need pyarrow: pip install '.[export]'") from error
+except ImportError as _missing:
+    raise MissingExtraError("Parquet and Arrow need pyarrow: pip install '.[export]'") from _missing
 
 DEFAULT_SCALE = 18
 _PRECISION = 38
+# Contexts that raise: the default one would round amounts of more than 28 digits.
 _UNROUNDED = Context(prec=200, traps=[Inexact])
 _WITHIN_ARROW = Context(prec=_PRECISION, traps=[Rounded])
 _OUTCOME_COLUMNS: dict[str, Callable[[Fetched[CostItem]], object]] = {
@@ -84,6 +85,7 @@ def batch_table(batch: Batch, scale: int) -> pa.Table:
         shortest = [_shortest(cost) for cost in costs]
         scale = _fitting_scale(shortest, scale)
         amounts = pa.array(shortest, schema(scale).field("cost").type)
+    # The columns of an outcome are built once per outcome, and then repeated for its rows.
     indexes = chain.from_iterable(repeat(n, len(each.items)) for n, each in enumerate(batch))
     outcome_of_row = pa.array(list(indexes), pa.int32())
     arrays = {"cost": amounts}

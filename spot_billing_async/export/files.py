@@ -5,6 +5,7 @@ import os
 import secrets
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from spot_billing_async.errors import ConfigError
 
@@ -33,7 +34,7 @@ class PendingFile:
         try:
             if self._target.exists() and not self._target.is_file():
                 raise FileExistsError(0, "it is a folder, a device or a pipe")
-            self.stream = self._temporary.open("xb")
+            self.stream: BinaryIO = self._temporary.open("xb")
         except OSError as error:
             reason = error.strerror
             raise ConfigError(f"cannot write the file {path}: {reason}") from error

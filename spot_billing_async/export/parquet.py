@@ -68,6 +68,7 @@ class ParquetSink:
 
     def _widen(self, scale: int) -> None:
         self._group = [widened(table, scale) for table in self._group]
+        # The file is read back by its name, so footer and buffer have to be written first.
         self._parquet.close()
         self._file.stream.flush()
         narrow = self._file

@@ -43,8 +43,8 @@ class TextFileSink:
         self._file = PendingFile(path)
         self._encode = encode
         self._file.stream.write(header)
-        self.commit = self._file.commit
-        self.discard = self._file.discard
+        self.commit: Callable[[], None] = self._file.commit
+        self.discard: Callable[[], None] = self._file.discard
 
     def write(self, batch: Batch) -> None:
         """Append a batch."""

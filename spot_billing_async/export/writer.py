@@ -94,12 +94,14 @@ class CostWriter:
 
     async def _flush(self) -> None:
         batch, self._pending, self._pending_rows = self._pending, [], 0
-        if batch:
-            await self._in_thread(lambda: self._write(batch))
 
-    def _write(self, batch: list[Fetched[CostItem]]) -> None:
-        self._opened().write(batch)
-        self._written_rows += sum(len(outcome.items) for outcome in batch)
+        def write_batch() -> None:
+            self._opened().write(batch)
+            # Counted in the thread, as a cancelled wait does not stop the write.
+            self._written_rows += sum(len(outcome.items) for outcome in batch)
+
+        if batch:
+            await self._in_thread(write_batch)
 
     def _commit(self) -> None:
         # A batch may have failed or been cancelled, and the caller may have continued regardless.

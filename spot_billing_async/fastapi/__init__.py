@@ -22,10 +22,10 @@ from spot_billing_async.errors import MissingExtraError
 # Imported first, so that a missing Starlette gives this error and not that of a submodule.
 try:
     import starlette as _starlette  # noqa: F401  see above
-except ImportError as error:
+except ImportError as _missing:
     raise MissingExtraError(
         "spot_billing_async.fastapi needs starlette: pip install '.[fastapi]'"
-    ) from error
+    ) from _missing
 
 from spot_billing_async.fastapi.deadline import RequestDeadline
 from spot_billing_async.fastapi.lifespan import SpotBilling, client_of, spot_billing_lifespan

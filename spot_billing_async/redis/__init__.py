@@ -8,10 +8,10 @@ from spot_billing_async.errors import MissingExtraError
 
 try:
     import redis as _redis  # noqa: F401  fails here, before any module of this package imports it
-except ImportError as error:
+except ImportError as _missing:
     raise MissingExtraError(
         "spot_billing_async.redis needs redis: pip install '.[redis]'"
-    ) from error
+    ) from _missing
 
 from spot_billing_async.redis.quota import RedisQuota
 from spot_billing_async.redis.store import RedisStore

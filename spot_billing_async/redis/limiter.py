@@ -61,10 +61,11 @@ class SharedLimiter:
     """Limiter shared with other processes; implements `pacing.abc.Limiter`.
 
     Args:
-        key: key of its log.
+        key: key of the log that holds its events.
         log: log that its events are written to.
 
     Attributes:
+        key: as given.
         replica: state shared by all processes.
         is_attached: the replica follows the log.
         is_active: it is attached, or about to be.
@@ -72,14 +73,15 @@ class SharedLimiter:
 
     def __init__(self, key: str, log: EventLog) -> None:
         self.key = key
-        self.replica = Replica()
-        self.is_attached = self.is_active = False
+        self.replica: Replica = Replica()
+        self.is_attached: bool = False
+        self.is_active: bool = False
         self._log = log
         self._attach_wait_until_s = -inf
         self._rejected_until_s = -inf
         self._serial = self._number = 0
         self._held: set[int] = set()
-        self._granted: deque[int] = deque()  # those of them that no call has taken yet
+        self._granted: deque[int] = deque()  # held permits that no call has taken yet
         self._requested = 0
         self._unwritten: list[Event] = []
         self._unconfirmed: deque[LogEntry] = deque()  # written, but not read back yet

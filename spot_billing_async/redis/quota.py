@@ -91,10 +91,10 @@ class RedisQuota:
         check_seconds("timeout_s", timeout_s)
         self._prefix = checked_id("prefix", prefix)
         self._timeout_s = timeout_s
-        self.owner = token_hex(6)
+        self.owner: str = token_hex(6)
         self.waiting_calls: WaitingCalls | None = None
         self._clock: Callable[[], float] = time.monotonic
-        self.server_clock = ServerClock(time.monotonic(), time.time())
+        self.server_clock: ServerClock = ServerClock(time.monotonic(), time.time())
         self._limiters: WeakValueDictionary[str, SharedLimiter] = WeakValueDictionary()
         self._active: set[SharedLimiter] = set()
         self._to_write: set[SharedLimiter] = set()
@@ -106,12 +106,18 @@ class RedisQuota:
         return f"{type(self).__name__}({self._masked_url!r})"
 
     def limiter(self, name: str, deadline_s: float) -> SharedLimiter:
-        """Return the shared limiter of a name, always the same one for the same name."""
+        """Return the shared limiter of a name, always the same one for the same name.
+
+        Args:
+            name: identifies server, route and consumer of the quota.
+            deadline_s: the client's default deadline in seconds, which bounds `timeout_s`.
+        """
         digest = blake2b(f"{__version__} {name}".encode(), digest_size=16).hexdigest()
         key = f"{self._prefix}:quota:{digest}"
         limiter = self._limiters.get(key)
         if limiter is None:
             limiter = self._limiters[key] = SharedLimiter(key, self)
+        # A call must have time left to send its request after it waited for Redis.
         self._timeout_s = min(self._timeout_s, deadline_s / 4)
         return limiter
 
@@ -183,7 +189,7 @@ class RedisQuota:
                 self._to_write.clear()
                 for limiter in tuple(self._active):
                     limiter.detach(self._clock())
-                self._log_read.set()  # wakes `close`, as no task reads any more
+                self._log_read.set()  # wakes `close`, which nothing else would now
             if self._clock() - began_s > _MAX_BACKOFF_S:
                 backoff_s = _MIN_BACKOFF_S
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311  no secret

@@ -179,7 +179,7 @@ class Replica(msgspec.Struct, array_like=True):
         return granted
 
     def forget_others(self, owner: str, at_s: float) -> None:
-        """Drop the permits of all other processes, whose events will not be read any more."""
+        """Drop the permits of all other processes, whose events are not read from now on."""
         now_s = self.applied_s = max(at_s, self.applied_s)
         for other in [name for name in self.leases if name != owner]:
             self._lose_all(other, now_s)

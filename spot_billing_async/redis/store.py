@@ -107,7 +107,7 @@ class RedisStore:
     ) -> None:
         self._url = hidden(url)
         del url  # the locals of a traceback must not show it
-        self._place = masked_url(self._url)
+        self._masked_url = masked_url(self._url)
         check_seconds("timeout_s", timeout_s)
         check_seconds("lease_s", lease_s)
         if memory is not None and not isinstance(memory, MemoryStore):
@@ -207,9 +207,8 @@ class RedisStore:
         """Run a script and return its decoded response; None if that failed."""
         if self._redis is None or self._clock() < self._retry_at_s:
             return None
-        if (
-            self._availability.is_up is False
-        ):  # one request tries whether Redis is back, not all at once
+        if self._availability.is_up is False:
+            # One request checks whether Redis is back; the others skip it meanwhile.
             self._retry_at_s = self._clock() + _RETRY_AFTER_S
         try:
             run = self._redis.register_script(script)
@@ -225,9 +224,9 @@ class RedisStore:
         return response
 
     def __repr__(self) -> str:
-        if "_place" not in vars(self):  # a traceback of __init__ may show an incomplete object
+        if "_masked_url" not in vars(self):  # a traceback of __init__ may show an incomplete object
             return f"{type(self).__name__}()"
-        return f"{type(self).__name__}({self._place!r})"
+        return f"{type(self).__name__}({self._masked_url!r})"
 
 
 def _batches(values: Mapping[str, Value]) -> Iterator[list[str]]:

@@ -23,9 +23,12 @@ from spot_billing_async.table.storage.schemas import cost_rows
 from spot_billing_async.table.storage.store import Replacement, TableStore
 
 _BATCH_ROWS = 65_536
+"""Rows from which a batch is committed; they are in memory until then."""
+
+# Each run of days is a clause in the predicate of the commit. deltalake's time grows with the
+# square of their number: 64 take about 0.1 s. A few thousand overflow its stack.
 _BATCH_RUNS = 64
 _RUNS_PER_RESPONSE = 16
-"""Runs of days to replace: deltalake's time grows with their square, 64 take some 0.1 s."""
 
 
 class CommitBatch:
@@ -80,7 +83,7 @@ class CommitBatch:
             The slices that were added, and the days that the table cannot hold.
 
         Raises:
-            DecodeError, ExportError: the table can hold nothing of it.
+            DecodeError, ExportError: the whole response is unusable.
         """
         entries = self._replaceable.of_account(key.account_id)
         today = self._scope.today

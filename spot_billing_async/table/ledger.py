@@ -89,6 +89,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     fetched_at: datetime
     as_of: date
     incomplete: bool
+    # These names are columns of tables that exist, so they cannot be changed.
     widest_days: int | None = None
     borne_rows: int | None = None
 

@@ -177,8 +177,8 @@ class SyncProgress:
         self.failed_days = 0
         self.not_started_days = 0
         self.rows_written = 0
-        self.requests = 0
-        self.retries = 0
+        self.requests: int = 0
+        self.retries: int = 0
         self.changes: list[Change] = []
         self.failures: list[Failed] = []
 

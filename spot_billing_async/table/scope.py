@@ -53,10 +53,11 @@ def checked_scope(
     """Return the arguments of a sync as a `Scope`.
 
     Raises:
-        ConfigError: an argument is not valid; names it, what is allowed, and its value.
+        ConfigError: an argument is not valid; the message names it, what is allowed, and its value.
     """
     # Window "whole" is not cut into parts: the planner does that, by what is due.
     plan = CostPlan.build(accounts, from_date, to_date, "whole", group_by)
+    # `bool` is a subclass of int, but True is not a number of days.
     is_count = isinstance(window, int) and not isinstance(window, bool) and window >= 1
     if not is_count and window not in (AUTO, *CALENDAR_WINDOWS):
         names = ", ".join(map(repr, (AUTO, *CALENDAR_WINDOWS)))

@@ -128,6 +128,7 @@ def _entry(
     identities: set[tuple[object, ...]] = set()
     for item in items:
         identity = _identity(item)
+        # The API sums by these fields, so a second row is a mistake that would count twice.
         if identity in identities:
             name = item.service or item.region or item.family
             raise DecodeError(f"duplicate row in the response: {item.date}, {name}", permanent=True)

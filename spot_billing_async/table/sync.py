@@ -44,7 +44,7 @@ async def plan(
     server; without a client, or before its first cost query, the one that the last sync stored.
 
     Raises:
-        ConfigError: an argument is not valid; names it, what is allowed, and its value.
+        ConfigError: an argument is not valid; the message names it, what is allowed, and its value.
         TableError: the ledger could not be read, or one of the two tables is missing.
     """
     scope = checked_scope(
@@ -139,6 +139,7 @@ async def sync(
     check_count("batch_requests", batch_requests)
     if max_requests is not None:
         check_count("max_requests", max_requests)
+    # deltalake blocks, and the planner reads the ledger: both run in worker threads.
     store = await run_sync(TableStore.open_or_create, scope.table)
     sizer = await run_sync(store.window_sizer, scope.group_by)
     planner = await run_sync(_planner, store, scope, sizer)

@@ -54,7 +54,7 @@ class TableWriter:
             without a date would make the whole window one slice.
 
         Raises:
-            DecodeError, ExportError: the table can hold nothing of it.
+            DecodeError, ExportError: the whole response is unusable.
         """
         is_auto = self._scope.window == AUTO
         if is_auto and key.window.days > 1 and has_undated_rows(fetched.items):

@@ -59,6 +59,7 @@ def running_emulator(**options: Any) -> Iterator[RunningEmulator]:  # noqa: ANN4
         ValueError: an option is invalid, or a file cannot be served.
     """
     emulator = Emulator(**options)
+    # In a thread: tests without an event loop can use it, and no test can block its loop.
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(emulator):
         yield RunningEmulator(
             base_url=emulator.base_url,

@@ -48,7 +48,7 @@ def cli(environment: dict[str, str], tmp_path: Path) -> Cli:
 
 @pytest.fixture(scope="session")
 def served() -> Iterator[Mapping[str, str]]:
-    """Run `spot-billing emulator` over its sample; yield the variables that lead a client to it."""
+    """Run `spot-billing emulator` over its sample; yield the environment of its clients."""
     with subprocess.Popen(  # noqa: S603  this interpreter
         [
             *(sys.executable, "-m", "spot_billing_async.cli"),

@@ -122,7 +122,7 @@ async def test_a_lifespan_may_yield_no_state(arguments: ClientArguments) -> None
 async def test_a_missing_token_keeps_the_app_from_starting() -> None:
     """A missing token is reported when the app starts, not by the first request."""
     app = FastAPI(lifespan=spot_billing_lifespan())
-    with pytest.raises(ConfigError, match="token: none found"):
+    with pytest.raises(ConfigError, match="token must be given"):
         async with app.router.lifespan_context(app):
             pass
 

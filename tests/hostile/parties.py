@@ -28,15 +28,15 @@ class Files:
         self.authority.cert_pem.write_to_path(self.ca_file)
         self.client = self.authority.issue_cert("client@example.com")
         self.cert_file, self.key_file = str(folder / "client.pem"), str(folder / "client.key")
-        for place, blob in enumerate(self.client.cert_chain_pems):
-            blob.write_to_path(self.cert_file, append=place > 0)
+        for index, blob in enumerate(self.client.cert_chain_pems):
+            blob.write_to_path(self.cert_file, append=index > 0)
         self.client.private_key_pem.write_to_path(self.key_file)
 
-    def server(self, *names: str, asks: bool = False) -> ssl.SSLContext:
-        """Return a server's context for these names; `asks` requires a client certificate."""
+    def server(self, *names: str, requires_certificate: bool = False) -> ssl.SSLContext:
+        """Return a server's context for these names; optionally, require a client certificate."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.authority.issue_cert(*(names or ("127.0.0.1",))).configure_cert(context)
-        if asks:
+        if requires_certificate:
             context.verify_mode = ssl.CERT_REQUIRED
             self.authority.configure_trust(context)
         return context

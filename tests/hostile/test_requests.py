@@ -110,9 +110,9 @@ async def test_no_redirect_is_followed(status: int, own_session: bool) -> None:
 async def test_no_response_header_causes_a_request() -> None:
     """Alternative services, links, cookies and challenges in a response are ignored."""
     async with recording(http(GOOD)) as (elsewhere, nothing):
-        place = elsewhere.removeprefix("http://")
+        address = elsewhere.removeprefix("http://")
         headers = (
-            f'Alt-Svc: h2="{place}", http/1.1="{place}"',
+            f'Alt-Svc: h2="{address}", http/1.1="{address}"',
             f"Link: <{elsewhere}>; rel=preload",
             f"Content-Location: {elsewhere}",
             f"Refresh: 0; url={elsewhere}",

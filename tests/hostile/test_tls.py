@@ -56,7 +56,7 @@ async def test_a_client_certificate_is_sent_on_request(files: Files) -> None:
     """The key may be in its own file or in the same one; without one the server refuses."""
     both = files.folder / "both.pem"
     files.client.private_key_and_cert_chain_pem.write_to_path(str(both))
-    async with serving(files.server(asks=True)) as (port, received):
+    async with serving(files.server(requires_certificate=True)) as (port, received):
         for tls in (
             TlsConfig(
                 ca_file=files.ca_file,
@@ -89,7 +89,7 @@ async def test_a_key_may_have_a_password(files: Files) -> None:
     )
     options = {"client_cert_file": files.cert_file, "client_key_file": path}
     with capturing() as kept:
-        async with serving(files.server(asks=True)) as (port, received):
+        async with serving(files.server(requires_certificate=True)) as (port, received):
             tls = TlsConfig(ca_file=files.ca_file, client_key_password=PASSWORD, **options)  # type: ignore[arg-type]  # by name
             async with client_of(port, tls=tls) as client:
                 await attempt(kept, lambda: client.costs.get("a"))

@@ -37,10 +37,10 @@ class Api:
         self.accounts = [f"act-{n}" for n in range(accounts)]
         self.costs = {
             (account, FIRST + timedelta(days=n)): {
-                "s3": Decimal(n + 1) / 7000 + place,
+                "s3": Decimal(n + 1) / 7000 + number,
                 "ec2": Decimal("-0.5") - n,
             }
-            for place, account in enumerate(self.accounts)
+            for number, account in enumerate(self.accounts)
             for n in range(DAYS)
         }
         for costs in self.costs.values():

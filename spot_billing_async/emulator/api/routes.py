@@ -144,7 +144,7 @@ class Api:
         return Result(rows, ledger.item_builder(cost_filter))
 
     async def _find_costs(self, cost_filter: ledger.CostFilter) -> Sequence[Any]:
-        """Return the rows of a cost query, from the cache if those of all days fit into it."""
+        """Return the rows of a cost query, cut from the cached rows of all days if few."""
         all_days = cost_filter._replace(from_date=None, to_date=None)
 
         def work(cursor: Cursor) -> Sequence[Any] | None:
@@ -173,6 +173,7 @@ class Api:
         def load(cursor: Cursor) -> list[ledger.Source]:
             return ledger.ingest_bucket(cursor, bucket, buckets.list_exports(self._root, bucket))
 
+        # Two transactions: the setup is kept even if its exports cannot be read.
         await self._database.write(link)
         try:
             sources = await self._database.write(load)

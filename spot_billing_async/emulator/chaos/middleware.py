@@ -67,6 +67,7 @@ class ChaosMiddleware:
     @web.middleware
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer a request with `handler`, unless a limit or a fault prevents it."""
+        # Drawn before any await, so that the order of arrival decides among equal requests.
         draw = self._trace.draw(request.method, request.raw_path)
         limit, decision = self._settings.rate_limit, None
         if limit is not None:

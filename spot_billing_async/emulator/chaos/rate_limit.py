@@ -70,8 +70,8 @@ class SlidingWindow:
         allowed = len(times) < limit.requests
         times.append(now)
         remaining = limit.requests - len(times)
-        # Subtracting in this order gives exactly the window for a request counted just now; a
-        # rounding error above it would be a second more in the header.
+        # Subtracting in this order gives exactly the window for a request counted just now; with a
+        # rounding error above it, the header, which is rounded up, would be one second too high.
         reset_s = 0.0 if remaining else limit.window_s - (now - times[0])
         return LimitDecision(allowed, remaining, reset_s)
 

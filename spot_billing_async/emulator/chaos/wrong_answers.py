@@ -47,6 +47,7 @@ def apply_wrong_answer(
             kept = page.items[: int(wrong.position * len(page.items))]
             return page._replace(items=kept, reported_count=len(page.items))
         case Fault.LOST_ROW if page.items:
+            # The counts agree with the remaining rows: one response alone does not show the loss.
             lost = int(wrong.position * len(page.items))
             kept = [*page.items[:lost], *page.items[lost + 1 :]]
             return _with_pagination(page._replace(items=kept), totalCount=len(rows) - 1)

@@ -120,6 +120,7 @@ class Database:
 
     def close(self) -> None:
         """Interrupt running queries, stop the threads and close the file."""
+        # A copy, as the threads change the set meanwhile.
         for cursor in list(self._active_cursors):
             cursor.interrupt()
         self._readers.shutdown(cancel_futures=True)
@@ -155,9 +156,9 @@ class Database:
                 self._active_cursors.discard(cursor)
 
 
-def one_row(cursor: Cursor) -> tuple[int, ...]:
+def one_row(cursor: Cursor) -> tuple[Any, ...]:
     """Return the only row of an aggregate without groups."""
-    row: tuple[int, ...] | None = cursor.fetchone()
+    row: tuple[Any, ...] | None = cursor.fetchone()
     if row is None:
         raise LookupError("an aggregate without groups returned no row")
     return row

@@ -114,7 +114,7 @@ class FocusError(ValueError):
 
     def __init__(self, path: Path, problems: Iterable[Problem]) -> None:
         self.path = path
-        self.problems = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
         text = "; ".join(" ".join(filter(None, problem)) for problem in self.problems)
         super().__init__(f"{path}: {text}")
 

@@ -75,7 +75,7 @@ class Source(NamedTuple):
 
 def is_empty(cursor: Cursor) -> bool:
     """Return True if the ledger has no sources."""
-    return one_row(cursor.execute("SELECT count(*) FROM source"))[0] == 0
+    return bool(one_row(cursor.execute("SELECT count(*) = 0 FROM source"))[0])
 
 
 def add_source(
@@ -112,7 +112,8 @@ def ingest(cursor: Cursor, path: Path, bucket: str | None = None) -> Source:
         if scale > _current_scale(cursor):
             cursor.execute(f"ALTER TABLE charge ALTER cost TYPE DECIMAL({MAX_DIGITS}, {scale})")
         _insert_staged(cursor, source.source_id, scale)
-        # Fails if any sum over a part of the ledger could have too many digits: none is larger.
+        # Fails if a sum over any part of the ledger could have too many digits: this one is the
+        # largest possible.
         cursor.execute("SELECT sum(abs(cost)) FROM charge").fetchone()
     except duckdb.Error as error:
         raise FocusError(path, [_too_many_digits(str(error))]) from error
@@ -135,7 +136,7 @@ def ingest_bucket(cursor: Cursor, bucket: str, paths: Sequence[Path]) -> list[So
 
 
 def remove_unlinked_buckets(cursor: Cursor) -> None:
-    """Remove the charges of buckets that no setup links any more."""
+    """Remove the charges of buckets that are not linked by any setup."""
     _remove(cursor, "bucket NOT IN (SELECT bucket FROM setup WHERE bucket IS NOT NULL)", [])
 
 
@@ -156,7 +157,7 @@ def has_account(cursor: Cursor, account_id: str) -> bool:
             {"id": account_id},
         )
     )
-    return count > 0
+    return bool(count)
 
 
 def accounts(cursor: Cursor, account_id: str | None) -> list[dict[str, Any]]:
@@ -294,15 +295,6 @@ def _insert_staged(cursor: Cursor, source_id: int, scale: int) -> None:
         " FROM staging",
         [source_id],
     )
-
-
-def _prove_sums(cursor: Cursor) -> None:
-    """See that no sum over any part of the ledger has too many digits: none exceeds this one.
-
-    Raises:
-        duckdb.Error: there is one.
-    """
-    cursor.execute("SELECT sum(abs(cost)) FROM charge").fetchone()
 
 
 def _check_exact(cursor: Cursor, amount: str) -> None:

@@ -25,7 +25,7 @@ class QueryCache:
     """
 
     def __init__(self) -> None:
-        self.epoch = 0
+        self.epoch: int = 0
         self._results: dict[Hashable, CachedResult] = {}
         self._row_count = 0
         self._lock = threading.Lock()

@@ -105,7 +105,7 @@ class Planner:
         """Learn from a slice that was fetched."""
 
     def narrow(self, _key: SliceKey) -> bool:
-        """Put a slice that was too wide back in narrower windows; return whether it was."""
+        """Put a slice that was too wide back in narrower windows; return False if it cannot be."""
         return False
 
     def narrow_to_days(self, key: SliceKey) -> None:
@@ -113,7 +113,7 @@ class Planner:
         days = (SliceKey(key.account_id, day) for day in cut(*key.window, "day"))
         self._pending = chain(days, self._pending)
 
-    def on_failed(self, key: SliceKey, *, fails_account: bool) -> list[DateWindow]:  # noqa: ARG002  for others
+    def on_failed(self, key: SliceKey, *, fails_account: bool) -> list[DateWindow]:  # noqa: ARG002  for subclasses
         """Return the windows that fail with a slice, removed from what is left.
 
         `fails_account` says that the error concerns every window of the account.
@@ -228,6 +228,7 @@ class LearningPlanner(Planner):
         """Return the widest of some probes, if it is wider than what is requested anyway."""
         if not days:
             return None
+        # Accounts with statistics first: with them, a limit in rows follows from the outcome.
         gap = max(days, key=lambda gap: (self._sizer.knows(gap.account_id), days[gap]))
         return (gap, days[gap]) if days[gap] > self._width(gap) else None
 
@@ -241,6 +242,7 @@ class LearningPlanner(Planner):
         keys: list[SliceKey] = []
         later: list[Gap] = []
         scouts: set[str] = set()
+        # Once the limit is known, a first window of an account is unlikely to be wasted.
         max_scouts = inf if self._sizer.is_limited else self._scouts
         for gap in self._gaps:
             if len(keys) >= _MAX_ROUND:
@@ -255,6 +257,7 @@ class LearningPlanner(Planner):
                 scouts.add(gap.account_id)
                 keys.append(SliceKey(gap.account_id, first))
                 if others:
+                    # Kept as one gap: its width is chosen once the first window has an outcome.
                     rest = DateWindow(others[0].from_date, gap.window.to_date)
                     later.append(Gap(gap.account_id, rest))
         self._gaps = later

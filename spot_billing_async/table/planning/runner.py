@@ -89,6 +89,7 @@ class SliceRunner:
         while self.requests_left != 0 and (keys := await run_sync(self._planner.next_round)):
             await self._run_round(keys)
             self._decide()
+        # Undecided slices are left only if the request limit ended the rounds.
         self._settle(len(self._undecided), narrow=False)
         for key in self._planner.take_rest():
             self._handler.on_not_started(key)
@@ -140,6 +141,7 @@ class SliceRunner:
         elif self._is_down:
             self._settle(len(self._undecided), narrow=False)
         elif self._undecided:
+            # Only one window is halved; the others wait for its outcome.
             self._is_down = self._undecided[-1][0].window.days == 1
             self._settle(1, narrow=True)
             if self._is_down:

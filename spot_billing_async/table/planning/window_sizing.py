@@ -62,6 +62,7 @@ class RowStats(NamedTuple):
         """
         variance = max(self.squares / self.days - self.mean**2, self.mean / self.days**2)
         deviation = sqrt(variance * (days + days**2 / self.days))
+        # The sum over the days is taken to be normally distributed.
         excess = self.mean * days - rows - 0.5  # rows are whole numbers
         return erfc(-excess / deviation / sqrt(2)) / 2 if deviation else float(excess > 0)
 
@@ -91,14 +92,14 @@ class LimitEstimate:
     """
 
     def __init__(self, tolerance: float = 1.0, remembered: float | None = None) -> None:
-        self.accepted = remembered or 0.0
-        self.rejected = inf
+        self.accepted: float = remembered or 0.0
+        self.rejected: float = inf
         self._tolerance = tolerance
         self._remembered = remembered
 
     @property
     def is_known(self) -> bool:
-        """True if a limit was met, in this sync or an earlier one."""
+        """True if a size was rejected, in this sync or an earlier one."""
         return self._remembered is not None or isfinite(self.rejected)
 
     @property
@@ -118,7 +119,7 @@ class LimitEstimate:
 
     @property
     def optimistic(self) -> float:
-        """Size that is as likely accepted as rejected, so that its outcome says most."""
+        """Size that is as likely accepted as rejected: its outcome is the most informative."""
         if not self.accepted:
             return self.safe
         if not isfinite(self.rejected):
@@ -197,6 +198,7 @@ class WindowSizer:
             self._own_limits = {
                 name: each for name, each in self._own_limits.items() if not each.is_remembered
             }
+        # An earlier rejection of this account can now be expressed in rows.
         self._reject_rows(account_id)
 
     def reject(self, account_id: str, days: int) -> None:
@@ -238,7 +240,7 @@ class WindowSizer:
 
     @property
     def is_limited(self) -> bool:
-        """True if any limit was met."""
+        """True if any window was rejected, in this sync or an earlier one."""
         return (
             self._row_limit.is_known
             or self._day_limit.is_known
@@ -300,6 +302,7 @@ class WindowSizer:
         known = self._stats.get(account_id)
         mean = (known or self._all).mean
         windows = max(1, ceil(days / max(1.0, max_days)), ceil(days * mean / max_rows))
+        # Without statistics or a limit in rows, the chance of a rejection is unknown: no search.
         if known is None or not isfinite(max_rows):
             return Split(min(windows, days), min(windows, days))
         best = Split(days, days)

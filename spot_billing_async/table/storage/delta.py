@@ -22,21 +22,20 @@ try:
     import deltalake
     import pyarrow as pa
     from deltalake.exceptions import CommitFailedError, TableNotFoundError
-except ImportError as error:
-    raise MissingExtraError("a Delta table needs deltalake: pip install '.[table]'") from error
+except ImportError as _missing:
+    raise MissingExtraError("a Delta table needs deltalake: pip install '.[table]'") from _missing
 
 
 _LATEST_COMMITS = 10
 """Commits to search for metadata: those of other tools, such as OPTIMIZE, have none of ours."""
 
-
 _DECORATION = re.compile(r"\x1b\[[0-9;]*m|↳")
 """Colours and arrows with which deltalake prints a chain of causes."""
-
 
 _LONG_LOG = 100
 """Number of commits from which a checkpoint makes reading the log faster."""
 
+# See `DeltaTable.checkpoint_long_log`, which writes them instead.
 _NO_CHECKPOINT = deltalake.PostCommitHookProperties(create_checkpoint=False)
 
 

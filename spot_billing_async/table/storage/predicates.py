@@ -1,4 +1,7 @@
-"""SQL predicates that select rows of the costs and of the ledger. Pure."""
+"""SQL predicates that select rows of the costs and of the ledger. Pure.
+
+deltalake takes predicates as text without bound values, so all values become literals here.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
@@ -89,4 +92,5 @@ def sql_date(value: date) -> str:
 
 def sql_days_from(first: str) -> str:
     """Return the SQL expression for the number of days from `first` to the end of a slice."""
+    # Cast, as the difference of two dates is an interval, which has no sum.
     return f"(arrow_cast(to_date, 'Int64') - arrow_cast({first}, 'Int64') + 1)"

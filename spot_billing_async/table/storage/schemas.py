@@ -40,7 +40,7 @@ def cost_rows(fetched: Fetched[CostItem], fetched_at: datetime) -> pa.Table:
     """Return the rows of a response as rows of the costs.
 
     Raises:
-        ExportError: an amount has more than 18 decimals or 20 digits before them; names it.
+        ExportError: an amount has more than 18 decimals or 20 digits before them.
     """
     table = batch_table([fetched], DEFAULT_SCALE)
     if table.schema.field("cost").type != _AMOUNT:

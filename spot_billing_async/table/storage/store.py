@@ -44,6 +44,7 @@ from spot_billing_async.table.storage.predicates import (
 )
 from spot_billing_async.table.storage.schemas import COSTS, LEDGER, ledger_entry, ledger_rows
 
+# The age at which a slice was fetched. Cast, as a difference of dates is an interval.
 _AGE_DAYS = "(arrow_cast(as_of, 'Int32') - arrow_cast(to_date, 'Int32'))"
 _RATE_LIMIT = "spotBilling.rateLimit"
 _PARTITIONS = ("group_by",)
@@ -258,6 +259,7 @@ class TableStore:
             self._ledger.replace(ledger_rows(entries), where, metadata)
         except TableConflictError:
             latest = DeltaTable.open(self._ledger.uri, LEDGER)
+            # Opened anew: this handle would report the same conflict again.
             if latest is not None:
                 latest.replace(LEDGER.empty_table(), where)
             raise

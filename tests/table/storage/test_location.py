@@ -56,7 +56,7 @@ async def test_a_table_created_between_two_lookups_is_found(
     """A sync that sees only one of the two tables looks again: another may be creating them."""
     await run()
     open_table, looks = DeltaTable.open, iter([None])
-    monkeypatch.setattr(DeltaTable, "open", lambda *place: next(looks, open_table(*place)))
+    monkeypatch.setattr(DeltaTable, "open", lambda *arguments: next(looks, open_table(*arguments)))
     assert TableStore.open(table).exists
 
 
@@ -75,11 +75,11 @@ async def test_characters_that_deltalake_misreads_are_refused(
     api: Api, client: SpotBillingClient, tmp_path: Path, name: str, shown: str
 ) -> None:
     """The error names the characters; nothing is created or sent."""
-    place = tmp_path / name / "costs"
+    location = tmp_path / name / "costs"
     for use in (
-        lambda: sync(client, place, accounts=api.accounts, **SCOPE),
-        lambda: plan(str(place), accounts=api.accounts, **SCOPE),
-        lambda: day_sums(place),
+        lambda: sync(client, location, accounts=api.accounts, **SCOPE),
+        lambda: plan(str(location), accounts=api.accounts, **SCOPE),
+        lambda: day_sums(location),
     ):
         with pytest.raises(
             ConfigError, match=f"table must be a folder without .* in its path, got .* with {shown}"
@@ -93,12 +93,15 @@ async def test_other_characters_are_allowed(
     api: Api, client: SpotBillingClient, tmp_path: Path, name: str
 ) -> None:
     """A table with these characters in its name is created, found again and read."""
-    place = tmp_path / f"x{name}y"
+    location = tmp_path / f"x{name}y"
     scope = SCOPE | {"accounts": api.accounts, "to_date": FIRST}
-    assert (await sync(client, place, **scope)).new_days == 2
-    assert (await sync(client, str(place), **scope)).skipped_days == 2
-    assert len(await day_sums(place)) == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == [place.name, f"{place.name}_ledger"]
+    assert (await sync(client, location, **scope)).new_days == 2
+    assert (await sync(client, str(location), **scope)).skipped_days == 2
+    assert len(await day_sums(location)) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        location.name,
+        f"{location.name}_ledger",
+    ]
 
 
 def test_a_panic_is_a_table_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,9 +145,9 @@ async def test_the_folder_of_the_ledger_is_checked_too(run: Sync, table: str) ->
 async def test_a_file_is_not_a_folder(api: Api, run: Sync, table: str, tmp_path: Path) -> None:
     """The error names the file, at the location or above it."""
     Path(table).write_text("x")
-    for place in (table, f"{table}/deeper/still"):
+    for location in (table, f"{table}/deeper/still"):
         with pytest.raises(TableError, match=f"'{tmp_path}/costs' is not a folder"):
-            await plan(place, accounts=api.accounts, **SCOPE)
+            await plan(location, accounts=api.accounts, **SCOPE)
     with pytest.raises(TableError, match="is not a folder"):
         await run()
     assert api.requested == []
@@ -154,13 +157,13 @@ async def test_a_file_is_not_a_folder(api: Api, run: Sync, table: str, tmp_path:
 def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
     """Return a function that removes a permission of a path; root is not bound by file modes."""
 
-    def forbid(place: str, mode: int) -> None:
+    def forbid(location: str, mode: int) -> None:
         allowed = os.access
         monkeypatch.setattr(
             os,
             "access",
             lambda path, wanted: (
-                allowed(path, wanted) and not (str(path) == place and wanted & mode)
+                allowed(path, wanted) and not (str(path) == location and wanted & mode)
             ),
         )
 
