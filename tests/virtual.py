@@ -144,9 +144,8 @@ async def _work(
     for _ in left:
         status = 0
         while status != 200:
-            if admission.is_open(limiter):
-                permit = admission.start(limiter)
-            else:
+            permit = admission.try_start(limiter)
+            if permit is None:
                 permit = await admission.wait(limiter, inf, again=status == 429)
             sent_s = loop.time()
             status, quota = await server()

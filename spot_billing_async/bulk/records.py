@@ -75,17 +75,8 @@ def query_record(query: CostQuery) -> Record:
 def report_record(report: PullReport) -> Record:
     """Return the report of a pull as a record; totals are texts by currency code."""
     return {
-        "planned": report.planned,
-        "ok": report.ok,
-        "empty": report.empty,
-        "failed": report.failed,
-        "cancelled": report.cancelled,
-        "not_started": report.not_started,
-        "rows": report.rows,
+        **msgspec.structs.asdict(report),
         "totals": {code: plain(report.totals[code]) for code in sorted(report.totals)},
-        "requests": report.requests,
-        "retries": report.retries,
-        "refusals": report.refusals,
         "elapsed_s": round(report.elapsed_s, 3),
     }
 

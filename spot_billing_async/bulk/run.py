@@ -112,9 +112,6 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         if error is None and not self._workers.cancelled():
             self._workers.result()  # raises a bug of a worker that iteration did not reach
 
-    def __aiter__(self) -> "PullRun[T]":
-        return self
-
     async def __anext__(self) -> Fetched[T] | Failed:
         if self._workers is None or self._ended_s is not None:
             raise ConfigError("this run is not open; iterate it inside its 'async with'")

@@ -40,7 +40,7 @@ class Codec(Generic[T]):
         list_type = cast(type[list[T]], list[item_type])  # type: ignore[valid-type]  # a type made at run time
         self._decoder = msgspec.json.Decoder(list_type, float_hook=Decimal)
         self._day_of = day_of
-        self.name = f"{item_type!r} {inspect.type_info(item_type)!r}"
+        self.name: str = f"{item_type!r} {inspect.type_info(item_type)!r}"
         # A type that other processes cannot import may have the same name and other code there.
         if "<locals>" in self.name or "__main__" in self.name:
             self.name += f" {token_hex(16)}"

@@ -9,9 +9,10 @@ from spot_billing_async.cache.inflight import InflightFetches
 from spot_billing_async.cache.loader import Loader
 from spot_billing_async.cache.lookup import CacheLookup
 from spot_billing_async.cache.policy import CachePolicy, utc_now
-from spot_billing_async.cache.query import CacheQuery, CacheResult
+from spot_billing_async.cache.query import CacheQuery
 from spot_billing_async.cache.store import MemoryStore, Store
 from spot_billing_async.errors import CLIENT_IS_NOT_OPEN, ConfigError
+from spot_billing_async.models.results import Answer
 from spot_billing_async.telemetry import emit
 
 T = TypeVar("T")
@@ -59,7 +60,6 @@ class CostCache:
         self._inflight = InflightFetches()
         try:
             await self._store.__aenter__()
-            await self._inflight.__aenter__()
         except BaseException:
             self._inflight = None
             raise
@@ -74,12 +74,14 @@ class CostCache:
         inflight, self._inflight = self._inflight, None
         assert inflight is not None  # noqa: S101  entered before it is left
         try:
-            await inflight.__aexit__(kind, error, trace)
+            await inflight.close()
         finally:
             await self._store.__aexit__(kind, error, trace)
 
-    async def read(self, query: CacheQuery[T]) -> CacheResult[T]:
+    async def read(self, query: CacheQuery[T]) -> Answer[T]:
         """Return the rows of a query by day, and within a day in the server's order.
+
+        The answer has no totals, and the id of the last request that was sent for the query.
 
         Raises:
             SpotBillingError: a fetch failed, or the caller's deadline passed.
@@ -99,4 +101,4 @@ class CostCache:
         finally:
             if query.hook is not None:
                 emit(query.hook, lookup.event())
-        return CacheResult(rows, lookup.request_id)
+        return Answer(rows, lookup.request_id, None, {})

@@ -9,7 +9,7 @@ until its task has ended.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import date
-from typing import Any, Self
+from typing import Any
 
 from spot_billing_async._core.aio.deadline import without_deadline
 from spot_billing_async._core.aio.tasks import until_done
@@ -32,11 +32,12 @@ class InflightFetch:
     __slots__ = ("days", "loaded", "task", "waiter_count")
 
     def __init__(self, days: Mapping[str, date], work: Work) -> None:
-        self.days = days
-        self.loaded = LoadedDays()
-        self.waiter_count = 0
+        self.days: Mapping[str, date] = days
+        self.loaded: LoadedDays = LoadedDays()
+        self.waiter_count: int = 0
         # The deadline of the caller that starts it must not end what others wait for.
-        self.task = asyncio.create_task(work(self.loaded), context=without_deadline())
+        context = without_deadline()
+        self.task: asyncio.Task[None] = asyncio.create_task(work(self.loaded), context=context)
 
     async def wait(self) -> BaseException | None:
         """Wait until the fetch ends; return the exception it failed with, or None.
@@ -51,18 +52,15 @@ class InflightFetch:
 
 
 class InflightFetches:
-    """All shared fetches in flight; leaving the context cancels them."""
+    """All shared fetches in flight, in the event loop in which the object was made."""
 
     def __init__(self) -> None:
         self._by_key: dict[str, InflightFetch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def close(self) -> None:
+        """Cancel all fetches, and wait until their tasks have ended."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

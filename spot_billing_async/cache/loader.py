@@ -7,9 +7,10 @@ from datetime import date, datetime
 from typing import Any
 
 from spot_billing_async.cache.policy import CachePolicy
-from spot_billing_async.cache.query import CacheQuery, CacheResult, contiguous_windows
+from spot_billing_async.cache.query import CacheQuery, contiguous_windows
 from spot_billing_async.cache.store import Store, Value
 from spot_billing_async.errors import DeadlineExceededError
+from spot_billing_async.models.results import Answer
 from spot_billing_async.models.windows import DateWindow
 
 Query = CacheQuery[Any]
@@ -28,7 +29,7 @@ class LoadedDays:
         stored: number of days that were in the store.
         awaited: number of days that another process fetched meanwhile.
         requested: number of days that were requested from the API.
-        unsplit: a window and its rows that cannot be kept by day; None if all rows can.
+        unsplit: a window and the answer whose rows cannot be kept by day; None if all rows can.
     """
 
     values: dict[str, bytes] = field(default_factory=dict)
@@ -36,7 +37,7 @@ class LoadedDays:
     stored: int = 0
     awaited: int = 0
     requested: int = 0
-    unsplit: tuple[DateWindow, CacheResult[Any]] | None = None
+    unsplit: tuple[DateWindow, Answer[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +104,12 @@ class Loader:
             for window in windows:
                 await self._fetch_window(query, window, loaded)
             return
-        failure: Exception | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 for window in windows:
                     group.create_task(self._fetch_window(query, window, loaded))
         except ExceptionGroup as failures:
-            failure = failures.exceptions[0]
-        if failure is not None:  # raised here, so that the group is not its context
-            raise failure
+            raise failures.exceptions[0] from None
 
     async def _fetch_window(self, query: Query, window: DateWindow, loaded: LoadedDays) -> None:
         # Read before the request: a month that closes during it may still be returned unclosed.
@@ -121,7 +119,7 @@ class Loader:
         keys = query.series.keys(window)
         by_day = await query.codec.encode_by_day(answer.items, keys.values())
         if by_day is None:
-            loaded.unsplit = window, CacheResult(answer.items, answer.request_id)
+            loaded.unsplit = window, answer
             return
         values = {key: by_day[day] for key, day in keys.items()}
         group_by = query.series.group_by

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from spot_billing_async.cache.inflight import InflightFetch, InflightFetches
 from spot_billing_async.cache.loader import Loader
-from spot_billing_async.cache.query import CacheQuery, CacheResult, contiguous_windows
+from spot_billing_async.cache.query import CacheQuery, contiguous_windows
 from spot_billing_async.errors import (
     ApiError,
     DeadlineExceededError,
@@ -18,6 +18,7 @@ from spot_billing_async.errors import (
     SpotBillingError,
     own_copy,
 )
+from spot_billing_async.models.results import Answer
 from spot_billing_async.telemetry import CacheRead
 
 T = TypeVar("T")
@@ -42,17 +43,17 @@ class CacheLookup(Generic[T]):
         self._query = query
         self._loader = loader
         self._inflight = inflight
-        self.keys = query.series.keys(query.days)
-        self.values = loader.store.get_local(list(self.keys))
+        self.keys: dict[str, date] = query.series.keys(query.days)
+        self.values: dict[str, bytes] = loader.store.get_local(list(self.keys))
         self.request_id: str | None = None
         self._hit = len(self.values)
         self._joined = self._missed = 0
 
-    async def load_missing(self) -> CacheResult[T] | None:
+    async def load_missing(self) -> Answer[T] | None:
         """Load the days that are not in `values`.
 
         Returns:
-            None when `values` is complete; the result itself if its rows cannot be kept by day.
+            None when `values` is complete; the answer itself if its rows cannot be kept by day.
 
         Raises:
             SpotBillingError: a fetch failed, or the caller's deadline passed.
@@ -66,23 +67,22 @@ class CacheLookup(Generic[T]):
             grace_s = self._query.grace_s if is_first_round and not joined else 0.0
             fetch = await self._before_deadline(self._wait(started, joined), grace_s=grace_s)
             if fetch is not None and fetch.loaded.unsplit is not None:
-                window, result = fetch.loaded.unsplit
+                window, answer = fetch.loaded.unsplit
                 is_this_query = fetch in started and window == self._query.days
-                return result if is_this_query else await self.fetch_directly()
+                return answer if is_this_query else await self.fetch_directly()
             found = self._loader.store.get_local(list(self._missing()))
             self.values |= found
             self._hit += len(found)
             is_first_round = False
         return None
 
-    async def fetch_directly(self) -> CacheResult[T]:
+    async def fetch_directly(self) -> Answer[T]:
         """Request the whole query from the API without using the cache.
 
         Raises:
             SpotBillingError: the call failed, or the caller's deadline passed.
         """
-        answer = await self._before_deadline(self._query.fetch(self._query.days))
-        return CacheResult(answer.items, answer.request_id)
+        return await self._before_deadline(self._query.fetch(self._query.days))
 
     def event(self) -> CacheRead:
         """Return the telemetry event of this lookup."""
@@ -133,7 +133,13 @@ class CacheLookup(Generic[T]):
                 elif fetch.loaded.unsplit is not None:
                     return fetch
                 else:
-                    self._take(fetch, is_joined=fetch in joined)
+                    found = fetch.loaded.values
+                    values = {key: found[key] for key in self.keys if key in found}
+                    self.values |= values
+                    if fetch in joined:
+                        self._joined += len(values)
+                    else:
+                        self.request_id = fetch.loaded.request_id
         finally:
             for fetch in started:
                 self._hit += fetch.loaded.stored
@@ -141,14 +147,6 @@ class CacheLookup(Generic[T]):
                 self._missed += fetch.loaded.requested
             await self._inflight.leave(fetches)
         return None
-
-    def _take(self, fetch: InflightFetch, *, is_joined: bool) -> None:
-        values = {key: data for key, data in fetch.loaded.values.items() if key in self.keys}
-        self.values |= values
-        if is_joined:
-            self._joined += len(values)
-        else:
-            self.request_id = fetch.loaded.request_id
 
     def _can_retry(self, fetch: InflightFetch, failure: BaseException) -> bool:
         """Return whether the cause of a joined fetch's failure may not hold for this query."""

@@ -1,4 +1,4 @@
-"""Query of the cache, its result, and the cache keys of its days."""
+"""Query of the cache, and the cache keys of its days."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import date, timedelta
@@ -49,13 +49,6 @@ class SeriesKey(NamedTuple):
 def _digest(series: SeriesKey) -> str:
     """Return a digest of fixed length, which reveals no part of the series."""
     return blake2b(msgspec.json.encode(series), digest_size=16).hexdigest()
-
-
-class CacheResult(NamedTuple, Generic[T]):
-    """Rows of a query, and the id of the last request that was sent for it; None if none was."""
-
-    items: list[T]
-    request_id: str | None
 
 
 class CacheQuery(msgspec.Struct, Generic[T], frozen=True):

@@ -102,7 +102,7 @@ class MemoryStore:
         self._clock = clock
         self._entries: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
         self._expiries: list[tuple[float, str]] = []
-        self.size_bytes = 0
+        self.size_bytes: int = 0
 
     async def __aenter__(self) -> Self:
         return self

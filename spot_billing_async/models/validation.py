@@ -1,7 +1,8 @@
 """Checks of arguments, made before anything is sent.
 
-Each error names the field, what is allowed and the value. Functions named `checked_…` return the
-value.
+They raise an `ArgumentError`, except `check_count` and `check_seconds`, which check settings and
+raise a `ConfigError`. Each error names the field, what is allowed and the value. Functions named
+`checked_…` return the value.
 """
 
 from collections.abc import Iterable
@@ -17,9 +18,6 @@ def checked_id(field: str, value: object) -> str:
     """Return an id: text that is not blank and holds no control character.
 
     Any other character is allowed, as the contract does not restrict ids.
-
-    Raises:
-        ArgumentError: names the field and the value.
     """
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ArgumentError(f"{field} must be a non-empty string of printable text, got {value!r}")
@@ -27,21 +25,13 @@ def checked_id(field: str, value: object) -> str:
 
 
 def check_flag(field: str, value: object) -> None:
-    """Raise unless `value` is True or False.
-
-    Raises:
-        ArgumentError: names the field and the value.
-    """
+    """Raise unless `value` is True or False."""
     if not isinstance(value, bool):
         raise ArgumentError(f"{field} must be True or False, got {value!r}")
 
 
 def checked_path_id(field: str, value: object) -> str:
-    """Return an id for use in a path, where `.` and `..` would lead to another resource.
-
-    Raises:
-        ArgumentError: names the field and the value.
-    """
+    """Return an id for use in a path, where `.` and `..` would lead to another resource."""
     text = checked_id(field, value)
     if text in {".", ".."}:
         raise ArgumentError(
@@ -51,11 +41,9 @@ def checked_path_id(field: str, value: object) -> str:
 
 
 def checked_text(field: str, value: object, *, may_be_empty: bool = False) -> str:
-    """Return a text, by default one that is not blank.
+    """Return a text that UTF-8 can encode, by default one that is not blank.
 
-    Raises:
-        ArgumentError: names the field and the value; also for text that UTF-8 cannot encode, such
-            as half of a surrogate pair, which no JSON can hold.
+    Half of a surrogate pair, for example, cannot be encoded, and no JSON can hold it.
     """
     if not isinstance(value, str) or not (may_be_empty or value.strip()):
         kind = "a string" if may_be_empty else "a non-empty string"
@@ -68,11 +56,9 @@ def checked_text(field: str, value: object, *, may_be_empty: bool = False) -> st
 
 
 def checked_ids(field: str, values: Iterable[object]) -> tuple[str, ...]:
-    """Return ids in the given order, without duplicates.
+    """Return ids in the given order, without duplicates; an error names the index too.
 
-    Raises:
-        ArgumentError: names the field, the index and the value; also for a bare string, whose
-            characters are hardly meant as ids.
+    A bare string is refused, as its characters are hardly meant as ids.
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ArgumentError(f"{field} must be a list of ids, got {values!r}")
@@ -82,22 +68,14 @@ def checked_ids(field: str, values: Iterable[object]) -> tuple[str, ...]:
 
 
 def checked_date(field: str, value: object) -> date:
-    """Return a calendar day; a date-time is refused, as its day depends on a time zone.
-
-    Raises:
-        ArgumentError: names the field and the value.
-    """
+    """Return a calendar day; a date-time is refused, as its day depends on a time zone."""
     if not isinstance(value, date) or isinstance(value, datetime):
         raise ArgumentError(f"{field} must be a datetime.date without a time, got {value!r}")
     return value
 
 
 def check_range(from_date: date | None, to_date: date | None) -> None:
-    """Raise unless both ends are days, where given, and in order.
-
-    Raises:
-        ArgumentError: names the field and the value.
-    """
+    """Raise unless both ends are days, where given, and in order."""
     if from_date is not None:
         checked_date("from_date", from_date)
     if to_date is not None:
@@ -107,11 +85,7 @@ def check_range(from_date: date | None, to_date: date | None) -> None:
 
 
 def checked_group_by(value: object) -> GroupBy | None:
-    """Return a dimension of the contract, or None.
-
-    Raises:
-        ArgumentError: names the value and the dimensions.
-    """
+    """Return a dimension of the contract, or None."""
     if value is not None and value not in GROUP_BY:
         allowed = ", ".join(map(repr, GROUP_BY))
         raise ArgumentError(f"group_by must be one of {allowed} or None, got {value!r}")
@@ -119,11 +93,7 @@ def checked_group_by(value: object) -> GroupBy | None:
 
 
 def check_count(name: str, value: object) -> None:
-    """Raise unless `value` is an integer of at least 1.
-
-    Raises:
-        ConfigError: names the field and the value.
-    """
+    """Raise unless `value` is an integer of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{name} must be an integer >= 1, got {value!r}")
 
@@ -134,10 +104,6 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def check_seconds(name: str, value: object) -> None:
-    """Raise unless `value` is a number of seconds above 0.
-
-    Raises:
-        ConfigError: names the field and the value.
-    """
+    """Raise unless `value` is a number of seconds above 0."""
     if not is_number(value) or value <= 0:
         raise ConfigError(f"{name} must be a number of seconds > 0, got {value!r}")

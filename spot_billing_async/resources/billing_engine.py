@@ -4,11 +4,7 @@ from spot_billing_async._core.http.session import SessionManager
 from spot_billing_async._core.protocol.operations import SETUP, VALIDATE_SETUP
 from spot_billing_async.models import Acknowledgement
 from spot_billing_async.models.validation import checked_text
-from spot_billing_async.resources.billing_setup import (
-    acknowledged,
-    billing_subject,
-    checked_provider,
-)
+from spot_billing_async.resources.billing_setup import call_setup, checked_provider
 
 
 class BillingEngineResource:
@@ -33,9 +29,11 @@ class BillingEngineResource:
             ArgumentError: an argument is not usable; nothing was sent.
             SpotBillingError: the call failed.
         """
-        subject = billing_subject(checked_provider(cloud_provider), billing_account_id)
-        subject["bucketName"] = checked_text("bucket_name", bucket_name)
-        return await acknowledged(self._session, SETUP, {"billingEngine": subject})
+        provider = checked_provider(cloud_provider)
+        bucket = checked_text("bucket_name", bucket_name)
+        return await call_setup(
+            self._session, SETUP, "billingEngine", provider, billing_account_id, bucketName=bucket
+        )
 
     async def validate(self, *, cloud_provider: str, billing_account_id: str) -> Acknowledgement:
         """Check credentials and billing access of a setup; the findings are in `items`.
@@ -49,7 +47,7 @@ class BillingEngineResource:
             ArgumentError: an argument is not usable; nothing was sent.
             SpotBillingError: the call failed.
         """
-        subject = billing_subject(
-            checked_text("cloud_provider", cloud_provider), billing_account_id
+        provider = checked_text("cloud_provider", cloud_provider)
+        return await call_setup(
+            self._session, VALIDATE_SETUP, "billingEngine", provider, billing_account_id
         )
-        return await acknowledged(self._session, VALIDATE_SETUP, {"billingEngine": subject})

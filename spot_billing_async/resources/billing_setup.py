@@ -1,6 +1,5 @@
-"""Request bodies and acknowledgements that both kinds of setup share."""
+"""Request and acknowledgement that both kinds of setup share."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from spot_billing_async._core.http.call import call
@@ -25,26 +24,33 @@ def checked_provider(value: object) -> str:
     return provider
 
 
-def billing_subject(cloud_provider: str, billing_account_id: str) -> dict[str, str]:
-    """Return the part of a request body that names a billing account.
+async def call_setup(
+    session: SessionManager,
+    operation: Operation,
+    name: str,
+    cloud_provider: str,
+    billing_account_id: str,
+    **fields: str,
+) -> Acknowledgement:
+    """Set up a billing account, or have its setup validated.
+
+    Args:
+        session: sends the request.
+        operation: operation to call; it returns an acknowledgement.
+        name: name of the setup in the request body.
+        cloud_provider: checked name of the provider.
+        billing_account_id: billing account at the provider.
+        fields: further checked fields of the setup.
 
     Raises:
         ArgumentError: the account is not an id.
-    """
-    return {
-        "cloudProvider": cloud_provider,
-        "billingAccountId": checked_id("billing_account_id", billing_account_id),
-    }
-
-
-async def acknowledged(
-    session: SessionManager, operation: Operation, body: Mapping[str, object]
-) -> Acknowledgement:
-    """Call an operation that returns an acknowledgement.
-
-    Raises:
         SpotBillingError: the call failed.
     """
+    setup = {
+        "cloudProvider": cloud_provider,
+        "billingAccountId": checked_id("billing_account_id", billing_account_id),
+        **fields,
+    }
     # Any: the contract does not describe the items, so they stay plain data.
-    answer = await call(session, operation, Any, body=body)
+    answer = await call(session, operation, Any, body={name: setup})
     return Acknowledgement(request_id=answer.request_id, status=answer.status, items=answer.items)

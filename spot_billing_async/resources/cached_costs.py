@@ -96,9 +96,10 @@ async def read_cached(
     Raises:
         SpotBillingError: as `CostCache.read`; or the amounts cannot be added exactly.
     """
-    result = await cache.read(query)
-    totals = await _totals(result.items, item_type) if totalled else {}
-    return Answer(result.items, result.request_id, None, totals)
+    answer = await cache.read(query)
+    if totalled:
+        answer.totals = await _totals(answer.items, item_type)
+    return answer
 
 
 async def _totals(items: list[T], item_type: type[T]) -> dict[str, Decimal]:

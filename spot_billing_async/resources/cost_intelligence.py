@@ -4,11 +4,7 @@ from spot_billing_async._core.http.session import SessionManager
 from spot_billing_async._core.protocol.operations import SETUP_INTELLIGENCE, VALIDATE_INTELLIGENCE
 from spot_billing_async.models import Acknowledgement
 from spot_billing_async.models.validation import checked_text
-from spot_billing_async.resources.billing_setup import (
-    acknowledged,
-    billing_subject,
-    checked_provider,
-)
+from spot_billing_async.resources.billing_setup import call_setup, checked_provider
 
 
 class CostIntelligenceResource:
@@ -28,9 +24,10 @@ class CostIntelligenceResource:
             ArgumentError: an argument is not usable; nothing was sent.
             SpotBillingError: the call failed.
         """
-        subject = billing_subject(checked_provider(cloud_provider), billing_account_id)
-        body = {"costIntelligence": subject}
-        return await acknowledged(self._session, SETUP_INTELLIGENCE, body)
+        provider = checked_provider(cloud_provider)
+        return await call_setup(
+            self._session, SETUP_INTELLIGENCE, "costIntelligence", provider, billing_account_id
+        )
 
     async def validate(self, *, cloud_provider: str, billing_account_id: str) -> Acknowledgement:
         """Check a Cost Intelligence setup; the findings are in `items`.
@@ -43,8 +40,7 @@ class CostIntelligenceResource:
             ArgumentError: an argument is not usable; nothing was sent.
             SpotBillingError: the call failed.
         """
-        subject = billing_subject(
-            checked_text("cloud_provider", cloud_provider), billing_account_id
+        provider = checked_text("cloud_provider", cloud_provider)
+        return await call_setup(
+            self._session, VALIDATE_INTELLIGENCE, "costIntelligence", provider, billing_account_id
         )
-        body = {"costIntelligence": subject}
-        return await acknowledged(self._session, VALIDATE_INTELLIGENCE, body)

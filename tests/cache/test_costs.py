@@ -22,7 +22,7 @@ from spot_billing_async import (
 )
 from spot_billing_async.cache import CostCache, MemoryStore
 from spot_billing_async.cache.codec import codec_for
-from spot_billing_async.cache.query import CacheQuery, CacheResult, SeriesKey
+from spot_billing_async.cache.query import CacheQuery, SeriesKey
 from spot_billing_async.models.results import Answer
 from spot_billing_async.telemetry import CacheRead, Event
 from tests.virtual import run_virtually
@@ -86,7 +86,7 @@ class Setup:
         limit_s: float = 60,
         series: SeriesKey = SERIES,
         fetch: Callable[[DateWindow], Awaitable[Answer[CostItem]]] | None = None,
-    ) -> CacheResult[CostItem]:
+    ) -> Answer[CostItem]:
         """Query some days of January."""
         await asyncio.sleep(after_s)
         codec = codec_for(CostItem)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from math import inf
-from types import TracebackType
 from typing import Self
 
 from spot_billing_async.errors import DeadlineExceededError
@@ -24,7 +23,7 @@ class DeadlineTimer:
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock = clock
+        self.clock: Callable[[], float] = clock
         self._running: set[Deadline] = set()
         self._fires_at_s = inf
         self._handle: asyncio.TimerHandle | None = None
@@ -104,7 +103,8 @@ class Deadline:
         self._timeout_s = timeout_s
         self._pauses_for_quota = pauses_for_quota
         self._hard_end_s = hard_end_s
-        self.ends_at_s = self.due_s = min(timer.clock() + timeout_s, hard_end_s)
+        self.ends_at_s: float = min(timer.clock() + timeout_s, hard_end_s)
+        self.due_s: float = self.ends_at_s
         self._is_over = False
 
     def __enter__(self) -> Self:
@@ -112,17 +112,12 @@ class Deadline:
         assert task is not None  # noqa: S101  a coroutine that awaits runs in a task
         self._task = task
         # Taken from the task: asyncio.get_running_loop() makes a system call on Python 3.11.
-        self.loop = task.get_loop()
+        self.loop: asyncio.AbstractEventLoop = task.get_loop()
         self._cancels_before = task.cancelling()
         self._timer.add(self)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._timer.remove(self)
         if not self._is_over:
             return
@@ -132,22 +127,27 @@ class Deadline:
             timeout_s = None if self.due_s == self._hard_end_s else self._timeout_s
             raise DeadlineExceededError(deadline_message(self._what, timeout_s)) from None
 
-    def wait_limit_s(self, *, after_refusal: bool) -> float:
-        """Return the reading of the clock until which a wait for the limiter may last."""
-        if self._pauses_for_quota and not after_refusal:
-            return self._hard_end_s
-        return self.ends_at_s
+    @contextmanager
+    def waiting_for_quota(self, *, after_refusal: bool) -> Iterator[float]:
+        """Pause the call's own time during a wait, if it pauses for the quota.
 
-    def pause(self) -> float:
-        """Stop the call's own time, up to the hard end, and return the reading of the clock."""
+        Args:
+            after_refusal: the server refused the request; such a wait always counts.
+
+        Yields:
+            Reading of the clock until which the wait may last.
+        """
+        if after_refusal or not self._pauses_for_quota:
+            yield self.ends_at_s
+            return
+        began_s = self._timer.clock()
         self._move(self._hard_end_s)
-        return self._timer.clock()
-
-    def resume(self, paused_s: float) -> None:
-        """Continue the call's own time after a pause that began at `paused_s`."""
-        waited_s = self._timer.clock() - paused_s
-        self.ends_at_s = min(self.ends_at_s + waited_s, self._hard_end_s)
-        self._move(self.ends_at_s)
+        try:
+            yield self._hard_end_s
+        finally:
+            waited_s = self._timer.clock() - began_s
+            self.ends_at_s = min(self.ends_at_s + waited_s, self._hard_end_s)
+            self._move(self.ends_at_s)
 
     def expire(self) -> None:
         """Cancel the call: its deadline has passed."""

@@ -51,10 +51,11 @@ class Credential:
         self._provider = token if callable(token) else None
         self._call: _ProviderCall | None = None
         self._tenant: str | None = None
-        self.current = None if self._provider is not None else Secret(token)
-        self.namespace = (
-            token_hex(_NAMESPACE_BYTES) if self.current is None else _digest(self.current)
-        )
+        self.current: Secret | None = None
+        self.namespace: str = token_hex(_NAMESPACE_BYTES)
+        if not callable(token):
+            self.current = Secret(token)
+            self.namespace = _digest(self.current)
 
     def checked(self) -> "Credential":
         """Return this credential with its token stripped of white space.

@@ -11,9 +11,8 @@ from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async._core.protocol.pagination import Paginator
 from spot_billing_async._core.protocol.request import build_request
-from spot_billing_async.errors import DecodeError, SpotBillingError
+from spot_billing_async.errors import SpotBillingError
 from spot_billing_async.models.results import Answer
-from spot_billing_async.telemetry import emit
 
 T = TypeVar("T")
 
@@ -49,17 +48,14 @@ async def call(
         SpotBillingError: the call failed; `attempts` is the number of requests it sent.
     """
     shared = session.shared
-    hook = shared.hook
-    record = CallRecord(
-        RequestCounts() if counts is None else counts, None if hook is None else shared.clock
-    )
+    record = CallRecord(RequestCounts() if counts is None else counts, shared.hook, shared.clock)
     decoder = decoder_for(item_type, totalled=totalled)
     if record.is_timed:
         record.lap("decode_s")  # the first decoder of a type takes milliseconds to make
     paginator: Paginator[T] = Paginator(operation)
     parameters = dict(query or {})
     path = shared.paths[operation.operation_id]
-    problem: str | None = None
+    failure: str | None = None
     rows = 0
     try:
         with Deadline(
@@ -85,27 +81,13 @@ async def call(
                 if answer is not None:
                     rows = len(answer.items)
                     return answer
-                _require_list(operation)
                 parameters["paginationKey"] = paginator.next_key
     except BaseException as error:
-        problem = type(error).__name__
+        failure = type(error).__name__
         if isinstance(error, SpotBillingError):
             record.complete(error)
         raise
     finally:
-        if hook is not None:
-            record.lap("queued_s")
+        if record.is_timed:
             asked = {**(path_ids or {}), **(query or {})}
-            emit(
-                hook,
-                record.call_ended(operation.operation_id, problem, parameters=asked, rows=rows),
-            )
-
-
-def _require_list(operation: Operation) -> None:
-    # Following the next page of a change would make the change twice.
-    if operation.method != "GET":
-        raise DecodeError(
-            f"{operation.operation_id}: the response has a next page, which only a list may have",
-            permanent=True,
-        )
+            record.call_ended(operation.operation_id, failure, parameters=asked, rows=rows)

@@ -1,11 +1,12 @@
-"""Counts, errors and times of one call while it runs, and the events made of them."""
+"""Counts, errors and times of one call while it runs, and its telemetry events."""
 
 from collections.abc import Callable, Mapping
 from itertools import count
 
 from spot_billing_async._core.pacing.budget import RequestCounts
+from spot_billing_async._core.protocol.request import Request
 from spot_billing_async.errors import SpotBillingError
-from spot_billing_async.telemetry import CallEnded, Phase, Phases, RequestEnded
+from spot_billing_async.telemetry import CallEnded, Hook, Phase, Phases, RequestEnded, emit
 
 _call_ids = count(1)
 
@@ -15,10 +16,11 @@ class CallRecord:
 
     Args:
         counts: counts the requests that the call sends.
-        clock: monotonic clock in seconds; None without a hook, which keeps no times.
+        hook: receives the events; None for none, which keeps no times.
+        clock: monotonic clock in seconds.
 
     Attributes:
-        is_timed: whether there is a hook. Without one, `lap` must not be called.
+        is_timed: True if there is a hook. Without one, only `complete` may be called.
         call_id: number of the call in this process.
         counts: requests sent.
         attempt_errors: errors of the attempts in order, as `SpotBillingError.attempt_errors`.
@@ -28,6 +30,7 @@ class CallRecord:
 
     __slots__ = (
         "_clock",
+        "_hook",
         "_marked_s",
         "_reported_bytes",
         "attempt_errors",
@@ -39,17 +42,21 @@ class CallRecord:
         "started_s",
     )
 
-    def __init__(self, counts: RequestCounts, clock: Callable[[], float] | None) -> None:
-        self.counts = counts
+    def __init__(
+        self, counts: RequestCounts, hook: Hook | None, clock: Callable[[], float]
+    ) -> None:
+        self.counts: RequestCounts = counts
         self.attempt_errors: list[str] = []
-        self.received_bytes = 0
-        self.is_timed = clock is not None
-        if clock is not None:
+        self.received_bytes: int = 0
+        self.is_timed: bool = hook is not None
+        if hook is not None:
+            self._hook = hook
             self._clock = clock
             self._reported_bytes = 0
-            self.call_id = next(_call_ids)
-            self.phases = Phases()
-            self.started_s = self._marked_s = clock()
+            self.call_id: int = next(_call_ids)
+            self.phases: Phases = Phases()
+            self.started_s: float = clock()
+            self._marked_s = self.started_s
 
     def lap(self, phase: Phase) -> None:
         """Add the time since the last lap to the phase that ends now."""
@@ -67,32 +74,30 @@ class CallRecord:
 
     def request_ended(
         self,
-        operation_id: str,
-        *,
-        method: str,
-        url: str,
+        request: Request,
         url_template: str,
+        *,
         started_s: float,
         elapsed_s: float,
         status: int | None,
         error: BaseException | None,
-    ) -> RequestEnded:
-        """Return the event for the end of this call's last request; call it once per request."""
-        received_bytes = self.received_bytes - self._reported_bytes
-        self._reported_bytes = self.received_bytes
-        return RequestEnded(
-            operation_id=operation_id,
+    ) -> None:
+        """Send the event for the end of this call's last request; call it once per request."""
+        event = RequestEnded(
+            operation_id=request.operation.operation_id,
             call_id=self.call_id,
             number=self.counts.requests,
-            method=method,
-            url=url,
+            method=request.operation.method,
+            url=request.url,
             url_template=url_template,
             started_s=started_s,
             elapsed_s=elapsed_s,
             status=status,
-            received_bytes=received_bytes,
+            received_bytes=self.received_bytes - self._reported_bytes,
             error=None if error is None else type(error).__name__,
         )
+        self._reported_bytes = self.received_bytes
+        emit(self._hook, event)
 
     def call_ended(
         self,
@@ -101,9 +106,10 @@ class CallRecord:
         *,
         parameters: Mapping[str, str | None],
         rows: int,
-    ) -> CallEnded:
-        """Return the event for the end of this call, at the time of the last lap."""
-        return CallEnded(
+    ) -> None:
+        """Send the event for the end of this call; the time since the last lap was queueing."""
+        self.lap("queued_s")
+        event = CallEnded(
             operation_id=operation_id,
             call_id=self.call_id,
             parameters={k: v for k, v in parameters.items() if v is not None},
@@ -117,3 +123,4 @@ class CallRecord:
             rows=rows,
             error=error,
         )
+        emit(self._hook, event)

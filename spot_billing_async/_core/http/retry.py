@@ -54,7 +54,7 @@ class RetryBudget:
     def __init__(self, policy: RetryPolicy) -> None:
         self._share = policy.budget_share
         self._reserve = policy.budget_reserve
-        self.calls = 0
+        self.calls: int = 0
         self._spent = 0.0
 
     def take(self) -> bool:

@@ -36,7 +36,6 @@ from spot_billing_async.errors import (
     TransportError,
     without_frames,
 )
-from spot_billing_async.telemetry import emit
 
 T = TypeVar("T")
 
@@ -57,9 +56,9 @@ class SessionManager:
     """
 
     def __init__(self, shared: SharedState, credential: Credential) -> None:
-        self.shared = shared
+        self.shared: SharedState = shared
         self._credential = shared.credentials.unified(credential)
-        self.namespace = self._credential.namespace
+        self.namespace: str = self._credential.namespace
 
     def rate_limit(self, operation: Operation) -> RateLimit | None:
         """Return the rate limit of an operation as learned so far; None if nothing shows one."""
@@ -92,9 +91,8 @@ class SessionManager:
                 if token is None:  # before admission, so that no permit is held meanwhile
                     token = await self._provided_token(record)
                 shared.require_open(deadline.loop)
-                if shared.admission.is_open(limiter):
-                    permit = shared.admission.start(limiter)
-                else:
+                permit = shared.admission.try_start(limiter)
+                if permit is None:
                     permit = await self._wait_for_permit(
                         limiter, request, deadline, record, after_refusal=is_refused
                     )
@@ -140,18 +138,15 @@ class SessionManager:
             DeadlineExceededError: they would do so only after the deadline.
         """
         is_paced = limiter.wait_s(self.shared.clock()) > 0
-        ends_at_s = deadline.wait_limit_s(after_refusal=after_refusal)
-        paused_s = deadline.pause() if ends_at_s != deadline.ends_at_s else None
         try:
-            return await self.shared.admission.wait(limiter, ends_at_s, again=after_refusal)
+            with deadline.waiting_for_quota(after_refusal=after_refusal) as ends_at_s:
+                return await self.shared.admission.wait(limiter, ends_at_s, again=after_refusal)
         except DeadlineExceededError as late:
             message = f"{request.operation.operation_id}: {late}"
             raise DeadlineExceededError(message, late.retry_after_s) from None
         finally:
             if record.is_timed:
                 record.lap("paced_s" if is_paced else "queued_s")
-            if paused_s is not None:
-                deadline.resume(paused_s)
 
     async def _back_off(
         self,
@@ -196,67 +191,53 @@ class SessionManager:
         record: CallRecord,
     ) -> Page[T]:
         """Send a request once; report its end to the limiter and to the hook."""
-        shared = self.shared
-        admission = shared.admission
+        shared, operation = self.shared, request.operation
+        response: Response | None = None
+        failure: BaseException | None = None
+        elapsed_s: float | None = None
         is_counted = False
         try:
             record.counts.count_request()
             is_counted = True
             response = await shared.transport.exchange(request, token, record)
-        except BaseException as error:
-            self._on_lost(error, request, limiter, permit, record, is_counted=is_counted)
-            raise
-        elapsed_s = shared.clock() - permit.sent_s
-        failure: SpotBillingError | None = None
-        try:
-            page = await self._parsed(request.operation, response, decoder, token)
-        except SpotBillingError as error:
-            failure = without_frames(error)
-        except BaseException as error:  # cancelled while decoding a large response
-            admission.on_lost(limiter, permit, sent=True)
             if record.is_timed:
-                self._emit(request, record, permit.sent_s, elapsed_s, response.status, error)
-            raise
-        finally:
-            if record.is_timed:
-                record.lap("decode_s")
-        quota = read_quota(response.headers)
-        if isinstance(failure, RateLimitedError):
-            admission.on_rejected(limiter, permit, quota, retry_after_s=failure.retry_after_s)
+                elapsed_s = shared.clock() - permit.sent_s
+            page = await self._parsed(operation, response, decoder, token)
+        except BaseException as error:  # noqa: BLE001  raised below
+            failure = without_frames(error)  # the frames hold headers and bodies
+        if record.is_timed:
+            record.lap("first_byte_s" if response is None else "decode_s")
+        # Without a SpotBillingError, the call was cancelled while it decoded a large response.
+        is_cancelled = failure is not None and not isinstance(failure, SpotBillingError)
+        if response is None or is_cancelled:
+            is_unsent = isinstance(failure, TransportError) and not failure.sent
+            shared.admission.on_lost(limiter, permit, sent=is_counted and not is_unsent)
+        elif isinstance(failure, RateLimitedError):
+            quota = read_quota(response.headers)
+            shared.admission.on_rejected(
+                limiter, permit, quota, retry_after_s=failure.retry_after_s
+            )
         else:
-            admission.on_response(
+            shared.admission.on_response(
                 limiter,
                 permit,
-                quota,
+                read_quota(response.headers),
                 # Only the time to the first byte: how fast a body arrives says nothing about load.
                 waited_s=response.waited_s if failure is None else None,
                 is_overloaded=response.status == _OVERLOADED,
             )
-        if record.is_timed:
-            self._emit(request, record, permit.sent_s, elapsed_s, response.status, failure)
+        if record.is_timed and is_counted:
+            record.request_ended(
+                request,
+                urlsplit(shared.base_url).path + shared.paths[operation.operation_id],
+                started_s=permit.sent_s,
+                elapsed_s=shared.clock() - permit.sent_s if elapsed_s is None else elapsed_s,
+                status=None if response is None else response.status,
+                error=failure,
+            )
         if failure is not None:
             raise failure
         return page
-
-    def _on_lost(
-        self,
-        error: BaseException,
-        request: Request,
-        limiter: Limiter,
-        permit: Permit,
-        record: CallRecord,
-        *,
-        is_counted: bool,
-    ) -> None:
-        """Report a request without a response to the limiter and to the hook."""
-        is_unsent = isinstance(error, TransportError) and not error.sent
-        self.shared.admission.on_lost(limiter, permit, sent=is_counted and not is_unsent)
-        if record.is_timed:
-            record.lap("first_byte_s")
-            if is_counted:
-                elapsed_s = self.shared.clock() - permit.sent_s
-                self._emit(request, record, permit.sent_s, elapsed_s, None, error)
-        without_frames(error)  # they hold the request's headers
 
     async def _parsed(
         self, operation: Operation, response: Response, decoder: ItemDecoder[T], token: Secret
@@ -278,29 +259,3 @@ class SessionManager:
             # A caller's item type may run code of its own, which may raise anything.
             problem = f"decoding the items failed with {type(error).__name__}"
             raise DecodeError(f"{operation.operation_id}: {problem}", permanent=True) from None
-
-    def _emit(
-        self,
-        request: Request,
-        record: CallRecord,
-        started_s: float,
-        elapsed_s: float,
-        status: int | None,
-        error: BaseException | None,
-    ) -> None:
-        """Send the event of a request that ended to the hook."""
-        hook = self.shared.hook
-        assert hook is not None  # noqa: S101  only timed records have events
-        operation = request.operation
-        event = record.request_ended(
-            operation.operation_id,
-            method=operation.method,
-            url=request.url,
-            url_template=urlsplit(self.shared.base_url).path
-            + self.shared.paths[operation.operation_id],
-            started_s=started_s,
-            elapsed_s=elapsed_s,
-            status=status,
-            error=error,
-        )
-        emit(hook, event)

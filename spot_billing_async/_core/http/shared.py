@@ -18,11 +18,7 @@ from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
 from spot_billing_async._core.pacing.limiter import RouteLimiter
 from spot_billing_async._core.pacing.registry import LimiterRegistry
 from spot_billing_async._core.protocol.operations import OPERATIONS
-from spot_billing_async.errors import (
-    CLIENT_IS_ELSEWHERE,
-    CLIENT_IS_NOT_OPEN,
-    ConfigError,
-)
+from spot_billing_async.errors import CLIENT_IS_ELSEWHERE, CLIENT_IS_NOT_OPEN, ConfigError
 from spot_billing_async.telemetry import Hook
 
 
@@ -57,17 +53,17 @@ class SharedState:
         hook: Hook | None,
         quota: SharedQuota | None,
     ) -> None:
-        self.config = config
-        self.base_url = base_url
-        self.hook = hook
+        self.config: ClientConfig = config
+        self.base_url: str = base_url
+        self.hook: Hook | None = hook
         self.clock: Callable[[], float] = time.monotonic
-        self.paths = {name: operation.path for name, operation in OPERATIONS.items()}
-        self.paths |= config.path_overrides
-        self.transport = Transport(
+        templates = {name: operation.path for name, operation in OPERATIONS.items()}
+        self.paths: dict[str, str] = templates | dict(config.path_overrides)
+        self.transport: Transport = Transport(
             config, base_url, session, self.clock, times_connecting=hook is not None
         )
-        self.retry_budget = RetryBudget(config.retry)
-        self.limiters = LimiterRegistry(
+        self.retry_budget: RetryBudget = RetryBudget(config.retry)
+        self.limiters: LimiterRegistry = LimiterRegistry(
             lambda namespace, operation_id: (
                 RouteLimiter(config.retry.backoff_base_s)
                 if quota is None
@@ -77,16 +73,17 @@ class SharedState:
             ),
             self.clock,
         )
-        self.credentials = CredentialRegistry()
+        self.credentials: CredentialRegistry = CredentialRegistry()
         self._quota = quota
         self._loop: asyncio.AbstractEventLoop | None = None
         self._renew()
 
     def _renew(self) -> None:
         """Make what belongs to one event loop, for one time that the client is entered."""
-        self.admission = Admission(ConcurrencyLimit(self.config.max_concurrency), self.clock)
-        self.timer = DeadlineTimer(self.clock)
-        self.decode_turns = TurnQueue()
+        limit = ConcurrencyLimit(self.config.max_concurrency)
+        self.admission: Admission = Admission(limit, self.clock)
+        self.timer: DeadlineTimer = DeadlineTimer(self.clock)
+        self.decode_turns: TurnQueue = TurnQueue()
 
     async def open(self) -> None:
         """Open the connections, and join the shared quota.

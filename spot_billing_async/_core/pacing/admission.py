@@ -26,7 +26,7 @@ from spot_billing_async.errors import (
 _SHORTEST_TIMER_S = 0.0005
 
 
-class _Waiter:
+class _Waiter(NamedTuple):
     """Queued call.
 
     Attributes:
@@ -34,11 +34,8 @@ class _Waiter:
         ends_at_s: its deadline; a wait that would certainly outlast it is not begun.
     """
 
-    __slots__ = ("admitted", "ends_at_s")
-
-    def __init__(self, ends_at_s: float) -> None:
-        self.admitted: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
-        self.ends_at_s = ends_at_s
+    admitted: asyncio.Future[Permit]
+    ends_at_s: float
 
 
 class _Timer(NamedTuple):
@@ -57,24 +54,23 @@ class Admission:
     """
 
     def __init__(self, limit: ConcurrencyLimit, clock: Callable[[], float]) -> None:
-        self.limit = limit
+        self.limit: ConcurrencyLimit = limit
         self._clock = clock
         self._queues: dict[Limiter, deque[_Waiter]] = {}
         self._timers: dict[Limiter, _Timer] = {}
         # True if a limiter admitted a call that found no free slot: any freed slot may serve it.
         self._lacks_slots = False
 
-    def is_open(self, limiter: Limiter) -> bool:
-        """Return True if a new call would be admitted at once."""
-        return (
-            limiter not in self._queues
-            and self.limit.has_room(has_quota_headers=limiter.has_quota_headers)
-            and limiter.wait_s(self._clock()) == 0
-        )
-
-    def start(self, limiter: Limiter) -> Permit:
-        """Admit a call; only if `is_open`."""
-        permit = limiter.start(self._clock())
+    def try_start(self, limiter: Limiter) -> Permit | None:
+        """Admit a new call at once; return None if it has to `wait`."""
+        now_s = self._clock()
+        if (
+            limiter in self._queues
+            or not self.limit.has_room(has_quota_headers=limiter.has_quota_headers)
+            or limiter.wait_s(now_s) > 0
+        ):
+            return None
+        permit = limiter.start(now_s)
         self.limit.start(has_quota_headers=permit.has_quota_headers)
         return permit
 
@@ -89,7 +85,7 @@ class Admission:
         Raises:
             DeadlineExceededError: the call would certainly be admitted after its deadline.
         """
-        waiter = _Waiter(ends_at_s)
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), ends_at_s)
         late = self._lateness(limiter, waiter)
         if late is not None:
             raise late
@@ -108,8 +104,7 @@ class Admission:
     def _leave(self, limiter: Limiter, waiter: _Waiter) -> None:
         """Remove a call that no longer waits, and return its permit if it has one."""
         admitted = waiter.admitted
-        queue = self._queues.get(limiter, ())
-        if waiter in queue:
+        if waiter in self._queues.get(limiter, ()):
             self._queues[limiter].remove(waiter)
         # A task may be cancelled between its admission and the loop iteration that resumes it.
         if admitted.done() and not admitted.cancelled() and admitted.exception() is None:
@@ -232,7 +227,9 @@ class Admission:
             if not queue:
                 self._remove_queue(limiter)
             elif self._can_admit(limiter):
-                queue.popleft().admitted.set_result(self.start(limiter))
+                permit = limiter.start(self._clock())
+                self.limit.start(has_quota_headers=permit.has_quota_headers)
+                queue.popleft().admitted.set_result(permit)
                 # To the back of the order of turns, in this loop and in the next one.
                 self._queues[limiter] = self._queues.pop(limiter)
                 pending.append((limiter, queue))

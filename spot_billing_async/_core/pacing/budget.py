@@ -14,15 +14,6 @@ class Allowance(msgspec.Struct):
 
     left: int
 
-    def require(self) -> None:
-        """Raise unless another request may be sent.
-
-        Raises:
-            RequestLimitReachedError: the allowance is used up.
-        """
-        if self.left < 1:
-            raise RequestLimitReachedError("not sent: the pull's max_requests limit is reached")
-
 
 class RequestCounts(msgspec.Struct):
     """Request counters, updated at sending so that failed and cancelled calls are included.
@@ -45,17 +36,13 @@ class RequestCounts(msgspec.Struct):
         Raises:
             RequestLimitReachedError: the allowance is used up.
         """
-        if self.allowance is not None:
-            self.allowance.require()
+        if self.allowance is not None and self.allowance.left < 1:
+            raise RequestLimitReachedError("not sent: the pull's max_requests limit is reached")
 
     def count_request(self) -> None:
-        """Count a request that is about to be sent.
-
-        Raises:
-            RequestLimitReachedError: the allowance is used up; the request must not be sent.
-        """
+        """Count a request that is about to be sent; raise as `require_request` if it must not."""
         if self.allowance is not None:
-            self.allowance.require()
+            self.require_request()
             self.allowance.left -= 1
         self.requests += 1
 

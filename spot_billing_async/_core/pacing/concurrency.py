@@ -44,9 +44,9 @@ class ConcurrencyLimit:
     """
 
     def __init__(self, maximum: int) -> None:
-        self.maximum = maximum
-        self.limit = min(maximum, FIRST_REQUESTS)
-        self.in_flight = 0
+        self.maximum: int = maximum
+        self.limit: int = min(maximum, FIRST_REQUESTS)
+        self.in_flight: int = 0
         self._unmetered = 0  # requests in flight to operations without quota headers
         self._times_s: list[float] = []
         self._bases_s: deque[float] = deque(maxlen=_BASES)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 from msgspec import inspect
@@ -30,6 +30,16 @@ _plain_decoder = msgspec.json.Decoder(float_hook=Decimal)
 _plain_encoder = msgspec.json.Encoder(decimal_format="number")
 
 
+Column = Callable[[list[Any]], list[Any]]
+"""Getter of one field of all items. Any: the items have a caller's type."""
+
+# Written out, as a comprehension is twice as fast as a getter made at run time.
+_costs: Column = lambda items: [item.cost for item in items]  # noqa: E731
+_currencies: Column = lambda items: [item.currency for item in items]  # noqa: E731
+_costs_by_key: Column = lambda items: [item["cost"] for item in items]  # noqa: E731
+_currencies_by_key: Column = lambda items: [item["currency"] for item in items]  # noqa: E731
+
+
 class ItemDecoder(Generic[T]):
     """Decoder of bodies whose items have one type. `decoder_for` makes one per type and keeps it.
 
@@ -38,7 +48,7 @@ class ItemDecoder(Generic[T]):
         totalled: True to add the costs up, False to only check that each is an amount.
 
     Raises:
-        ConfigError: amounts of the type could not be checked.
+        ConfigError: a missing amount would decode as an amount, or the currency is not text.
     """
 
     def __init__(self, item_type: type[T], totalled: bool) -> None:
@@ -46,9 +56,38 @@ class ItemDecoder(Generic[T]):
         list_type = cast(type[list[T]], list[item_type])  # type: ignore[valid-type]  # as above
         self._decoder = msgspec.json.Decoder(envelope_type, float_hook=Decimal)
         self._list_decoder = msgspec.json.Decoder(list_type, float_hook=Decimal)
-        self._shape = _shape_of(item_type)
-        self._costs_of = self._shape.costs_of
-        self._currencies_of = self._shape.currencies_of if totalled else None
+        info = _object_type(inspect.type_info(item_type))
+        fields: dict[str, inspect.Field] = {f.name: f for f in getattr(info, "fields", ())}
+        accepted = {f.encode_name: _kinds(f.type) for f in fields.values()}
+        # Keys whose integers become text, and keys whose date-times become days.
+        self._text_keys = {
+            key
+            for key, kinds in accepted.items()
+            if inspect.StrType in kinds and inspect.IntType not in kinds
+        }
+        self._day_keys = {key for key, kinds in accepted.items() if inspect.DateType in kinds}
+        self._amount_key: str | None = None  # key of a cost that must not be None
+        self._costs_of: Column | None = None  # None where the type has no amounts
+        self._currencies_of: Column | None = None  # None where none are totalled
+        is_mapping = isinstance(info, inspect.TypedDictType)
+        cost, currency = fields.get("cost"), fields.get("currency")
+        if cost is not None and inspect.DecimalType in accepted[cost.encode_name]:
+            if cost.default not in {msgspec.NODEFAULT, None} or (
+                cost.default_factory is not msgspec.NODEFAULT
+            ):
+                raise ConfigError(
+                    "item_type must give its cost no default, or None, as a row without an amount "
+                    "would get the default"
+                )
+            self._costs_of = _costs_by_key if is_mapping else _costs
+            if inspect.NoneType not in accepted[cost.encode_name]:
+                self._amount_key = cost.encode_name
+        if currency is not None:
+            allowed = {inspect.StrType, inspect.LiteralType, inspect.NoneType}
+            if not accepted[currency.encode_name] <= allowed:
+                raise ConfigError("item_type must type its currency as str, Literal or None")
+            if totalled:
+                self._currencies_of = _currencies_by_key if is_mapping else _currencies
 
     def decode(self, operation_id: str, body: bytes, token: Secret) -> Envelope[T]:
         """Decode a body; the token is removed from the error, in case the body holds it.
@@ -109,16 +148,15 @@ class ItemDecoder(Generic[T]):
 
     def _repair(self, item: dict[str, Any]) -> None:
         """Convert integer ids to text and date-times to days; mark a missing amount as NaN."""
-        shape = self._shape
-        for key in shape.text_keys & item.keys():
+        for key in self._text_keys & item.keys():
             if type(item[key]) is int:
                 item[key] = str(item[key])
-        for key in shape.day_keys & item.keys():
+        for key in self._day_keys & item.keys():
             item[key] = _day_of(item[key])
         # NaN makes `totals` report the missing amount, with the keys seen and after the envelope
         # was checked for the server's own errors; a bare shape error would name neither.
-        if shape.amount_key is not None and item.get(shape.amount_key) is None:
-            item[shape.amount_key] = "NaN"
+        if self._amount_key is not None and item.get(self._amount_key) is None:
+            item[self._amount_key] = "NaN"
 
     def totals(
         self, operation_id: str, items: list[T], body: bytes, token: Secret
@@ -212,61 +250,6 @@ def _keys_seen(body: bytes) -> str:
     return ", ".join(sorted({key for item in items for key in item})[:_KEYS_SHOWN])
 
 
-Column = Callable[[list[Any]], list[Any]]
-"""Getter of one field of all items. Any: the items have a caller's type."""
-
-# Written out, as a comprehension is twice as fast as a getter made at run time.
-_costs: Column = lambda items: [item.cost for item in items]  # noqa: E731
-_currencies: Column = lambda items: [item.currency for item in items]  # noqa: E731
-_costs_by_key: Column = lambda items: [item["cost"] for item in items]  # noqa: E731
-_currencies_by_key: Column = lambda items: [item["currency"] for item in items]  # noqa: E731
-
-
-class _Shape(NamedTuple):
-    """Fields of an item type that decoding treats specially.
-
-    Attributes:
-        text_keys: keys whose integers become text.
-        day_keys: keys whose date-times become days.
-        amount_key: key of a cost that must not be None; None where there is none.
-        costs_of: getter of the costs; None where the type has no amounts.
-        currencies_of: getter of the currencies; None where the type has none.
-    """
-
-    text_keys: frozenset[str]
-    day_keys: frozenset[str]
-    amount_key: str | None
-    costs_of: Column | None
-    currencies_of: Column | None
-
-
-def _shape_of(item_type: type) -> _Shape:
-    """Return the shape of a struct, dataclass, TypedDict or named tuple; an empty one of others.
-
-    Raises:
-        ConfigError: a missing amount would decode as an amount, or the currency is not text.
-    """
-    info = _object_type(inspect.type_info(item_type))
-    fields: dict[str, inspect.Field] = {f.name: f for f in getattr(info, "fields", ())}
-    kinds = {f.encode_name: _kinds(f.type) for f in fields.values()}
-    is_mapping = isinstance(info, inspect.TypedDictType)
-    cost = fields.get("cost")
-    has_amounts = _is_amount(cost)
-    is_required = has_amounts and cost is not None and inspect.NoneType not in _kinds(cost.type)
-    has_currency = _is_currency(fields.get("currency"))
-    return _Shape(
-        frozenset(
-            key
-            for key, accepted in kinds.items()
-            if inspect.StrType in accepted and inspect.IntType not in accepted
-        ),
-        frozenset(key for key, accepted in kinds.items() if inspect.DateType in accepted),
-        cost.encode_name if is_required and cost is not None else None,
-        (_costs_by_key if is_mapping else _costs) if has_amounts else None,
-        (_currencies_by_key if is_mapping else _currencies) if has_currency else None,
-    )
-
-
 def _object_type(info: inspect.Type) -> inspect.Type:
     """Return the type that has an item's fields, without annotations and None around it.
 
@@ -284,37 +267,6 @@ def _object_type(info: inspect.Type) -> inspect.Type:
     if any(field.name == "cost" for member in objects for field in getattr(member, "fields", ())):
         raise ConfigError("item_type must not be a union of types with a cost, got several")
     return info
-
-
-def _is_amount(field: inspect.Field | None) -> bool:
-    """Return whether a cost is a Decimal.
-
-    Raises:
-        ConfigError: it has a default, which a row without an amount would get.
-    """
-    if field is None or inspect.DecimalType not in _kinds(field.type):
-        return False
-    if field.default not in {msgspec.NODEFAULT, None} or (
-        field.default_factory is not msgspec.NODEFAULT
-    ):
-        raise ConfigError(
-            "item_type must give its cost no default, or None, as a row without an amount would "
-            "get the default"
-        )
-    return True
-
-
-def _is_currency(field: inspect.Field | None) -> bool:
-    """Return whether there is a currency to total by.
-
-    Raises:
-        ConfigError: it is not text.
-    """
-    if field is None:
-        return False
-    if not _kinds(field.type) <= {inspect.StrType, inspect.LiteralType, inspect.NoneType}:
-        raise ConfigError("item_type must type its currency as str, Literal or None")
-    return True
 
 
 def _kinds(kind: inspect.Type) -> set[type[inspect.Type]]:

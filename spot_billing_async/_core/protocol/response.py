@@ -130,7 +130,7 @@ def _page_of(
 
     Raises:
         ApiError: the envelope describes an error.
-        DecodeError: items are missing, or the key of the next page holds the token.
+        DecodeError: items are missing, or the key of the next page cannot be used.
     """
     content = envelope.response
     if content is None:
@@ -161,10 +161,7 @@ def _page_of(
     next_key = total_count = None
     if (paging := content.pagination_info) is not None:
         total_count = paging.total_count
-        if paging.next_key is not None and paging.next_key != "":
-            next_key = str(paging.next_key)
-            if token.is_in(next_key):  # it would be sent in a URL, which proxies log
-                raise DecodeError(f"{operation.operation_id}: the next page's key holds the token")
+        next_key = _checked_key(operation, paging.next_key, token)
     return Page(
         items,
         {},
@@ -175,6 +172,23 @@ def _page_of(
         next_key,
         total_count,
     )
+
+
+def _checked_key(operation: Operation, given: str | int | None, token: Secret) -> str | None:
+    """Return the key of the next page; None where there is none.
+
+    Raises:
+        DecodeError: a change has a next page, or the key holds the token.
+    """
+    if given is None or given == "":
+        return None
+    key = str(given)
+    if operation.method != "GET":  # fetching the next page would make the change twice
+        problem = "the response has a next page, which only a list may have"
+        raise DecodeError(f"{operation.operation_id}: {problem}", permanent=True)
+    if token.is_in(key):  # it would be sent in a URL, which proxies log
+        raise DecodeError(f"{operation.operation_id}: the next page's key holds the token")
+    return key
 
 
 def _empty_page(operation: Operation, response: Response, token: Secret) -> Page[Any]:

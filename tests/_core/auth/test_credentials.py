@@ -320,7 +320,7 @@ def test_a_namespace_separates_credentials() -> None:
     assert SECRET not in namespace
     named = [Credential(given).of_tenant("acme").namespace for given in (provider, SECRET)]
     assert named[0] == named[1] != Credential(provider).of_tenant("umbra").namespace
-    with pytest.raises(ConfigError, match="tenant: ' ' is not allowed"):
+    with pytest.raises(ConfigError, match="tenant must be a non-empty string"):
         Credential(provider).of_tenant(" ")
 
 
