@@ -23,7 +23,7 @@ from spot_billing_async.cli.output import print_stderr, progress_bar
 from spot_billing_async.cli.pull_report import encode_report, missing_slices, summary_lines
 from spot_billing_async.cli.signals import Interrupted, interruptible
 from spot_billing_async.export import CostWriter, ExportError, open_writer
-from spot_billing_async.export.files import PendingFile
+from spot_billing_async.export.atomic_file import PendingFile
 
 _INCOMPLETE = 3
 

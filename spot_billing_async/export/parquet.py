@@ -6,7 +6,7 @@ from typing import Any
 
 from spot_billing_async.bulk.records import Batch
 from spot_billing_async.export.arrow import DEFAULT_SCALE, batch_table, schema, widened
-from spot_billing_async.export.files import PendingFile
+from spot_billing_async.export.atomic_file import PendingFile
 
 # isort: split
 import pyarrow as pa

@@ -7,7 +7,7 @@ from typing import BinaryIO, Protocol
 
 from spot_billing_async.bulk.records import Batch
 from spot_billing_async.errors import SpotBillingError
-from spot_billing_async.export.files import PendingFile
+from spot_billing_async.export.atomic_file import PendingFile
 
 
 class ExportError(SpotBillingError):

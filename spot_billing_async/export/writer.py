@@ -10,16 +10,13 @@ import anyio
 import msgspec
 
 from spot_billing_async.bulk.outcome import Fetched, PullReport
-from spot_billing_async.bulk.records import csv_header, csv_records, json_lines
 from spot_billing_async.bulk.run import PullRun
 from spot_billing_async.errors import ConfigError
-from spot_billing_async.export.sinks import ExportError, Sink, StdoutSink, TextFileSink
+from spot_billing_async.export.formats import STDOUT, sink_factory
+from spot_billing_async.export.sinks import ExportError, Sink
 from spot_billing_async.models import CostItem
 
 R = TypeVar("R")
-
-ENDINGS = (".jsonl", ".csv", ".parquet")
-STDOUT = "-"
 
 _BATCH_ROWS = 4_096
 """Rows collected as structs before they are written: about 2 MB, which fit the CPU's caches. The
@@ -150,27 +147,8 @@ def open_writer(path: str | Path) -> CostWriter:
     """
     if str(path) == STDOUT:
         # Each outcome is written at once, as a user or a pipe may be reading.
-        return CostWriter("standard output", lambda: StdoutSink(json_lines), batch_rows=1)
-    path = Path(path)
-    match path.suffix.lower():
-        case ".jsonl":
-            return CostWriter(str(path), lambda: TextFileSink(path, json_lines))
-        case ".csv":
-            return CostWriter(str(path), lambda: TextFileSink(path, csv_records, csv_header()))
-        case ".parquet":
-
-            def open_parquet() -> Sink:
-                # Imported late, as pyarrow belongs to an extra.
-                from spot_billing_async.export.parquet import ParquetSink  # noqa: PLC0415  see above
-
-                return ParquetSink(path)
-
-            return CostWriter(str(path), open_parquet)
-        case _:
-            raise ConfigError(
-                f"path must end in one of {', '.join(ENDINGS)} or be {STDOUT!r} for standard "
-                f"output, got {str(path)!r}"
-            )
+        return CostWriter("standard output", sink_factory(path), batch_rows=1)
+    return CostWriter(str(path), sink_factory(path))
 
 
 async def write_costs(run: PullRun[CostItem], path: str | Path) -> PullReport:

@@ -14,7 +14,7 @@ _is_unreserved = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 
 
 class Request(NamedTuple):
-    """Request without its bearer token, which the session adds.
+    """Request without its bearer token, which the transport adds as a header.
 
     Attributes:
         operation: the operation that is called.

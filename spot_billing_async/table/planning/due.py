@@ -1,7 +1,8 @@
-"""Days that are due. Pure.
+"""Days of a table that have to be fetched: those that are not settled. Pure.
 
 A day may be restated until it is `mutable_days` old. It is settled, and not requested again, once
-it was fetched at that age: an earlier fetch says nothing of later restatements.
+it was fetched at that age: an earlier fetch says nothing about later restatements. The ledger's
+query for settled slices is `TableStore.settled_slices`.
 """
 
 from collections.abc import Iterable, Iterator
