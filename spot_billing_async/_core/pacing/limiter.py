@@ -245,7 +245,8 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True):
         """Return the places free by the quota readings and by what of ours expired since."""
         window = self._window
         ours = window.occupied(now_s)
-        free = min(reading.remaining - reading.surely_expired for reading in self._readings)
+        # There are few readings, so a list costs half as much as a generator.
+        free = min([reading.remaining - reading.surely_expired for reading in self._readings])
         free += window.surely_expired - window.in_flight
         return min(free, (self._limit or 0) - ours) if window.length.is_known else free
 
