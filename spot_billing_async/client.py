@@ -10,6 +10,7 @@ from spot_billing_async._core.auth.settings import resolve
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.session import SessionManager
 from spot_billing_async._core.http.shared import SharedState
+from spot_billing_async._core.http.transport import Transport
 from spot_billing_async._core.pacing.abc import SharedQuota
 from spot_billing_async.cache import CostCache
 from spot_billing_async.errors import ConfigError
@@ -183,7 +184,8 @@ class SpotBillingClient(TenantClient):
             raise ConfigError(f"quota must be a SharedQuota or None, got {quota!r}")
         settings = resolve(credential, account_id, base_url, allow_insecure=config.allow_insecure)
         account_id = settings.account_id
-        self._shared = SharedState(config, settings.base_url, session, hook, quota)
+        transport = Transport(config, settings.base_url, session, times_connecting=hook is not None)
+        self._shared = SharedState(config, settings.base_url, transport, hook, quota)
         super().__init__(
             SessionManager(self._shared, settings.credential.of_tenant(tenant)),
             None if account_id is None else checked_id("account_id", account_id),

@@ -16,7 +16,7 @@ async def test_every_lie_is_caught_and_the_truth_raises_no_alarm() -> None:
 
 
 async def test_a_lost_row_escapes_only_where_it_costs_nothing() -> None:
-    """Where half of the rows cost nothing, no lost row leaves a wrong sum without a report."""
+    """No lost row leaves a wrong sum without a report, even if half of the rows cost nothing."""
     verdicts = await measure_free_rows(50)
     assert verdicts.total() == 50
     assert verdicts["escaped"] == verdicts["not repaired"] == 0

@@ -4,8 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import aiohttp
-
 from spot_billing_async._core.aio.deadline import DeadlineTimer
 from spot_billing_async._core.aio.tasks import TurnQueue
 from spot_billing_async._core.auth.credentials import CredentialRegistry
@@ -28,12 +26,9 @@ class SharedState:
     Args:
         config: limits, and the connection to the server.
         base_url: checked base URL of the server.
-        session: aiohttp session of the caller; None for one of the client's own.
+        transport: connections to the server; this object opens and closes it.
         hook: receives an event for each request and call; None for none.
         quota: rate limit that is shared with other processes; None for this process alone.
-
-    Raises:
-        ConfigError: the settings contradict the session or the server.
 
     Attributes:
         paths: path template of each operation, by operationId, overrides included.
@@ -49,7 +44,7 @@ class SharedState:
         self,
         config: ClientConfig,
         base_url: str,
-        session: aiohttp.ClientSession | None,
+        transport: Transport,
         hook: Hook | None,
         quota: SharedQuota | None,
     ) -> None:
@@ -59,9 +54,7 @@ class SharedState:
         self.clock: Callable[[], float] = time.monotonic
         templates = {name: operation.path for name, operation in OPERATIONS.items()}
         self.paths: dict[str, str] = templates | dict(config.path_overrides)
-        self.transport: Transport = Transport(
-            config, base_url, session, self.clock, times_connecting=hook is not None
-        )
+        self.transport: Transport = transport
         self.retry_budget: RetryBudget = RetryBudget(config.retry)
         self.limiters: LimiterRegistry = LimiterRegistry(
             lambda namespace, operation_id: (

@@ -5,8 +5,8 @@ here: callers get a `SpotBillingError` that quotes nothing of the request.
 """
 
 import asyncio
+import time
 import zlib
-from collections.abc import Callable
 from types import SimpleNamespace
 
 import aiohttp
@@ -50,7 +50,6 @@ class Transport:
         config: limits, and the connection to the server.
         base_url: checked base URL of the server.
         callers_session: session of the caller, which stays open; None for one of its own.
-        clock: monotonic clock in seconds.
         times_connecting: measure the time of connecting separately from that of the first byte,
             at a small cost per request.
 
@@ -66,7 +65,6 @@ class Transport:
         config: ClientConfig,
         base_url: str,
         callers_session: aiohttp.ClientSession | None,
-        clock: Callable[[], float],
         *,
         times_connecting: bool = False,
     ) -> None:
@@ -86,7 +84,6 @@ class Transport:
         self._callers_session = callers_session
         # A session of its own adds the common headers, in half the time.
         self._common_headers = {} if callers_session is None else _HEADERS
-        self._clock = clock
         self._times_connecting = times_connecting
         self.session: aiohttp.ClientSession | None = None
 
@@ -142,7 +139,7 @@ class Transport:
             TransportError: no complete response was received.
             ResponseTooLargeError: the body is larger than `max_response_bytes`.
         """
-        base, session, sent_s = self._base, self.session, self._clock()
+        base, session, sent_s = self._base, self.session, time.monotonic()
         if session is None or session.closed:  # race: closed while the request waited for a permit
             raise ConfigError(CLIENT_IS_NOT_OPEN)
         try:
@@ -164,7 +161,7 @@ class Transport:
                 timeout=self._timeout,
                 trace_request_ctx=record,
             )
-            waited_s = self._clock() - sent_s
+            waited_s = time.monotonic() - sent_s
             if record.is_timed:
                 record.lap("first_byte_s")
             try:
