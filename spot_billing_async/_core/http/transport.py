@@ -298,7 +298,7 @@ def _translated(error: Exception) -> SpotBillingError:
     """
     name = type(error).__name__
     match error:
-        # The first three: there was no connection, so nothing was sent.
+        # In the first three cases no connection was made, so nothing was sent.
         case aiohttp.ClientConnectorError():
             problem = f"cannot connect to {error.host}:{error.port}: "
             problem += str(error.os_error.strerror or error.os_error)
