@@ -4,14 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import aiohttp
-
 from spot_billing_async._core.aio.deadline import DeadlineTimer
 from spot_billing_async._core.aio.tasks import TurnQueue
 from spot_billing_async._core.auth.credentials import CredentialRegistry
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.retry import RetryBudget
-from spot_billing_async._core.http.transport import Transport
+from spot_billing_async._core.http.transport import Session, Transport
 from spot_billing_async._core.pacing.abc import SharedQuota
 from spot_billing_async._core.pacing.admission import Admission
 from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
@@ -49,7 +47,7 @@ class SharedState:
         self,
         config: ClientConfig,
         base_url: str,
-        session: aiohttp.ClientSession | None,
+        session: Session | None,
         hook: Hook | None,
         quota: SharedQuota | None,
     ) -> None:
