@@ -110,8 +110,8 @@ class Step:
 def codec_for(item_type: type[T]) -> Codec[T] | None:
     """Return the codec of an item type; None if its rows have no day.
 
-    They have one if the type has a field `date` of type `date` or `date | None`, without a default
-    other than None.
+    The rows have a day if the type has a field `date` of type `date` or `date | None`, without a
+    default other than None.
 
     Raises:
         ConfigError: msgspec cannot decode the type.

@@ -62,8 +62,8 @@ class CacheLookup(Generic[T]):
         is_first_round = True
         while missing := self._missing():
             started, joined = self._start_or_join(missing)
-            # Its own fetches have the same deadline; with some grace their error, which says more,
-            # is raised before the one of this wait.
+            # The fetches started here have the same deadline and a more specific error. The grace
+            # lets that error come before the one of this wait.
             grace_s = self._query.grace_s if is_first_round and not joined else 0.0
             fetch = await self._before_deadline(self._wait(started, joined), grace_s=grace_s)
             if fetch is not None and fetch.loaded.unsplit is not None:

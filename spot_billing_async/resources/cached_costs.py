@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
 from typing import TypeVar
 
 import msgspec
@@ -59,16 +58,15 @@ def cache_query_for(
     if days.days > _MAX_DAYS:
         return None
     deadline_s = session.shared.config.deadline_s
-    own_ends_at_s = (
-        session.shared.clock() + deadline_s if pull_ends_at_s is None else pull_ends_at_s
-    )
-    ends_at_s = min(own_ends_at_s, hard_end_s(pull_ends_at_s, session.shared.clock))
+    clock = session.shared.clock
+    own_ends_at_s = clock() + deadline_s if pull_ends_at_s is None else pull_ends_at_s
+    ends_at_s = min(own_ends_at_s, hard_end_s(pull_ends_at_s, clock))
     is_own = ends_at_s == own_ends_at_s
     return CacheQuery(
         operation_id=_OPERATION_ID,
         series=SeriesKey(
             session.namespace,
-            session.shared.base_url + session.shared.paths[GET_COSTS.operation_id],
+            session.shared.base_url + session.shared.paths[_OPERATION_ID],
             account_id,
             query.group_by,
             codec.name,
@@ -78,7 +76,7 @@ def cache_query_for(
         fetch=lambda days: fetch(
             msgspec.structs.replace(query, from_date=days.from_date, to_date=days.to_date)
         ),
-        clock=session.shared.clock,
+        clock=clock,
         ends_at_s=ends_at_s,
         grace_s=_GRACE_S if is_own else 0.0,
         timeout_message=deadline_message(
@@ -91,27 +89,21 @@ def cache_query_for(
 async def read_cached(
     cache: CostCache, query: CacheQuery[T], item_type: type[T], *, totalled: bool
 ) -> Answer[T]:
-    """Read a query through the cache; with `totalled`, add up its costs.
+    """Read a query through the cache; with `totalled`, add up its costs in steps.
 
     Raises:
         SpotBillingError: as `CostCache.read`; or the amounts cannot be added exactly.
     """
     answer = await cache.read(query)
-    if totalled:
-        answer.totals = await _totals(answer.items, item_type)
-    return answer
-
-
-async def _totals(items: list[T], item_type: type[T]) -> dict[str, Decimal]:
-    """Return the exact costs of the items by currency, added up in steps."""
+    if not totalled:
+        return answer
     # Amounts were checked when they were fetched; only the sum of all can fail here, so the body
     # and the token, which the decoder needs for its error texts, are empty.
     decoder = decoder_for(item_type, totalled=True)
-    totals: dict[str, Decimal] = {}
-    for start in range(0, len(items), _STEP_ROWS):
+    for start in range(0, len(answer.items), _STEP_ROWS):
         if start:
             await asyncio.sleep(0)
-        part = items[start : start + _STEP_ROWS]
+        part = answer.items[start : start + _STEP_ROWS]
         more = decoder.totals(_OPERATION_ID, part, b"", Secret(""))
-        totals = add_totals(_OPERATION_ID, totals, more)
-    return totals
+        answer.totals = add_totals(_OPERATION_ID, answer.totals, more)
+    return answer

@@ -198,22 +198,13 @@ class CostsResource:
                 self._session,
                 query,
                 item_type,
-                lambda part: self._call(part, item_type, counts, pull_ends_at_s, totalled=False),
+                lambda part: self.uncached._fetch(  # noqa: SLF001  of the same class
+                    part, item_type, counts=counts, pull_ends_at_s=pull_ends_at_s
+                ),
                 pull_ends_at_s,
             )
             if cached is not None:
                 return read_cached(self._cache, cached, item_type, totalled=totalled)
-        return self._call(query, item_type, counts, pull_ends_at_s, totalled=totalled)
-
-    def _call(
-        self,
-        query: CostQuery,
-        item_type: type[T],
-        counts: RequestCounts | None,
-        pull_ends_at_s: float | None,
-        *,
-        totalled: bool,
-    ) -> Awaitable[Answer[T]]:
         return call(
             self._session,
             GET_COSTS,

@@ -83,7 +83,7 @@ async def test_every_slice_has_one_outcome(ordered: bool) -> None:
 
 
 async def test_the_number_of_workers_is_fixed() -> None:
-    """At most `worker_count` slices are fetched at once, and there is no task per slice."""
+    """At most `worker_count` slices are fetched at once, and no slice has a task of its own."""
     busy = 0
     most = 0
 

@@ -47,15 +47,15 @@ async def finished(work: Callable[[*Ts], T], *args: *Ts) -> T:
 def is_being_cancelled() -> bool:
     """Return whether a `CancelledError` in this task was meant for this task.
 
-    Foreign code may let the cancellation of something it awaited escape. Taken for the task's own,
-    it would end a pull silently.
+    Foreign code may let the cancellation of something that it awaited escape. A pull would end
+    silently if that passed for the cancellation of its task.
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 class TurnQueue:
-    """Queue of tasks that block the event loop for a moment: one at a time, others in between.
+    """Queue of tasks that each block the event loop for a moment; other tasks run between them.
 
     Without it, responses that arrive together are all decoded before the loop does anything else,
     and the rows of the first have left the CPU caches by the time they are used.

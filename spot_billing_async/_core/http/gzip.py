@@ -1,7 +1,7 @@
 """Decompression of gzip bodies in bounded steps, without I/O.
 
-aiohttp can decompress too, but it wakes its reader only for decompressed bytes, so nothing would
-count a flood that decompresses to nothing; and it accepts a body that ends in the middle.
+aiohttp can decompress too, but it wakes its reader only for decompressed bytes, so bytes that
+decompress to nothing would not be counted; and it accepts a body that ends in the middle.
 """
 
 import zlib
@@ -11,7 +11,7 @@ STEP_BYTES = 256 * 1024
 """Most bytes that one step returns, whatever the compression ratio."""
 
 _GZIP = 16 + zlib.MAX_WBITS
-_MAX_MEMBERS = 1000  # a body is one member or a few; each further one copies what follows it
+_MAX_MEMBERS = 1000  # a body has few members; each further one copies the bytes after it
 
 
 class Gunzip:

@@ -5,9 +5,9 @@ that the server did not act on it (it was never reached, or it refused with 429)
 sense only if it may end differently: no connection, a broken body, 5xx, rate limiting.
 
 The wait is random below a bound that doubles ('full jitter'), so that clients which failed together
-do not return together. If the server names a wait, the random wait is added to it. A rate-limited
-request has not failed, it is early: the call queues at its limiter again, and only its deadline
-ends that.
+do not return together. If the server asks for a wait, the random wait is added to it. A
+rate-limited request came too early: the call queues at its limiter again, as often as its deadline
+allows.
 
 All calls of a client share a retry budget, so that a server in trouble is not flooded.
 """
@@ -27,7 +27,7 @@ from spot_billing_async.errors import (
 )
 
 _MAX_DOUBLINGS = 100  # far beyond any cap; more would overflow a float
-_MAX_SAVED_RETRIES = 100  # so that quiet hours do not pay for one bad minute
+_MAX_SAVED_RETRIES = 100  # that earlier calls without failures have left for later ones
 
 
 class Retry(msgspec.Struct, frozen=True):

@@ -72,7 +72,7 @@ class SharedState:
         self._renew()
 
     def _renew(self) -> None:
-        """Make what belongs to one event loop, for one time that the client is entered."""
+        """Make the objects of one event loop, anew each time the client is entered."""
         limit = ConcurrencyLimit(self.config.max_concurrency)
         self.admission: Admission = Admission(limit, self.clock)
         self.timer: DeadlineTimer = DeadlineTimer(self.clock)

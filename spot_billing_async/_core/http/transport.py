@@ -32,6 +32,7 @@ from spot_billing_async.errors import (
 )
 from spot_billing_async.version import __version__
 
+
 _READ_BUFFER_BYTES = 1024 * 1024
 """aiohttp pauses reading beyond it. With less, pauses take a sixth of the time of a page of 1,000
 rows."""
@@ -295,7 +296,7 @@ def _translated(error: Exception) -> SpotBillingError:
     """
     name = type(error).__name__
     match error:
-        # The first three: there was no connection, so nothing was sent.
+        # In the first three cases no connection was made, so nothing was sent.
         case aiohttp.ClientConnectorError():
             problem = f"cannot connect to {error.host}:{error.port}: "
             problem += str(error.os_error.strerror or error.os_error)

@@ -18,8 +18,8 @@ class _RegistryEntry(msgspec.Struct):
 class LimiterRegistry:
     """Limiters by credential namespace and operation, created on first use.
 
-    What a view learns of a tenant's quota outlives the view. A limiter that has been unused for
-    the longest possible pause holds no useful state and is removed.
+    A limiter outlives the view that created it, with what it has learned of the tenant's quota.
+    After the longest possible pause without use its state is of no use, and it is removed.
 
     Args:
         make: returns a new limiter for a credential's namespace and an operation id.

@@ -111,7 +111,7 @@ class Paginator(Generic[T]):
         return None
 
     def _require_new(self, page: Page[T]) -> None:
-        """Raise if an earlier page had the same items, byte for byte: one page replaces another.
+        """Raise if an earlier page had the same items, byte for byte, in place of its own.
 
         The items are compared as bytes, as a caller's type may leave out the fields that differ.
         """
