@@ -1,8 +1,8 @@
-"""This client, its peers and the floors, side by side in one run: `python -m benchmarks --help`.
+"""This client, its peers and the floors of its stack in one run: `python -m benchmarks --help`.
 
-Each peer does the same job, bearer auth, GET, typed rows, against the same server; each has a
-process of its own, and so has the server. CPU comes from the processes' own accounting; ratios are
-taken within one run, as machines are noisy.
+Each peer does the same work (bearer auth, GET, typed rows) with the same server. Each peer and the
+server have processes of their own, which measure their own CPU. Ratios are taken within one run,
+because the speed of machines varies.
 """
 
 import argparse
@@ -31,15 +31,15 @@ PARTS: Mapping[str, Callable[[Scale], Part]] = {
 }
 
 
-def arguments(words: list[str] | None = None) -> argparse.Namespace:
-    """What the command line asks for."""
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; `--help` and errors exit."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure this client beside its peers and the floors of its stack.",
-        epilog="Peers are installed into a virtual environment of their own, in the user's cache "
-        "folder. The other benchmarks are modules: python -m benchmarks.claims.pacing, and so on.",
+        description="Measure this client, its peers and the floors of its stack.",
+        epilog="Peers are installed into a virtual environment in the user's cache folder. "
+        "Each other figure has a module in benchmarks.claims, which takes --quick.",
     )
-    parser.add_argument("--quick", action="store_true", help="under two minutes, less exact")
+    parser.add_argument("--quick", action="store_true", help="less exact, in about two minutes")
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument(
         "--out", type=Path, default=CHECKOUT / ".benchmarks", help="folder for JSON and plots"
@@ -47,48 +47,49 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--peers", type=Path, default=default_folder(), help="folder of the peers' environment"
     )
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
 def main() -> None:
-    """Measure, print, and write what was met; exit 1 where a bar is missed."""
-    asked = arguments()
-    asked.out.mkdir(parents=True, exist_ok=True)
-    scale = Scale(asked.quick, asked.out, Environment(asked.peers))
-    described = machine.described()
-    described["command"] = f"python -m benchmarks {' '.join(sys.argv[1:])}".rstrip()
-    for name, value in described.items():
+    """Measure, print figures, and write them to a file; exit 1 where a bar is missed."""
+    options = parse_arguments()
+    options.out.mkdir(parents=True, exist_ok=True)
+    scale = Scale(options.quick, options.out, Environment(options.peers))
+    machine_facts = machine.description()
+    machine_facts["command"] = f"python -m benchmarks {' '.join(sys.argv[1:])}".rstrip()
+    for name, value in machine_facts.items():
         print(f"{name:10} {value}")
     began_s = time.monotonic()
-    met = {name: PARTS[name](scale) for name in asked.only or PARTS}
-    _print(met)
-    described["load at the end"] = machine.load()
-    path = asked.out / "benchmarks.json"
-    path.write_text(json.dumps({"machine": described} | _plain(met), indent=1))
+    results = {name: PARTS[name](scale) for name in options.only or PARTS}
+    _print(results)
+    machine_facts["load at the end"] = machine.load()
+    path = options.out / "benchmarks.json"
+    path.write_text(json.dumps({"machine": machine_facts} | _json_data(results), indent=1))
     print(f"\n{time.monotonic() - began_s:.0f} s; all figures: {path}")
-    print(f"load: {described['load']}, then {described['load at the end']}: {machine.LOAD_MEANS}")
-    sys.exit(not all(figure.is_met for part in met.values() for figure in part.figures))
+    loads = f"{machine_facts['load']}, then {machine_facts['load at the end']}"
+    print(f"load: {loads}; {machine.LOAD_NOTE}")
+    sys.exit(not all(figure.is_met for part in results.values() for figure in part.figures))
 
 
-def _print(met: Mapping[str, Part]) -> None:
-    """The figures that have a bar, and what a reader has to know about them."""
-    print(f"\n{'what':66} {'met':>12} {'bar':>14}")
-    for part in met.values():
+def _print(results: Mapping[str, Part]) -> None:
+    """Print the figures that have a bar, and the notes."""
+    print(f"\n{'figure':66} {'value':>12} {'bar':>14}")
+    for part in results.values():
         for figure in part.figures:
             print(figure.line())
-    for name, part in met.items():
+    for name, part in results.items():
         for note in part.notes:
             print(f"{name}: {note}")
 
 
-def _plain(met: Mapping[str, Part]) -> dict[str, Any]:
+def _json_data(results: Mapping[str, Part]) -> dict[str, Any]:
     return {
         name: {
             "figures": [asdict(f) | {"is_met": f.is_met} for f in part.figures],
             "notes": part.notes,
             **part.data,
         }
-        for name, part in met.items()
+        for name, part in results.items()
     }
 
 

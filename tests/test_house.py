@@ -52,6 +52,17 @@ def test_every_test_states_its_rule() -> None:
                 assert stated, f"{path.name}: {node.name}"
 
 
+def test_no_test_imports_the_benchmarks() -> None:
+    """Code that tests and benchmarks share is in the tests' support or in the package."""
+    users = {
+        path.relative_to(TESTS).as_posix()
+        for path in TESTS.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if "benchmarks" in _imported(node)
+    }
+    assert users == set()
+
+
 def test_one_file_uses_the_http_client() -> None:
     """Aiohttp is the transport's; the facade names a session's type, the emulator serves."""
     users = {

@@ -16,10 +16,10 @@ import anyio.to_thread
 import msgspec
 import pytest
 
-from benchmarks.harness.backend import uvicorn
 from spot_billing_async import SpotBillingClient
 from spot_billing_async.emulator import Emulator
 from spot_billing_async.testing import RunningEmulator
+from tests.support_processes import uvicorn_process
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -146,7 +146,7 @@ async def test_the_backend_serves_from_two_workers(
         expected = await client.costs.get(account_id, day, day, "service")
     days = {"from_date": "2024-01-31", "to_date": "2024-01-31"}
     environment = os.environ | spot_billing_emulator.environment | {"PYTHONWARNINGS": "error"}
-    with uvicorn("backend:app", environment, "--workers", "2", cwd=backend) as url:
+    with uvicorn_process("backend:app", environment, "--workers", "2", cwd=backend) as url:
         async with aiohttp.ClientSession(url) as session:
 
             async def get(path: str, **query: str) -> bytes:

@@ -1,12 +1,12 @@
-"""How close a pull comes to a quota that it does not know.
+"""Time of a pull under a quota that it does not know, beside the ideal time.
 
 Run: `python -m benchmarks.claims.pacing [--quick]`.
 
-The emulator serves in a process of its own, with a sliding window of two seconds, in three ways:
-with the headers that tell its quota, with another consumer that uses 30 % of it in bursts, and
-without headers. Ideal is a pull that sends the first window's worth at once, and each further
-request at the moment its place becomes free: (N / L - 1) windows for N requests at a limit of L,
-which is 0.7 of the server's where another consumer has the rest.
+The emulator serves in a process of its own with a sliding window of two seconds, in three ways:
+with headers that state its quota, with another consumer that uses 30 % of it in bursts, and without
+headers. An ideal pull sends the requests of the first window at once, and each further one at the
+moment its place becomes free: N requests at a limit of L take (N / L - 1) windows. With another
+consumer, L is 0.7 of the server's limit.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ import statistics
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from benchmarks.harness.opponent import TOKEN, opponent
 from benchmarks.harness.quick import is_quick
 from spot_billing_async import ClientConfig, CostPlan, SpotBillingClient
+from tests.support_processes import TOKEN, emulator_process
 
 WINDOW_S = 2.0
 WINDOWS = 10
@@ -25,13 +25,21 @@ SEEDS = 3
 
 
 class Way(NamedTuple):
-    """How the server treats the client, and what is asked of that."""
+    """Options of the server, and the bars of a pull from it.
+
+    Attributes:
+        name: its name in the table.
+        options: options of the emulator.
+        share: share of the quota that is left to the client.
+        most_of_ideal: bar of the time as a share of the ideal one.
+        most_rejected: bar of the share of rejected requests.
+    """
 
     name: str
     options: tuple[str, ...]
     share: float
     most_of_ideal: float
-    most_refused: float
+    most_rejected: float
 
 
 WAYS = (
@@ -42,7 +50,7 @@ WAYS = (
 
 
 async def pull(base_url: str, slices: int) -> tuple[float, float]:
-    """Pull so many slices; the seconds it takes, and the share of requests that were refused."""
+    """Pull a number of slices; return the seconds, and the share of rejected requests."""
     first = date(2024, 1, 1)
     plan = CostPlan.build(["a1"], first, first + timedelta(days=slices - 1), window="day")
     config = ClientConfig(max_concurrency=64)
@@ -58,28 +66,27 @@ async def pull(base_url: str, slices: int) -> tuple[float, float]:
 
 
 def measure(way: Way, limit: int, seeds: int) -> str:
-    """A line of the table: what came of each seed, median and worst."""
+    """Measure each seed, and return a line of the table: medians, worst values and bars."""
     ideal_s = (WINDOWS / way.share - 1) * WINDOW_S
-    of_ideal, refused = [], []
+    of_ideal, rejected = [], []
     for seed in range(seeds):
         options = ("--rate-limit", f"{limit}/{WINDOW_S:g}s", "--seed", str(seed), *way.options)
-        with opponent(*options) as base_url:
+        with emulator_process(*options) as base_url:
             took_s, share = asyncio.run(pull(base_url, WINDOWS * limit))
         of_ideal.append(took_s / ideal_s)
-        refused.append(share)
+        rejected.append(share)
     return (
         f"{way.name:>16} {limit:>6} {statistics.median(of_ideal):>9.3f} {max(of_ideal):>7.3f} "
-        f"{way.most_of_ideal:>6.2f} {statistics.median(refused):>9.2%} {max(refused):>7.2%} "
-        f"{way.most_refused:>6.1%}"
+        f"{way.most_of_ideal:>6.2f} {statistics.median(rejected):>9.2%} {max(rejected):>7.2%} "
+        f"{way.most_rejected:>6.1%}"
     )
 
 
 def main() -> None:
-    """Print a table: makespan as a share of the ideal, and refusals; median, worst and bar."""
+    """Print times as a share of the ideal, and rejections: median, worst value and bar."""
     quick = is_quick(__doc__)
-    print(
-        f"{'':>16} {'limit':>6} {'of ideal':>9} {'worst':>7} {'bar':>6} {'refused':>9} {'worst':>7}"
-    )
+    columns = f"{'':>16} {'limit':>6} {'of ideal':>9} {'worst':>7} {'bar':>6}"
+    print(f"{columns} {'rejected':>9} {'worst':>7} {'bar':>6}")
     for way in WAYS:
         for limit in LIMITS[1:2] if quick else LIMITS:
             print(measure(way, limit, 1 if quick else SEEDS), flush=True)

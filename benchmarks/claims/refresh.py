@@ -3,10 +3,10 @@
 Run: `python -m benchmarks.claims.refresh [--quick]`.
 
 The real bill is spread over 60 accounts and 90 days and synced by day and service. Then 1 % of the
-days that may still change are restated in the server's data: other amounts, rows that are gone,
-new, or of another service. The sync of the next day has to find each of them by account and day,
-with its old and its new total to the last decimal, and nothing else; with a tenth of the requests
-of the first at most. What it rewrote is told by the log of the Delta table.
+days that may still change are restated in the server's data: amounts change, rows are removed or
+added, or move to another service. The sync of the next day must find exactly these changes, by
+account and day, with the old and the new total to the last decimal, and with at most a tenth of the
+requests of the first sync. The log of the Delta table shows what was rewritten.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from random import Random
 from typing import NamedTuple
 
 from benchmarks.harness.bill import real_bill
-from benchmarks.harness.opponent import TOKEN, opponent
 from benchmarks.harness.quick import is_quick
 from benchmarks.harness.replica import Cell, Costs, replica, restated, total_of, write_bill
 from spot_billing_async import SpotBillingClient
 from spot_billing_async.table import SyncReport, sync
 from spot_billing_async.table.sync import MUTABLE_DAYS
+from tests.support_processes import TOKEN, emulator_process
 
 ACCOUNTS, QUICK_ACCOUNTS = 60, 6
 DAYS = 90
@@ -37,12 +37,12 @@ SHARE_RESTATED = 0.01
 MOST_REQUESTS = 0.1
 SEED = 11
 
-Told = tuple[str, date, Decimal, Decimal]
-"""A change: account, day, old and new total."""
+Change = tuple[str, date, Decimal, Decimal]
+"""Account, day, old total and new total."""
 
 
 class Written(NamedTuple):
-    """What a sync did to the files of a table, in bytes."""
+    """Bytes of a table's files: before a sync, added by it, and removed by it."""
 
     before: int
     added: int
@@ -50,33 +50,42 @@ class Written(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What a refresh came to."""
+    """Results of a first sync and a refresh.
+
+    Attributes:
+        full: report of the first sync.
+        refresh: report of the refresh.
+        restated: the changes in the server's data.
+        total: total of the server's data after the changes.
+        costs: bytes of the table.
+        ledger: bytes of its ledger.
+    """
 
     full: SyncReport
     refresh: SyncReport
-    restated: set[Told]
+    restated: set[Change]
     total: Decimal
     costs: Written
     ledger: Written
 
     @property
-    def missed(self) -> set[Told]:
-        """Changes that were not found, or not as they are."""
+    def missed(self) -> set[Change]:
+        """Changes that were not found, or with wrong totals."""
         return self.restated - changes_of(self.refresh)
 
     @property
-    def invented(self) -> set[Told]:
-        """Changes that were found and are none."""
+    def invented(self) -> set[Change]:
+        """Reported changes that did not happen."""
         return changes_of(self.refresh) - self.restated
 
     @property
     def requests(self) -> float:
-        """Requests of the refresh, as a share of those of the full pull by day."""
+        """Requests of the refresh as a share of those of the first sync."""
         return self.refresh.requests / self.full.requests
 
     @property
     def is_right(self) -> bool:
-        """Whether both syncs are complete, and the table comes to what the server has."""
+        """True if both syncs are complete, and the table has the server's total."""
         return (
             self.full.complete
             and self.refresh.complete
@@ -84,29 +93,29 @@ class Figures(NamedTuple):
         )
 
 
-def changes_of(report: SyncReport) -> set[Told]:
-    """What a report says was restated; each day once, or this fails."""
-    told = [(c.account_id, c.from_date, c.old_total, c.new_total) for c in report.changes]
-    assert len(told) == len(set(told))
+def changes_of(report: SyncReport) -> set[Change]:
+    """Return the changes of a report, each of which must be of one day, and no two of the same."""
+    changes = [(c.account_id, c.from_date, c.old_total, c.new_total) for c in report.changes]
+    assert len(changes) == len(set(changes))
     assert all(change.from_date == change.to_date for change in report.changes)
-    return set(told)
+    return set(changes)
 
 
 def restated_cells(costs: Costs, seed: int) -> list[Cell]:
-    """The account's days that are restated: a share of those that may be."""
+    """Return the cells to restate: a random share of those that may still change."""
     mutable = [cell for cell in costs if (LAST_DAY - cell[1]).days < MUTABLE_DAYS]
-    chance = Random(seed)  # noqa: S311  a seeded trace, no secret
-    return chance.sample(mutable, max(1, round(len(mutable) * SHARE_RESTATED)))
+    random = Random(seed)  # noqa: S311  a seeded restatement, no secret
+    return random.sample(mutable, max(1, round(len(mutable) * SHARE_RESTATED)))
 
 
-def measured(bills: list[Path], accounts: int, folder: Path, *, by_day: bool = True) -> Figures:
+def measure(bills: list[Path], accounts: int, folder: Path, *, by_day: bool = True) -> Figures:
     """Sync, restate, and sync again.
 
     Args:
-        bills: the real bill.
-        accounts: over how many accounts it is spread.
-        folder: where bills and table are made.
-        by_day: whether the first sync asks day by day.
+        bills: files of the real bill.
+        accounts: number of accounts over which it is spread.
+        folder: folder of bills and table.
+        by_day: True for a first sync by day.
     """
     costs = replica(bills, accounts, FIRST_DAY, DAYS, SEED)
     cells = restated_cells(costs, SEED)
@@ -114,13 +123,13 @@ def measured(bills: list[Path], accounts: int, folder: Path, *, by_day: bool = T
     table, bill = str(folder / "costs"), folder / "bill.parquet"
     names = sorted({account for account, _ in costs})
     write_bill(costs, bill)
-    with opponent(bills=[bill]) as base_url:
-        full = asyncio.run(_synced(base_url, table, names, LAST_DAY, by_day=by_day))
+    with emulator_process(bills=[bill]) as base_url:
+        full = asyncio.run(_sync(base_url, table, names, LAST_DAY, by_day=by_day))
     versions = _version(table), _version(f"{table}_ledger")
     write_bill(later, bill)
-    with opponent(bills=[bill]) as base_url:
+    with emulator_process(bills=[bill]) as base_url:
         next_day = LAST_DAY + timedelta(days=1)
-        refresh = asyncio.run(_synced(base_url, table, names, next_day, by_day=False))
+        refresh = asyncio.run(_sync(base_url, table, names, next_day, by_day=False))
     return Figures(
         full,
         refresh,
@@ -131,7 +140,7 @@ def measured(bills: list[Path], accounts: int, folder: Path, *, by_day: bool = T
     )
 
 
-async def _synced(
+async def _sync(
     base_url: str, table: str, accounts: Collection[str], today: date, *, by_day: bool
 ) -> SyncReport:
     async with SpotBillingClient(TOKEN, base_url=base_url) as client:
@@ -156,7 +165,7 @@ def _commits(table: str) -> list[Path]:
 
 
 def _written(table: str, version: int) -> Written:
-    """What the commits after a version added and removed; and what there was before."""
+    """Return the bytes at a version, and those added and removed after it."""
     sizes: dict[str, int] = {}
     added = removed = before = 0
     for number, commit in enumerate(_commits(table)):
@@ -166,37 +175,34 @@ def _written(table: str, version: int) -> Written:
                     sizes[path] = size
                     added += size if number > version else 0
                 case {"remove": {"path": path}}:
-                    gone = sizes.pop(path)
-                    removed += gone if number > version else 0
+                    removed_size = sizes.pop(path)
+                    removed += removed_size if number > version else 0
         if number == version:
             before = sum(sizes.values())
     return Written(before, added, removed)
 
 
 def main() -> None:
-    """Print what a refresh found and cost, beside the bars; exit 1 where one is missed."""
+    """Print changes and requests beside the bars; exit 1 where one is missed."""
     accounts = QUICK_ACCOUNTS if is_quick(__doc__) else ACCOUNTS
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        found = measured(real_bill(), accounts, Path(folder))
+        found = measure(real_bill(), accounts, Path(folder))
     print(f"{accounts} accounts, {DAYS} days, in {time.monotonic() - started_s:.0f} s")
-    for name, report in (("full, by day", found.full), ("refresh", found.refresh)):
+    for name, report in (("first, by day", found.full), ("refresh", found.refresh)):
         print(
             f"{name}: {report.requests} requests, {report.rows_written} rows written, "
             f"{report.elapsed_s:.1f} s"
         )
-    print(f"{'figure':44} {'met':>10} {'bar':>8}")
+    print(f"{'figure':44} {'value':>10} {'bar':>8}")
     restated_days = len(found.restated)
     print(
         f"{'restated days that were found':44} "
         f"{restated_days - len(found.missed):>10} {restated_days:>8}"
     )
-    print(f"{'changes that are none':44} {len(found.invented):>10} {0:>8}")
-    print(
-        f"{'requests, share of the full pull by day':44} {found.requests:>10.2%} "
-        f"{MOST_REQUESTS:>8.0%}"
-    )
-    print(f"{'table comes to what the server has':44} {found.is_right!s:>10} {'True':>8}")
+    print(f"{'reported changes that did not happen':44} {len(found.invented):>10} {0:>8}")
+    print(f"{'requests, share of the first sync':44} {found.requests:>10.2%} {MOST_REQUESTS:>8.0%}")
+    print(f"{'table has the total of the server':44} {found.is_right!s:>10} {'True':>8}")
     for name, written in (("costs", found.costs), ("ledger", found.ledger)):
         print(
             f"{name}: of {written.before / 1000:.0f} KB, {written.removed / 1000:.0f} KB were "

@@ -1,11 +1,11 @@
-"""Four processes and one quota: `python -m benchmarks.claims.shared_quota [--quick]`.
+"""Four processes that share a quota: `python -m benchmarks.claims.shared_quota [--quick]`.
 
 The emulator serves in a process of its own, with a quota of 100 requests in a sliding window of two
-seconds. Four processes pull 2,000 slices in all, each by a client of its own: without a shared
-quota, with one over Redis, and with a Redis that is killed in the middle and started again two
-seconds later. Throughput is counted as a share of what the quota allows: its first window at once,
-and each further request at the moment its place becomes free, (N / L - 1) windows for N requests at
-a limit of L. It needs redis-server, and the extra `redis`.
+seconds. Four processes pull 2,000 slices in total, each by its own client: without a shared quota,
+with one over Redis, and with a Redis that is killed half-way and started again two seconds later.
+Throughput is a share of the quota's maximum: the requests of the first window at once, and each
+further one at the moment its place becomes free, (N / L - 1) windows for N requests at a limit of
+L. It needs redis-server and the extra `redis`.
 
 `python -m benchmarks.claims.shared_quota BASE_URL SLICES [REDIS_URL]` is one of these processes.
 """
@@ -21,36 +21,39 @@ from datetime import date, timedelta
 from typing import NamedTuple
 
 from benchmarks.harness.figures import Figure
-from benchmarks.harness.opponent import TOKEN, opponent
 from benchmarks.harness.quick import is_quick
-from benchmarks.harness.redis_server import can_run, running_redis
 from spot_billing_async import ClientConfig, CostPlan, Failed, SpotBillingClient
 from spot_billing_async.redis import RedisQuota
+from tests.support_processes import TOKEN, emulator_process
+from tests.support_redis import has_redis, running_redis
 
 LIMIT = 100
 WINDOW_S = 2.0
 PROCESSES = 4
 SLICES = 2000
-LEAST_SHARE = 0.9
-MOST_REFUSED = 0.01
+MIN_SHARE = 0.9
+MAX_REJECTED = 0.01
 _DOWN_S = 2.0
 
 
-class Met(NamedTuple):
-    """What came of a pull, or of several.
+class PullResult(NamedTuple):
+    """Result of the pull of one process.
 
     Attributes:
-        ends_s: of the machine's clock.
+        ends_s: time of its end on the machine's monotonic clock.
+        requests: requests sent.
+        rejections: responses with status 429.
+        failed: slices that failed.
     """
 
     ends_s: float
     requests: int
-    refusals: int
+    rejections: int
     failed: int
 
 
-async def pull(base_url: str, slices: int, redis_url: str | None) -> Met:
-    """Pull so many slices; starts when standard input says so."""
+async def pull(base_url: str, slices: int, redis_url: str | None) -> PullResult:
+    """Pull a number of slices; starts when a line arrives on standard input."""
     first = date(2024, 1, 1)
     plan = CostPlan.build(["a1"], first, first + timedelta(days=slices - 1), window="day")
     config = ClientConfig(max_concurrency=64)
@@ -65,58 +68,65 @@ async def pull(base_url: str, slices: int, redis_url: str | None) -> Met:
         ends_s = time.monotonic()
     report = run.report
     assert report.planned == report.ok + report.empty + report.failed, report
-    return Met(ends_s, report.requests, report.refusals, failed)
+    return PullResult(ends_s, report.requests, report.refusals, failed)
 
 
 @contextmanager
-def crew(
+def running_processes(
     base_url: str, slices: int, redis_url: str | None
 ) -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes that are ready to pull their part, and told to begin."""
+    """Start the processes, and let all of them start to pull at the same time."""
     part = str(slices // PROCESSES)
-    words = [sys.executable, "-m", "benchmarks.claims.shared_quota", base_url, part]
-    words += [] if redis_url is None else [redis_url]
-    members = [
-        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  this module
+    command = [sys.executable, "-m", "benchmarks.claims.shared_quota", base_url, part]
+    command += [] if redis_url is None else [redis_url]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  this module
         for _ in range(PROCESSES)
     ]
     try:
-        for member in members:
-            assert member.stdout is not None
-            assert member.stdout.readline() == "ready\n"
-        for member in members:
-            assert member.stdin is not None
-            member.stdin.write("go\n")
-            member.stdin.flush()
-        yield members
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        yield processes
     finally:
-        for member in members:
-            member.communicate()
+        for process in processes:
+            process.communicate()
 
 
 class Outcome(NamedTuple):
-    """What the processes came to together.
+    """Result of all processes together.
 
     Attributes:
-        share: of what the quota allows.
-        refused: refusals, as a share of the requests.
-        requests: sent in all.
-        failed: slices.
+        share: throughput as a share of the quota's maximum.
+        rejected: rejections as a share of the requests.
+        requests: requests sent.
+        failed: slices that failed.
     """
 
     share: float
-    refused: float
+    rejected: float
     requests: int
     failed: int
 
 
 def measure(name: str, slices: int, *, shares: bool = True, kills: bool = False) -> Outcome:
-    """Have the processes pull, and print a line of the table."""
+    """Run the processes, and print a line of the table.
+
+    Args:
+        name: title of the line.
+        slices: slices of all processes.
+        shares: True to share the quota over Redis.
+        kills: True to kill Redis half-way, and start it again.
+    """
     ideal_s = (slices / LIMIT - 1) * WINDOW_S
     with (
-        opponent("--rate-limit", f"{LIMIT}/{WINDOW_S:g}s") as base_url,
+        emulator_process("--rate-limit", f"{LIMIT}/{WINDOW_S:g}s") as base_url,
         running_redis() as redis,
-        crew(base_url, slices, redis.url if shares else None) as members,
+        running_processes(base_url, slices, redis.url if shares else None) as processes,
     ):
         began_s = time.monotonic()
         if kills:
@@ -124,33 +134,33 @@ def measure(name: str, slices: int, *, shares: bool = True, kills: bool = False)
             redis.stop()
             time.sleep(_DOWN_S)
             redis.start()
-        told = [json.loads(member.stdout.readline()) for member in members if member.stdout]
-    met = [Met(*words) for words in told]
-    requests = sum(one.requests for one in met)
+        lines = [json.loads(process.stdout.readline()) for process in processes if process.stdout]
+    results = [PullResult(*values) for values in lines]
+    requests = sum(one.requests for one in results)
     outcome = Outcome(
-        ideal_s / (max(one.ends_s for one in met) - began_s),
-        sum(one.refusals for one in met) / requests,
+        ideal_s / (max(one.ends_s for one in results) - began_s),
+        sum(one.rejections for one in results) / requests,
         requests,
-        sum(one.failed for one in met),
+        sum(one.failed for one in results),
     )
     print(f"{name:>34} {{:>10.3f}} {{:>9.2%}} {{:>9}} {{:>7}}".format(*outcome), flush=True)
     return outcome
 
 
 def main() -> None:
-    """Print throughput and refusals, then what has a bar beside it; exit 1 if one is missed."""
+    """Print throughput and rejections, and figures beside bars; exit 1 where one is missed."""
     slices = SLICES // 4 if is_quick(__doc__) else SLICES
-    if not can_run():
-        sys.exit("redis-server is not installed")
-    print(f"{'':>34} {'throughput':>10} {'refused':>9} {'requests':>9} {'failed':>7}")
-    measure("each by itself", slices, shares=False)
+    if not has_redis():
+        sys.exit("skipped: redis-server is not installed")
+    print(f"{'':>34} {'throughput':>10} {'rejected':>9} {'requests':>9} {'failed':>7}")
+    measure("without a shared quota", slices, shares=False)
     shared = measure("shared over Redis", slices)
     killed = measure("Redis killed, started again", slices, kills=True)
     figures = [
-        Figure("throughput of those that share", shared.share, LEAST_SHARE, at_least=True),
-        Figure("their refusals, as a share of requests", shared.refused, MOST_REFUSED),
-        Figure("slices that failed", shared.failed, 0),
-        Figure("slices that failed as Redis was killed", killed.failed, 0),
+        Figure("throughput with a shared quota", shared.share, MIN_SHARE, at_least=True),
+        Figure("rejections with a shared quota, share of requests", shared.rejected, MAX_REJECTED),
+        Figure("failed slices with a shared quota", shared.failed, 0),
+        Figure("failed slices while Redis was killed", killed.failed, 0),
     ]
     print("\n".join(figure.line() for figure in figures))
     sys.exit(not all(figure.is_met for figure in figures))

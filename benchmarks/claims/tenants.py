@@ -1,13 +1,14 @@
-"""Whether a greedy tenant leaves a small one its share.
+"""Share of a small tenant beside a greedy one.
 
 Run: `python -m benchmarks.claims.tenants [--quick]`.
 
-Two tenants use one client, by `with_token`: one pulls 1,000 slices, the other 20. The pool is
-short: 16 requests at once, 50 ms each, by a server in a process of its own. The small tenant's time
-is taken alone, and then again and again while the greedy one pulls. Jain's index is of the slices
-that each of them gets while both want some: 1 is an even share, 1/2 is all for one of them.
+Two tenants use one client, by `with_token`: one pulls 1,000 slices, the other 20. The server, in a
+process of its own, takes 50 ms per request, and the client has at most 16 requests in flight. The
+small tenant's time is measured alone, and then repeatedly while the greedy one pulls. Jain's
+fairness index is that of the slices that each tenant gets while both pull: 1 is an equal share, 1/2
+is everything for one of them.
 
-The places come free in bursts, one each 50 ms. Alone, 20 slices take two of them; by half of each
+Permits become free in bursts, one every 50 ms. Alone, 20 slices take two bursts; with half of each
 burst they take three, and up to one more to wait for the first: 1.5 to 2 times as long. The small
 tenant starts at random moments.
 """
@@ -27,21 +28,21 @@ from benchmarks.harness.serving import serving
 from spot_billing_async import ClientConfig, CostPlan, Fetched, SpotBillingClient, TenantClient
 
 GREEDY_SLICES, SMALL_SLICES = 1000, 20
-PLACES, LATENCY_S, ROWS = 16, 0.05, 10
+PERMITS, LATENCY_S, ROWS = 16, 0.05, 10
 ROUNDS, QUICK_ROUNDS = 5, 2
-PULLS = 6  # of the small tenant, within one of the greedy one
+PULLS = 6  # pulls of the small tenant during one of the greedy one
 FIRST = date(2024, 1, 1)
 SLOWDOWN_BAR = 2.0
 
 
 class Round(NamedTuple):
-    """What one round came to.
+    """Measurements of one round.
 
     Attributes:
-        alone_s: of the small tenant's pulls, each, with nobody beside it.
-        beside_s: of its pulls beside the greedy one.
-        jain: Jain's index in the time of each of those.
-        greedy_s: of the greedy tenant's pull.
+        alone_s: seconds of each pull of the small tenant alone.
+        beside_s: seconds of each of its pulls beside the greedy tenant.
+        jain: Jain's index during each of the latter.
+        greedy_s: seconds of the greedy tenant's pull.
     """
 
     alone_s: list[float]
@@ -51,10 +52,10 @@ class Round(NamedTuple):
 
 
 class Tenant:
-    """A tenant who pulls, and what it got so far.
+    """A tenant, and the number of slices that it fetched.
 
     Attributes:
-        slices: slices that were fetched.
+        slices: fetched slices.
     """
 
     def __init__(self, client: TenantClient) -> None:
@@ -62,7 +63,7 @@ class Tenant:
         self.slices = 0
 
     async def pull(self, slices: int) -> float:
-        """Pull so many slices; the seconds that it took."""
+        """Pull a number of slices, and return the seconds."""
         plan = CostPlan.build(["a1"], FIRST, FIRST + timedelta(days=slices - 1), window="day")
         began_s = time.perf_counter()
         async with self._client.costs.pull(plan) as run:
@@ -73,60 +74,58 @@ class Tenant:
 
 
 def jain_index(shares: Sequence[float]) -> float:
-    """How even some shares are: from 1/n, all for one of n, to 1, the same for each."""
+    """Return Jain's fairness index: from 1/n (everything for one of n) to 1 (equal shares)."""
     return sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares))
 
 
-async def measured(base_url: str, seed: int) -> Round:
-    """One round: the small tenant alone, then beside the greedy one."""
-    chance = Random(seed)  # noqa: S311  a seeded trace, no secret
-    config = ClientConfig(max_concurrency=PLACES)
+async def measure(base_url: str, seed: int) -> Round:
+    """Measure one round: the small tenant alone, then beside the greedy one."""
+    random = Random(seed)  # noqa: S311  a seeded scenario, no secret
+    config = ClientConfig(max_concurrency=PERMITS)
     async with SpotBillingClient("greedy", base_url=base_url, config=config) as client:
         greedy, small = Tenant(client), Tenant(client.with_token("small"))
-        for tenant in (greedy, small):  # connections are made, and the limit has settled
-            await tenant.pull(PLACES * 10)
+        for tenant in (greedy, small):  # opens connections, and lets the limit settle
+            await tenant.pull(PERMITS * 10)
         alone_s = [await small.pull(SMALL_SLICES) for _ in range(PULLS)]
         beside_s, jain = [], []
         async with asyncio.TaskGroup() as group:
             pulling = group.create_task(greedy.pull(GREEDY_SLICES))
-            await asyncio.sleep(4 * LATENCY_S)  # it has the pool for itself
+            await asyncio.sleep(4 * LATENCY_S)  # until it uses all permits
             for _ in range(PULLS):
-                await asyncio.sleep(chance.uniform(0, LATENCY_S))
+                await asyncio.sleep(random.uniform(0, LATENCY_S))
                 before = greedy.slices
                 beside_s.append(await small.pull(SMALL_SLICES))
                 jain.append(jain_index([SMALL_SLICES, greedy.slices - before]))
-            assert not pulling.done(), "the greedy tenant was done before the small one"
+            assert not pulling.done(), "the greedy tenant finished before the small one"
         return Round(alone_s, beside_s, jain, pulling.result())
 
 
 def main() -> None:
-    """Print times, ratio and Jain's index beside their bars; exit 1 if one is missed."""
+    """Print times, ratios and Jain's index; exit 1 where a bar is missed."""
     count = QUICK_ROUNDS if is_quick(__doc__) else ROUNDS
     rounds = []
     for seed in range(count):
         with serving(ROWS, latency_s=LATENCY_S, kind="canned") as server:
-            rounds.append(asyncio.run(measured(server.base_url, seed)))
-    alone_s = [took_s for met in rounds for took_s in met.alone_s]
-    beside_s = [took_s for met in rounds for took_s in met.beside_s]
-    jain = [index for met in rounds for index in met.jain]
+            rounds.append(asyncio.run(measure(server.base_url, seed)))
+    alone_s = [took_s for each in rounds for took_s in each.alone_s]
+    beside_s = [took_s for each in rounds for took_s in each.beside_s]
+    jain = [index for each in rounds for index in each.jain]
     typical_s = statistics.median(alone_s)
-    print(
-        f"{count} rounds of {PULLS} pulls; {PLACES} requests at once, {LATENCY_S * 1e3:g} ms each"
-    )
+    print(f"{count} rounds of {PULLS} pulls; {PERMITS} in flight, {LATENCY_S * 1e3:g} ms each")
     for name, values in {
         f"{SMALL_SLICES} slices alone, s": alone_s,
         f"{SMALL_SLICES} slices beside {GREEDY_SLICES:,}, s": beside_s,
-        f"{GREEDY_SLICES:,} slices, s": [met.greedy_s for met in rounds],
+        f"{GREEDY_SLICES:,} slices, s": [each.greedy_s for each in rounds],
         "Jain's index while both pull": jain,
     }.items():
         print(f"  {name:40} median {statistics.median(values):.3f}, {spread(values)}")
     figures = [
         Figure(
-            "the small tenant's time, times alone",
+            "median time of the small tenant, times that alone",
             statistics.median(beside_s) / typical_s,
             SLOWDOWN_BAR,
         ),
-        Figure("the same, of its slowest pull", max(beside_s) / typical_s, SLOWDOWN_BAR),
+        Figure("its longest time, times the median alone", max(beside_s) / typical_s, SLOWDOWN_BAR),
     ]
     for figure in figures:
         print(figure.line())

@@ -1,4 +1,4 @@
-"""A FastAPI app that answers the same bytes with the client's cache and without the client.
+"""A FastAPI app that returns the same bytes with the client's cache and without the client.
 
 `python -m benchmarks.harness.cached_app` prints its port, and serves by uvicorn until standard
 input ends.
@@ -23,47 +23,54 @@ ACCOUNT = "011254002932"
 MONTH = date(2024, 1, 1), date(2024, 1, 31)
 
 
-def answer_of(items: list[CostItem]) -> Response:
-    """The rows as JSON."""
+def json_response(items: list[CostItem]) -> Response:
+    """Return rows as a JSON response."""
     return Response(msgspec.json.encode(items), media_type="application/json")
 
 
-def app_of(client: SpotBillingClient, ready: bytes) -> FastAPI:
-    """The app: `/cached` asks the client, `/rows` writes rows that it has, `/bytes` has bytes."""
+def make_app(client: SpotBillingClient, body: bytes) -> FastAPI:
+    """Return the app.
+
+    `/cached` calls the client, `/rows` encodes rows in memory, `/bytes` returns encoded bytes.
+
+    Args:
+        client: a client with a cache.
+        body: the rows as JSON.
+    """
     app = FastAPI()
-    rows = msgspec.json.decode(ready, type=list[CostItem])
+    rows = msgspec.json.decode(body, type=list[CostItem])
 
     @app.get("/cached")
-    async def cached() -> Response:
-        return answer_of(await client.costs.get(ACCOUNT, *MONTH, "service"))
+    async def cached_rows() -> Response:
+        return json_response(await client.costs.get(ACCOUNT, *MONTH, "service"))
 
     @app.get("/rows")
-    async def written() -> Response:
-        return answer_of(rows)
+    async def rows_in_memory() -> Response:
+        return json_response(rows)
 
     @app.get("/bytes")
-    async def as_it_is() -> Response:
-        return Response(ready, media_type="application/json")
+    async def encoded_bytes() -> Response:
+        return Response(body, media_type="application/json")
 
     return app
 
 
 @asynccontextmanager
 async def cached_client() -> AsyncIterator[SpotBillingClient]:
-    """A client with a cache, and the emulator that it asks."""
+    """Yield a client with a cache, whose server is an emulator."""
     async with (
         Emulator(token="t") as server,  # noqa: S106  the emulator's own
         SpotBillingClient("t", base_url=server.base_url, cache=CostCache()) as client,
     ):
         yield client
-        assert server.requests == 1, "it was asked more than once"
+        assert server.requests == 1, "rows were fetched more than once"
 
 
 async def main() -> None:
-    """Serve until standard input ends; print the port."""
+    """Print the port, and serve until standard input ends."""
     async with cached_client() as client:
-        ready = msgspec.json.encode(await client.costs.get(ACCOUNT, *MONTH, "service"))
-        config = uvicorn.Config(app_of(client, ready), log_level="warning", access_log=False)
+        body = msgspec.json.encode(await client.costs.get(ACCOUNT, *MONTH, "service"))
+        config = uvicorn.Config(make_app(client, body), log_level="warning", access_log=False)
         server = uvicorn.Server(config)
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))

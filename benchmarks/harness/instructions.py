@@ -33,7 +33,7 @@ def available_counter() -> str | None:
     if shutil.which("perf"):
         with tempfile.NamedTemporaryFile("r") as output:
             _run(*_perf(output.name), "true")
-            if _perf_count(output.read()) is not None:
+            if perf_count(output.read()) is not None:
                 return PERF
     return CALLGRIND if shutil.which("valgrind") and shutil.which("vgdb") else None
 
@@ -68,8 +68,8 @@ def count_tasks(
 ) -> list[int]:
     """Return an instruction count for each task, all from processes of the same program.
 
-    A count includes what a process spends whatever the number of calls is. The difference of two
-    counts does not.
+    A count includes a fixed cost, for example of making a client. The difference of two counts of
+    tasks that differ in their number of calls only does not.
 
     Args:
         counter: `PERF` or `CALLGRIND`.
@@ -91,9 +91,9 @@ def _count_by_perf(peer: Peer, warmup: Task, task: Task, environment: Mapping[st
     """Return the instructions of a whole process that does the warm-up and one task."""
     with tempfile.NamedTemporaryFile("r") as output:
         with working(peer, _perf(output.name), environment, "--freeze") as worker:
-            worker.do(warmup)
-            worker.do(task)
-        count = _perf_count(output.read())
+            worker.run(warmup)
+            worker.run(task)
+        count = perf_count(output.read())
     if count is None:
         raise PeerError("perf stat printed no count")
     return count
@@ -103,7 +103,7 @@ def _perf(output: str) -> tuple[str, ...]:
     return "perf", "stat", "-x", ",", "-e", "instructions:u", "-o", output
 
 
-def _perf_count(text: str) -> int | None:
+def perf_count(text: str) -> int | None:
     """Return the count in the output of `perf stat -x ,`; None where it says <not supported>."""
     lines = [line.split(",") for line in text.splitlines()]
     counts = [fields[0] for fields in lines if len(fields) > 2 and "instructions" in fields[2]]  # noqa: PLR2004  count, unit, event
@@ -113,7 +113,7 @@ def _perf_count(text: str) -> int | None:
 def _count_by_callgrind(
     peer: Peer, warmup: Task, tasks: Sequence[Task], environment: Mapping[str, str]
 ) -> list[int]:
-    """Return the instructions of tasks that one process does in turn.
+    """Return the instructions of tasks that one process does one after the other.
 
     Start-up would take a minute under callgrind, so counting is switched on after it.
     """
@@ -122,17 +122,17 @@ def _count_by_callgrind(
         valgrind = ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", prefix]
         valgrind.append(f"--callgrind-out-file={folder}/counts")
         with working(peer, valgrind, environment, "--freeze") as worker:
-            worker.do(warmup)
+            worker.run(warmup)
             vgdb = ("vgdb", prefix, f"--pid={worker.pid}")
             _run(*vgdb, "instrumentation", "on")
             # Once more: valgrind translates the code anew for callgrind, and counts that too.
-            worker.do(warmup)
+            worker.run(warmup)
             _run(*vgdb, "zero")
             return [_dumped(worker, task, vgdb, folder, i) for i, task in enumerate(tasks, 1)]
 
 
 def _dumped(worker: Worker, task: Task, vgdb: Sequence[str], folder: str, number: int) -> int:
-    worker.do(task)
+    worker.run(task)
     _run(*vgdb, "dump")  # writes the counts since the last one to a numbered file
     return int(_COUNT.findall(Path(f"{folder}/counts.{number}").read_text())[0])
 

@@ -1,8 +1,8 @@
-"""How late an event loop is: a heartbeat in it, and what its delays say of every other timer.
+"""Lag of an event loop, measured by a heartbeat in it.
 
-A loop that stands still for a second misses many beats, but would see one late one. A timer may be
-due at any moment, so the beats that fell into the standstill count too, each as late as it would
-have been: the percentiles are then those of a timer at a random moment.
+A loop that is blocked for a second misses many beats, but runs a single late one. A timer may be
+due at any moment, so the missed beats count too, each as late as it would have been. Percentiles
+are then those of a timer at a random moment.
 """
 
 import asyncio
@@ -12,25 +12,25 @@ from typing import Self
 
 
 def lags_of(late_s: float, every_s: float) -> list[float]:
-    """What one late beat stands for: itself, and those that fell into the time it was late by."""
+    """Return the lags of a late beat and of those that were due while the loop was blocked."""
     missed = int(late_s / every_s)
     return [late_s - i * every_s for i in range(missed + 1)]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that a share of the values does not exceed; 0 where there are none."""
+    """Return the value that a share of the values does not exceed; 0 where there are none."""
     ordered = sorted(values)
     return ordered[round(share * (len(ordered) - 1))] if ordered else 0.0
 
 
 class Heartbeat:
-    """Beats in the running loop, by timers alone: a context manager.
+    """A timer of the running loop that beats again and again: a context manager.
 
     Args:
-        every_s: seconds from a beat to when the next is due.
+        every_s: seconds from a beat to the time at which the next is due.
 
     Attributes:
-        lags_s: how many seconds each beat was late.
+        lags_s: how many seconds late each beat was.
     """
 
     def __init__(self, every_s: float) -> None:
@@ -45,7 +45,7 @@ class Heartbeat:
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
         late_s = time.perf_counter() - self._due_s
-        if late_s > 0:  # due, and not even begun
+        if late_s > 0:  # the loop was blocked to the end, so the beat that is due did not run
             self.lags_s += lags_of(late_s, self._every_s)
 
     def _schedule(self) -> None:

@@ -1,4 +1,4 @@
-"""On what a benchmark ran: figures without that are hearsay."""
+"""Description of the machine that a benchmark ran on, to print beside its figures."""
 
 import os
 import platform
@@ -10,12 +10,12 @@ from pathlib import Path
 from benchmarks.harness.serving import CHECKOUT, nginx
 from benchmarks.harness.worker import versions
 
-LOAD_MEANS = "a run by itself makes 1 to 2; beyond that figures on the clock are worse than need be"
+LOAD_NOTE = "a run alone makes a load of 1 to 2; with more, wall-clock figures are too high"
 LIBRARIES = ("spot-billing-async", "aiohttp", "anyio", "msgspec", "pyarrow", "matplotlib")
 
 
-def described() -> dict[str, str]:
-    """Date, commit, processor, cores, memory, kernel, Python and libraries."""
+def description() -> dict[str, str]:
+    """Return date, commit, processor, cores, memory, load, kernel, Python, libraries and server."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": _commit(),
@@ -26,22 +26,22 @@ def described() -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "libraries": named(versions(LIBRARIES)),
-        "server": _nginx_version() or "canned, as there is no nginx",
+        "server": _nginx_version() or "canned, as nginx is not installed",
     }
 
 
 def load() -> str:
-    """Processes that wanted a core, on average: of the last 1, 5 and 15 minutes."""
+    """Return the load averages of the last 1, 5 and 15 minutes."""
     return " ".join(f"{load:.2f}" for load in os.getloadavg())
 
 
 def named(versions: Mapping[str, str]) -> str:
-    """Names and versions in a line."""
+    """Format names and versions as one line."""
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _field(path: str, name: str) -> str | None:
-    """The first value of a name in one of the kernel's tables; None where there is none."""
+    """Return the first value of a name in a table of the kernel; None where it is missing."""
     try:
         lines = Path(path).read_text().splitlines()
     except OSError:
@@ -51,20 +51,20 @@ def _field(path: str, name: str) -> str | None:
 
 def _commit() -> str:
     try:
-        commit = _said("git", "rev-parse", "--short", "HEAD")
-        changed = _said("git", "status", "--porcelain", "--untracked-files=no")
+        commit = _output("git", "rev-parse", "--short", "HEAD")
+        changed = _output("git", "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return f"{commit}, and changes that are not committed" if changed else commit
+    return f"{commit} with uncommitted changes" if changed else commit
 
 
 def _nginx_version() -> str | None:
     program = nginx()
-    return _said(program, "-v").removeprefix("nginx version: ") if program else None
+    return _output(program, "-v").removeprefix("nginx version: ") if program else None
 
 
-def _said(*command: str) -> str:
-    """What a program says, on either of its outputs."""
+def _output(*command: str) -> str:
+    """Return the output of a program, standard or error, whichever it writes to."""
     done = subprocess.run(  # noqa: S603  the machine's own programs
         command, cwd=CHECKOUT, capture_output=True, text=True, check=True
     )

@@ -1,8 +1,7 @@
-"""Processes of peers: started, asked one at a time, in turns, and ended.
+"""Processes of peers, which are measured one at a time in interleaved rounds.
 
-A peer is measured in its own process by that process's own accounting; while it works, no other
-does. Rounds are interleaved, so that what the machine does meanwhile meets them all, and ratios are
-taken within a round.
+A peer is measured by its own process; no other peer works meanwhile. Rounds are interleaved, so
+that a change of the machine's speed affects all peers, and ratios are taken within a round.
 """
 
 import json
@@ -17,29 +16,29 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import IO
 
-from benchmarks.harness.serving import CHECKOUT, Served
-from benchmarks.harness.task import Measured, Task
+from benchmarks.harness.serving import CHECKOUT, RunningServer
+from benchmarks.harness.task import Measurement, Task
 
-_AN_ERROR = re.compile(r"[\w.]*(Error|Exception)(:|$)")
+_ERROR_LINE = re.compile(r"[\w.]*(Error|Exception)(:|$)")
 _FIRST_CALLS = 32
-_MOST_CALLS = 50_000
+_MAX_CALLS = 50_000
 
 
 class PeerError(Exception):
-    """A peer cannot be measured; the message says why."""
+    """A peer cannot be measured; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer that can be started.
+    """A peer and its interpreter.
 
     Attributes:
-        name: how it is called in tables.
-        module: its file in `benchmarks/peers`.
-        python: the interpreter that has what it needs.
+        name: its name in tables.
+        module: its module in `benchmarks.peers`.
+        python: path of an interpreter that has its libraries.
         path: folders of generated code that it imports.
-        loop: "asyncio" or "uvloop".
-        concurrency: how many calls it makes at once.
+        loop: `asyncio` or `uvloop`.
+        concurrency: number of concurrent calls.
     """
 
     name: str
@@ -54,54 +53,54 @@ class Worker:
     """A peer's process.
 
     Args:
-        peer: which.
-        process: it runs `benchmarks.harness.worker`.
-        complaints: what it writes to its standard error.
+        peer: the peer.
+        process: a process of `benchmarks.harness.worker`.
+        errors: a file with its standard error.
 
     Attributes:
-        versions: of what the peer stands on.
+        versions: versions of the peer's libraries.
 
     Raises:
-        PeerError: it cannot start.
+        PeerError: the process did not start.
     """
 
-    def __init__(self, peer: Peer, process: subprocess.Popen[str], complaints: IO[str]) -> None:
+    def __init__(self, peer: Peer, process: subprocess.Popen[str], errors: IO[str]) -> None:
         self.peer = peer
         self._process = process
-        self._complaints = complaints
-        self.versions: dict[str, str] = json.loads(self._line())
+        self._errors = errors
+        self.versions: dict[str, str] = json.loads(self._read_line())
 
     @property
     def pid(self) -> int:
         """Process id of the worker, or of the wrapper that runs it."""
         return self._process.pid
 
-    def do(self, task: Task) -> Measured:
-        """Have a task done.
+    def run(self, task: Task) -> Measurement:
+        """Run a task in the process.
 
         Raises:
             PeerError: the peer failed.
         """
         assert self._process.stdin is not None
-        self._process.stdin.write(task.text() + "\n")
+        self._process.stdin.write(task.to_json() + "\n")
         self._process.stdin.flush()
-        return Measured.of(self._line())
+        return Measurement.from_json(self._read_line())
 
-    def _line(self) -> str:
+    def _read_line(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             self._process.wait()
-            self._complaints.seek(0)
-            cause = cause_in(self._complaints.read())
-            raise PeerError(f"{self.peer.name}: {cause or 'its process ended'}")
+            self._errors.seek(0)
+            cause = first_error(self._errors.read())
+            raise PeerError(f"{self.peer.name}: {cause or 'its process printed no error'}")
         return line
 
 
-def cause_in(complaints: str) -> str:
-    """The error that tracebacks begin with, also those of groups; "" where there is none."""
-    lines = [line.lstrip(" |+-") for line in complaints.splitlines()]
-    return next((line for line in lines if _AN_ERROR.match(line)), "")
+def first_error(stderr: str) -> str:
+    """Return the first error line of tracebacks, also inside exception groups; "" without one."""
+    lines = [line.lstrip(" |+-") for line in stderr.splitlines()]
+    return next((line for line in lines if _ERROR_LINE.match(line)), "")
 
 
 @contextmanager
@@ -123,118 +122,125 @@ def working(
     command += ["--uvloop"] if peer.loop == "uvloop" else []
     path = os.pathsep.join([str(CHECKOUT), *peer.path])
     with (
-        tempfile.TemporaryFile("w+") as complaints,
+        tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(  # noqa: S603  this checkout's own code
             command,
             cwd=CHECKOUT,
             env=os.environ | {"PYTHONPATH": path, "NO_PROXY": "127.0.0.1", **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=errors,
             text=True,
         ) as process,
     ):
         try:
-            yield Worker(peer, process, complaints)
+            yield Worker(peer, process, errors)
         except BaseException:
-            process.kill()  # whatever it is doing, nobody waits for it
+            process.kill()  # it may be in the middle of a task
             raise
         assert process.stdin is not None
         process.stdin.close()
 
 
-def once(peer: Peer, task: Task) -> Measured:
-    """A task in a process of its own, so that nothing that came before counts.
+def run_once(peer: Peer, task: Task) -> Measurement:
+    """Run a task in a process of its own, without effects of earlier tasks.
 
     Raises:
         PeerError: the peer failed.
     """
     with working(peer) as worker:
-        return worker.do(task)
+        return worker.run(task)
 
 
 @dataclass
 class Rounds:
-    """What a peer came to, round after round.
+    """Measurements of one peer.
 
     Attributes:
-        peer: which.
-        calls: calls a round.
-        measured: each round's.
-        versions: of what the peer stands on.
-        server_share: each round's CPU of the server, as a share of the time: 1 is a whole core.
+        peer: the peer.
+        calls: calls in a round.
+        versions: versions of the peer's libraries.
+        measurements: one for each round.
+        server_share: CPU of the server in each round, as a share of the time; 1 is a whole core.
     """
 
     peer: Peer
     calls: int
     versions: dict[str, str]
-    measured: list[Measured] = field(default_factory=list)
+    measurements: list[Measurement] = field(default_factory=list)
     server_share: list[float] = field(default_factory=list)
 
     @property
     def cpu_us(self) -> list[float]:
-        """CPU of a call, in microseconds."""
-        return [each.cpu_s / self.calls * 1e6 for each in self.measured]
+        """CPU per call of each round, in microseconds."""
+        return [each.cpu_s / self.calls * 1e6 for each in self.measurements]
 
     @property
     def rows_a_cpu_s(self) -> list[float]:
-        """Rows that a second of CPU brings."""
-        return [each.rows / each.cpu_s for each in self.measured]
+        """Rows per CPU second of each round."""
+        return [each.rows / each.cpu_s for each in self.measurements]
 
     @property
     def calls_a_s(self) -> float:
-        """Median of calls a second on the clock."""
-        return statistics.median(self.calls / each.wall_s for each in self.measured)
+        """Median of the calls per second of wall time."""
+        return statistics.median(self.calls / each.wall_s for each in self.measurements)
 
 
-def in_turns(
-    peers: Sequence[Peer], server: Served, rows: int, *, rounds: int, round_s: float
+def run_interleaved(
+    peers: Sequence[Peer], server: RunningServer, rows: int, *, rounds: int, round_s: float
 ) -> tuple[list[Rounds], list[str]]:
-    """Measure peers in interleaved rounds, each of which lasts so long.
+    """Measure peers in interleaved rounds.
+
+    Args:
+        peers: the peers.
+        server: their server.
+        rows: rows of each response.
+        rounds: number of rounds.
+        round_s: approximate seconds of a peer in a round.
 
     Returns:
-        What each came to, and why others could not be measured.
+        The measurements of each peer, and for each peer that failed the reason.
     """
-    met: dict[Worker, Rounds] = {}
-    missing: list[str] = []
+    results: dict[Worker, Rounds] = {}
+    failures: list[str] = []
     with ExitStack() as stack:
         for peer in peers:
             try:
                 worker = stack.enter_context(working(peer))
                 calls = _calls_for(worker, server, round_s)
             except PeerError as error:
-                missing.append(str(error))
+                failures.append(str(error))
             else:
-                met[worker] = Rounds(peer, calls, worker.versions)
+                results[worker] = Rounds(peer, calls, worker.versions)
         for _ in range(rounds):
-            for worker, books in list(met.items()):
+            for worker, peer_rounds in list(results.items()):
                 try:
-                    _measure_round(worker, books, server, rows)
+                    _measure_round(worker, peer_rounds, server, rows)
                 except PeerError as error:
-                    missing.append(str(error))
-                    del met[worker]
-    return list(met.values()), missing
+                    failures.append(str(error))
+                    del results[worker]
+    return list(results.values()), failures
 
 
-def _measure_round(worker: Worker, books: Rounds, server: Served, rows: int) -> None:
-    """Measure a peer for a round.
+def _measure_round(worker: Worker, rounds: Rounds, server: RunningServer, rows: int) -> None:
+    """Measure one peer in one round.
 
     Raises:
-        PeerError: it failed, or it gave other rows than there are.
+        PeerError: the peer failed, or did not decode every row.
     """
     cpu_s = server.cpu_s()
-    measured = worker.do(Task(server.base_url, books.calls, books.peer.concurrency))
-    books.server_share.append((server.cpu_s() - cpu_s) / measured.wall_s)
-    books.measured.append(measured)
-    if measured.rows != rows * books.calls:
-        raise PeerError(f"{books.peer.name}: {measured.rows} rows of {rows * books.calls} came")
+    measurement = worker.run(Task(server.base_url, rounds.calls, rounds.peer.concurrency))
+    rounds.server_share.append((server.cpu_s() - cpu_s) / measurement.wall_s)
+    rounds.measurements.append(measurement)
+    if measurement.rows != (expected := rows * rounds.calls):
+        raise PeerError(f"{rounds.peer.name}: {measurement.rows} of {expected} rows were decoded")
 
 
-def _calls_for(worker: Worker, server: Served, round_s: float) -> int:
-    """How many calls last so long; trying that out warms the peer up."""
+def _calls_for(worker: Worker, server: RunningServer, round_s: float) -> int:
+    """Return the number of calls that take `round_s`; finding it out also warms up the peer."""
     calls = _FIRST_CALLS
     while True:
-        wall_s = worker.do(Task(server.base_url, calls, worker.peer.concurrency)).wall_s
-        if wall_s >= round_s / 4 or calls >= _MOST_CALLS:
-            return max(_FIRST_CALLS, min(_MOST_CALLS, round(calls * round_s / wall_s)))
-        calls = min(_MOST_CALLS, calls * 4)
+        wall_s = worker.run(Task(server.base_url, calls, worker.peer.concurrency)).wall_s
+        if wall_s >= round_s / 4 or calls >= _MAX_CALLS:
+            return max(_FIRST_CALLS, min(_MAX_CALLS, round(calls * round_s / wall_s)))
+        calls = min(_MAX_CALLS, calls * 4)

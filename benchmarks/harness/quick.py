@@ -1,12 +1,12 @@
-"""The one option that benchmarks take."""
+"""The command line of the claims: one option."""
 
 import argparse
 
 
-def is_quick(text: str | None) -> bool:
-    """Whether `--quick` was given; `--help` prints the text and ends the benchmark."""
+def is_quick(description: str | None) -> bool:
+    """Return True if `--quick` was given; `--help` prints the description and exits."""
     parser = argparse.ArgumentParser(
-        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="a smaller run, of the same kind")
+    parser.add_argument("--quick", action="store_true", help="a smaller run of the same kind")
     return bool(parser.parse_args().quick)

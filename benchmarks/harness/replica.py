@@ -1,4 +1,4 @@
-"""The real bill, spread over more accounts and days, no two of which come to the same."""
+"""Bills with more accounts and days than the real one, and with amounts derived from it."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 Cell = tuple[str, date]
-"""An account's day."""
+"""One day of one account."""
 
 Costs = dict[Cell, dict[str, Decimal]]
 """Amounts by account, day and service."""
@@ -17,23 +17,25 @@ _PLACES = Decimal("1e-10")
 
 
 def replica(bills: Sequence[Path], accounts: int, first_day: date, days: int, seed: int) -> Costs:
-    """Costs in which each account has the days of a real one, shifted and scaled.
+    """Return costs in which each account has the days of a real one, shifted and scaled.
+
+    No two days have the same total.
 
     Args:
-        bills: the real bill.
-        accounts: how many accounts there are to be.
-        first_day: the first of their days.
-        days: how many days.
-        seed: makes the scales.
+        bills: files of the real bill.
+        accounts: number of accounts.
+        first_day: first day of each account.
+        days: number of days.
+        seed: seed of the scales.
     """
-    chance = Random(seed)  # noqa: S311  a seeded bill, no secret
+    random = Random(seed)  # noqa: S311  a seeded bill, no secret
     real = _real_days(bills)
     names = sorted(real)
     costs: Costs = {}
     for number, day in itertools.product(range(accounts), range(days)):
-        mine = real[names[number % len(names)]]
-        amounts = mine[(day + number) % len(mine)]
-        scale = Decimal(chance.randint(500, 1999)) / 1000 + Decimal(number * days + day) / 10**6
+        real_days = real[names[number % len(names)]]
+        amounts = real_days[(day + number) % len(real_days)]
+        scale = Decimal(random.randint(500, 1999)) / 1000 + Decimal(number * days + day) / 10**6
         costs[f"{number:012d}", first_day + timedelta(days=day)] = {
             service: (amount * scale).quantize(_PLACES) for service, amount in amounts.items()
         }
@@ -41,22 +43,22 @@ def replica(bills: Sequence[Path], accounts: int, first_day: date, days: int, se
 
 
 def restated(costs: Costs, cells: Iterable[Cell], seed: int) -> Costs:
-    """The costs, another in each of some account's days.
+    """Return the costs with a restatement in each of the given cells.
 
-    An amount is another, a row is gone or is new, or an amount went from one service to another.
+    It changes an amount, removes or adds a row, or moves an amount to another service.
     """
-    chance = Random(seed)  # noqa: S311  a seeded trace, no secret
+    random = Random(seed)  # noqa: S311  a seeded restatement, no secret
     changed = {cell: dict(amounts) for cell, amounts in costs.items()}
     for number, cell in enumerate(cells):
         amounts = changed[cell]
         service = max(amounts, key=lambda name: (abs(amounts[name]), name))
         match number % 4:
             case 0:
-                amounts[service] += Decimal(chance.randint(1, 10**9)).scaleb(-10)
+                amounts[service] += Decimal(random.randint(1, 10**9)).scaleb(-10)
             case 1:
                 del amounts[service]
             case 2:
-                amounts["Amazon Restated"] = Decimal(-chance.randint(1, 10**9)).scaleb(-10)
+                amounts["Amazon Restated"] = Decimal(-random.randint(1, 10**9)).scaleb(-10)
             case _:
                 amounts["Amazon Restated"] = amounts.pop(service)
     return changed
@@ -87,16 +89,16 @@ def write_bill(costs: Costs, path: Path) -> None:
 
 
 def total_of(amounts: Mapping[str, Decimal]) -> Decimal:
-    """What a day comes to."""
+    """Return the total of one day."""
     return sum(amounts.values(), Decimal(0))
 
 
 def _real_days(bills: Sequence[Path]) -> dict[str, list[dict[str, Decimal]]]:
-    """Amounts by service of each day on which an account has costs."""
+    """Return for each account the amounts by service of each day with costs, in order."""
     # Late: duckdb belongs to an extra.
     import duckdb  # noqa: PLC0415  see above
 
-    found = duckdb.execute(
+    cells = duckdb.execute(
         """
         SELECT SubAccountId, ChargePeriodStart[:10] AS day, ServiceName,
             sum(CAST(BilledCost AS DECIMAL(38, 10)))
@@ -106,6 +108,6 @@ def _real_days(bills: Sequence[Path]) -> dict[str, list[dict[str, Decimal]]]:
         {"bills": [str(bill) for bill in bills]},
     ).fetchall()
     days: dict[str, dict[str, dict[str, Decimal]]] = {}
-    for account, day, service, cost in found:
+    for account, day, service, cost in cells:
         days.setdefault(account, {}).setdefault(day, {})[service] = cost
-    return {account: list(mine.values()) for account, mine in days.items()}
+    return {account: list(by_day.values()) for account, by_day in days.items()}

@@ -1,8 +1,8 @@
-"""The servers that peers are measured against, each in a process of its own.
+"""Servers for peers, each in a process of its own.
 
-nginx, where this machine has it, serves a page from a file; else, and where answers are to have a
-latency, the canned server of `benchmarks.harness.server` does. Both are asked for their CPU, so
-that it shows when a server was the limit.
+Where nginx is installed, it serves a page from a file. Without nginx, and for responses with a
+latency, `benchmarks.harness.server` does. The CPU of both is measured, to show where a server was
+the limit.
 """
 
 import os
@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.harness.child import serving_child
-from benchmarks.harness.server import body_of
+from benchmarks.harness.server import page_body
+from tests.support_processes import child_process
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-_PATIENCE_S = 30.0
+_STARTS_WITHIN_S = 30.0
 
 _NGINX_CONF = """
 daemon off;
@@ -57,13 +57,13 @@ http {{
 
 
 @dataclass(frozen=True)
-class Served:
-    """A server that runs.
+class RunningServer:
+    """A running server.
 
     Attributes:
-        kind: "nginx" or "canned".
-        base_url: where it is.
-        pid: its process.
+        kind: its name in tables, `nginx` or `canned`.
+        base_url: its address.
+        pid: id of its process.
     """
 
     kind: str
@@ -71,39 +71,45 @@ class Served:
     pid: int
 
     def cpu_s(self) -> float:
-        """Seconds of CPU that it has used so far."""
+        """Return the CPU seconds that the process has used."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def nginx() -> str | None:
-    """Where nginx is; None where this machine has none."""
+    """Return the path of nginx; None where it is not installed."""
     return shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 
 
 @contextmanager
-def serving(rows: int, *, latency_s: float = 0, kind: str = "nginx") -> Iterator[Served]:
-    """A server of pages of so many rows: of the kind asked for, where that can be had."""
+def serving(rows: int, *, latency_s: float = 0, kind: str = "nginx") -> Iterator[RunningServer]:
+    """Run a server of pages until the block ends.
+
+    Args:
+        rows: rows a page.
+        latency_s: seconds from a request to its response; not 0 needs the canned server.
+        kind: the preferred server, `nginx` or `canned`.
+    """
     program = nginx()
     if kind == "nginx" and program and not latency_s:
-        with _nginx(program, rows) as served:
-            yield served
+        with _nginx(program, rows) as server:
+            yield server
     else:
-        with _canned(rows, latency_s) as served:
-            yield served
+        with _canned(rows, latency_s) as server:
+            yield server
 
 
 @contextmanager
-def _canned(rows: int, latency_s: float) -> Iterator[Served]:
+def _canned(rows: int, latency_s: float) -> Iterator[RunningServer]:
     command = [sys.executable, "-m", "benchmarks.harness.server", str(rows), str(latency_s)]
-    with serving_child(command) as child:
-        yield Served("canned", f"http://127.0.0.1:{child.said}", child.process.pid)
+    with child_process(command) as child:
+        yield RunningServer("canned", f"http://127.0.0.1:{child.first_line}", child.process.pid)
 
 
 @contextmanager
-def _nginx(program: str, rows: int) -> Iterator[Served]:
+def _nginx(program: str, rows: int) -> Iterator[RunningServer]:
     with tempfile.TemporaryDirectory() as folder, socket.socket() as taken:
-        Path(folder, "page.json").write_bytes(body_of(rows))
+        Path(folder, "page.json").write_bytes(page_body(rows))
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         taken.close()
@@ -115,19 +121,19 @@ def _nginx(program: str, rows: int) -> Iterator[Served]:
             try:
                 base_url = f"http://127.0.0.1:{port}"
                 _wait_for(f"{base_url}/billingEngine/cost")
-                yield Served("nginx", base_url, process.pid)
+                yield RunningServer("nginx", base_url, process.pid)
             finally:
                 process.terminate()
 
 
 def _wait_for(url: str) -> None:
-    """Wait until something answers there."""
-    ends_s = time.monotonic() + _PATIENCE_S
+    """Wait until a server responds."""
+    ends_s = time.monotonic() + _STARTS_WITHIN_S
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while True:
         try:
-            with opener.open(url, timeout=_PATIENCE_S) as answer:
-                answer.read(1)
+            with opener.open(url, timeout=_STARTS_WITHIN_S) as response:
+                response.read(1)
         except OSError:
             if time.monotonic() > ends_s:
                 raise

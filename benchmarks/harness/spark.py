@@ -1,7 +1,7 @@
-"""Spark's side of `benchmarks.claims.readers`: a script for a Python that has pyspark alone.
+"""A script of `benchmarks.claims.readers` for a Python that has pyspark and not this project.
 
-Prints the exact sum of a table's costs: by the lines of the README (`delta TABLE`), or of the
-Parquet files that the table's log names (`parquet TABLE FILE…`).
+It prints the exact sum of a table's costs: `delta TABLE` reads by the README's lines,
+`parquet TABLE FILE...` the Parquet files that the table's log names.
 """
 
 import sys
@@ -12,12 +12,12 @@ from pyspark.sql import SparkSession
 
 
 def session(kind: str) -> SparkSession:
-    """A Spark of this machine alone; with Delta's reader where that is asked for."""
+    """Start a local Spark; with Delta's reader for the kind `delta`."""
     builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
     builder = builder.config("spark.driver.bindAddress", "127.0.0.1")
     builder = builder.config("spark.driver.host", "127.0.0.1")
     if kind == "delta":
-        # Late: only this kind needs it. It has Spark fetch Delta's jars from Maven.
+        # Late: only this kind needs it. It makes Spark download Delta's jars from Maven.
         from delta import configure_spark_with_delta_pip  # noqa: PLC0415  see above
 
         builder = builder.config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
@@ -29,7 +29,7 @@ def session(kind: str) -> SparkSession:
 
 
 def by_service(spark: SparkSession, kind: str, table: str, files: Sequence[str]) -> Any:  # noqa: ANN401  a DataFrame
-    """The costs by service, by the lines of the README, however they are read."""
+    """Return the sums of costs by service, by the README's lines for both kinds."""
     if kind == "delta":
         costs = spark.read.format("delta").load(table)
     else:
@@ -39,7 +39,7 @@ def by_service(spark: SparkSession, kind: str, table: str, files: Sequence[str])
 
 
 def main(kind: str, table: str, files: Sequence[str]) -> None:
-    """Print the sum of a table's costs."""
+    """Print the sum of a table's costs: the sum of the sums by service."""
     spark = session(kind)
     print(sum(row["sum(cost)"] for row in by_service(spark, kind, table, files).collect()))
     spark.stop()

@@ -1,26 +1,26 @@
-"""What a process is asked to do, and what it says of it: plain JSON, as each has its interpreter.
+"""Tasks and measurements as lines of JSON, which processes with different interpreters exchange.
 
-This module, and what each peer imports of this checkout, needs the standard library alone.
+This module, and each module that a peer imports of this checkout, needs only the standard library.
 """
 
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
-TOKEN = "t"  # noqa: S105  the canned server asks for none; each peer sends one
+TOKEN = "t"  # noqa: S105  the canned server checks none; each peer sends one
 
 
 @dataclass(frozen=True)
 class Task:
-    """A job for a process.
+    """Work for a peer's process.
 
     Attributes:
-        base_url: where the server is.
-        calls: how many answers to take.
-        concurrency: how many at once.
-        planned: slices of a pull's plan, where more are planned than taken; 0 for as many.
-        accounts: accounts among which the planned slices are.
-        beat_s: seconds between beats of the loop's heart.
+        base_url: the server's address.
+        calls: number of responses to read.
+        concurrency: number of concurrent calls.
+        planned: slices of a pull's plan, where more are planned than read; 0 for `calls`.
+        accounts: number of accounts among which the planned slices are divided.
+        beat_s: seconds between two beats of the loop's heartbeat.
     """
 
     base_url: str
@@ -30,28 +30,28 @@ class Task:
     accounts: int = 1
     beat_s: float = 0.005
 
-    def text(self) -> str:
-        """A line of JSON."""
+    def to_json(self) -> str:
+        """Return a line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def of(cls, text: str) -> Self:
-        """The task of a line of JSON."""
+    def from_json(cls, text: str) -> Self:
+        """Parse a line of JSON."""
         return cls(**json.loads(text))
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a job took.
+class Measurement:
+    """Cost of a task.
 
     Attributes:
-        rows: rows that came, typed.
-        cpu_s: seconds of the process's CPU, all its threads, in user mode and in the kernel.
+        rows: decoded rows.
+        cpu_s: CPU seconds of the process, of all its threads, in user mode and in the kernel.
         wall_s: seconds on the clock.
-        peak_mib: most memory that was resident, in MiB.
-        lag_p99_ms: what 99 of 100 timers of the loop were late by at most, in milliseconds.
-        lag_worst_ms: what the latest was late by; both 0 where there is no loop.
-        extra: what else the job has to say, by name.
+        peak_mib: peak of resident memory.
+        lag_p99_ms: 99th percentile of the lag of the loop's timers.
+        lag_worst_ms: largest lag; both are 0 without an event loop.
+        extra: further values by name.
     """
 
     rows: int
@@ -62,16 +62,16 @@ class Measured:
     lag_worst_ms: float = 0.0
     extra: dict[str, float] = field(default_factory=dict)
 
-    def text(self) -> str:
-        """A line of JSON."""
+    def to_json(self) -> str:
+        """Return a line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def of(cls, text: str) -> Self:
-        """What a line of JSON says."""
+    def from_json(cls, text: str) -> Self:
+        """Parse a line of JSON."""
         return cls(**json.loads(text))
 
 
 def day_of(call: int) -> str:
-    """The day that a call asks for, in ISO 8601: they differ, as they would."""
+    """Return the day that a call requests, in ISO 8601; it differs from call to call."""
     return f"2018-10-{call % 28 + 1:02}"

@@ -1,7 +1,7 @@
-"""What a job takes, as its own process sees it: CPU, time, memory, and the lag of its loop.
+"""CPU, time, memory and loop lag of a task, measured by its own process.
 
-A peer begins to watch when its client stands: clients live long, and what making one costs (an SSL
-context, say) is not what a call costs.
+A peer starts the measurement when its client exists: clients live long, and the cost of making one
+(an SSL context, for example) is not the cost of a call.
 """
 
 import asyncio
@@ -9,19 +9,19 @@ import contextlib
 import os
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Self
 
 from benchmarks.harness.lag import Heartbeat, percentile
-from benchmarks.harness.task import Measured, Task
+from benchmarks.harness.task import Measurement, Task
 
 
-class DeadlineTimer:
-    """A context manager around the job; afterwards it tells what the job took.
+class Stopwatch:
+    """A context manager around the work of a task, which then returns its measurement.
 
     Args:
-        task: what is done.
+        task: the task.
     """
 
     def __init__(self, task: Task) -> None:
@@ -29,8 +29,8 @@ class DeadlineTimer:
 
     def __enter__(self) -> Self:
         with contextlib.suppress(OSError):
-            forget_peak()
-        self._beating = _in_a_loop(self._heart)
+            reset_peak()
+        self._beating = self._heart if _in_event_loop() else nullcontext()
         self._beating.__enter__()
         self._wall_s, self._cpu_s = time.perf_counter(), time.process_time()
         return self
@@ -41,9 +41,9 @@ class DeadlineTimer:
         self._beating.__exit__(None, None, None)
         self._peak_mib = resident_mib("VmHWM")
 
-    def measured(self, rows: int, **extra: float) -> Measured:
-        """What it took to bring so many rows, and what else there is to say."""
-        return Measured(
+    def measurement(self, rows: int, **extra: float) -> Measurement:
+        """Return the measurement, with the number of rows and further values."""
+        return Measurement(
             rows=rows,
             cpu_s=self._cpu_s,
             wall_s=self._wall_s,
@@ -54,41 +54,47 @@ class DeadlineTimer:
         )
 
 
-def _in_a_loop(heart: Heartbeat) -> AbstractContextManager[object]:
+def _in_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return nullcontext()
-    return heart
+        return False
+    return True
 
 
-async def side_by_side(call: Callable[[int], Awaitable[int]], task: Task) -> Measured:
-    """Make the calls of a task by a fixed crew; each gives the number of its rows."""
-    left = iter(range(task.calls))
+async def run_calls(call: Callable[[int], Awaitable[int]], task: Task) -> Measurement:
+    """Make the calls of a task by a fixed number of workers; each call returns its row count."""
+    pending = iter(range(task.calls))
     rows = 0
 
     async def work() -> None:
         nonlocal rows
-        for i in left:
-            came = await call(i)  # first: the sum is another one by then
-            rows += came
+        for i in pending:
+            count = await call(i)  # before the addition: other workers change the sum meanwhile
+            rows += count
 
-    with DeadlineTimer(task) as watch:
+    with Stopwatch(task) as watch:
         await asyncio.gather(*(work() for _ in range(task.concurrency)))
-    return watch.measured(rows)
+    return watch.measurement(rows)
 
 
 def resident_mib(field: str = "VmRSS") -> float:
-    """Memory of this process that is resident, in MiB; `VmHWM` is the most that ever was.
+    """Return the resident memory of this process in MiB.
 
-    Unlike the peak that `getrusage` gives, this does not count what its parent had.
+    Args:
+        field: `VmRSS` for the memory now, `VmHWM` for the peak. Unlike the peak that `getrusage`
+            returns, that of `VmHWM` does not include the parent process.
     """
     status = Path("/proc/self/status").read_text()
     return float(status.split(f"{field}:")[1].split()[0]) / 1024
 
 
-def forget_peak() -> None:
-    """Begin the peak of this process's memory anew, where the kernel allows it."""
+def reset_peak() -> None:
+    """Reset the peak of this process's memory.
+
+    Raises:
+        OSError: the kernel does not allow it.
+    """
     descriptor = os.open("/proc/self/clear_refs", os.O_WRONLY)
     try:
         os.write(descriptor, b"5")

@@ -1,8 +1,8 @@
 """A peer's process: `python -m benchmarks.harness.worker MODULE [--uvloop] [--freeze]`.
 
-It imports the peer's module, says that it is ready and which versions it stands on, and then does
-one task a line of standard input; for each it prints what that took. Only the job is measured: the
-imports before it are not.
+It imports the peer's module and prints the versions of the libraries that the peer uses. Then it
+does one task for each line of standard input, and prints its measurement. Imports are not measured.
+With `--freeze` the garbage collector does not scan what exists at the start of a task.
 """
 
 import asyncio
@@ -15,27 +15,28 @@ from collections.abc import Awaitable, Callable, Iterable
 from importlib import metadata
 from typing import Any
 
-from benchmarks.harness.task import Measured, Task
+from benchmarks.harness.task import Measurement, Task
 
 Run = Callable[[Task], Any]
-"""What a peer's module calls `run`: does a task, and tells what that took.
+"""The function `run` of a peer's module, which does a task.
 
-Any: it gives a `Measured`, or a coroutine that does.
+Any: it returns a `Measurement`, or a coroutine that does.
 """
 
 
-def done(run: Run, task: Task, loop: str) -> Measured:
-    """Do a task, in a loop of that kind where the peer needs one."""
-    said = run(task)
-    if isinstance(said, Awaitable):
+def run_task(run: Run, task: Task, loop: str) -> Measurement:
+    """Do a task; an asynchronous peer gets an event loop of the kind `asyncio` or `uvloop`."""
+    result = run(task)
+    if isinstance(result, Awaitable):
         with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
-            said = runner.run(_awaited(said))
-    assert isinstance(said, Measured)
-    return said
+            result = runner.run(_awaited(result))
+    assert isinstance(result, Measurement)
+    return result
 
 
-async def _awaited(said: Awaitable[object]) -> object:
-    return await said
+async def _awaited(result: Awaitable[object]) -> object:
+    # A coroutine, which is what Runner.run takes.
+    return await result
 
 
 def _loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -46,27 +47,27 @@ def _loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
-    """The versions of those distributions that this interpreter has."""
-    met = {}
+    """Return the versions of those distributions that are installed for this interpreter."""
+    found = {}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            met[name] = metadata.version(name)
-    return met
+            found[name] = metadata.version(name)
+    return found
 
 
 def main() -> None:
-    """Do the tasks that come."""
+    """Do the tasks of standard input."""
     module = importlib.import_module(f"benchmarks.peers.{sys.argv[1]}")
     loop = "uvloop" if "--uvloop" in sys.argv else "asyncio"
-    stands_on = [*module.STANDS_ON, *(["uvloop"] if loop == "uvloop" else [])]
-    _loop_factory(loop)
-    print(json.dumps(versions(stands_on)), flush=True)
+    libraries = [*module.LIBRARIES, *(["uvloop"] if loop == "uvloop" else [])]
+    _loop_factory(loop)  # an import error must come before the versions
+    print(json.dumps(versions(libraries)), flush=True)
     for line in sys.stdin:
         if "--freeze" in sys.argv:
-            # A full collection is as dear as a dozen calls, and falls into one task or another.
+            # A full collection costs as much as a dozen calls, and could fall into any task.
             gc.collect()
             gc.freeze()
-        print(done(module.run, Task.of(line), loop).text(), flush=True)
+        print(run_task(module.run, Task.from_json(line), loop).to_json(), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The parts of a run: one file each, which measures, prints tables, and gives figures beside bars.
+"""Parts of a run of `python -m benchmarks`.
 
-Each has `measure`, which takes the run's `Scale` and gives a `Part`.
+Each module has a function `measure`, which takes the run's `Scale`, prints tables, and returns a
+`Part`: figures with bars, data for JSON, and notes.
 """

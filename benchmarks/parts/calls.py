@@ -1,4 +1,4 @@
-"""CPU of a call: this client, its peers and the floors, in turns, against the same server."""
+"""CPU and instructions per call: this client, its peers and the floors, on the same server."""
 
 import statistics
 import tempfile
@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.harness.figures import Figure, median_ratio, short, spread
 from benchmarks.harness.instructions import available_counter
 from benchmarks.harness.machine import named
-from benchmarks.harness.processes import Peer, PeerError, Rounds, in_turns
+from benchmarks.harness.processes import Peer, PeerError, Rounds, run_interleaved
 from benchmarks.harness.serving import serving
 from benchmarks.parts.instructions import NO_COUNTER, count, print_counts
 from benchmarks.parts.part import LAG, Part, Scale, lag_cell, print_table
@@ -21,32 +21,33 @@ from benchmarks.peers.registry import (
     GET,
     PULL,
     RAW,
-    guests,
-    of_this_project,
+    prepare_guests,
+    project_peers,
 )
 
 FEW, MANY = 10, 1000
-"""Rows a page."""
+"""Rows per page."""
 
 _SERVER_IS_LIMIT = 0.9
+"""Share of a core from which a server counts as the limit of a peer's calls per second."""
 
 BARS = (
     (GET, BARE, {FEW: 1.10, MANY: 1.03}),
     (GET, GENERATED, {FEW: 1 / 4, MANY: 1 / 8}),
     (GET, BY_HAND, {FEW: 1 / 15, MANY: 1 / 15}),
 )
-"""What CPU of a call may be at most, as a share of a peer's."""
+"""Upper limits of the CPU per call, as a share of a peer's."""
 
 ROWS_OF_RAW = 0.8
-"""What rows a CPU second have to be at least, as a share of the raw protocol's."""
+"""Lower limit of the rows per CPU second, as a share of the raw protocol's."""
 
 
 def measure(scale: Scale) -> Part:
-    """Measure them all at both page sizes."""
+    """Measure all peers at both page sizes."""
     part = Part()
     with tempfile.TemporaryDirectory() as folder:
-        others, missing = guests(scale.environment, Path(folder))
-        peers = [*of_this_project(), *others]
+        others, missing = prepare_guests(scale.environment, Path(folder))
+        peers = [*project_peers(), *others]
         for rows in (FEW, MANY):
             failed = _measure_page(part, scale, peers, rows)
     for reason in [*missing, *failed]:
@@ -56,13 +57,13 @@ def measure(scale: Scale) -> Part:
 
 
 def _count_instructions(part: Part, scale: Scale) -> None:
-    """Count instructions per call too, which are steadier than CPU time."""
+    """Add instructions per call, which vary less than CPU time."""
     counter = available_counter()
     if counter is None:
         part.notes.append(NO_COUNTER)
         return
     try:
-        # A quick run counts the published setting of small pages only: callgrind takes its time.
+        # A quick run counts only small pages in the published setting: callgrind is slow.
         counts = count(counter, *(((FEW,), (16,)) if scale.quick else ()))
     except PeerError as error:
         part.notes.append(f"instructions were not counted: {error}")
@@ -70,46 +71,49 @@ def _count_instructions(part: Part, scale: Scale) -> None:
     print(f"\ninstructions per call in user mode, by {counter}")
     print_counts(counts)
     part.data["instructions per call"] = {
-        name: {f"{each.rows} rows, {each.callers} callers": values for each, values in met.items()}
-        for name, met in counts.items()
+        name: {
+            f"{each.rows} rows, {each.callers} callers": values
+            for each, values in by_setting.items()
+        }
+        for name, by_setting in counts.items()
     }
 
 
 def _measure_page(part: Part, scale: Scale, peers: Sequence[Peer], rows: int) -> list[str]:
-    """Measure them at a page size; why some could not be."""
+    """Measure all peers at one page size, and return why some of them failed."""
     rounds, round_s = (3, 0.6) if scale.quick else (7, 1.0)
     with serving(rows) as server:
-        met, failed = in_turns(peers, server, rows, rounds=rounds, round_s=round_s)
-    by_name = {each.peer.name: each for each in met}
-    print(f"\n{rows} rows a page, {server.kind}, {rounds} interleaved rounds of {round_s} s")
+        measured, failed = run_interleaved(peers, server, rows, rounds=rounds, round_s=round_s)
+    by_name = {each.peer.name: each for each in measured}
+    print(f"\n{rows} rows per page, {server.kind}, {rounds} interleaved rounds of {round_s} s")
     _print(by_name)
     part.figures += figures(by_name, rows)
-    part.data[f"{rows} rows"] = {name: _plain(each) for name, each in by_name.items()}
-    part.notes += unreachable(by_name, rows)
+    part.data[f"{rows} rows"] = {name: _json_data(each) for name, each in by_name.items()}
+    part.notes += bars_out_of_reach(by_name, rows)
     part.notes += [
-        f"{name}, {rows} rows: the server was the limit of its calls a second"
+        f"{name}, {rows} rows: the server was the limit of its calls per second"
         for name, each in by_name.items()
         if statistics.median(each.server_share) > _SERVER_IS_LIMIT
     ]
     return failed
 
 
-def figures(met: Mapping[str, Rounds], rows: int) -> list[Figure]:
-    """What is asked for at a page size, as far as both sides were measured."""
+def figures(results: Mapping[str, Rounds], rows: int) -> list[Figure]:
+    """Return the figures of one page size whose peers were measured."""
     figures = [
         Figure(
             f"CPU of {subject} as a share of {peer}'s, {rows} rows",
-            median_ratio(met[subject].cpu_us, met[peer].cpu_us),
+            median_ratio(results[subject].cpu_us, results[peer].cpu_us),
             bars[rows],
         )
         for subject, peer, bars in BARS
-        if peer in met
+        if peer in results
     ]
     if rows == MANY:
         figures += [
             Figure(
-                f"rows a CPU second of {subject} as a share of {RAW}'s",
-                median_ratio(met[subject].rows_a_cpu_s, met[RAW].rows_a_cpu_s),
+                f"rows per CPU second of {subject} as a share of {RAW}'s",
+                median_ratio(results[subject].rows_a_cpu_s, results[RAW].rows_a_cpu_s),
                 ROWS_OF_RAW,
                 at_least=True,
             )
@@ -118,28 +122,26 @@ def figures(met: Mapping[str, Rounds], rows: int) -> list[Figure]:
     return figures
 
 
-def unreachable(met: Mapping[str, Rounds], rows: int) -> list[str]:
-    """Which bars the floor of this stack misses itself: nothing that stands on it meets them."""
+def bars_out_of_reach(results: Mapping[str, Rounds], rows: int) -> list[str]:
+    """Return a note for each bar that the floor of the stack misses itself."""
     shares = {
-        peer: (median_ratio(met[BARE].cpu_us, met[peer].cpu_us), bars[rows])
+        peer: (median_ratio(results[BARE].cpu_us, results[peer].cpu_us), bars[rows])
         for _, peer, bars in BARS
-        if peer in met and peer != BARE
+        if peer in results and peer != BARE
     }
     notes = [
         f"{rows} rows: {BARE} itself takes {share:.3f} of {peer}'s CPU, more than the bar"
         for peer, (share, bar) in shares.items()
         if share > bar
     ]
-    rows_share = median_ratio(met[BARE].rows_a_cpu_s, met[RAW].rows_a_cpu_s)
+    rows_share = median_ratio(results[BARE].rows_a_cpu_s, results[RAW].rows_a_cpu_s)
     if rows == MANY and rows_share < ROWS_OF_RAW:
-        notes.append(
-            f"{BARE} itself brings {rows_share:.3f} of {RAW}'s rows a CPU second: under the bar"
-        )
+        notes.append(f"{BARE} itself reaches {rows_share:.3f} of {RAW}'s rows per CPU second")
     return notes
 
 
-def _print(met: Mapping[str, Rounds]) -> None:
-    floor = met[BARE].cpu_us
+def _print(results: Mapping[str, Rounds]) -> None:
+    floor = results[BARE].cpu_us
     lines = [
         (
             name,
@@ -148,22 +150,22 @@ def _print(met: Mapping[str, Rounds]) -> None:
             f"{median_ratio(each.cpu_us, floor):.2f}",
             short(statistics.median(each.rows_a_cpu_s)),
             short(each.calls_a_s),
-            f"{max(m.peak_mib for m in each.measured):.0f}",
-            lag_cell(each.measured),
-            f"{statistics.median(m.cpu_s / m.wall_s for m in each.measured):.0%}",
+            f"{max(m.peak_mib for m in each.measurements):.0f}",
+            lag_cell(each.measurements),
+            f"{statistics.median(m.cpu_s / m.wall_s for m in each.measurements):.0%}",
             f"{statistics.median(each.server_share):.0%}",
         )
-        for name, each in met.items()
+        for name, each in results.items()
     ]
     columns = ("", "us CPU", "min-max", "of bare", "rows/CPU s", "calls/s", "MiB")
     print_table((*columns, LAG, "core", "server"), lines)
 
 
-def _plain(each: Rounds) -> dict[str, Any]:
+def _json_data(each: Rounds) -> dict[str, Any]:
     return {
-        "stands_on": named(each.versions),
+        "libraries": named(each.versions),
         "calls_a_round": each.calls,
         "cpu_us": each.cpu_us,
         "server_share": each.server_share,
-        "rounds": [asdict(measured) for measured in each.measured],
+        "rounds": [asdict(measurement) for measurement in each.measurements],
     }

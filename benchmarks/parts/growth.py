@@ -1,8 +1,8 @@
-"""How cost grows: with slices, accounts, rows a page, and concurrency; a plot each.
+"""Growth of cost with slices, accounts, rows per page, and concurrency, with a plot for each.
 
-Each point is a process of its own. The exponent is that of the power that fits best: once through
-all points, and once through the last two decades, where what a pull costs whatever its size no
-longer hides how it grows.
+Each point is a process of its own. The exponent is that of the power law that fits best: once for
+all points, and once for the last two decades, where the fixed cost of a pull no longer hides its
+growth.
 """
 
 import statistics
@@ -12,32 +12,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.harness.figures import exponent
-from benchmarks.harness.processes import Peer, once
+from benchmarks.harness.processes import Peer, run_once
 from benchmarks.harness.serving import serving
-from benchmarks.harness.task import Measured, Task
+from benchmarks.harness.task import Measurement, Task
 from benchmarks.parts.part import Part, Scale, print_table
 from benchmarks.parts.plot import plot
 from benchmarks.peers.registry import GET, PULL
 
 _TAIL = 100
-"""How many times smaller than the largest point one may be that counts as one of the last."""
+"""Largest ratio of the last point to another one of the last decades."""
 
 _LONG = 50_000
-"""Calls of a point that is steady enough without being repeated."""
+"""Number of calls from which a point is not repeated."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Something that grows.
+    """A quantity that grows.
 
     Attributes:
-        name: what it is called, in tables and as a file.
-        label: what its numbers count.
+        name: its name in JSON and in file names.
+        label: description of its values, in tables and plots.
         points: its values; those of a quick run come first.
-        quick_points: how many of them a quick run measures.
-        rows: rows a page, at a point.
-        task: the task at a point, given the server's address and whether it is a quick run.
-        module: who does it.
+        quick_points: number of values that a quick run measures.
+        rows: function of a point that returns the rows per page.
+        task: function of a point, the server's address, and True for a quick run.
+        module: the peer's module.
     """
 
     name: str
@@ -58,11 +58,11 @@ def _slices(point: int, base_url: str, quick: bool) -> Task:
     return Task(base_url, min(point, most), 32, planned=point, accounts=10)
 
 
-def _accounts(point: int, base_url: str, quick: bool) -> Task:  # noqa: ARG001  as all axes
+def _accounts(point: int, base_url: str, quick: bool) -> Task:  # noqa: ARG001  the signature of all axes
     return Task(base_url, 3 * point, 32, accounts=point)
 
 
-def _rows(point: int, base_url: str, quick: bool) -> Task:  # noqa: ARG001  as all axes
+def _rows(point: int, base_url: str, quick: bool) -> Task:  # noqa: ARG001  the signature of all axes
     return Task(base_url, max(2, min(1_000, 100_000 // point)), 1)
 
 
@@ -89,7 +89,7 @@ AXES = (
     ),
     Axis(
         "rows",
-        "rows a page, one call at a time",
+        "rows per page, one call at a time",
         (10, 100, 1_000, 10_000, 100_000, 1_000_000),
         6,
         lambda point: point,
@@ -98,7 +98,7 @@ AXES = (
     ),
     Axis(
         "concurrency",
-        "requests at once, of a pull of slices of 10 rows",
+        "requests in flight, of a pull of slices of 10 rows",
         (1, 10, 100, 1_000, 3, 30, 300),
         4,
         _ten,
@@ -109,14 +109,14 @@ AXES = (
 
 @dataclass(frozen=True)
 class Point:
-    """What an axis came to at a point: medians of a few processes.
+    """Measurements at one value of an axis: medians of a few processes.
 
     Attributes:
         at: the value on the axis.
-        cpu_s: CPU of the whole task, or of a call where a point says how large calls are.
-        peak_mib: most memory.
-        plan_s: what planning took; 0 where nothing was planned.
-        lag_ms: how late the loop was: p99 and worst.
+        cpu_s: CPU of the whole task; CPU per call on the axis of rows per page.
+        peak_mib: peak of memory.
+        plan_s: seconds of planning; 0 without a plan.
+        lag_ms: lag of the loop, p99 and largest.
     """
 
     at: int
@@ -127,7 +127,7 @@ class Point:
 
 
 def measure(scale: Scale) -> Part:
-    """Measure every axis, and draw it."""
+    """Measure and plot every axis."""
     part = Part()
     for axis in AXES:
         points = _points(axis, quick=scale.quick)
@@ -136,7 +136,7 @@ def measure(scale: Scale) -> Part:
         _print(axis, curves, points)
         part.notes += plot(scale.out / f"growth-{axis.name}.png", axis.label, curves)
     part.notes.append(
-        "of the largest plans the first 100,000 outcomes were taken (10,000 in a quick run)"
+        "of the largest plans the first 100,000 outcomes were read (10,000 in a quick run)"
     )
     return part
 
@@ -151,37 +151,42 @@ def _point(axis: Axis, at: int, quick: bool) -> Point:
     with serving(axis.rows(at)) as server:
         task = axis.task(at, server.base_url, quick)
         repeats = 1 if quick or task.calls > _LONG else 3
-        met = [once(peer, task) for _ in range(repeats)]
+        measurements = [run_once(peer, task) for _ in range(repeats)]
     return Point(
         at,
-        _median(met, lambda each: each.cpu_s / (task.calls if axis.module == "this_get" else 1)),
-        _median(met, lambda each: each.peak_mib),
-        _median(met, lambda each: each.extra.get("plan_s", 0.0)),
-        (_median(met, lambda each: each.lag_p99_ms), _median(met, lambda each: each.lag_worst_ms)),
+        _median(
+            measurements, lambda each: each.cpu_s / (task.calls if axis.module == "this_get" else 1)
+        ),
+        _median(measurements, lambda each: each.peak_mib),
+        _median(measurements, lambda each: each.extra.get("plan_s", 0.0)),
+        (
+            _median(measurements, lambda each: each.lag_p99_ms),
+            _median(measurements, lambda each: each.lag_worst_ms),
+        ),
     )
 
 
-def _median(met: Sequence[Measured], read: Callable[[Measured], float]) -> float:
-    return statistics.median(map(read, met))
+def _median(measurements: Sequence[Measurement], read: Callable[[Measurement], float]) -> float:
+    return statistics.median(map(read, measurements))
 
 
 def curves_of(axis: Axis, points: Sequence[Point]) -> dict[str, Any]:
-    """What grows along an axis, each with its points and its exponents."""
-    cpu = "CPU s a call" if axis.module == "this_get" else "CPU s"
+    """Return the curves of an axis by name, each with its points and its exponents."""
+    cpu = "CPU s per call" if axis.module == "this_get" else "CPU s"
     curves = {
         cpu: [(p.at, p.cpu_s) for p in points],
         "peak MiB": [(p.at, p.peak_mib) for p in points],
     }
     if axis.name == "slices":
         curves["plan s"] = [(p.at, p.plan_s) for p in points]
-        # Where not all outcomes are taken, CPU says nothing of the number that is planned.
-        taken = points[-1].at // 10 if len(points) > 1 else points[-1].at
-        curves[cpu] = [(at, value) for at, value in curves[cpu] if at <= taken]
+        # Where not all outcomes are read, CPU does not depend on the number of planned slices.
+        read = points[-1].at // 10 if len(points) > 1 else points[-1].at
+        curves[cpu] = [(at, value) for at, value in curves[cpu] if at <= read]
     return {name: fitted(curve) for name, curve in curves.items()}
 
 
 def fitted(curve: Sequence[tuple[int, float]]) -> dict[str, Any]:
-    """A curve with the exponents of all of it, and of its last two decades."""
+    """Return a curve with the exponents of all points, and of the last two decades."""
     tail = [(x, y) for x, y in curve if x * _TAIL >= curve[-1][0]]
     return {"points": list(curve), "exponent": exponent(curve), "exponent_at_end": exponent(tail)}
 

@@ -1,9 +1,9 @@
-"""Instructions per call: the client and the floor of its stack, without the noise of CPU time.
+"""Instructions per call of the client and of the floor of its stack.
 
 `python -m benchmarks.parts.instructions --package-path DIR` measures the client package of another
 checkout by the harness of this one, so that two versions can be compared. A value is the difference
 between a run of many calls and a run of few, divided by the difference of their numbers: what a
-process does at its start, and what a client does, cancels out.
+process does at its start, and what it does to make a client, cancels out.
 """
 
 import argparse
@@ -55,6 +55,7 @@ def count(
     rows: Sequence[int] = ROWS,
     callers: Sequence[int] = CALLERS,
     package_path: Path | None = None,
+    repeats: int = REPEATS,
 ) -> Counts:
     """Count the instructions per call of each peer in each setting.
 
@@ -69,7 +70,7 @@ def count(
         servers = {each: stack.enter_context(serving(each)).base_url for each in rows}
         threads = stack.enter_context(ThreadPoolExecutor(len(os.sched_getaffinity(0))))
         found = threads.map(
-            lambda module: _count_peer(counter, module, settings, servers, environment),
+            lambda module: _count_peer(counter, module, settings, servers, environment, repeats),
             PEERS.values(),
         )
         return dict(zip(PEERS, found, strict=True))
@@ -81,28 +82,30 @@ def _count_peer(
     settings: Sequence[Setting],
     servers: Mapping[int, str],
     environment: Mapping[str, str],
+    repeats: int,
 ) -> dict[Setting, list[float]]:
     calls = {setting: _few_and_many(counter, setting) for setting in settings}
     tasks = [
         Task(servers[setting.rows], n, setting.callers, beat_s=_BEAT_S)
         for setting in settings
-        # Of each setting the first is not used: it warms up the code that only this one runs.
-        for n in (calls[setting][0], *calls[setting] * REPEATS)
+        # The first task of each setting is not used: it warms up the code of that setting.
+        for n in (calls[setting][0], *calls[setting] * repeats)
     ]
     warmup = Task(servers[settings[0].rows], 32, beat_s=_BEAT_S)
     counts = iter(count_tasks(counter, module, warmup, tasks, environment))
-    return {setting: _per_call(counts, *calls[setting]) for setting in settings}
+    return {setting: per_call(counts, *calls[setting], repeats) for setting in settings}
 
 
 def _few_and_many(counter: str, setting: Setting) -> tuple[int, int]:
-    """Return both numbers of calls: under callgrind, which is 50 times slower, as few as do."""
-    few, many = (64, 192) if setting.rows < max(ROWS) else (32, 96)
+    """Return both numbers of calls; fewer for callgrind, under which a call is 50 times slower."""
+    few, many = (64, 448) if setting.rows < max(ROWS) else (32, 96)
     return (few, many) if counter == CALLGRIND else (few * 10, many * 10)
 
 
-def _per_call(counts: Iterator[int], few: int, many: int) -> list[float]:
+def per_call(counts: Iterator[int], few: int, many: int, repeats: int) -> list[float]:
+    """Return instructions per call, one value for each repeat, after one count that is skipped."""
     next(counts)
-    pairs = [(next(counts), next(counts)) for _ in range(REPEATS)]
+    pairs = [(next(counts), next(counts)) for _ in range(repeats)]
     return [(of_many - of_few) / (many - few) for of_few, of_many in pairs]
 
 
@@ -124,11 +127,11 @@ def print_counts(counts: Counts) -> None:
                     f"{sum(values) / floor:.3f}",
                 )
             )
-    print_table(("", "rows", "callers", "instructions a call", "spread", "of bare"), lines)
+    print_table(("", "rows", "callers", "instructions per call", "spread", "of bare"), lines)
 
 
 def main() -> None:
-    """Count, and print a table; exit 1 with the reason where that cannot be done."""
+    """Count and print a table; exit 1 with the reason where that is not possible."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.parts.instructions",
         description="Count instructions per call, by perf stat where it works, else by callgrind.",
@@ -136,15 +139,21 @@ def main() -> None:
     parser.add_argument(
         "--package-path", type=Path, metavar="DIR", help=f"checkout whose {PACKAGE} is measured"
     )
-    parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="rows a page")
-    parser.add_argument("--callers", type=int, nargs="+", default=CALLERS, help="calls at once")
-    asked = parser.parse_args()
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="rows per page")
+    parser.add_argument("--callers", type=int, nargs="+", default=CALLERS, help="concurrent calls")
+    parser.add_argument(
+        "--repeats", type=int, default=REPEATS, help="more for a difference below some percent"
+    )
+    options = parser.parse_args()
     counter = available_counter()
     if counter is None:
         sys.exit(NO_COUNTER)
-    print(f"{PACKAGE} of {(asked.package_path or CHECKOUT).resolve()}, by {counter}")
+    print(f"{PACKAGE} of {(options.package_path or CHECKOUT).resolve()}, by {counter}")
     try:
-        print_counts(count(counter, asked.rows, asked.callers, asked.package_path))
+        counts = count(
+            counter, options.rows, options.callers, options.package_path, options.repeats
+        )
+        print_counts(counts)
     except PeerError as error:
         sys.exit(str(error))
 

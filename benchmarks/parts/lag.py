@@ -1,13 +1,13 @@
-"""How late the loop is while bodies of 100 MB are pulled, beside a loop that does nothing."""
+"""Lag of the event loop while bodies of 100 MB are pulled, beside that of an idle loop."""
 
 import statistics
 import sys
 
 from benchmarks.harness.figures import Figure, short
-from benchmarks.harness.processes import Peer, once
-from benchmarks.harness.server import body_of
+from benchmarks.harness.processes import Peer, run_once
+from benchmarks.harness.server import page_body
 from benchmarks.harness.serving import serving
-from benchmarks.harness.task import Measured, Task
+from benchmarks.harness.task import Measurement, Task
 from benchmarks.parts.part import Part, Scale, print_table
 from benchmarks.peers.registry import BARE, PULL
 
@@ -18,22 +18,22 @@ P99_BAR_MS, WORST_BAR_MS = 5, 20
 
 
 def measure(scale: Scale) -> Part:
-    """Pull some, a few times, each in a process of its own."""
-    rows = BODY_BYTES // (len(body_of(1001)) - len(body_of(1000))) + 1
+    """Pull bodies a few times, each time in a process of its own."""
+    rows = BODY_BYTES // (len(page_body(1001)) - len(page_body(1000))) + 1
     bodies, repeats = (2, 1) if scale.quick else (4, 3)
     with serving(rows) as server:
         task = Task(server.base_url, bodies, CONCURRENCY, beat_s=BEAT_S)
-        met = {
-            name: [once(Peer(name, module, sys.executable), job) for _ in range(repeats)]
+        results = {
+            name: [run_once(Peer(name, module, sys.executable), job) for _ in range(repeats)]
             for name, module, job in (
                 ("an idle loop", "idle", Task("", 20, beat_s=BEAT_S)),
                 (PULL, "this_pull", task),
                 (BARE, "bare", task),
             )
         }
-    print(f"\nloop lag, {bodies} bodies of {BODY_BYTES / 1e6:.0f} MB, {CONCURRENCY} at once")
-    _print(met)
-    pulled = met[PULL]
+    print(f"\nloop lag, {bodies} bodies of {BODY_BYTES / 1e6:.0f} MB, {CONCURRENCY} in flight")
+    _print(results)
+    pulled = results[PULL]
     p99_ms = statistics.median(each.lag_p99_ms for each in pulled)
     worst_ms = statistics.median(each.lag_worst_ms for each in pulled)
     return Part(
@@ -43,13 +43,13 @@ def measure(scale: Scale) -> Part:
         ],
         data={
             name: [{"p99_ms": m.lag_p99_ms, "worst_ms": m.lag_worst_ms} for m in each]
-            for name, each in met.items()
+            for name, each in results.items()
         },
-        notes=["lags are those of timers due at any moment; each is the median of its processes"],
+        notes=["lags are those of timers at random moments; each is the median of its processes"],
     )
 
 
-def _print(met: dict[str, list[Measured]]) -> None:
+def _print(results: dict[str, list[Measurement]]) -> None:
     lines = [
         (
             name,
@@ -60,7 +60,7 @@ def _print(met: dict[str, list[Measured]]) -> None:
             f"{statistics.median(m.cpu_s for m in each):.2f}",
             f"{statistics.median(m.wall_s for m in each):.2f}",
         )
-        for name, each in met.items()
+        for name, each in results.items()
     ]
     columns = ("", "p99 ms", "worst ms", "of all", "peak MiB", "CPU s", "wall s")
     print_table(columns, lines)

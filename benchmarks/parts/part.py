@@ -1,4 +1,4 @@
-"""What parts are given, and what they give."""
+"""Arguments and results of the parts of a run, and the tables that they print."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,17 +8,17 @@ from typing import Any
 
 from benchmarks.harness.environment import Environment
 from benchmarks.harness.figures import Figure
-from benchmarks.harness.task import Measured
+from benchmarks.harness.task import Measurement
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is to be measured, and where things go.
+    """Size of a run, and its folders.
 
     Attributes:
-        quick: rather in two minutes than well.
-        out: the folder of results.
-        environment: where peers are installed.
+        quick: True for a run of two minutes, which is less exact.
+        out: folder of the results.
+        environment: the peers' virtual environment.
     """
 
     quick: bool
@@ -28,12 +28,12 @@ class Scale:
 
 @dataclass
 class Part:
-    """What a part came to.
+    """Results of a part.
 
     Attributes:
-        figures: those that have a bar.
-        data: everything else, as plain data for JSON.
-        notes: what a reader has to know about it.
+        figures: figures that have a bar.
+        data: all other results, as plain data for JSON.
+        notes: remarks for readers.
     """
 
     figures: list[Figure] = field(default_factory=list)
@@ -41,20 +41,20 @@ class Part:
     notes: list[str] = field(default_factory=list)
 
 
-def lag_cell(met: Sequence[Measured]) -> str:
-    """The lag of some runs' loops in ms: the median of their p99, and the worst of all."""
-    if not any(each.lag_worst_ms for each in met):
-        return "no loop"
-    p99_ms = statistics.median(each.lag_p99_ms for each in met)
-    return f"{p99_ms:.1f}, {max(each.lag_worst_ms for each in met):.1f}"
-
-
 LAG = "lag ms p99, worst"
-"""The title of its column."""
+"""Title of the column of `lag_cell`."""
+
+
+def lag_cell(measurements: Sequence[Measurement]) -> str:
+    """Format the lag of event loops in ms: the median of the p99, and the largest of all."""
+    if not any(each.lag_worst_ms for each in measurements):
+        return "no loop"
+    p99_ms = statistics.median(each.lag_p99_ms for each in measurements)
+    return f"{p99_ms:.1f}, {max(each.lag_worst_ms for each in measurements):.1f}"
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their columns: the first to the left, the others to the right."""
+    """Print rows under the column titles: the first column left-aligned, the others right."""
     lines = [list(columns), *map(list, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     for line in lines:

@@ -1,13 +1,13 @@
-"""A pull of a million planned slices: its plan, its memory, and when its first outcome comes."""
+"""A pull of a million planned slices: time and memory of its plan, time of its first outcome."""
 
 import sys
 from dataclasses import asdict
 from statistics import median
 
 from benchmarks.harness.figures import Figure, short
-from benchmarks.harness.processes import Peer, once
+from benchmarks.harness.processes import Peer, run_once
 from benchmarks.harness.serving import serving
-from benchmarks.harness.task import Measured, Task
+from benchmarks.harness.task import Measurement, Task
 from benchmarks.parts.part import LAG, Part, Scale, lag_cell, print_table
 
 PLANNED, FEWER = 1_000_000, 10_000
@@ -18,16 +18,16 @@ CONCURRENCY = 32
 
 
 def measure(scale: Scale) -> Part:
-    """Pull both, and a few outcomes of the million from a server that takes its time."""
+    """Pull small and large plans, and the first outcomes of a large one from a slow server."""
     peer = Peer("costs.pull", "this_pull", sys.executable)
-    taken, repeats = (20_000, 1) if scale.quick else (100_000, 3)
+    read, repeats = (20_000, 1) if scale.quick else (100_000, 3)
     with serving(ROWS) as server:
-        few = [once(peer, _task(server.base_url, FEWER, FEWER)) for _ in range(repeats)]
-        many = [once(peer, _task(server.base_url, PLANNED, taken)) for _ in range(repeats)]
+        few = [run_once(peer, _task(server.base_url, FEWER, FEWER)) for _ in range(repeats)]
+        many = [run_once(peer, _task(server.base_url, PLANNED, read)) for _ in range(repeats)]
     with serving(ROWS, latency_s=LATENCY_S) as server:
-        slow = [once(peer, _task(server.base_url, PLANNED, 1_000)) for _ in range(repeats)]
-    met = {f"{FEWER:,}": few, f"{PLANNED:,}": many, f"{PLANNED:,}, 50 ms away": slow}
-    _print(met)
+        slow = [run_once(peer, _task(server.base_url, PLANNED, 1_000)) for _ in range(repeats)]
+    results = {f"{FEWER:,}": few, f"{PLANNED:,}": many, f"{PLANNED:,}, 50 ms away": slow}
+    _print(results)
     plan_s = median(each.extra["plan_s"] for each in many)
     plan_mib = median(each.extra["plan_mib"] for each in many)
     memory = median(each.peak_mib for each in many) / median(each.peak_mib for each in few)
@@ -41,17 +41,19 @@ def measure(scale: Scale) -> Part:
             ),
             Figure("request latencies until the first outcome", latencies, 2),
         ],
-        data={name: [asdict(measured) for measured in each] for name, each in met.items()},
-        notes=[f"of {PLANNED:,} planned slices the first {taken:,} outcomes were taken"],
+        data={
+            name: [asdict(measurement) for measurement in each] for name, each in results.items()
+        },
+        notes=[f"of {PLANNED:,} planned slices the first {read:,} outcomes were read"],
     )
 
 
-def _task(base_url: str, planned: int, taken: int) -> Task:
-    return Task(base_url, taken, CONCURRENCY, planned=planned, accounts=ACCOUNTS)
+def _task(base_url: str, planned: int, read: int) -> Task:
+    return Task(base_url, read, CONCURRENCY, planned=planned, accounts=ACCOUNTS)
 
 
-def _print(met: dict[str, list[Measured]]) -> None:
-    print(f"\nplanned slices of {ROWS} rows, {CONCURRENCY} at once")
+def _print(results: dict[str, list[Measurement]]) -> None:
+    print(f"\nplanned slices of {ROWS} rows, {CONCURRENCY} in flight")
     lines = [
         (
             name,
@@ -63,7 +65,7 @@ def _print(met: dict[str, list[Measured]]) -> None:
             f"{median(m.cpu_s / (m.rows / ROWS) for m in each) * 1e6:.1f}",
             lag_cell(each),
         )
-        for name, each in met.items()
+        for name, each in results.items()
     ]
-    columns = ("planned", "taken", "plan ms", "plan MiB", "first ms", "peak MiB", "us CPU", LAG)
+    columns = ("planned", "read", "plan ms", "plan MiB", "first ms", "peak MiB", "us CPU", LAG)
     print_table(columns, lines)

@@ -1,17 +1,17 @@
-"""Aiohttp and msgspec, and nothing else: the floor of the stack that this client stands on."""
+"""Aiohttp and msgspec alone: the floor of the client's stack."""
 
 import aiohttp
 import msgspec
 
-from benchmarks.harness.task import TOKEN, Measured, Task, day_of
-from benchmarks.harness.watch import side_by_side
+from benchmarks.harness.task import TOKEN, Measurement, Task, day_of
+from benchmarks.harness.watch import run_calls
 from benchmarks.peers.envelope import Envelope
 
-STANDS_ON = ("aiohttp", "msgspec")
+LIBRARIES = ("aiohttp", "msgspec")
 
 
-async def run(task: Task) -> Measured:
-    """A session, a decoder, a crew."""
+async def run(task: Task) -> Measurement:
+    """Make calls with one session and one decoder."""
     decoder = msgspec.json.Decoder(Envelope)
     headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/json"}
     url = f"{task.base_url}/billingEngine/cost?accountId=a&fromDate="
@@ -28,4 +28,4 @@ async def run(task: Task) -> Measured:
             assert envelope.response.items
             return len(envelope.response.items)
 
-        return await side_by_side(call, task)
+        return await run_calls(call, task)

@@ -1,25 +1,25 @@
-"""The client that openapi-generator makes of the contract: asyncio, aiohttp, pydantic."""
+"""Client generated from the contract by openapi-generator: asyncio, aiohttp, pydantic."""
 
 from datetime import date
 
 from spot_generated_aiohttp import ApiClient, Configuration, CostAnalysisApi
 
-from benchmarks.harness.task import TOKEN, Measured, Task, day_of
-from benchmarks.harness.watch import side_by_side
+from benchmarks.harness.task import TOKEN, Measurement, Task, day_of
+from benchmarks.harness.watch import run_calls
 
-STANDS_ON = ("openapi-generator-cli", "aiohttp", "pydantic")
+LIBRARIES = ("openapi-generator-cli", "aiohttp", "pydantic")
 
 
-async def run(task: Task) -> Measured:
-    """Its documented use: a configuration, a client, the API of a tag."""
+async def run(task: Task) -> Measurement:
+    """Make calls as its documentation shows: a configuration, a client, the API of a tag."""
     configuration = Configuration(host=task.base_url, access_token=TOKEN)
     async with ApiClient(configuration) as client:
         costs = CostAnalysisApi(client)
 
         async def call(i: int) -> int:
             day = date.fromisoformat(day_of(i))
-            answer = await costs.get_cost_analysis(account_id="a", from_date=day, to_date=day)
-            assert answer.response.items
-            return len(answer.response.items)
+            response = await costs.get_cost_analysis(account_id="a", from_date=day, to_date=day)
+            assert response.response.items
+            return len(response.response.items)
 
-        return await side_by_side(call, task)
+        return await run_calls(call, task)

@@ -1,4 +1,4 @@
-"""Httpx and pydantic by hand, in the fastest way that both document."""
+"""Httpx and pydantic by hand, in the fastest way that their documentation shows."""
 
 import datetime as dt
 from decimal import Decimal
@@ -7,10 +7,10 @@ import httpx
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from benchmarks.harness.task import TOKEN, Measured, Task, day_of
-from benchmarks.harness.watch import side_by_side
+from benchmarks.harness.task import TOKEN, Measurement, Task, day_of
+from benchmarks.harness.watch import run_calls
 
-STANDS_ON = ("httpx", "httpcore", "pydantic")
+LIBRARIES = ("httpx", "httpcore", "pydantic")
 
 
 class CostItem(BaseModel):
@@ -30,20 +30,20 @@ class CostItem(BaseModel):
 
 
 class Response(BaseModel):
-    """What an answer holds."""
+    """`response` of an envelope."""
 
     items: list[CostItem]
     count: int | None = None
 
 
 class Envelope(BaseModel):
-    """A whole answer."""
+    """A whole response body."""
 
     response: Response
 
 
-async def run(task: Task) -> Measured:
-    """A client, a crew."""
+async def run(task: Task) -> Measurement:
+    """Make calls with one client."""
     limits = httpx.Limits(
         max_connections=task.concurrency, max_keepalive_connections=task.concurrency
     )
@@ -61,4 +61,4 @@ async def run(task: Task) -> Measured:
             assert envelope.response.items
             return len(envelope.response.items)
 
-        return await side_by_side(call, task)
+        return await run_calls(call, task)

@@ -1,15 +1,15 @@
-"""No client at all: an idle loop, whose lag is what the machine and the heartbeat itself cause."""
+"""An idle loop without a client: its lag is caused by the machine and the heartbeat."""
 
 import asyncio
 
-from benchmarks.harness.task import Measured, Task
-from benchmarks.harness.watch import DeadlineTimer
+from benchmarks.harness.task import Measurement, Task
+from benchmarks.harness.watch import Stopwatch
 
-STANDS_ON = ()
+LIBRARIES = ()
 
 
-async def run(task: Task) -> Measured:
-    """Wait, as many tenths of a second as calls."""
-    with DeadlineTimer(task) as watch:
+async def run(task: Task) -> Measurement:
+    """Wait for a tenth of a second per call."""
+    with Stopwatch(task) as watch:
         await asyncio.sleep(task.calls / 10)
-    return watch.measured(0)
+    return watch.measurement(0)

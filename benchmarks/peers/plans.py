@@ -8,7 +8,7 @@ FIRST = date(2000, 1, 1)
 
 
 def plan_of(slices: int, accounts: int) -> CostPlan:
-    """A plan of so many slices, a day each, evenly among so many accounts."""
+    """Return a plan of one-day slices, divided evenly among accounts."""
     days = slices // accounts
     names = [f"{i:012}" for i in range(accounts)]
     plan = CostPlan.build(names, FIRST, FIRST + timedelta(days=days - 1), window="day")

@@ -1,6 +1,6 @@
 """An asyncio protocol and msgspec: the floor of Python.
 
-It knows as much of HTTP/1.1 as the canned servers speak, and stops at the first surprise.
+It implements the part of HTTP/1.1 that the servers here use, and fails on everything else.
 """
 
 import asyncio
@@ -8,29 +8,29 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from benchmarks.harness.task import TOKEN, Measured, Task, day_of
-from benchmarks.harness.watch import DeadlineTimer
+from benchmarks.harness.task import TOKEN, Measurement, Task, day_of
+from benchmarks.harness.watch import Stopwatch
 from benchmarks.peers.envelope import Envelope
 
-STANDS_ON = ("msgspec",)
+LIBRARIES = ("msgspec",)
 _END = b"\r\n\r\n"
 
 
 class Exchange(asyncio.Protocol):
-    """A connection, on which one request at a time is answered."""
+    """A connection with one request in flight at a time."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._begin = self._end = 0
-        self._answer: asyncio.Future[bytes] | None = None
+        self._response: asyncio.Future[bytes] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the connection."""
+        """Store the transport."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Collect an answer: its head says how long its body is."""
+        """Collect a response, whose head states the length of its body."""
         self._buffer += data
         if not self._end:
             head = self._buffer.find(_END)
@@ -43,45 +43,45 @@ class Exchange(asyncio.Protocol):
         if len(self._buffer) >= self._end:
             body = bytes(memoryview(self._buffer)[self._begin : self._end])
             self._buffer, self._end = bytearray(), 0
-            assert self._answer is not None
-            self._answer.set_result(body)
+            assert self._response is not None
+            self._response.set_result(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whoever waits learns of it."""
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(exc or ConnectionResetError())
+        """Fail the request in flight, if any."""
+        if self._response is not None and not self._response.done():
+            self._response.set_exception(exc or ConnectionResetError())
 
-    def ask(self, request: bytes) -> asyncio.Future[bytes]:
-        """Send a request; the body of its answer."""
-        self._answer = asyncio.get_running_loop().create_future()
+    def send(self, request: bytes) -> asyncio.Future[bytes]:
+        """Send a request, and return a future of the response body."""
+        self._response = asyncio.get_running_loop().create_future()
         self.transport.write(request)
-        return self._answer
+        return self._response
 
 
-async def run(task: Task) -> Measured:
-    """A connection a worker."""
+async def run(task: Task) -> Measurement:
+    """Make calls with one connection for each worker."""
     decoder = msgspec.json.Decoder(Envelope)
     address = urlsplit(task.base_url)
     host, port = address.hostname, address.port
     assert host
     assert port
-    left = iter(range(task.calls))
+    pending = iter(range(task.calls))
     rows = 0
 
     async def work() -> None:
         nonlocal rows
         loop = asyncio.get_running_loop()
         transport, exchange = await loop.create_connection(Exchange, host, port)
-        for i in left:
-            envelope = decoder.decode(await exchange.ask(_request(address.netloc, day_of(i))))
+        for i in pending:
+            envelope = decoder.decode(await exchange.send(_request(address.netloc, day_of(i))))
             assert envelope.response is not None
             assert envelope.response.items
             rows += len(envelope.response.items)
         transport.close()
 
-    with DeadlineTimer(task) as watch:
+    with Stopwatch(task) as watch:
         await asyncio.gather(*(work() for _ in range(task.concurrency)))
-    return watch.measured(rows)
+    return watch.measurement(rows)
 
 
 def _request(host: str, day: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Which peers there are, and what each needs."""
+"""Registry of the peers and their requirements."""
 
 import sys
 from collections.abc import Callable
@@ -20,15 +20,15 @@ _ON_UVLOOP = ", uvloop"
 
 @dataclass(frozen=True)
 class Guest:
-    """A peer that needs what this project does not.
+    """A peer with requirements that this project does not have.
 
     Attributes:
-        name: how it is called in tables.
-        module: its file in `benchmarks/peers`.
-        requires: what pip installs for it.
-        generate: makes its package in a folder; None where it has none of its own.
-        loop: "asyncio" or "uvloop".
-        concurrency: how many calls it makes at once.
+        name: its name in tables.
+        module: its module in `benchmarks.peers`.
+        requires: distributions that pip installs for it.
+        generate: function that generates its package into a folder; None where it has none.
+        loop: `asyncio` or `uvloop`.
+        concurrency: number of concurrent calls.
     """
 
     name: str
@@ -61,17 +61,17 @@ GUESTS = (
 )
 
 
-def of_this_project() -> list[Peer]:
-    """The peers that need nothing but what this project has: the floors first."""
+def project_peers() -> list[Peer]:
+    """Return the peers that have this project's requirements only: the floors first."""
     modules = {BARE: "bare", RAW: "raw", GET: "this_get", PULL: "this_pull"}
     return [Peer(name, module, sys.executable) for name, module in modules.items()]
 
 
-def guests(environment: Environment, folder: Path) -> tuple[list[Peer], list[str]]:
-    """The others, as far as they can be had, their generated code in a folder.
+def prepare_guests(environment: Environment, folder: Path) -> tuple[list[Peer], list[str]]:
+    """Prepare the other peers; generated code is written to a folder.
 
     Returns:
-        They, and why each of the missing ones is missing.
+        The peers that are ready, and for each other one the reason.
     """
     peers, missing = [], []
     for guest in GUESTS:

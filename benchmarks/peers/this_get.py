@@ -1,16 +1,16 @@
-"""This client: `client.costs.get`, with everything on that it has."""
+"""This client: `client.costs.get` with its default configuration."""
 
 from datetime import date
 
-from benchmarks.harness.task import TOKEN, Measured, Task, day_of
-from benchmarks.harness.watch import side_by_side
+from benchmarks.harness.task import TOKEN, Measurement, Task, day_of
+from benchmarks.harness.watch import run_calls
 from spot_billing_async import ClientConfig, SpotBillingClient
 
-STANDS_ON = ("aiohttp", "anyio", "msgspec")
+LIBRARIES = ("aiohttp", "anyio", "msgspec")
 
 
-async def run(task: Task) -> Measured:
-    """Calls side by side."""
+async def run(task: Task) -> Measurement:
+    """Make concurrent calls."""
     config = ClientConfig(max_concurrency=task.concurrency)
     async with SpotBillingClient(TOKEN, base_url=task.base_url, config=config) as client:
 
@@ -20,4 +20,4 @@ async def run(task: Task) -> Measured:
             assert items
             return len(items)
 
-        return await side_by_side(call, task)
+        return await run_calls(call, task)

@@ -1,29 +1,29 @@
-"""This client: `client.costs.pull`, totals and report included."""
+"""This client: `client.costs.pull`, with totals and report."""
 
 import time
 
-from benchmarks.harness.task import TOKEN, Measured, Task
-from benchmarks.harness.watch import DeadlineTimer, resident_mib
+from benchmarks.harness.task import TOKEN, Measurement, Task
+from benchmarks.harness.watch import Stopwatch, resident_mib
 from benchmarks.peers.plans import plan_of
 from spot_billing_async import ClientConfig, CostPlan, Fetched, SpotBillingClient
 
-STANDS_ON = ("aiohttp", "anyio", "msgspec")
+LIBRARIES = ("aiohttp", "anyio", "msgspec")
 
 
-async def run(task: Task) -> Measured:
-    """Plan, pull, and stop when so many outcomes came as the task asks for."""
+async def run(task: Task) -> Measurement:
+    """Plan and pull, and stop after `task.calls` outcomes."""
     memory_mib, began_s = resident_mib(), time.perf_counter()
     plan = plan_of(task.planned or task.calls, task.accounts)
     plan_s, plan_mib = time.perf_counter() - began_s, resident_mib() - memory_mib
     config = ClientConfig(max_concurrency=task.concurrency)
     async with SpotBillingClient(TOKEN, base_url=task.base_url, config=config) as client:
-        with DeadlineTimer(task) as watch:
+        with Stopwatch(task) as watch:
             rows, first_s = await _pull(client, plan, task.calls)
-    return watch.measured(rows, plan_s=plan_s, plan_mib=plan_mib, first_s=first_s)
+    return watch.measurement(rows, plan_s=plan_s, plan_mib=plan_mib, first_s=first_s)
 
 
 async def _pull(client: SpotBillingClient, plan: CostPlan, most: int) -> tuple[int, float]:
-    """Take so many outcomes; their rows, and the seconds until the first."""
+    """Read at most `most` outcomes; return their rows, and the seconds until the first."""
     rows, taken, first_s = 0, 0, 0.0
     began_s = time.perf_counter()
     async with client.costs.pull(plan) as run:

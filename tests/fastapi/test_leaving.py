@@ -1,16 +1,16 @@
-"""Callers of a real backend leave at random moments (`benchmarks.claims.streaming`: many more)."""
+"""Callers of a real backend that leave at random moments; `tests/soak` runs many more."""
 
-from benchmarks.claims import streaming
+from tests.soak.streaming import run_rounds
 
 CALLERS = 60
 
 
-def test_nothing_is_left_of_callers_that_left() -> None:
-    """No task, no connection in use, no request at the API; whoever stays gets all of it."""
-    before, rounds = streaming.rounds_of(CALLERS, 2)
-    for met in rounds:
-        assert met.state.tasks == before.tasks
-        assert (met.state.in_use, met.counts.under_way) == (0, 0)
-        assert met.ends["complete"] >= CALLERS // 2
-        assert met.ends["left"] > 0
-        assert met.ends.keys() == {"complete", "left"}
+def test_callers_that_leave_leave_nothing_behind() -> None:
+    """No task, used connection or request at the API is left; other callers receive everything."""
+    before, rounds = run_rounds(CALLERS, 2)
+    for each in rounds:
+        assert each.state.tasks == before.tasks
+        assert (each.state.in_use, each.counts.in_flight) == (0, 0)
+        assert each.ends["complete"] >= CALLERS // 2
+        assert each.ends["left"] > 0
+        assert each.ends.keys() == {"complete", "left"}

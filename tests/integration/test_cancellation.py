@@ -1,10 +1,10 @@
-"""Pulls and calls cut short at random moments leave nothing behind; `benchmarks` runs many more."""
+"""Pulls and calls that are cut short at random moments; `tests/soak` runs many more."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.claims import cancellation
+from tests.soak.cancellation import emulator_server, run_scenarios
 
 SEEDS = 50
 
@@ -12,12 +12,12 @@ SEEDS = 50
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
     """A slow, faulty, paged emulator with a quota, in a process of its own."""
-    with cancellation.server() as url:
+    with emulator_server() as url:
         yield url
 
 
-async def test_cut_short_at_any_moment_nothing_is_left(base_url: str) -> None:
-    """No task, connection, place or warning; the report adds up, and the client still answers."""
-    found = await cancellation.many(base_url, range(SEEDS))
-    assert found.wrong == []
+async def test_a_pull_cut_short_at_any_moment_leaves_nothing_behind(base_url: str) -> None:
+    """No task, connection, permit or warning is left; report and client are in order."""
+    found = await run_scenarios(base_url, range(SEEDS))
+    assert found.problems == []
     assert found.moments

@@ -1,4 +1,4 @@
-"""Pulls of a real bill through faults of every kind (`benchmarks.claims.faults`: larger)."""
+"""Pulls of a real bill through faults of every kind; `tests/soak` runs larger ones."""
 
 from datetime import date, timedelta
 from decimal import Decimal

@@ -1,4 +1,7 @@
-"""Killed and run again, and run twice at once; `benchmarks.claims.kills` kills a hundred."""
+"""Syncs that are killed and run again, and syncs that run at the same time.
+
+`tests/soak` kills a hundred.
+"""
 
 import subprocess
 import sys
@@ -7,27 +10,37 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.claims.kills import Server, command, kill_times, outcome, server, wrong_with
+from tests.soak.kills import (
+    EmulatorServer,
+    command,
+    emulator_server,
+    kill_times,
+    problems_of,
+    sync_with_kills,
+)
+from tests.support_real_bill import real_bill_files
 
 
 @pytest.fixture
-def served(shared: Path) -> Iterator[Server]:
-    """The real bill, served by a process of its own."""
-    with server(sorted((shared / "data" / "aws-workshop-2018").glob("*.csv.gz"))) as started:
+def served(shared: Path) -> Iterator[EmulatorServer]:  # noqa: ARG001  skips without the bill
+    """An emulator of the real bill in a process of its own."""
+    with emulator_server(real_bill_files()) as started:
         yield started
 
 
-def test_kill_9_costs_nothing_but_requests(served: Server, tmp_path: Path) -> None:
+def test_kill_9_costs_requests_only(served: EmulatorServer, tmp_path: Path) -> None:
     """A table whose syncs are killed ends as an undisturbed one, within the bound of requests."""
-    undisturbed = outcome(served, str(tmp_path / "undisturbed"), [])
+    undisturbed = sync_with_kills(served, str(tmp_path / "undisturbed"), [])
     for seed in (101, 102):
-        killed = outcome(served, str(tmp_path / str(seed)), kill_times(seed))
+        killed = sync_with_kills(served, str(tmp_path / str(seed)), kill_times(seed))
         assert killed.kills > 0
-        assert wrong_with(killed, undisturbed) == []
+        assert problems_of(killed, undisturbed) == []
 
 
-def test_two_processes_end_in_one_right_table(served: Server, tmp_path: Path) -> None:
-    """Each is done, or its error says what to do; after a run alone nothing is wrong."""
+def test_two_concurrent_syncs_end_with_a_correct_table(
+    served: EmulatorServer, tmp_path: Path
+) -> None:
+    """Each sync succeeds, or its error says to run it again; the next one has every row."""
     table = str(tmp_path / "both")
     both = [
         subprocess.Popen(  # noqa: S603  this checkout's own code
@@ -35,20 +48,20 @@ def test_two_processes_end_in_one_right_table(served: Server, tmp_path: Path) ->
         )
         for _ in range(2)
     ]
-    told = [process.communicate(timeout=60)[1] for process in both]
-    for process, errors in zip(both, told, strict=True):
-        assert process.returncode == 0 or "run again" in errors.splitlines()[-1]
-    undisturbed = outcome(served, str(tmp_path / "undisturbed"), [])
-    assert outcome(served, table, []).rows == undisturbed.rows
+    stderrs = [process.communicate(timeout=60)[1] for process in both]
+    for process, stderr in zip(both, stderrs, strict=True):
+        assert process.returncode == 0 or "run again" in stderr.splitlines()[-1]
+    undisturbed = sync_with_kills(served, str(tmp_path / "undisturbed"), [])
+    assert sync_with_kills(served, table, []).rows == undisturbed.rows
 
 
 def test_without_the_extra_an_error_names_it(tmp_path: Path) -> None:
-    """Importing the table, and the command that needs it, say what to install."""
+    """The import of the table, and a command that needs it, name the extra to install."""
     hidden = "import sys; sys.modules['deltalake'] = None; "
-    words = "['costs', 'show', '--table', 't']"
+    arguments = "['costs', 'show', '--table', 't']"
     for code in (
         "import spot_billing_async.table",
-        f"from spot_billing_async.cli.app import run; sys.exit(run({words}))",
+        f"from spot_billing_async.cli.app import run; sys.exit(run({arguments}))",
     ):
         done = subprocess.run(  # noqa: S603  this interpreter
             [sys.executable, "-c", hidden + code],

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from benchmarks.claims.readers import READERS, synced
-from benchmarks.harness.bill import TOTAL
-from benchmarks.harness.opponent import TOKEN
 from spot_billing_async.emulator import Emulator
+from tests.support_processes import TOKEN
+from tests.support_real_bill import TOTAL
 from tests.table.api import LAST, Api
 from tests.table.conftest import Sync
+from tests.table.readers import READERS, sync_real_bill
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 SECTION = README.split("## Keep a table")[1].split("\n## ")[0]
@@ -46,7 +46,7 @@ async def test_the_readmes_lines_read_the_table(
 
 
 def test_spark_has_three_lines_too() -> None:
-    """Spark is not at hand (`benchmarks.claims.readers` installs it); they exist."""
+    """The README has three lines for Spark, which `benchmarks.claims.readers` runs."""
     (block,) = [block for block in BLOCKS if "spark" in block]
     assert block.count("\n") == 3
 
@@ -67,5 +67,5 @@ async def test_the_real_bill_by_every_reader(shared: Path, table: str, reader: s
     """The same sum, to the last decimal."""
     files = sorted((shared / "data" / "aws-workshop-2018").glob("*.csv.gz"))
     async with Emulator(focus=files, token=TOKEN) as server:
-        await synced(server.base_url, table)
+        await sync_real_bill(server.base_url, table)
     assert READERS[reader](table) == TOTAL

@@ -1,25 +1,23 @@
-"""Syncs from a server that lies once: `python -m benchmarks.claims.lies`, shorter with `--quick`.
+"""Syncs from a server that lies once: one of its responses is well-formed and wrong.
 
-A small bill is synced and reconciled, from an emulator over a socket, page by page. Exactly one
-answer of the server lies: it drops a page, repeats one, holds fewer rows than it counts, or has
-lost a row and counts so. Which answer it is, what is synced how, and whether pages say how many
-rows there are in all, follow from a seed. The lie may befall a first sync, one that asks again for
-a table that is there, or one that nobody reconciled and whose days are settled since.
+A small bill is synced and reconciled from an emulator over a socket, page by page. Exactly one
+response drops a page, repeats one, holds fewer rows than it counts, or lost a row and counts
+without it. The seed decides which response it is, what is synced in which windows, and whether
+pages state the total number of rows. The lie comes in a first sync, in one that fetches an existing
+table again, or in one that is not reconciled and whose days are settled afterwards.
 
-A lie is caught where the client asks again and ends with the right table, where the window fails,
-or where reconciling raises the alarm: it names each day on which the table is wrong, by account,
-with what the table has and what is right, or finds no answer to compare with. It has escaped where
-the sync says that all is well, and names nothing. Whatever it was, the next sync, from a server
-that has stopped lying, has to end with the right table. Syncs from a server that does not lie must
-raise no alarm.
+A lie is caught where the client retries and ends with the correct table, where the window fails, or
+where reconciling reports it: then it names each day on which the table is wrong, by account, with
+the total of the table and the correct one, or has no response to compare with. A lie has escaped
+where the sync reports success and names nothing. In every case the next sync, from a server that
+no longer lies, must end with the correct table. Syncs from a server that does not lie must report
+no difference.
 
-What is compared are sums. So where the bill has rows that cost nothing, one of these can be lost
-without notice: how often, a further line tells. No money is missing then, and it has no bar.
+Only sums are compared. Where the bill has rows that cost nothing, one of them can be lost without
+a report; no money is missing then. `measure_free_rows` counts how often.
 """
 
-import asyncio
 import itertools
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -31,17 +29,14 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal, NamedTuple, get_args
 
-from benchmarks.harness.opponent import TOKEN
-from benchmarks.harness.quick import is_quick
 from spot_billing_async import ClientConfig, RetryPolicy, SpotBillingClient
 from spot_billing_async.emulator import Emulator, Fault, FaultPlan
 from spot_billing_async.models import GroupBy
 from spot_billing_async.table import SyncReport, sync
 from spot_billing_async.telemetry import CallEnded, Event
+from tests.support_processes import TOKEN
 
 LIES = tuple(fault for fault in Fault if fault.is_lie)
-LIES_A_KIND, QUICK_LIES_A_KIND = 50, 5
-CLEAN_RUNS, QUICK_CLEAN_RUNS = 1000, 40
 FIRST_DAY, DAYS = date(2025, 3, 1), 12
 LAST_DAY = FIRST_DAY + timedelta(days=DAYS - 1)
 ACCOUNTS = ("004215550001", "/subscriptions/2")
@@ -56,26 +51,26 @@ COLUMNS = (
     "ServiceName",
     "RegionId",
 )
-# One after the other: which request is the n-th is then known. And no pause before a second try.
+# One request at a time, so that it is known which one is the n-th; and no pause before a retry.
 CONFIG = ClientConfig(max_concurrency=1, retry=RetryPolicy(backoff_base_s=0.001))
 
 Mode = Literal["first", "again", "settled"]
 Row = tuple[str, date, str, Decimal]
 Verdict = Literal[
-    "asked again",
+    "retried",
     "window failed",
     "day named",
     "not reconciled",
     "no sum wrong",
     "escaped",
-    "stays wrong",
+    "not repaired",
 ]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 CAUGHT = VERDICTS[:4]
 
 
 class Case(NamedTuple):
-    """What is synced, how, and when the lie comes."""
+    """Options of a sync, and when the lie comes."""
 
     group_by: GroupBy | None
     window: Literal["auto"] | int
@@ -84,7 +79,7 @@ class Case(NamedTuple):
 
 
 class Clean(NamedTuple):
-    """What a sync comes to where nobody lies: its rows, and the pages of its calls in order."""
+    """Result of a sync without a lie: its rows, and the number of pages of each call in order."""
 
     rows: frozenset[Row]
     pages: tuple[int, ...]
@@ -92,13 +87,13 @@ class Clean(NamedTuple):
 
 @dataclass(frozen=True)
 class Script(FaultPlan):
-    """Lies by the number of the request that they befall; all others are told the truth."""
+    """A fault plan that lies in the responses to given requests, by their number from 0."""
 
     lies: dict[int, Fault] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def fault_at(self, point: float) -> Fault | None:  # noqa: ARG002  it is not left to chance
-        """The lie of the next request, if any."""
+    def fault_at(self, point: float) -> Fault | None:  # noqa: ARG002  no chance is involved
+        """Return the lie of the next request, if any."""
         return self.lies.pop(next(self._numbers), None)
 
 
@@ -106,8 +101,8 @@ class Scene:
     """Emulators of one bill, and tables that are synced from them.
 
     Args:
-        folder: where tables are made.
-        free: which share of the bill's rows costs nothing.
+        folder: folder of the tables.
+        free: share of the bill's rows that cost nothing.
     """
 
     def __init__(self, folder: Path, free: float) -> None:
@@ -118,7 +113,7 @@ class Scene:
         self._clean: dict[Case, Clean] = {}
 
     async def start(self, stack: AsyncExitStack) -> None:
-        """Start an emulator whose pages say how many rows there are in all, and one of others."""
+        """Start two emulators: pages of the second one state the total number of rows."""
         bill = self._folder / "bill.csv"
         bill.write_text(bill_text(self._free))
         for total_count in (False, True):
@@ -133,7 +128,7 @@ class Scene:
             self._servers[total_count] = await stack.enter_async_context(server), script
 
     async def clean(self, case: Case) -> Clean:
-        """What a case comes to without a lie."""
+        """Return the result of a case without a lie."""
         if case not in self._clean:
             table, pages = self._table(), []
 
@@ -149,7 +144,7 @@ class Scene:
         return self._clean[case]
 
     async def alarms(self, case: Case) -> list[str]:
-        """Sync where nobody lies: whatever is said against that is a false alarm."""
+        """Sync without a lie, and return a line for each false alarm."""
         clean = await self.clean(case)
         table = self._table()
         reports = [await self._sync(case, table, reconcile=case.mode == "first")]
@@ -163,24 +158,24 @@ class Scene:
         ]
 
     async def verdict(self, case: Case, lie: Fault, seed: int) -> Verdict:
-        """Sync where one answer lies, and see what became of it."""
+        """Sync with a lie in one response, and return how it was handled."""
         clean, table = await self.clean(case), self._table()
         if case.mode == "again":
             await self._sync(case, table)
         server, script = self._servers[case.total_count]
-        number = Random(seed).choice(rooms(lie, clean.pages))  # noqa: S311  a seeded trace, no secret
+        number = Random(seed).choice(requests_for(lie, clean.pages))  # noqa: S311  a seeded trace, no secret
         script.lies[server.requests + number] = lie
         reports = [await self._sync(case, table, reconcile=case.mode != "settled")]
-        assert not script.lies, "the lie was not told"
+        assert not script.lies, "no response lied"
         if case.mode == "settled":
             reports.append(await self._sync(case, table, reconcile=True))
         verdict = judged(reports, rows_of(table), clean.rows)
         if verdict == "no sum wrong":
             return verdict
         after = await self._sync(case, table, reconcile=True)
-        return verdict if after.complete and rows_of(table) == clean.rows else "stays wrong"
+        return verdict if after.complete and rows_of(table) == clean.rows else "not repaired"
 
-    async def _sync(self, case: Case, table: str, hook: Any = None, **options: Any) -> SyncReport:  # noqa: ANN401  as sync and client have them
+    async def _sync(self, case: Case, table: str, hook: Any = None, **options: Any) -> SyncReport:
         server, _ = self._servers[case.total_count]
         today = LAST_DAY + timedelta(days=90 if case.mode == "settled" else 0)
         async with SpotBillingClient(
@@ -203,8 +198,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(free: float = 0.0) -> Any:  # noqa: ANN401  an iterator of a Scene, as asynccontextmanager has it
-    """A scene in a folder of its own, for as long as a block lasts."""
+async def scene(free: float = 0.0) -> Any:
+    """Yield a scene in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         async with AsyncExitStack() as stack:
             made = Scene(Path(folder), free)
@@ -213,38 +208,38 @@ async def scene(free: float = 0.0) -> Any:  # noqa: ANN401  an iterator of a Sce
 
 
 def bill_text(free: float) -> str:
-    """A bill of which a share costs nothing."""
-    chance = Random(4)  # noqa: S311  a seeded bill, no secret
+    """Return a bill as CSV; `free` is the share of its rows that cost nothing."""
+    random = Random(4)  # noqa: S311  a seeded bill, no secret
     lines = [",".join(COLUMNS)]
     for account, day, service in itertools.product(ACCOUNTS, range(DAYS), ("EC2", "S3", "RDS")):
-        if chance.random() < 0.9 or service == "S3":  # noqa: PLR2004  some are not used every day
-            units = 0 if chance.random() < free else chance.randint(1, 10**12)
-            cost = Decimal(chance.choice([-1, 1, 1, 1]) * units).scaleb(-10)
+        if random.random() < 0.9 or service == "S3":  # some are not used every day
+            units = 0 if random.random() < free else random.randint(1, 10**12)
+            cost = Decimal(random.choice([-1, 1, 1, 1]) * units).scaleb(-10)
             start = FIRST_DAY + timedelta(days=day)
-            region = chance.choice(["eu-1", "us-1"])
+            region = random.choice(["eu-1", "us-1"])
             lines.append(f"{cost},payer,{account},USD,{start}T00:00:00Z,AWS,{service},{region}")
     return "\n".join(lines) + "\n"
 
 
 def case_of(seed: int) -> Case:
-    """What follows from a seed."""
-    chance = Random(seed)  # noqa: S311  a seeded trace, no secret
+    """Return the case of a seed."""
+    random = Random(seed)  # noqa: S311  a seeded trace, no secret
     breakdowns: list[GroupBy | None] = ["service", "region", "account", None]
     modes: list[Mode] = ["first", "again", "settled"]
     return Case(
-        chance.choice(breakdowns),
-        chance.choice(["auto", 5]),
-        chance.choice(modes),
-        chance.random() < 0.5,  # noqa: PLR2004  every other one
+        random.choice(breakdowns),
+        random.choice(["auto", 5]),
+        random.choice(modes),
+        random.random() < 0.5,
     )
 
 
-def rooms(lie: Fault, pages: Sequence[int]) -> list[int]:
-    """The numbers of the requests that have room for a lie, from 0.
+def requests_for(lie: Fault, pages: Sequence[int]) -> list[int]:
+    """Return the numbers of the requests that can have a lie, from 0.
 
     Args:
-        lie: a page is dropped by the one before, and repeated in the place of a later one.
-        pages: how many pages each call has.
+        lie: its kind. A page is dropped by the one before, and repeated in place of a later one.
+        pages: number of pages of each call.
     """
     places = [(page, last) for last in pages for page in range(1, last + 1)]
     match lie:
@@ -257,7 +252,7 @@ def rooms(lie: Fault, pages: Sequence[int]) -> list[int]:
 
 
 def rows_of(table: str) -> frozenset[Row]:
-    """The costs of a table; no two of its rows are the same."""
+    """Return the costs of a table, no two rows of which may be equal."""
     # Late: deltalake belongs to an extra.
     from deltalake import DeltaTable  # noqa: PLC0415  see above
 
@@ -270,12 +265,12 @@ def rows_of(table: str) -> frozenset[Row]:
 
 
 def judged(reports: Sequence[SyncReport], rows: frozenset[Row], truth: frozenset[Row]) -> Verdict:
-    """What became of a lie.
+    """Return how a lie was handled.
 
     Args:
-        reports: of the sync that was lied to, and of the one that reconciled.
-        rows: what the table has in the end.
-        truth: what it should have.
+        reports: reports of the sync with the lie, and of the one that reconciled.
+        rows: the table's rows in the end.
+        truth: the correct rows.
     """
     last = reports[-1]
     if any(report.failures for report in reports):
@@ -286,16 +281,16 @@ def judged(reports: Sequence[SyncReport], rows: frozenset[Row], truth: frozenset
         return "not reconciled" if rows == truth else "escaped"
     retried = any(report.retries for report in reports)
     if rows == truth:
-        return "asked again" if retried and last.complete else "no sum wrong"
+        return "retried" if retried and last.complete else "no sum wrong"
     return "no sum wrong" if _day_sums(rows) == _day_sums(truth) else "escaped"
 
 
 def _are_right(
     report: SyncReport, had: dict[tuple[str, date], Decimal], real: dict[tuple[str, date], Decimal]
 ) -> bool:
-    """Whether the differences name each wrong day of the table, and say what is there in truth.
+    """Return True if the differences name each wrong day, with the table's and the correct total.
 
-    Where the table is right, and it is the reconciling answer that lied, what it says is wrong.
+    Where the table is right and the reconciling response lied, the total that it names is wrong.
     """
     wrong = {key for key in {*had, *real} if had.get(key) != real.get(key)}
     named = {(each.account_id, each.from_date): each for each in report.differences}
@@ -308,58 +303,37 @@ def _are_right(
 
 
 def _day_sums(rows: frozenset[Row]) -> dict[tuple[str, date], Decimal]:
-    """What rows come to by account and day; a day of nothing is as one without rows."""
+    """Return sums by account and day; a day with a sum of 0 counts as one without rows."""
     sums: dict[tuple[str, date], Decimal] = {}
     for account, day, _, cost in rows:
         sums[account, day] = sums.get((account, day), Decimal(0)) + cost
     return {cell: total for cell, total in sums.items() if total}
 
 
-async def measured_free(lies: int) -> Counter[Verdict]:
-    """What becomes of so many lost rows where about half of all cost nothing, as in real bills."""
+async def measure_free_rows(lies: int) -> Counter[Verdict]:
+    """Return how lost rows are handled where about half of all rows cost nothing."""
     async with scene(0.5) as made:
         verdicts = [await made.verdict(case_of(n), Fault.LOST_ROW, n) for n in range(lies)]
     return Counter(verdicts)
 
 
-async def measured(lies: int, clean_runs: int) -> tuple[dict[Fault, Counter[Verdict]], list[str]]:
-    """What became of so many lies of each kind, and the alarms of so many runs without one."""
-    met: dict[Fault, Counter[Verdict]] = {lie: Counter() for lie in LIES}
+async def measure(
+    lies: int, clean_runs: int
+) -> tuple[dict[Fault, Counter[Verdict]], list[str], list[str]]:
+    """Sync with a number of lies of each kind, and a number of times without one.
+
+    Returns:
+        How the lies were handled, a line for each that was not caught, and the false alarms.
+    """
+    verdicts: dict[Fault, Counter[Verdict]] = {lie: Counter() for lie in LIES}
+    not_caught: list[str] = []
     alarms: list[str] = []
     async with scene() as made:
         for lie, seed in itertools.product(LIES, range(lies)):
             verdict = await made.verdict(case_of(seed), lie, seed)
-            met[lie][verdict] += 1
+            verdicts[lie][verdict] += 1
             if verdict not in CAUGHT:
-                print(f"{verdict}: {lie.value}, seed {seed}, {case_of(seed)}", flush=True)
+                not_caught.append(f"{verdict}: {lie.value}, seed {seed}, {case_of(seed)}")
         for seed in range(clean_runs):
             alarms += await made.alarms(case_of(seed))
-    return met, alarms
-
-
-def show(name: str, counts: Counter[Verdict], bar: str) -> None:
-    """Print a line of the table."""
-    shown = "".join(f"{counts[verdict]:>16}" for verdict in VERDICTS)
-    print(f"{name:16}{shown}{sum(counts[verdict] for verdict in CAUGHT):>8} {bar}")
-
-
-def main() -> None:
-    """Print what became of each kind of lie, beside the bars; exit 1 where one escaped."""
-    quick = is_quick(__doc__)
-    lies = QUICK_LIES_A_KIND if quick else LIES_A_KIND
-    clean_runs = QUICK_CLEAN_RUNS if quick else CLEAN_RUNS
-    met, alarms = asyncio.run(measured(lies, clean_runs))
-    free = asyncio.run(measured_free(lies))
-    print(f"{'lie':16}" + "".join(f"{verdict:>16}" for verdict in VERDICTS) + f"{'caught':>8} bar")
-    for lie, counts in met.items():
-        show(lie.value, counts, str(lies))
-    show("lost, half free", free, "none")
-    caught = sum(counts[verdict] for counts in met.values() for verdict in CAUGHT)
-    print(f"caught in all: {caught}; bar {lies * len(LIES)}")
-    print(f"alarms of {clean_runs} runs without a lie: {len(alarms)}; bar 0")
-    print("\n".join(alarms[:20]))
-    sys.exit(caught < lies * len(LIES) or bool(alarms))
-
-
-if __name__ == "__main__":
-    main()
+    return verdicts, not_caught, alarms
