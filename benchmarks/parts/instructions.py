@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.harness.figures import short
 from benchmarks.harness.instructions import (
@@ -31,23 +31,34 @@ from benchmarks.peers.registry import BARE, GET, PULL
 
 ROWS, CALLERS = (10, 1000), (16, 32)
 PEERS = {BARE: "bare", GET: "this_get", PULL: "this_pull"}
-REPEATS = 2
+REPEATS = 3
 NO_COUNTER = "instructions were not counted: neither perf stat nor valgrind works on this machine"
 
 _BEAT_S = 3600.0
 """A heartbeat is timed by the clock, so its instructions would depend on the machine's speed."""
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """A page size and a number of concurrent calls."""
 
     rows: int
     callers: int
 
 
-Counts = dict[str, dict[Setting, list[float]]]
-"""Instructions per call by peer and setting, one for each repeat."""
+class PerCall(NamedTuple):
+    """Instructions per call in one setting.
+
+    Attributes:
+        value: the instructions, from the smallest counts of the repeats.
+        spread: difference of the largest and the smallest of the repeats, as a share of the value.
+    """
+
+    value: float
+    spread: float
+
+
+Counts = dict[str, dict[Setting, PerCall]]
+"""Instructions per call by peer and setting."""
 
 
 def count(
@@ -55,6 +66,7 @@ def count(
     rows: Sequence[int] = ROWS,
     callers: Sequence[int] = CALLERS,
     package_path: Path | None = None,
+    repeats: int = REPEATS,
 ) -> Counts:
     """Count the instructions per call of each peer in each setting.
 
@@ -69,7 +81,7 @@ def count(
         servers = {each: stack.enter_context(serving(each)).base_url for each in rows}
         threads = stack.enter_context(ThreadPoolExecutor(len(os.sched_getaffinity(0))))
         found = threads.map(
-            lambda module: _count_peer(counter, module, settings, servers, environment),
+            lambda module: _count_peer(counter, module, settings, servers, environment, repeats),
             PEERS.values(),
         )
         return dict(zip(PEERS, found, strict=True))
@@ -81,50 +93,54 @@ def _count_peer(
     settings: Sequence[Setting],
     servers: Mapping[int, str],
     environment: Mapping[str, str],
-) -> dict[Setting, list[float]]:
+    repeats: int,
+) -> dict[Setting, PerCall]:
     calls = {setting: _few_and_many(counter, setting) for setting in settings}
     tasks = [
         Task(servers[setting.rows], n, setting.callers, beat_s=_BEAT_S)
         for setting in settings
         # The first task of each setting is not used: it warms up the code of that setting.
-        for n in (calls[setting][0], *calls[setting] * REPEATS)
+        for n in (calls[setting][0], *calls[setting] * repeats)
     ]
     warmup = Task(servers[settings[0].rows], 32, beat_s=_BEAT_S)
     counts = iter(count_tasks(counter, module, warmup, tasks, environment))
-    return {setting: per_call(counts, *calls[setting]) for setting in settings}
+    return {setting: per_call(counts, *calls[setting], repeats) for setting in settings}
 
 
 def _few_and_many(counter: str, setting: Setting) -> tuple[int, int]:
     """Return both numbers of calls; fewer for callgrind, under which a call is 50 times slower."""
-    few, many = (64, 448) if setting.rows < max(ROWS) else (32, 96)
+    few, many = (64, 448) if setting.rows < max(ROWS) else (32, 64)
     return (few, many) if counter == CALLGRIND else (few * 10, many * 10)
 
 
-def per_call(counts: Iterator[int], few: int, many: int) -> list[float]:
-    """Return instructions per call, one value for each repeat, after one count that is skipped."""
+def per_call(counts: Iterator[int], few: int, many: int, repeats: int) -> PerCall:
+    """Return instructions per call from one count that is skipped, and pairs of few and many calls.
+
+    The smallest counts are compared. A busy machine only adds to a count: slow responses lower the
+    client's concurrency limit, so that calls queue.
+    """
     next(counts)
-    pairs = [(next(counts), next(counts)) for _ in range(REPEATS)]
-    return [(of_many - of_few) / (many - few) for of_few, of_many in pairs]
+    pairs = [(next(counts), next(counts)) for _ in range(repeats)]
+    values = [(of_many - of_few) / (many - few) for of_few, of_many in pairs]
+    least_of_few, least_of_many = map(min, zip(*pairs, strict=True))
+    value = (least_of_many - least_of_few) / (many - few)
+    return PerCall(value, (max(values) - min(values)) / value)
 
 
 def print_counts(counts: Counts) -> None:
-    """Print a table: means, the spread of the repeats, and shares of the floor."""
-    lines = []
-    for setting in counts[BARE]:
-        floor = sum(counts[BARE][setting])
-        for name, by_setting in counts.items():
-            values = by_setting[setting]
-            mean = sum(values) / len(values)
-            lines.append(
-                (
-                    name,
-                    short(setting.rows),
-                    str(setting.callers),
-                    short(mean),
-                    f"{(max(values) - min(values)) / mean:.2%}",
-                    f"{sum(values) / floor:.3f}",
-                )
-            )
+    """Print a table: instructions, the spread of the repeats, and shares of the floor."""
+    lines = [
+        (
+            name,
+            short(setting.rows),
+            str(setting.callers),
+            short(by_setting[setting].value),
+            f"{by_setting[setting].spread:.2%}",
+            f"{by_setting[setting].value / counts[BARE][setting].value:.3f}",
+        )
+        for setting in counts[BARE]
+        for name, by_setting in counts.items()
+    ]
     print_table(("", "rows", "callers", "instructions per call", "spread", "of bare"), lines)
 
 
@@ -139,13 +155,19 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="rows per page")
     parser.add_argument("--callers", type=int, nargs="+", default=CALLERS, help="concurrent calls")
+    parser.add_argument(
+        "--repeats", type=int, default=REPEATS, help="more for a difference below some percent"
+    )
     options = parser.parse_args()
     counter = available_counter()
     if counter is None:
         sys.exit(NO_COUNTER)
     print(f"{PACKAGE} of {(options.package_path or CHECKOUT).resolve()}, by {counter}")
     try:
-        print_counts(count(counter, options.rows, options.callers, options.package_path))
+        counts = count(
+            counter, options.rows, options.callers, options.package_path, options.repeats
+        )
+        print_counts(counts)
     except PeerError as error:
         sys.exit(str(error))
 

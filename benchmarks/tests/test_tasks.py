@@ -78,7 +78,7 @@ package.ConfigError: the client is closed
 
 
 def test_a_stopwatch_measures_cpu_and_time() -> None:
-    """Waiting takes time, but no CPU; without a loop there is no lag."""
+    """Waiting takes time, but no CPU; without a loop the lag is 0."""
     with Stopwatch(Task("", 1)) as watch:
         time.sleep(0.05)
     measurement = watch.measurement(3, found=7)

@@ -32,7 +32,6 @@ from spot_billing_async.errors import (
 )
 from spot_billing_async.version import __version__
 
-
 _READ_BUFFER_BYTES = 1024 * 1024
 """aiohttp pauses reading beyond it. With less, pauses take a sixth of the time of a page of 1,000
 rows."""
