@@ -42,7 +42,7 @@ class Aimd(ConcurrencyLimit):
             return
         self._times_s.append(elapsed_s)
         if len(self._times_s) >= self.limit:
-            self.limit = min(self.most, self.limit + self._is_pressed)
+            self.limit = min(self.maximum, self.limit + self._is_pressed)
             self._begin_round(now_s)
 
 
