@@ -144,7 +144,7 @@ class SpotBillingClient(TenantClient):
         config: limits, TLS and proxy.
         session: aiohttp session of the caller, who also closes it. Its connector's limit holds in
             addition to `max_concurrency`. TLS, proxy, cookies and traces are the session's: `tls`,
-            `proxy` and `trust_env` of the config are refused together with it.
+            `proxy`, `trust_env` and `reuse_connections` of the config are refused together with it.
         hook: function that receives a `telemetry.Event` at the end of each request and call, on the
             event loop. `telemetry.fan_out` combines several.
         cache: keeps costs and shares fetches; None for no cache. It is entered and left with the

@@ -10,7 +10,7 @@ with its memory alone: no call fails, but each process may fetch a day once.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSet, Sequence
 from contextlib import suppress
 from functools import partial
 from math import ceil, inf
@@ -117,7 +117,7 @@ class RedisStore:
         self._lease_s = lease_s
         self._clock = clock
         self._owner = token_hex(16)
-        self._claimed: set[str] = set()
+        self._claimed: MutableSet[str] = set()
         self._retry_at_s = -inf
         self._availability = Availability(
             repr(self),

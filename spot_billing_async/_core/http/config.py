@@ -63,6 +63,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
             retried on a new connection. aiohttp rounds values above 5 up to whole seconds.
         max_response_bytes: largest response body, both on the wire and decompressed. A larger one
             is an error, never a partial result.
+        reuse_connections: keep connections for later requests. False opens one for each request, if
+            a server or a proxy may send responses twice.
         allow_insecure: allow plain http to hosts other than loopback. The token then crosses the
             network in the clear.
         path_overrides: other paths by the contract's operationId, with the same parameters, such as
@@ -76,8 +78,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         trust_env: if `proxy` is None, take it from `HTTPS_PROXY` and `NO_PROXY`, and its
             credentials from netrc, when the client is entered. No netrc entry is sent to the API.
 
-    `tls`, `proxy` and `trust_env` are refused together with an aiohttp session of the caller's own,
-    which has its own.
+    `tls`, `proxy`, `trust_env` and `reuse_connections` are refused together with an aiohttp session
+    of the caller's own, which has its own.
 
     Raises:
         ConfigError: a value is out of its range; the message names the field and the value.
@@ -87,6 +89,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float = 120.0
     connect_timeout_s: float = 10.0
     max_response_bytes: int = 256 * 1024 * 1024
+    reuse_connections: bool = True
     allow_insecure: bool = False
     path_overrides: Mapping[str, str] = {}
     retry: RetryPolicy = RetryPolicy()
@@ -103,7 +106,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         check_seconds("deadline_s", self.deadline_s)
         check_seconds("connect_timeout_s", self.connect_timeout_s)
         check_count("max_response_bytes", self.max_response_bytes)
-        for name in ("allow_insecure", "trust_env"):
+        for name in ("allow_insecure", "reuse_connections", "trust_env"):
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise ConfigError(f"{name} must be True or False, got {value!r}")
@@ -116,5 +119,6 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_default_network(self) -> bool:
-        """True if `tls`, `proxy` and `trust_env` have their defaults."""
-        return self.proxy is None and not self.trust_env and self.tls == TlsConfig()
+        """True if the settings that an aiohttp session has of its own have their defaults."""
+        is_direct = self.proxy is None and not self.trust_env
+        return is_direct and self.reuse_connections and self.tls == TlsConfig()

@@ -5,12 +5,17 @@ here: callers get a `SpotBillingError` that quotes nothing of the request.
 """
 
 import asyncio
+import select
 import time
 import zlib
+from ssl import SSLContext
 from types import SimpleNamespace
+from weakref import WeakSet
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
+from aiohttp.tracing import Trace
 from anyio import to_thread
 from yarl import URL
 
@@ -68,8 +73,13 @@ class Transport:
         *,
         times_connecting: bool = False,
     ) -> None:
-        if callers_session is not None:
-            _check_session(callers_session, config)
+        if not isinstance(callers_session, aiohttp.ClientSession | None):
+            raise ConfigError(f"session must be an aiohttp.ClientSession, got {callers_session!r}")
+        if callers_session is not None and not config.has_default_network:
+            raise ConfigError(
+                "session cannot be combined with tls, proxy, trust_env or reuse_connections of the "
+                "config: set them in the session"
+            )
         if config.proxy is not None and not base_url.startswith("https:"):
             raise ConfigError(
                 f"proxy must be used with an https base_url: {config.proxy!r} would see the token "
@@ -109,8 +119,10 @@ class Transport:
 
     def _new_session(self, network: Network) -> aiohttp.ClientSession:
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._config.max_concurrency, ssl=network.context or True
+            connector=_CleanConnector(
+                limit=self._config.max_concurrency,
+                ssl=network.context or True,
+                force_close=not self._config.reuse_connections,
             ),
             headers=_HEADERS,
             read_bufsize=_READ_BUFFER_BYTES,
@@ -189,15 +201,57 @@ class Transport:
         return headers
 
 
-def _check_session(session: object, config: ClientConfig) -> None:
-    """Raise unless `session` is an aiohttp session that no setting of `config` contradicts."""
-    if not isinstance(session, aiohttp.ClientSession):
-        raise ConfigError(f"session must be an aiohttp.ClientSession, got {session!r}")
-    if not config.has_default_network:
-        raise ConfigError(
-            "session cannot be combined with tls, proxy or trust_env of the config: set them in "
-            "the session"
-        )
+class _CleanConnector(aiohttp.TCPConnector):
+    """Connection pool that does not reuse a connection on which anything arrived while it was idle.
+
+    aiohttp keeps such bytes, and would return them as the response to the next request: another
+    account's rows, or another tenant's.
+    """
+
+    def __init__(self, *, limit: int, ssl: SSLContext | bool, force_close: bool) -> None:
+        super().__init__(limit=limit, ssl=ssl, force_close=force_close)
+        self._used: WeakSet[ResponseHandler] = WeakSet()
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's own parameter
+    ) -> aiohttp.connector.Connection:
+        """Return a new connection, or a kept one that is clean; close the others."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            assert protocol is not None  # noqa: S101  it was just opened or taken from the pool
+            if protocol not in self._used or await _is_clean(connection):
+                self._used.add(protocol)
+                return connection
+            connection.close()
+
+
+async def _is_clean(connection: aiohttp.connector.Connection) -> bool:
+    """Return whether nothing arrived on an idle connection: no message, byte or end of file."""
+    transport = connection.transport
+    if transport is not None and transport.get_extra_info("ssl_object") is not None:
+        # Over TLS 1.3 unread bytes may be a session ticket. Two turns of the loop read them: one
+        # until the selector reports the socket, one until its callback has run.
+        try:
+            for _ in range(0 if _is_silent(connection) else 2):
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            connection.close()  # it would stay in use for ever
+            raise
+    return _is_silent(connection)
+
+
+def _is_silent(connection: aiohttp.connector.Connection) -> bool:
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or transport is None or protocol.should_close:
+        return False
+    # Bytes are still in the kernel if the host's own code blocked the event loop meanwhile.
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return not poll.poll(0)
 
 
 def _connection_times() -> aiohttp.TraceConfig:
