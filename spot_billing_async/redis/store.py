@@ -9,8 +9,9 @@ with its memory alone: no call fails, but each process may fetch a day once.
 """
 
 import asyncio
+import builtins
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSet, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from math import ceil, inf
@@ -117,7 +118,8 @@ class RedisStore:
         self._lease_s = lease_s
         self._clock = clock
         self._owner = token_hex(16)
-        self._claimed: MutableSet[str] = set()
+        # Not `set`: in this class that is the method, for tools that evaluate the annotation.
+        self._claimed: builtins.set[str] = set()
         self._retry_at_s = -inf
         self._availability = Availability(
             repr(self),
