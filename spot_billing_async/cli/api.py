@@ -159,7 +159,10 @@ async def set_up_engine(
 async def validate_engine(
     *, cloud_provider: str, billing_account_id: str, output_format: OutputFormat = None
 ) -> None:
-    """Validate a Billing Engine setup.
+    """Check a Billing Engine setup.
+
+    Exit code 0 means that the server answered; the items of the response say whether the setup is
+    valid.
 
     Args:
         cloud_provider: Cloud provider of the setup.
@@ -197,7 +200,10 @@ async def set_up_intelligence(
 async def validate_intelligence(
     *, cloud_provider: str, billing_account_id: str, output_format: OutputFormat = None
 ) -> None:
-    """Validate a Cost Intelligence setup.
+    """Check a Cost Intelligence setup.
+
+    Exit code 0 means that the server answered; the items of the response say whether the setup is
+    valid.
 
     Args:
         cloud_provider: Cloud provider of the setup.

@@ -53,10 +53,10 @@ async def emulator(
         token: Bearer token to accept; by default a random one, which is printed.
         page_size: Items per page; by default lists have one page.
         total_count: Include the total number of items in each page.
-        max_rows: Most rows that a cost query may match; a query that exceeds it gets a 413.
-        rate_limit: Requests per sliding window, for each route and method, such as 100/60s.
+        max_rows: Largest number of rows of a cost query; one that finds more gets a 413.
+        rate_limit: Requests per sliding period, for each operation, such as 100/60s.
         rate_limit_headers: Send rate-limit headers with every response.
-        other_consumer: Share of each window, 0 to 1, that another consumer uses, in bursts.
+        other_consumer: Share of the quota, 0 to 1, that a simulated second consumer uses.
         capacity: Requests processed at once; others wait, and beyond four times as many get a 503.
         latency: Processing time of a request, such as 50ms, 0.05s or 50ms±20ms.
         faults: Share of requests that fail: 0.05 spreads it over all kinds, and

@@ -79,10 +79,11 @@ async def sync(
             whole, or a number of days.
         mutable_days: Age in days at which a day is final; a day fetched at a lower age is fetched
             again.
-        max_requests: Most cost requests to send, retries included; other days are not started.
+        max_requests: Largest number of cost requests, retries included; the remaining days are
+            not started.
         reconcile: Compare the sums at the end, with one wide request for each account.
-        dry_run: Print the number of requests and the least time they take; send no cost request.
-            Before the first sync, the number is a lower bound.
+        dry_run: Print the number of requests and the time they take at least; send no cost
+            request. Before the first sync, the number is a lower bound.
     """
     # Late: deltalake belongs to an extra.
     from spot_billing_async import table as tables  # noqa: PLC0415  see above
@@ -181,7 +182,7 @@ async def show(
     since: date | None = None,
     output_format: OutputFormat = None,
 ) -> None:
-    """Show the total costs in a table, with the course of each by day; sends no request.
+    """Show the total costs of a table, with a sparkline of each by day; sends no request.
 
     The last line names the breakdown, accounts and days that the totals cover. It goes to standard
     error where the totals are printed as JSON or CSV.
