@@ -6,6 +6,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -57,12 +58,13 @@ def test_two_concurrent_syncs_end_with_a_correct_table(
 
 def test_without_the_extra_an_error_names_it(tmp_path: Path) -> None:
     """The import of the table, and a command that needs it, name the extra to install."""
-    hidden = "import sys; sys.modules['deltalake'] = None; "
     arguments = "['costs', 'show', '--table', 't']"
-    for code in (
+    codes = (
         "import spot_billing_async.table",
         f"from spot_billing_async.cli.app import run; sys.exit(run({arguments}))",
-    ):
+    )
+    for missing, code in product(("deltalake", "pyarrow"), codes):
+        hidden = f"import sys; sys.modules[{missing!r}] = None; "
         done = subprocess.run(  # noqa: S603  this interpreter
             [sys.executable, "-c", hidden + code],
             capture_output=True,

@@ -94,20 +94,32 @@ async def parse_large_response(
     if response.status not in _SUCCESS:
         raise read_error(operation, response.status, response.headers, response.body, token)
     name = operation.operation_id
-    stream = StreamingDecoder(lambda text: decoder.decode_list(name, text, token))
     items: list[T] = LargeList()
     totals: dict[str, Decimal] = {}
+    bad_amount: DecodeError | None = None
+
+    def decode(text: bytes) -> list[T] | None:
+        nonlocal totals, bad_amount
+        batch = decoder.decode_list(name, text, token)
+        if batch is not None and bad_amount is None:
+            try:
+                totals = add_totals(name, totals, decoder.totals(name, batch, text, token))
+            except DecodeError as error:
+                # The envelope comes first, as in a small body: it may hold the server's own error.
+                bad_amount = error
+        return batch
+
+    stream = StreamingDecoder(decode)
     response.pieces.reverse()
     while response.pieces:  # popping frees each piece as soon as it is parsed
         for batch in stream.feed(response.pieces.pop()):
-            totals = add_totals(name, totals, decoder.totals(name, batch, b"", token))
             items += batch
             await asyncio.sleep(0)
     last, outline = stream.end()
-    totals = add_totals(name, totals, decoder.totals(name, last, outline, token))
-    envelope = decoder.decode(name, outline, token)
     items += last
-    page = _page_of(operation, response, envelope, items, token)
+    page = _page_of(operation, response, decoder.decode(name, outline, token), items, token)
+    if bad_amount is not None:
+        raise bad_amount
     page.totals, page.checksum = totals, stream.checksum
     return page
 
