@@ -1,8 +1,7 @@
 """Token, account and base URL, resolved from arguments, environment and credentials file.
 
 Precedence, field by field: arguments, then the environment, then the file. A profile that is named
-explicitly comes before the environment. Names and file format are those of the vendor's own tools
-(FACTS.md, 'Credentials').
+explicitly comes before the environment. Names and file format are those of the vendor's own tools.
 """
 
 from ipaddress import ip_address
