@@ -56,8 +56,8 @@ class TenantClient:
     def billing_engine(self) -> BillingEngineResource:
         """Setup that links billing accounts to their cost data.
 
-        Operations: `setup(cloud_provider, billing_account_id, bucket_name)`,
-        `validate(cloud_provider, billing_account_id)`.
+        Operations: `setup(*, cloud_provider, billing_account_id, bucket_name)`,
+        `validate(*, cloud_provider, billing_account_id)`.
         """
         return self._billing_engine
 
@@ -65,8 +65,9 @@ class TenantClient:
     def families(self) -> FamiliesResource:
         """Account families: named groups of accounts.
 
-        Operations: `create(name, description=None, account_ids=())`, `list()`, `get(family_id)`,
-        `update(family_id, name=None, description=None, account_ids=None)`, `delete(family_id)`.
+        Operations: `create(*, name, description=None, account_ids=())`, `list()`,
+        `get(family_id)`, `update(family_id, *, name=None, description=None, account_ids=None)`,
+        `delete(family_id)`.
         """
         return self._families
 
@@ -75,8 +76,8 @@ class TenantClient:
         """Cost analysis.
 
         Operations: `get(account_id=None, from_date=None, to_date=None, group_by=None,
-        item_type=CostItem)`, `pull(plan, item_type=CostItem, ordered=False, deadline_s=None,
-        max_requests=None)`.
+        item_type=CostItem)`, `pull(plan, item_type=CostItem, ordered=False, *,
+        deadline_s=None, max_requests=None)`.
         """
         return self._costs
 
@@ -84,7 +85,7 @@ class TenantClient:
     def cost_intelligence(self) -> CostIntelligenceResource:
         """Setup of Cost Intelligence for a billing account.
 
-        Operations: `setup(cloud_provider, billing_account_id)`, `validate(cloud_provider,
+        Operations: `setup(*, cloud_provider, billing_account_id)`, `validate(*, cloud_provider,
         billing_account_id)`.
         """
         return self._cost_intelligence

@@ -12,8 +12,8 @@ E = TypeVar("E", bound=BaseException)
 
 # Messages of the `ConfigError` for a client that is used outside its block or its event loop.
 CLIENT_IS_NOT_OPEN = "the client is not open; use it inside 'async with'"
-CLIENT_WAS_LEFT = "the client is closed; use it inside 'async with'"
-CLIENT_IS_ELSEWHERE = "the client was opened in another event loop; use it in that loop"
+CLIENT_IS_CLOSED = "the client is closed; use it inside 'async with'"
+CLIENT_IS_IN_ANOTHER_LOOP = "the client was opened in another event loop; use it in that loop"
 
 
 class SpotBillingError(Exception):

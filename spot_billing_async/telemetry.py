@@ -39,7 +39,7 @@ class Phases(msgspec.Struct, gc=False):  # floats form no cycle for the collecto
         queued_s: seconds waiting for the concurrency limit, the token and a free connection.
         paced_s: seconds held back to stay within the server's quota.
         connect_s: seconds opening connections, TLS handshake included. With a session of the
-            caller's own, or without a hook, they count as `first_byte_s`.
+            caller's own they count as `first_byte_s`.
         first_byte_s: seconds from sending a request to the head of its response.
         body_s: seconds reading bodies.
         decode_s: seconds decoding items and joining pages.

@@ -1,1 +1,1 @@
-"""Claims."""
+"""Scripts that measure the figures of the documentation, one for each."""

@@ -3,7 +3,7 @@
 The real bill is synced by service. DuckDB, Polars, pandas and Spark read the table, and each must
 find the sum to the last decimal. Spark is too large for the tests' environment. It is installed at
 the first run into a virtual environment of its own, in the system's folder for temporary files, and
-needs Java 17 or newer. It reads by Delta's own reader where the jars can be downloaded from Maven,
+needs Java 17 or newer. It reads by Delta's own reader where the Java archives can be downloaded,
 and else the Parquet files that the table's log names.
 """
 

@@ -1,1 +1,1 @@
-"""Harness."""
+"""Peers, servers and measurements that the parts and the claims share."""

@@ -1,6 +1,6 @@
 """A script of `benchmarks.claims.readers` for a Python that has pyspark and not this project.
 
-It prints the exact sum of a table's costs: `delta TABLE` reads by the README's lines,
+It prints the exact sum of a table's costs: `delta TABLE` reads by the guide's lines,
 `parquet TABLE FILE...` the Parquet files that the table's log names.
 """
 
@@ -17,7 +17,7 @@ def session(kind: str) -> SparkSession:
     builder = builder.config("spark.driver.bindAddress", "127.0.0.1")
     builder = builder.config("spark.driver.host", "127.0.0.1")
     if kind == "delta":
-        # Late: only this kind needs it. It makes Spark download Delta's jars from Maven.
+        # Late: only this kind needs it. It makes Spark download Delta's Java archives.
         from delta import configure_spark_with_delta_pip  # noqa: PLC0415  see above
 
         builder = builder.config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
@@ -29,7 +29,7 @@ def session(kind: str) -> SparkSession:
 
 
 def by_service(spark: SparkSession, kind: str, table: str, files: Sequence[str]) -> Any:  # noqa: ANN401  a DataFrame
-    """Return the sums of costs by service, by the README's lines for both kinds."""
+    """Return the sums of costs by service, by the guide's lines for both kinds."""
     if kind == "delta":
         costs = spark.read.format("delta").load(table)
     else:

@@ -36,14 +36,14 @@ def test_a_peer_that_fails_does_not_end_the_measurement_of_others() -> None:
 
 @pytest.mark.parametrize("module", ["bare", "raw", "this_get", "this_pull"])
 def test_each_peer_of_this_project_decodes_every_row(module: str) -> None:
-    """The peers do the same work."""
+    """Each peer of this project decodes every row of every response."""
     with serving.serving(3, kind="canned") as server:
         task = Task(server.base_url, 40, concurrency=4)
         assert run_once(Peer(module, module, sys.executable), task).rows == 120
 
 
 def test_without_nginx_the_canned_server_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is named `canned` then."""
+    """Without nginx the canned server serves, and the figures name it."""
     monkeypatch.setattr(serving, "nginx", lambda: None)
     with serving.serving(1) as server:
         assert server.kind == "canned"
@@ -59,7 +59,7 @@ def test_a_latency_delays_the_first_outcome() -> None:
 
 
 def test_a_missing_contract_has_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing is generated, and the error names the reason."""
+    """Without the contract nothing is generated, and the error names the reason."""
     monkeypatch.setattr(contract, "CONTRACT", tmp_path / "absent.yml")
     with pytest.raises(PeerError, match="not beside this checkout"):
         filled_contract(tmp_path)
@@ -78,7 +78,7 @@ def test_a_failed_installation_has_a_reason(
 def test_without_matplotlib_a_note_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The run continues without the plot."""
+    """Without matplotlib the run continues, and a note names the extra."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert plot(tmp_path / "growth.png", "slices", {}) == [
         "growth.png needs matplotlib: pip install '.[benchmarks]'"

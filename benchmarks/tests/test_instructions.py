@@ -11,7 +11,7 @@ from benchmarks.parts.instructions import per_call
 
 
 def test_a_checkout_without_the_package_is_refused(tmp_path: Path) -> None:
-    """The error names the package and the folder."""
+    """The error for a checkout without the package names package and folder."""
     with (
         pytest.raises(PeerError, match=f"no package spot_billing_async in {tmp_path}"),
         package_environment(tmp_path),
@@ -20,7 +20,7 @@ def test_a_checkout_without_the_package_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_machine_without_counters_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither perf nor valgrind is required."""
+    """A machine needs neither perf nor valgrind: it then has no counter."""
     monkeypatch.setattr("shutil.which", lambda _: None)
     assert instructions.available_counter() is None
 
@@ -34,7 +34,7 @@ def test_a_machine_without_counters_has_none(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_the_output_of_perf_is_parsed(output: str, count: int | None) -> None:
-    """A machine without hardware counters prints no number."""
+    """The count of perf is read; a machine without hardware counters has none."""
     assert instructions.perf_count(output) == count
 
 

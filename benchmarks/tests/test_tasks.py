@@ -62,7 +62,7 @@ def test_memory_is_measured() -> None:
 
 
 def test_the_first_error_of_tracebacks_is_found() -> None:
-    """Later errors, and the exception group around it, do not hide it."""
+    """The first error is found within an exception group and before later errors."""
     stderr = """\
   + Exception Group Traceback (most recent call last):
   |     raise BaseExceptionGroup(

@@ -68,7 +68,7 @@ def row_records(batch: Batch) -> Iterator[Record]:
 
 
 def query_record(query: CostQuery) -> Record:
-    """Return a query under the names that its values have in a row."""
+    """Return the values of a query as a record, keyed as in a row."""
     return dict(zip(COLUMNS, _query_values(query), strict=False))
 
 
@@ -82,14 +82,14 @@ def report_record(report: PullReport) -> Record:
 
 
 def json_lines(batch: Batch) -> bytes:
-    """Encode one JSON object per item and line, in UTF-8; dates are ISO 8601, no value is null."""
+    """Encode one JSON object per item and line, in UTF-8; a missing value is null."""
     return _encoder.encode_lines(row_records(batch))
 
 
 def csv_records(batch: Batch) -> bytes:
     """Encode the items as RFC 4180 records, in UTF-8; a field without a value is empty.
 
-    Texts are written unchanged, also those that a spreadsheet would run as a formula.
+    Texts are written unchanged, including those that a spreadsheet would run as a formula.
     """
     return _csv(_written(row) for row in rows(batch))
 

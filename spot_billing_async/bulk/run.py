@@ -31,7 +31,7 @@ from spot_billing_async.models.results import Answer
 T = TypeVar("T")
 
 Fetch = Callable[[CostQuery, RequestCounts, float], Awaitable[Answer[T]]]
-"""Fetches one slice and counts its requests as they are sent; a `SpotBillingError` fails the slice.
+"""Function that fetches a slice and counts its requests; a `SpotBillingError` fails the slice.
 
 The float is the reading of the run's clock at which the whole pull ends; infinite for no limit.
 """

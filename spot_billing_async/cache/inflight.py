@@ -14,7 +14,7 @@ from typing import Any
 from spot_billing_async._core.aio.deadline import without_deadline
 from spot_billing_async._core.aio.tasks import until_done
 from spot_billing_async.cache.loader import LoadedDays
-from spot_billing_async.errors import CLIENT_IS_ELSEWHERE, CLIENT_WAS_LEFT, ConfigError
+from spot_billing_async.errors import CLIENT_IS_CLOSED, CLIENT_IS_IN_ANOTHER_LOOP, ConfigError
 
 Work = Callable[[LoadedDays], Coroutine[Any, Any, None]]
 
@@ -47,7 +47,7 @@ class InflightFetch:
         """
         await asyncio.wait([self.task])
         if self.task.cancelled():
-            raise ConfigError(CLIENT_WAS_LEFT)
+            raise ConfigError(CLIENT_IS_CLOSED)
         return self.task.exception()
 
 
@@ -74,7 +74,7 @@ class InflightFetches:
             ConfigError: the client belongs to another loop.
         """
         if asyncio.get_running_loop() is not self._loop:
-            raise ConfigError(CLIENT_IS_ELSEWHERE)
+            raise ConfigError(CLIENT_IS_IN_ANOTHER_LOOP)
 
     def with_key(self, key: str) -> InflightFetch | None:
         """Return the fetch that is loading this day; None if there is none."""

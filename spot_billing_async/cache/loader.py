@@ -13,7 +13,7 @@ from spot_billing_async.errors import DeadlineExceededError
 from spot_billing_async.models.results import Answer
 from spot_billing_async.models.windows import DateWindow
 
-Query = CacheQuery[Any]
+AnyQuery = CacheQuery[Any]
 
 _FIRST_POLL_S = 0.01
 _LONGEST_POLL_S = 0.25
@@ -42,7 +42,7 @@ class LoadedDays:
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """Loads days and keeps them in the store.
+    """Loader of days, which keeps them in the store.
 
     Args:
         store: where the days are kept.
@@ -54,7 +54,7 @@ class Loader:
     policy: CachePolicy
     now: Callable[[], datetime]
 
-    async def load(self, query: Query, days: Mapping[str, date], loaded: LoadedDays) -> None:
+    async def load(self, query: AnyQuery, days: Mapping[str, date], loaded: LoadedDays) -> None:
         """Load some days.
 
         Args:
@@ -74,7 +74,7 @@ class Loader:
         if loaded.unsplit is not None:
             await self.store.release(list(days))
 
-    async def _load(self, query: Query, missing: dict[str, date], loaded: LoadedDays) -> None:
+    async def _load(self, query: AnyQuery, missing: dict[str, date], loaded: LoadedDays) -> None:
         poll_s = 0.0
         while True:
             lookup = await self.store.get_or_claim(list(missing))
@@ -97,7 +97,7 @@ class Loader:
                 raise DeadlineExceededError(query.timeout_message)
             await asyncio.sleep(poll_s)
 
-    async def _fetch(self, query: Query, days: Iterable[date], loaded: LoadedDays) -> None:
+    async def _fetch(self, query: AnyQuery, days: Iterable[date], loaded: LoadedDays) -> None:
         """Request days from the API, one request per window, all windows at the same time."""
         windows = contiguous_windows(days)
         if len(windows) <= 1:
@@ -111,7 +111,7 @@ class Loader:
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
-    async def _fetch_window(self, query: Query, window: DateWindow, loaded: LoadedDays) -> None:
+    async def _fetch_window(self, query: AnyQuery, window: DateWindow, loaded: LoadedDays) -> None:
         # Read before the request: a month that closes during it may still be returned unclosed.
         now = self.now()
         answer = await query.fetch(window)

@@ -168,4 +168,4 @@ class CacheLookup(Generic[T]):
         except TimeoutError:
             if not limit.expired():
                 raise
-        raise DeadlineExceededError(query.timeout_message)
+            raise DeadlineExceededError(query.timeout_message) from None

@@ -4,9 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
-from spot_billing_async.errors import ConfigError
 from spot_billing_async.models import GroupBy
-from spot_billing_async.models.validation import check_seconds
+from spot_billing_async.models.validation import check_count, check_seconds
 from spot_billing_async.models.windows import DateWindow, cut
 
 
@@ -38,9 +37,7 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_seconds("policy.closed_ttl_s", self.closed_ttl_s)
         check_seconds("policy.mutable_ttl_s", self.mutable_ttl_s)
-        if type(self.closes_after_days) is not int or self.closes_after_days < 0:
-            value = self.closes_after_days
-            raise ConfigError(f"policy.closes_after_days must be an integer >= 0, got {value!r}")
+        check_count("policy.closes_after_days", self.closes_after_days, minimum=0)
 
     def ttl_s(self, day: date, group_by: GroupBy | None, now: datetime) -> float:
         """Return the seconds for which costs of `day` that were requested at `now` are kept."""

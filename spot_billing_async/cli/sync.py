@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from anyio.to_thread import run_sync
 from cyclopts import Parameter
 
-from spot_billing_async import ConfigError, SpotBillingClient
+from spot_billing_async import ConfigError, GroupBy, SpotBillingClient
 from spot_billing_async.cli.api import Dimension, Members, to_group_by
 from spot_billing_async.cli.output import (
     OutputFormat,
@@ -44,8 +44,6 @@ T = TypeVar("T")
 
 _INCOMPLETE = 3
 _MUTABLE_DAYS = 45  # as `table.sync.MUTABLE_DAYS`, whose module needs the extra table
-
-By = Literal["account", "service", "region", "family"]
 
 
 async def sync(
@@ -178,7 +176,7 @@ def _print_first(
 async def show(
     *,
     table: str,
-    by: By | None = None,
+    by: GroupBy | None = None,
     since: date | None = None,
     output_format: OutputFormat = None,
 ) -> None:

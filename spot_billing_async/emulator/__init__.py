@@ -4,7 +4,7 @@ It shares no code with the client's HTTP and protocol layers: a bug cannot hide 
 """
 
 try:
-    import duckdb as _duckdb  # noqa: F401 - imported first, so that the error below names the extra
+    import duckdb as _duckdb  # noqa: F401  imported first, so that the error below names the extra
 except ImportError as _missing:
     raise ImportError("the emulator needs duckdb: pip install '.[emulator]'") from _missing
 

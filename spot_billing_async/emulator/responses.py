@@ -28,7 +28,7 @@ class ErrorDetail(NamedTuple):
     code: str | None = "ValidationError"
 
 
-class ApiProblem(Exception):  # noqa: N818 - a response like any other, not a failure of the server
+class ApiProblem(Exception):  # noqa: N818  a response like any other, not a failure of the server
     """A request that is refused with an error response.
 
     Attributes:

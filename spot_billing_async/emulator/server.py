@@ -66,7 +66,7 @@ class _Protocol(web.RequestHandler):
         request: web.BaseRequest,
         status: int = HTTPStatus.INTERNAL_SERVER_ERROR,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - it may quote the request
+        message: str | None = None,  # noqa: ARG002  it may quote the request
     ) -> web.StreamResponse:
         """Return the response to a malformed request."""
         # A second response would be read as part of the body of the first.
@@ -308,7 +308,7 @@ class Emulator:
             code = status.phrase.title().replace(" ", "")
             detail = ErrorDetail(None, status.phrase, code)
             return problem_response(request, ApiProblem(status, [detail], allow))
-        except Exception:  # noqa: BLE001 - logged here, and answered with a 500
+        except Exception:  # noqa: BLE001  logged here, and answered with a 500
             _log.exception("a request failed: %s %s", request.method, request.rel_url.raw_path)
             return internal_error(request)
 

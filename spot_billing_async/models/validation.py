@@ -1,8 +1,8 @@
 """Checks of arguments, made before anything is sent.
 
-They raise an `ArgumentError`, except `check_count` and `check_seconds`, which check settings and
-raise a `ConfigError`. Each error names the field, what is allowed and the value. Functions named
-`checked_…` return the value.
+They raise an `ArgumentError`, except `check_count`, `check_flag` and `check_seconds`, which check
+settings and raise a `ConfigError`. Each error names the field, what is allowed and the value.
+Functions named `checked_…` return the value.
 """
 
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ def checked_id(field: str, value: object) -> str:
 def check_flag(field: str, value: object) -> None:
     """Raise unless `value` is True or False."""
     if not isinstance(value, bool):
-        raise ArgumentError(f"{field} must be True or False, got {value!r}")
+        raise ConfigError(f"{field} must be True or False, got {value!r}")
 
 
 def checked_path_id(field: str, value: object) -> str:
@@ -92,10 +92,10 @@ def checked_group_by(value: object) -> GroupBy | None:
     return value
 
 
-def check_count(name: str, value: object) -> None:
-    """Raise unless `value` is an integer of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{name} must be an integer >= 1, got {value!r}")
+def check_count(name: str, value: object, *, minimum: int = 1) -> None:
+    """Raise unless `value` is an integer of at least `minimum`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise ConfigError(f"{name} must be an integer >= {minimum}, got {value!r}")
 
 
 def is_number(value: object) -> TypeGuard[float]:

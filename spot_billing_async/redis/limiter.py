@@ -17,9 +17,9 @@ from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.rate_limit import Quota, RateLimit
 from spot_billing_async.redis.replica import (
     RENEW_S,
-    Event,
     LeaseRenewed,
     LogEntry,
+    LogEvent,
     PermitsHeld,
     PermitsRequested,
     Replica,
@@ -83,7 +83,7 @@ class SharedLimiter:
         self._held: set[int] = set()
         self._granted: deque[int] = deque()  # held permits that no call has taken yet
         self._requested = 0
-        self._unwritten: list[Event] = []
+        self._unwritten: list[LogEvent] = []
         self._unconfirmed: deque[LogEntry] = deque()  # written, but not read back yet
         self._used_s = self._last_event_s = -inf
 
@@ -240,7 +240,7 @@ class SharedLimiter:
         self._held.discard(event.number)
         self._emit(event, now_s)
 
-    def _emit(self, event: Event, now_s: float) -> None:
+    def _emit(self, event: LogEvent, now_s: float) -> None:
         """Have an event written to the log; while detached, apply it at once."""
         if self.is_attached:
             self._last_event_s = now_s
@@ -249,7 +249,7 @@ class SharedLimiter:
         else:
             self._apply_locally([event], now_s)
 
-    def _apply_locally(self, events: list[Event], now_s: float) -> None:
+    def _apply_locally(self, events: list[LogEvent], now_s: float) -> None:
         entry = LogEntry(self._log.owner, 0, events)
         granted = self.replica.apply(self._log.server_clock.stamp_s(now_s), entry)
         self._requested = 0

@@ -38,7 +38,7 @@ from spot_billing_async.redis.replica import (
 )
 from spot_billing_async.redis.server import Availability, masked_url
 from spot_billing_async.redis.server_clock import ServerClock
-from spot_billing_async.redis.streams import BATCH, NewEntry, Row, Streams
+from spot_billing_async.redis.streams import BATCH, NewEntry, StreamEntry, Streams
 from spot_billing_async.version import __version__
 
 _BLOCK_S = 1.0  # maximum duration of a read without new entries, ...
@@ -229,11 +229,11 @@ class RedisQuota:
 
     async def _next_rows(
         self, streams: Streams, limiters: Mapping[str, SharedLimiter]
-    ) -> list[tuple[str, list[Row]]]:
+    ) -> list[tuple[str, list[StreamEntry]]]:
         """Return the next entries by stream; empty after a timeout or for a limiter to attach."""
         last_ids = {key: limiter.replica.last_id for key, limiter in limiters.items()}
         block_s = _BLOCK_S if len(limiters) == len(self._active) else _BLOCK_JOINING_S
-        found: list[tuple[str, list[Row]]] = []
+        found: list[tuple[str, list[StreamEntry]]] = []
         with anyio.fail_after(block_s + self._timeout_s) as self._read_scope:
             if last_ids:
                 found = await streams.wait_for_next(last_ids, block_s)
@@ -321,5 +321,5 @@ class RedisQuota:
             self._active.remove(limiter)
 
 
-def _decode(rows: list[Row]) -> list[tuple[str, LogEntry]]:
+def _decode(rows: list[StreamEntry]) -> list[tuple[str, LogEntry]]:
     return [(entry_id, decode_entry(data)) for entry_id, data in rows]

@@ -98,7 +98,7 @@ class Snapshot(msgspec.Struct, array_like=True, tag="state"):
     replica: msgspec.Raw
 
 
-Event = (
+LogEvent = (
     PermitsRequested
     | ResponseReceived
     | RequestRejected
@@ -120,7 +120,7 @@ class LogEntry(msgspec.Struct, array_like=True):
 
     owner: str
     serial: int
-    events: list[Event]
+    events: list[LogEvent]
 
 
 class Lease(msgspec.Struct, array_like=True):
@@ -190,7 +190,7 @@ class Replica(msgspec.Struct, array_like=True):
         # A process that died logs nothing: its lease ends when another one requests permits.
         self.opens_at_s = min(now_s + wait_s, self.lease_ends_s) if wait_s else now_s
 
-    def _apply_event(self, now_s: float, event: Event, owner: str) -> list[int]:
+    def _apply_event(self, now_s: float, event: LogEvent, owner: str) -> list[int]:
         limiter = self.limiter
         match event:
             case PermitsRequested(first=first, count=count):

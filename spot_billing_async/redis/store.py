@@ -86,7 +86,7 @@ class RedisStore:
         url: `redis://[user:password@]host[:port][/database]`; `rediss://` for TLS. User and
             password are masked in the repr and in the log.
         memory: store in this process; None for a `MemoryStore` of 64 MiB.
-        timeout_s: seconds until Redis has to answer, connecting included. After a timeout it is not
+        timeout_s: seconds that Redis has to respond, connecting included. After a timeout it is not
             used for a second. The log has one warning when it fails and one when it is back.
             Default: 0.5.
         lease_s: seconds after which the claims of a process that died expire. Default: 10.

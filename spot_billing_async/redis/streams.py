@@ -19,7 +19,7 @@ BATCH = 200
 
 _EXPIRY_S = 7200  # of a stream after its last use: twice the longest pause of a limiter
 
-Row = tuple[str, bytes]
+StreamEntry = tuple[str, bytes]
 """Entry of a stream: its id and its data."""
 
 
@@ -100,7 +100,7 @@ class Streams:
         """Delete streams."""
         await self._commands.execute_command("DEL", *keys)
 
-    async def read_after(self, key: str, entry_id: str | None) -> list[Row]:
+    async def read_after(self, key: str, entry_id: str | None) -> list[StreamEntry]:
         """Return a batch of entries after one, or from the first (None); empty at the end."""
         first = "-" if entry_id is None else f"({entry_id}"
         rows = await self._commands.execute_command("XRANGE", key, first, "+", "COUNT", BATCH)
@@ -108,7 +108,7 @@ class Streams:
 
     async def wait_for_next(
         self, last_ids: Mapping[str, str], block_s: float
-    ) -> list[tuple[str, list[Row]]]:
+    ) -> list[tuple[str, list[StreamEntry]]]:
         """Return the entries after the given last ids, by stream; empty if none come in time."""
         found = await self._commands.execute_command(
             *("XREAD", "COUNT", BATCH, "BLOCK", int(block_s * 1000), "STREAMS"),
@@ -118,5 +118,5 @@ class Streams:
         return [(key.decode(), _rows(rows)) for key, rows in found]
 
 
-def _rows(rows: list[tuple[bytes, dict[bytes, bytes]]]) -> list[Row]:
+def _rows(rows: list[tuple[bytes, dict[bytes, bytes]]]) -> list[StreamEntry]:
     return [(entry_id.decode(), fields.get(b"e", b"")) for entry_id, fields in rows]

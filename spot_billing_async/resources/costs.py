@@ -40,7 +40,7 @@ class CostsResource:
 
     @property
     def uncached(self) -> "CostsResource":
-        """This resource without the cache: it neither reads nor fills it."""
+        """This resource without the cache, which is neither read nor filled."""
         return CostsResource(self._session, self._account_id)
 
     @property

@@ -55,8 +55,8 @@ class FamiliesResource:
             account_ids: ids of the accounts in it; duplicates are dropped.
 
         Returns:
-            The family as the server answers it. The contract allows an empty body: then a family
-            made of what was sent, with `family_id=None`. `list` returns its id.
+            The family that the server returned. If the response is empty, which the contract
+            allows, a family made of what was sent, with `family_id=None`; `list` returns the id.
 
         Raises:
             ArgumentError: an argument is invalid; nothing was sent.
@@ -114,9 +114,9 @@ class FamiliesResource:
             account_ids: ids of all accounts that shall be in it; () removes all, None keeps them.
 
         Returns:
-            The family as the server answers it. The contract allows an empty body: then a family
-            made of what was sent, with `family_id=None` as the server confirmed none, and with None
-            or [] for fields that were not given. `get` returns the whole family.
+            The family that the server returned. If the response is empty, which the contract
+            allows, a family made of what was sent, with `family_id=None`, and with None or [] for
+            fields that were not given; `get` returns the whole family.
 
         Raises:
             ArgumentError: no change is given, or an argument is invalid; nothing was sent.

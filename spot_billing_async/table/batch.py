@@ -108,16 +108,14 @@ class CommitBatch:
         self._progress.rows_written += sum(len(each.items) for each in written)
         # Counted last: a response that cannot be converted to rows has failed, and is counted so.
         for each, old, is_same in zip(split.slices, replaced, unchanged, strict=True):
-            self._count(each.entry, old, is_unchanged=is_same)
+            self._count(each.entry, old, is_same=is_same)
         return split
 
-    def _count(
-        self, entry: LedgerEntry, replaced: list[LedgerEntry], *, is_unchanged: bool
-    ) -> None:
+    def _count(self, entry: LedgerEntry, replaced: list[LedgerEntry], *, is_same: bool) -> None:
         """Count the days of a fetched slice, and its changes."""
         if not replaced:
             self._progress.new_days += entry.window.days
-        elif is_unchanged:
+        elif is_same:
             self._progress.unchanged_days += entry.window.days
         else:
             self._progress.changed_days += entry.window.days

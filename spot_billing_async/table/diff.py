@@ -45,8 +45,8 @@ def runs_to_write(unchanged: Sequence[bool], max_runs: int) -> list[range]:
     first changed slice to the last is returned.
     """
     runs: list[range] = []
-    for is_unchanged, indices in groupby(range(len(unchanged)), unchanged.__getitem__):
-        if not is_unchanged:
+    for is_same, indices in groupby(range(len(unchanged)), unchanged.__getitem__):
+        if not is_same:
             run = list(indices)
             runs.append(range(run[0], run[-1] + 1))
     return runs if len(runs) <= max_runs else [range(runs[0].start, runs[-1].stop)]

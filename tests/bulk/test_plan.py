@@ -98,6 +98,6 @@ def test_accounts_may_be_any_iterable_of_ids() -> None:
     ],
 )
 def test_invalid_arguments_are_named(changed: dict[str, Any], message: str) -> None:
-    """The error names the argument, what is allowed and the value."""
+    """The error for an invalid plan names the argument, what is allowed and the value."""
     with pytest.raises(ConfigError, match=message):
         build(**changed)

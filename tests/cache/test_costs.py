@@ -446,7 +446,7 @@ async def test_an_invalid_store_is_an_error() -> None:
 
 
 async def test_an_invalid_policy_is_an_error() -> None:
-    """The error names the argument, what is allowed and the value."""
+    """The error for an invalid policy names the argument, what is allowed and the value."""
     policy: Any = {"closed_ttl_s": 1}
     with pytest.raises(ConfigError, match=r"policy must be a CachePolicy, got \{"):
         CostCache(policy=policy)

@@ -64,7 +64,7 @@ def test_every_day_has_a_lifetime(day: date, now: datetime) -> None:
     ],
 )
 def test_invalid_values_are_named(values: dict[str, Any]) -> None:
-    """The error names the field and what is allowed."""
+    """The error for an invalid lifetime names the field and what is allowed."""
     (name,) = values
     with pytest.raises(ConfigError, match=rf"policy\.{name}.*must be"):
         CachePolicy(**values)

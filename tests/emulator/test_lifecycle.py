@@ -33,7 +33,7 @@ async def test_leaving_the_block_stops_at_once() -> None:
             async with session.get(server.base_url, headers=headers) as answer:
                 assert answer.status == 404
             waiting = asyncio.create_task(session.get(slow.base_url).__aenter__())
-            while not slow.requests:  # noqa: ASYNC110 - the server has no event to wait for
+            while not slow.requests:  # noqa: ASYNC110  the server has no event to wait for
                 await asyncio.sleep(0)
             started = time.monotonic()
         assert time.monotonic() - started < 1
@@ -63,11 +63,11 @@ async def test_requests_in_flight_and_abandoned_are_counted() -> None:
     """A request whose client disconnects before the response ends, and counts as abandoned."""
     async with Emulator(latency="60s") as server, aiohttp.ClientSession() as session:
         waiting = asyncio.create_task(session.get(server.base_url).__aenter__())
-        while not server.under_way:  # noqa: ASYNC110 - the server has no event to wait for
+        while not server.under_way:  # noqa: ASYNC110  the server has no event to wait for
             await asyncio.sleep(0)
         assert (server.requests, server.under_way, server.abandoned) == (1, 1, 0)
         waiting.cancel()
-        while server.under_way:  # noqa: ASYNC110 - as above
+        while server.under_way:  # noqa: ASYNC110  as above
             await asyncio.sleep(0)
         assert (server.requests, server.under_way, server.abandoned) == (1, 0, 1)
 
@@ -255,7 +255,7 @@ async def test_the_sample_is_deterministic(serve: Serve) -> None:
 def test_without_duckdb_the_error_names_the_extra() -> None:
     """Importing the emulator without duckdb raises an error with the install command."""
     script = "import sys; sys.modules['duckdb'] = None; import spot_billing_async.emulator"
-    done = subprocess.run(  # noqa: S603 - this interpreter
+    done = subprocess.run(  # noqa: S603  this interpreter
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode != 0

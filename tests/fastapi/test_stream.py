@@ -208,7 +208,7 @@ async def test_a_waiting_stream_says_so(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_an_unknown_format_is_an_error(client: SpotBillingClient) -> None:
-    """The error names the formats, and the run stays usable."""
+    """The error for an unknown format names those allowed, and the run stays usable."""
     run = client.costs.pull(plan_of([ACCOUNT]))
     with pytest.raises(ConfigError, match="format must be one of 'ndjson', 'sse', got 'xml'"):
         stream_costs(run, "xml")  # type: ignore[arg-type]  # what is refused

@@ -87,7 +87,7 @@ async def test_two_clients_pace_as_one() -> None:
 
 
 async def test_a_closed_client_returns_its_permits() -> None:
-    """The other clients need not wait for the end of its lease."""
+    """A closed client returns its permits; others need not wait for the end of its lease."""
     with redis_server() as redis:
         stays, leaves = RedisQuota(redis.url), RedisQuota(redis.url)
         async with serve(empty) as base_url, clients(base_url, stays) as (client,):
@@ -104,7 +104,7 @@ async def test_a_closed_client_returns_its_permits() -> None:
 async def test_a_restart_of_redis_fails_no_call(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Each client paces itself, attaches again later, and logs each change once."""
+    """While Redis is down each client paces itself; it attaches again and logs both once."""
     with redis_server() as redis:
         quotas = RedisQuota(redis.url), RedisQuota(redis.url)
         async with (
@@ -300,7 +300,7 @@ async def test_an_unused_limiter_is_detached_until_its_next_use(
 
 
 async def test_a_client_can_be_entered_again() -> None:
-    """The quota is shared again, with a new owner name."""
+    """A client that is entered again shares the quota again, with a new owner name."""
     with redis_server() as redis:
         quota = RedisQuota(redis.url)
         async with Emulator(token=TOKEN) as server:
@@ -329,19 +329,19 @@ async def test_a_quota_serves_one_client() -> None:
     ("setting", "field"), [({"prefix": ""}, "prefix"), ({"timeout_s": 0}, "timeout_s")]
 )
 def test_a_bad_setting_is_named(setting: dict[str, Any], field: str) -> None:
-    """The error names the setting, its value and what is allowed."""
+    """The error for an invalid setting names it, what is allowed and the value."""
     with pytest.raises(ConfigError, match=rf"^{field} must be .*, got "):
         RedisQuota(Secret("redis://localhost"), **setting)
 
 
 def test_an_invalid_quota_is_refused() -> None:
-    """A URL in place of a quota raises."""
+    """A client refuses a URL in place of a quota."""
     with pytest.raises(ConfigError, match="quota must be a SharedQuota or None, got 'redis"):
         SpotBillingClient(TOKEN, quota="redis://localhost")  # type: ignore[arg-type]  # what is tested
 
 
 def test_a_missing_extra_is_named() -> None:
-    """The error says what to install."""
+    """Without the package redis, the import error names the extra to install."""
     code = (
         "import sys; sys.modules['redis'] = None\n"
         "from spot_billing_async import MissingExtraError\n"

@@ -9,8 +9,8 @@ from spot_billing_async.emulator import RateLimit
 from spot_billing_async.redis.replica import (
     LEASE_S,
     SNAPSHOT_EVERY,
-    Event,
     LogEntry,
+    LogEvent,
     PermitsHeld,
     PermitsRequested,
     Replica,
@@ -33,7 +33,7 @@ QUOTAS = st.builds(
     st.none() | st.floats(0, 60),
 )
 NUMBERS = st.integers(1, 30)
-EVENTS: st.SearchStrategy[Event] = st.one_of(
+EVENTS: st.SearchStrategy[LogEvent] = st.one_of(
     st.builds(PermitsRequested, NUMBERS, st.integers(1, 5)),
     st.builds(ResponseReceived, NUMBERS, QUOTAS),
     st.builds(RequestRejected, NUMBERS, QUOTAS, st.none() | st.floats(0, 60)),
@@ -139,7 +139,7 @@ def test_a_detached_process_returns_with_its_requests_in_flight(
 
 
 def test_a_long_log_is_read_from_its_latest_snapshot() -> None:
-    """The writer of the entry before it adds the snapshot; older entries are not needed."""
+    """A reader needs a log's latest snapshot only, and no entry before it."""
     simulation = Simulation(RateLimit(20, 2.0))
     early = Process(simulation, "early")
     while early.limiter.replica.entries < 2 * SNAPSHOT_EVERY + 100:
@@ -169,6 +169,6 @@ def test_a_replica_detects_missing_entries() -> None:
 
 
 def test_an_invalid_entry_has_no_events() -> None:
-    """Other software may write to the same server; all readers ignore it alike."""
+    """An entry of other software has no events, equally for all readers."""
     assert decode_entry(b"\xc1 nonsense").events == []
     assert decode_entry(b"").events == []

@@ -29,7 +29,7 @@ CLASSES = [RedisQuota, RedisStore]
     ],
 )
 def test_an_invalid_url_is_refused(class_: Callable[[Any], object], url: Any) -> None:
-    """The error says what is allowed, without the value, which may hold a password."""
+    """The error for an invalid URL does not show it, as it may hold a password."""
     with pytest.raises(ConfigError, match="url must be redis://") as raised:
         class_(url)
     for entry in raised.traceback[1:]:

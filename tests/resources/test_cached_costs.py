@@ -341,7 +341,7 @@ async def test_a_cache_is_open_as_long_as_its_client(server: Emulator) -> None:
 
 
 async def test_an_invalid_cache_is_an_error() -> None:
-    """The error names the field and what is allowed."""
+    """The error for an invalid cache names the field and what is allowed."""
     cache: Any = {}
     with pytest.raises(ConfigError, match=r"cache must be a CostCache or None, got \{\}"):
         SpotBillingClient("t", cache=cache)

@@ -52,7 +52,7 @@ async def test_a_limit_is_remembered(api: Api, run: Sync, limit: int) -> None:
 
 
 async def test_a_limit_of_one_account_holds_for_it_alone(table: str) -> None:
-    """Other accounts are requested in wider windows, in this sync and the next."""
+    """A limit of one account does not narrow those of others, in this sync and the next."""
     api = Api(accounts=8)
     narrow = api.accounts[0]
     api.refuse = refuse_above(15, 413, narrow)

@@ -75,7 +75,7 @@ async def test_lost_rows_without_a_date_are_restored(
 
 
 async def test_a_row_without_a_date_narrows_its_account_only(api: Api, run: Sync) -> None:
-    """Other accounts are still requested in wide windows."""
+    """A row without a date narrows the windows of its account only."""
     account = api.accounts[0]
     api.alter = lambda rows: with_tax(rows) if rows[0]["accountId"] == account else rows
     report = await run(today=LAST)

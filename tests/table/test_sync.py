@@ -227,7 +227,7 @@ async def test_max_requests_is_not_exceeded(api: Api, run: Sync, table: str) -> 
 async def test_invalid_arguments_are_named(
     api: Api, run: Sync, tmp_path: Any, options: dict[str, Any], named: str
 ) -> None:
-    """The error names the argument; nothing is created or sent."""
+    """The error for an invalid argument names it; nothing is created or sent."""
     with pytest.raises(ConfigError, match=named):
         await run(**options)
     assert (list(tmp_path.iterdir()), api.requested) == ([], [])

@@ -98,7 +98,7 @@ def _read(path: Path) -> Secret | None:
 def _warn_of_mode(path: Path, mode: int) -> None:
     """Log that others can read the file.
 
-    It is not a Python warning: a host that turns warnings into errors would fail to start.
+    It is not a Python warning: an application that turns warnings into errors would fail to start.
     """
     _log.warning(
         "%s has mode %04o, so others can read or change the token in it; use mode 0600", path, mode
@@ -106,7 +106,7 @@ def _warn_of_mode(path: Path, mode: int) -> None:
 
 
 def _parse(content: Secret) -> dict[str, Profile] | str:
-    """Parse the file: INI, or the two-level YAML that one vendor tool writes (FACTS.md).
+    """Parse the file: INI, or the two-level YAML that one vendor tool writes.
 
     Returns:
         The profiles by name, or a description of the problem. It does not raise, because its

@@ -1,8 +1,7 @@
 """Token, account and base URL, resolved from arguments, environment and credentials file.
 
 Precedence, field by field: arguments, then the environment, then the file. A profile that is named
-explicitly comes before the environment. Names and file format are those of the vendor's own tools
-(FACTS.md, 'Credentials').
+explicitly comes before the environment. Names and file format are those of the vendor's own tools.
 """
 
 from ipaddress import ip_address
@@ -56,8 +55,8 @@ def resolve(
     if credential is None:
         if found.token is None:
             raise ConfigError(
-                "token must be given: as the argument `token`, as SPOTINST_TOKEN, or as "
-                f"`token = …` under [default] in {credentials_path()}"
+                "token must be given: as SPOTINST_TOKEN, as `token = …` under [default] in "
+                f"{credentials_path()}, or in Python as the argument `token`"
             )
         credential = Credential(found.token.reveal())
     url = base_url if base_url is not None else variable("SPOTINST_BASE_URL") or DEFAULT_BASE_URL
@@ -88,7 +87,8 @@ def checked_base_url(url: object, *, allow_insecure: bool) -> str:
     is_clean = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
     if not is_clean or parts.scheme not in {"http", "https"} or not host:
         raise ConfigError(
-            f"base_url must be https://host[:port], or http:// to a loopback host, got {url!r}"
+            "base_url (SPOTINST_BASE_URL) must be https://host[:port][/path], or http:// to a "
+            f"loopback host, got {url!r}"
         )
     if "?" in url or "#" in url:
         raise ConfigError(f"base_url must not have a query or fragment, got {url!r}")
@@ -99,8 +99,8 @@ def checked_base_url(url: object, *, allow_insecure: bool) -> str:
             is_loopback = False
         if not is_loopback:
             raise ConfigError(
-                "base_url must be https, a loopback host, or used with "
-                "ClientConfig(allow_insecure=True): plain http would send the token in the clear, "
-                f"got {url!r}"
+                "base_url (SPOTINST_BASE_URL) must be https, or http to a loopback host, got "
+                f"{url!r}: plain http sends the token in the clear, unless "
+                "ClientConfig(allow_insecure=True) accepts that"
             )
     return url.rstrip("/")

@@ -89,5 +89,5 @@ async def call(
         raise
     finally:
         if record.is_timed:
-            asked = {**(path_ids or {}), **(query or {})}
-            record.call_ended(operation.operation_id, failure, parameters=asked, rows=rows)
+            all_parameters = {**(path_ids or {}), **(query or {})}
+            record.call_ended(operation.operation_id, failure, parameters=all_parameters, rows=rows)

@@ -21,9 +21,11 @@ class CallRecord:
 
     Attributes:
         is_timed: True if there is a hook. Without one, only `complete` may be called.
-        call_id: number of the call in this process.
+        call_id: number of the call in this process; like the times, it exists only if there is a
+            hook.
         counts: requests sent.
         attempt_errors: errors of the attempts in order, as `SpotBillingError.attempt_errors`.
+        started_s: reading of the clock at the start of the call.
         phases: time spent in each phase so far.
         received_bytes: bytes of bodies received so far, as they crossed the wire.
     """

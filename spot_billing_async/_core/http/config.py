@@ -9,7 +9,7 @@ from spot_billing_async._core.auth.secret import Secret, hidden
 from spot_billing_async._core.http.tls import TlsConfig, check_tls, checked_proxy
 from spot_billing_async._core.protocol.operations import check_path_overrides
 from spot_billing_async.errors import ConfigError
-from spot_billing_async.models.validation import check_count, check_seconds, is_number
+from spot_billing_async.models.validation import check_count, check_flag, check_seconds, is_number
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,10 +45,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 f"retry.budget_share must be a number from 0 to 1, got {self.budget_share!r}"
             )
-        if type(self.budget_reserve) is not int or self.budget_reserve < 0:
-            raise ConfigError(
-                f"retry.budget_reserve must be an integer >= 0, got {self.budget_reserve!r}"
-            )
+        check_count("retry.budget_reserve", self.budget_reserve, minimum=0)
 
 
 class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +53,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         max_concurrency: most requests in flight at once, and the number of a pull's workers. If the
-            server sends no rate-limit headers, fewer are sent once more would only queue there.
+            server sends no rate-limit headers, the client stays below it where response times show
+            that further requests would only queue at the server.
         deadline_s: seconds for one call, from its start to the last byte of its last page. It
             covers queueing, connecting, retries and the waits between them.
         connect_timeout_s: seconds to open one connection, TLS included. After it the request is
@@ -106,10 +104,9 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         check_seconds("deadline_s", self.deadline_s)
         check_seconds("connect_timeout_s", self.connect_timeout_s)
         check_count("max_response_bytes", self.max_response_bytes)
-        for name in ("allow_insecure", "reuse_connections", "trust_env"):
-            value = getattr(self, name)
-            if not isinstance(value, bool):
-                raise ConfigError(f"{name} must be True or False, got {value!r}")
+        check_flag("reuse_connections", self.reuse_connections)
+        check_flag("allow_insecure", self.allow_insecure)
+        check_flag("trust_env", self.trust_env)
         if not isinstance(self.retry, RetryPolicy):
             raise ConfigError(f"retry must be a RetryPolicy, got {self.retry!r}")
         check_tls(self.tls)

@@ -16,7 +16,7 @@ from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
 from spot_billing_async._core.pacing.limiter import RouteLimiter
 from spot_billing_async._core.pacing.registry import LimiterRegistry
 from spot_billing_async._core.protocol.operations import OPERATIONS
-from spot_billing_async.errors import CLIENT_IS_ELSEWHERE, CLIENT_IS_NOT_OPEN, ConfigError
+from spot_billing_async.errors import CLIENT_IS_IN_ANOTHER_LOOP, CLIENT_IS_NOT_OPEN, ConfigError
 from spot_billing_async.telemetry import Hook
 
 
@@ -117,4 +117,4 @@ class SharedState:
         if self.transport.session is None or self.transport.session.closed:
             raise ConfigError(CLIENT_IS_NOT_OPEN)
         if loop is not self._loop:
-            raise ConfigError(CLIENT_IS_ELSEWHERE)
+            raise ConfigError(CLIENT_IS_IN_ANOTHER_LOOP)

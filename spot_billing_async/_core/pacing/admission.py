@@ -17,7 +17,7 @@ from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
 from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.rate_limit import Quota
 from spot_billing_async.errors import (
-    CLIENT_WAS_LEFT,
+    CLIENT_IS_CLOSED,
     ConfigError,
     DeadlineExceededError,
     SpotBillingError,
@@ -179,7 +179,7 @@ class Admission:
         """Fail all waiting calls, as the client is closed."""
         for limiter in tuple(self._queues):
             for waiter in tuple(self._queues.get(limiter, ())):
-                self._fail(limiter, waiter, ConfigError(CLIENT_WAS_LEFT))
+                self._fail(limiter, waiter, ConfigError(CLIENT_IS_CLOSED))
             self._remove_queue(limiter)
 
     def _lateness(self, limiter: Limiter, waiter: _Waiter) -> DeadlineExceededError | None:

@@ -9,7 +9,7 @@ _LONGEST_RESET_S = 3600.0
 
 
 class RateLimit(NamedTuple):
-    """A server's rate limit, as measured from the headers of its responses.
+    """A server's rate limit, as its headers report it or as refused requests reveal it.
 
     Attributes:
         requests: number of requests that the server allows within the window.

@@ -19,9 +19,9 @@ LARGE_BYTES = 512 * 1024
 """Size in bytes up to which a body is decoded at once, in one or two milliseconds."""
 
 _CUT_BYTES = 32 * 1024  # a step of a fifth of a millisecond
-_MOST_HEAD_BYTES = 64 * 1024
-_MOST_TRIES = 20  # places to try as the end of an item, before waiting for more bytes
-_MOST_ENDS = 1000
+_MAX_HEAD_BYTES = 64 * 1024
+_MAX_TRIES = 20  # places to try as the end of an item, before waiting for more bytes
+_MAX_ENDS = 1000
 _FREED_AT_ONCE = 2_000  # items
 
 _TOKEN = re.compile(rb'\s*("(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+)(?=.)', re.DOTALL)
@@ -80,7 +80,7 @@ class StreamingDecoder(Generic[T]):
             return
         self._list += piece
         if self._head is None:
-            start = items_start(self._list[:_MOST_HEAD_BYTES])
+            start = items_start(self._list[:_MAX_HEAD_BYTES])
             if start is None:
                 return
             self._head = bytes(self._list[:start])
@@ -105,7 +105,7 @@ class StreamingDecoder(Generic[T]):
         if self._tail is None:
             # The rest of the list may hold items of any kind, so each bracket may be its end.
             end = self._list.find(b"]")
-            for _ in range(_MOST_ENDS):
+            for _ in range(_MAX_ENDS):
                 if end < 0:
                     break
                 decoded = self._decode(bytes(self._list[: end + 1]))
@@ -121,7 +121,7 @@ class StreamingDecoder(Generic[T]):
     def _cut(self) -> list[T] | None:
         """Take the items before the last cut that decodes; None where there is none yet."""
         end = self._cut_bytes
-        for _ in range(_MOST_TRIES):
+        for _ in range(_MAX_TRIES):
             end = self._list.rfind(b"}", 0, end)
             if end < 0:
                 return None

@@ -42,7 +42,7 @@ class Result(NamedTuple):
     to_item: Callable[[Any], Any] = dict
 
 
-Operation = Callable[[web.Request], Awaitable[Result]]
+OperationHandler = Callable[[web.Request], Awaitable[Result]]
 
 
 class Api:
@@ -74,7 +74,7 @@ class Api:
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the operations; the kind in the last column names the items in the envelope."""
         family = "/billingEngine/family/{familyId}"
-        routes: tuple[tuple[str, str, Operation, str], ...] = (
+        routes: tuple[tuple[str, str, OperationHandler, str], ...] = (
             ("GET", "/billingEngine/account", self.list_accounts, "account"),
             ("GET", "/billingEngine/cost", self.get_costs, "cost"),
             ("POST", "/billingEngine/setup", self.set_up_billing_engine, "setup"),
@@ -102,7 +102,7 @@ class Api:
             router.add_route(method, path, partial(self._serve, f"{product}:{kind}", operation))
 
     async def _serve(
-        self, kind: str, operation: Operation, request: web.Request
+        self, kind: str, operation: OperationHandler, request: web.Request
     ) -> web.StreamResponse:
         result = await operation(request)
         page = self._select_page(request, result.rows)

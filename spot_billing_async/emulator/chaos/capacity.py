@@ -8,7 +8,7 @@ _MAX_REQUESTS_PER_SLOT = 4
 """Requests that are processed or waiting, per slot."""
 
 
-class Overloaded(Exception):  # noqa: N818 - a response like any other, not a failure of the server
+class Overloaded(Exception):  # noqa: N818  a response like any other, not a failure of the server
     """The queue for a slot is full."""
 
 

@@ -4,7 +4,7 @@ FOCUS is the FinOps Foundation's format of cloud bills. Every value is read as t
 before it is cast, so that nothing is rounded, guessed or dropped: a file is read completely or
 refused.
 """
-# ruff: noqa: S608 - SQL is built from constants of this package; values are bound
+# ruff: noqa: S608  SQL is built from constants of this package; values are bound
 
 import csv
 import glob

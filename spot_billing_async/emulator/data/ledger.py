@@ -3,7 +3,7 @@
 Charges are stored as daily sums. The ledger holds each file once: if a file is ingested again, its
 new rows replace the earlier ones.
 """
-# ruff: noqa: S608 - SQL is built from constants of this package; values are bound
+# ruff: noqa: S608  SQL is built from constants of this package; values are bound
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence

@@ -22,8 +22,9 @@ _DAY = timedelta(days=1)
 _UNLIMITED = date.max.toordinal()
 """More days than the calendar has."""
 
-_SCOUTS_GROWTH = 4
-"""Factor by which the number of accounts without statistics grows from round to round."""
+_TRIALS_GROWTH = 4
+"""Factor by which the number of trials (first windows of accounts without statistics) grows from
+round to round."""
 
 _MAX_ROUND = 1000
 """Slices per round: a plan of a million windows is not laid out at once."""
@@ -139,7 +140,7 @@ class LearningPlanner(Planner):
             for window in windows
         ]
         self._sizer = sizer
-        self._scouts = 1
+        self._max_trials = 1
         self._probes_left = _MAX_PROBES
 
     @property
@@ -149,7 +150,7 @@ class LearningPlanner(Planner):
 
     def next_round(self) -> list[SliceKey]:
         """Remove and return the slices to request now; an empty list once none is left."""
-        return (self._probes() or self._known_and_scouts()) if self._gaps else []
+        return (self._probes() or self._known_and_trials()) if self._gaps else []
 
     def take_rest(self) -> Iterator[SliceKey]:
         """Remove and return every slice that is left."""
@@ -237,13 +238,13 @@ class LearningPlanner(Planner):
         windows = self._sizer.split(gap.account_id, gap.days).windows
         return min(ceil(gap.days / windows), gap.max_days)
 
-    def _known_and_scouts(self) -> list[SliceKey]:
+    def _known_and_trials(self) -> list[SliceKey]:
         """Remove and return all slices of accounts with statistics, and first ones of others."""
         keys: list[SliceKey] = []
         later: list[Gap] = []
-        scouts: set[str] = set()
+        trials: set[str] = set()
         # Once the limit is known, a first window of an account is unlikely to be wasted.
-        max_scouts = inf if self._sizer.is_limited else self._scouts
+        max_trials = inf if self._sizer.is_limited else self._max_trials
         for gap in self._gaps:
             if len(keys) >= _MAX_ROUND:
                 later.append(gap)
@@ -251,17 +252,17 @@ class LearningPlanner(Planner):
             first, *others = cut_evenly(gap.window, self._width(gap))
             if self._sizer.knows(gap.account_id):
                 keys += [SliceKey(gap.account_id, window) for window in (first, *others)]
-            elif gap.account_id in scouts or len(scouts) >= max_scouts:
+            elif gap.account_id in trials or len(trials) >= max_trials:
                 later.append(gap)
             else:
-                scouts.add(gap.account_id)
+                trials.add(gap.account_id)
                 keys.append(SliceKey(gap.account_id, first))
                 if others:
                     # Kept as one gap: its width is chosen once the first window has an outcome.
                     rest = DateWindow(others[0].from_date, gap.window.to_date)
                     later.append(Gap(gap.account_id, rest))
         self._gaps = later
-        self._scouts = max(self._scouts, _SCOUTS_GROWTH * len(scouts))
+        self._max_trials = max(self._max_trials, _TRIALS_GROWTH * len(trials))
         return keys
 
     def _take_first(self, gap: Gap, days: int) -> SliceKey:

@@ -87,14 +87,14 @@ async def test_a_call_ends_by_then(silent: tuple[str, list[str]]) -> None:
 async def test_nothing_is_sent_after_it(silent: tuple[str, list[str]]) -> None:
     """A call that starts after the deadline fails at once, and the hook receives it."""
     base_url, asked = silent
-    told: list[Event] = []
-    async with SpotBillingClient("t", base_url=base_url, hook=told.append) as client:
+    events: list[Event] = []
+    async with SpotBillingClient("t", base_url=base_url, hook=events.append) as client:
         with deadline(SOON_S):
             await asyncio.sleep(SOON_S)
             with pytest.raises(DeadlineExceededError, match="passed before this call began"):
                 await client.accounts.list()
     assert asked == []
-    (ended,) = told
+    (ended,) = events
     assert isinstance(ended, CallEnded)
     assert ended.error == "DeadlineExceededError"
 

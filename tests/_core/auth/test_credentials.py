@@ -88,7 +88,7 @@ async def test_the_file_may_be_yaml(file: Path) -> None:
     "content",
     [f"[default\ntoken={SECRET}\n".encode(), f"[default]\n{SECRET}\n".encode(), b"\xff[a]"],
 )
-def test_a_broken_file_is_told_without_its_content(file: Path, content: bytes) -> None:
+def test_the_error_of_a_broken_file_does_not_quote_it(file: Path, content: bytes) -> None:
     """The error for a broken file does not quote it, because a line may hold the token."""
     file.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
@@ -97,7 +97,7 @@ def test_a_broken_file_is_told_without_its_content(file: Path, content: bytes) -
     assert caught.value.__cause__ is None
 
 
-def test_no_token_anywhere_is_told_with_the_places_to_put_it() -> None:
+def test_the_error_of_a_missing_token_names_where_to_set_it() -> None:
     """The error for a missing token names the argument, the variable and the file."""
     with pytest.raises(ConfigError, match=r"SPOTINST_TOKEN.*\.spotinst/credentials"):
         SpotBillingClient()

@@ -27,7 +27,7 @@ def starts(limiter: RouteLimiter, now_s: float) -> int:
 
 
 def test_a_new_limiter_admits_a_few_requests() -> None:
-    """Further requests wait for the first response, without a timer."""
+    """A new limiter admits a few requests; further ones wait for the first response."""
     limiter = RouteLimiter()
     permits = [limiter.start(0.0) for _ in range(FIRST_REQUESTS) if limiter.wait_s(0.0) == 0]
     assert len(permits) == FIRST_REQUESTS
@@ -37,7 +37,7 @@ def test_a_new_limiter_admits_a_few_requests() -> None:
 
 
 def test_requests_ramp_up_exponentially_without_a_known_limit() -> None:
-    """Few requests are thus in flight when an unknown limit is reached."""
+    """Requests ramp up, so that few are in flight when an unknown limit is reached."""
     limiter = RouteLimiter()
     permits = [limiter.start(0.0) for _ in range(FIRST_REQUESTS)]
     for permit in permits:
@@ -94,7 +94,7 @@ def test_pauses_double_without_a_reported_reset() -> None:
 
 
 def test_an_hour_is_the_longest_wait() -> None:
-    """A client may outlive a proxy's retry hint."""
+    """A wait lasts at most an hour, as a client may outlive a proxy's retry hint."""
     limiter = RouteLimiter()
     limiter.on_rejected(limiter.start(0.0), 0.0, Quota(), 1e9)
     assert limiter.wait_s(0.0) == 3600
@@ -214,7 +214,7 @@ def exhaust(limiter: RouteLimiter, now_s: float, limit: int, reset_s: float) -> 
 
 
 def test_a_rejected_probe_delays_the_next_one() -> None:
-    """Other consumers were faster, so the limiter waits for places of its own instead."""
+    """After a rejected probe the limiter waits for places of its own, not for the next reset."""
     limiter, now_s = learned(10, 10.0)
     exhaust(limiter, now_s, 10, 3.0)
     assert limiter.wait_s(now_s + 2.5) == 0.5
@@ -233,7 +233,7 @@ def test_a_longer_window_is_learned_anew() -> None:
 
 
 def test_a_missing_reset_does_not_bound_the_window() -> None:
-    """A probe is sent soon, but the window's length stays unknown."""
+    """Without a reported reset a probe is sent soon, and the window's length stays unknown."""
     limiter = RouteLimiter()
     limiter.on_response(limiter.start(0.0), 0.0, quota(2, 1))
     limiter.on_response(limiter.start(0.0), 0.0, Quota(2, 0, None))
@@ -252,7 +252,7 @@ def guessed(limit: int) -> tuple[RouteLimiter, float]:
 
 
 def test_requests_accepted_before_the_first_rejection_are_the_limit() -> None:
-    """Requests whose response came after the rejection count too."""
+    """The guessed limit counts accepted requests, also those whose response comes later."""
     limiter, now_s = RouteLimiter(), 1.0
     early = [limiter.start(0.0) for _ in range(3)]
     limiter.on_response(early[0], 1.0, Quota())
@@ -267,7 +267,7 @@ def test_requests_accepted_before_the_first_rejection_are_the_limit() -> None:
 
 
 def test_a_later_rejection_at_most_halves_a_guessed_limit() -> None:
-    """The rejection may be due to an underestimated window."""
+    """A rejection at most halves a guessed limit: it may be due to an underestimated window."""
     limiter, now_s = guessed(8)
     limiter.on_response(limiter.start(now_s), now_s, Quota())
     now_s += 200.0
@@ -278,7 +278,7 @@ def test_a_later_rejection_at_most_halves_a_guessed_limit() -> None:
 
 
 def test_a_guessed_limit_is_raised_after_a_quiet_period() -> None:
-    """Other consumers may have gone, or the guess was too low."""
+    """A guessed limit grows after a quiet period: the guess may have been too low."""
     limiter, now_s = guessed(8)
     limiter.on_response(limiter.start(now_s), now_s, Quota())
     now_s += 1000.0

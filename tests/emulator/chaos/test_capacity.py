@@ -64,12 +64,12 @@ async def test_too_many_requests_get_a_503(serve: Serve) -> None:
     async with serve(capacity=1, latency="60s") as call:
         tasks_before = asyncio.all_tasks()
         waiting = [asyncio.create_task(call("GET", FAMILY)) for _ in range(4)]
-        while call.server.requests < 4:  # noqa: ASYNC110 - the server has no event to wait for
+        while call.server.requests < 4:  # noqa: ASYNC110  the server has no event to wait for
             await asyncio.sleep(0)
         refused = await call("GET", FAMILY, headers={"Connection": "close"})
         assert refused.status == 503
         assert refused.body["response"]["errors"][0]["code"] == "ServiceUnavailable"
         for task in waiting:
             task.cancel()
-        while asyncio.all_tasks() > tasks_before:  # noqa: ASYNC110 - as above
+        while asyncio.all_tasks() > tasks_before:  # noqa: ASYNC110  as above
             await asyncio.sleep(0)

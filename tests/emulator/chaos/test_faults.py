@@ -209,7 +209,7 @@ async def test_a_half_closed_connection_is_closed_later(
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(f"GET {FAMILY} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         await reader.read()
-        while asyncio.all_tasks() > tasks_before:  # noqa: ASYNC110 - the server has no event to wait for
+        while asyncio.all_tasks() > tasks_before:  # noqa: ASYNC110  the server has no event to wait for
             await asyncio.sleep(0)
         writer.transport.abort()
 

@@ -29,7 +29,7 @@ def test_a_rate_limit_is_parsed(text: str, limit: RateLimit) -> None:
 
 @pytest.mark.parametrize("text", ["", "100", "0/60s", "1/0s", "-1/60s", "1/60", "1/60m"])
 def test_an_invalid_rate_limit_is_refused(text: str) -> None:
-    """The error shows the expected form."""
+    """The error for an invalid rate limit shows the expected form."""
     with pytest.raises(ValueError, match="100/60s"):
         RateLimit.parse(text)
 

@@ -31,7 +31,7 @@ def test_a_latency_is_parsed(text: str, latency: Latency) -> None:
 
 @pytest.mark.parametrize("text", ["", "50", "-50ms", "50ms±", "50ms20ms", "fast"])
 def test_an_invalid_latency_is_refused(text: str) -> None:
-    """The error shows the expected form."""
+    """The error for an invalid latency shows the expected form."""
     with pytest.raises(ValueError, match="50ms±20ms"):
         Latency.parse(text)
 
@@ -65,7 +65,7 @@ def test_faults_are_parsed() -> None:
     ],
 )
 def test_invalid_faults_are_refused(text: str, message: str) -> None:
-    """The error shows what is allowed; for an unknown kind, all kinds."""
+    """The error for invalid faults shows what is allowed; for an unknown kind, all kinds."""
     with pytest.raises(ValueError, match=message):
         FaultPlan.parse(text)
 

@@ -74,7 +74,7 @@ async def test_a_table_created_between_two_lookups_is_found(
 async def test_characters_that_deltalake_misreads_are_refused(
     api: Api, client: SpotBillingClient, tmp_path: Path, name: str, shown: str
 ) -> None:
-    """The error names the characters; nothing is created or sent."""
+    """The error for characters that deltalake misreads names them; nothing is created or sent."""
     location = tmp_path / name / "costs"
     for use in (
         lambda: sync(client, location, accounts=api.accounts, **SCOPE),
@@ -121,7 +121,7 @@ def test_a_panic_is_a_table_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 async def test_a_folder_with_other_content_is_refused(
     api: Api, run: Sync, table: str, tmp_path: Path
 ) -> None:
-    """The error names the folder; nothing is written there, and nothing is sent."""
+    """A folder with other content is refused by name; nothing is written there or sent."""
     project = Path(table)
     (project / "src").mkdir(parents=True)
     match = f"table must be a new or empty folder, .* got '{project}' with other content"
@@ -143,7 +143,7 @@ async def test_the_folder_of_the_ledger_is_checked_too(run: Sync, table: str) ->
 
 
 async def test_a_file_is_not_a_folder(api: Api, run: Sync, table: str, tmp_path: Path) -> None:
-    """The error names the file, at the location or above it."""
+    """A file at the location or above it is refused by name."""
     Path(table).write_text("x")
     for location in (table, f"{table}/deeper/still"):
         with pytest.raises(TableError, match=f"'{tmp_path}/costs' is not a folder"):
@@ -204,7 +204,7 @@ async def test_an_error_message_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("table", [None, 7, b"t", "", " "])
 async def test_a_location_is_text_or_a_path(client: SpotBillingClient, table: Any) -> None:
-    """Other types and blank text are refused."""
+    """A location that is neither text nor a path, or blank, is refused."""
     for use in (
         lambda: sync(client, table, accounts=["a"], **SCOPE),
         lambda: plan(table, accounts=["a"], **SCOPE),
