@@ -39,29 +39,39 @@ from spot_billing_async.models import (
     ResponseStatus,
 )
 from spot_billing_async.models.windows import DateWindow, WindowSize
+from spot_billing_async.resources.accounts import AccountsResource
+from spot_billing_async.resources.billing_engine import BillingEngineResource
+from spot_billing_async.resources.cost_intelligence import CostIntelligenceResource
+from spot_billing_async.resources.costs import CostsResource
+from spot_billing_async.resources.families import FamiliesResource
 from spot_billing_async.telemetry import CacheRead, CallEnded, Event, Hook, Phases, RequestEnded
 from spot_billing_async.version import __version__
 
 __all__ = [
     "AccountFamily",
+    "AccountsResource",
     "Acknowledgement",
     "ApiError",
     "ArgumentError",
     "AuthenticationError",
     "BillingAccount",
+    "BillingEngineResource",
     "CacheRead",
     "CallEnded",
     "ClientConfig",
     "ConfigError",
     "ConflictError",
+    "CostIntelligenceResource",
     "CostItem",
     "CostPlan",
     "CostQuery",
+    "CostsResource",
     "DateWindow",
     "DeadlineExceededError",
     "DecodeError",
     "Event",
     "Failed",
+    "FamiliesResource",
     "Fetched",
     "GroupBy",
     "Hook",

@@ -38,7 +38,11 @@ class LimiterRegistry:
         if entry is None:
             entry = _RegistryEntry(self._make(namespace, operation_id), self._clock())
             self._entries[namespace, operation_id] = entry
-            self._sweep()
+            # The threshold doubles with the live entries, so a sweep costs O(1) per new limiter.
+            if len(self._entries) > self._sweep_size:
+                since_s = self._clock() - LONGEST_WAIT_S
+                self._entries = {k: e for k, e in self._entries.items() if e.used_s >= since_s}
+                self._sweep_size = max(_MAX_IDLE, 2 * len(self._entries))
         entry.used_s = self._clock()
         return entry.limiter
 
@@ -46,11 +50,3 @@ class LimiterRegistry:
         """Return the limiter of a credential's requests for an operation; None if not created."""
         entry = self._entries.get((namespace, operation_id))
         return None if entry is None else entry.limiter
-
-    def _sweep(self) -> None:
-        # The threshold doubles with the live entries, so that a sweep costs O(1) per new limiter.
-        if len(self._entries) <= self._sweep_size:
-            return
-        since_s = self._clock() - LONGEST_WAIT_S
-        self._entries = {key: e for key, e in self._entries.items() if e.used_s >= since_s}
-        self._sweep_size = max(_MAX_IDLE, 2 * len(self._entries))

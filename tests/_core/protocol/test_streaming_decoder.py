@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from spot_billing_async import CostItem, DecodeError
+from spot_billing_async import CostItem, DecodeError, ServerError
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async._core.protocol.operations import GET_COSTS
@@ -124,6 +124,23 @@ async def page_of(body: bytes, size: int = 100_000) -> Page[CostItem]:
     return await parse_large_response(
         GET_COSTS, response, decoder_for(CostItem, totalled=True), SECRET
     )
+
+
+@pytest.mark.parametrize("place", [0, 3000, 7999])
+async def test_a_large_body_without_an_amount_names_its_keys(place: int) -> None:
+    """A row without an amount, wherever it is in a large body, is an error that lists the keys."""
+    items = rows(8000)
+    del items[place]["cost"]
+    with pytest.raises(DecodeError, match=r"keys seen: accountId.*, service$"):
+        await page_of(msgspec.json.encode({"response": {"items": items}}))
+
+
+async def test_the_servers_error_comes_before_a_missing_amount() -> None:
+    """A large 2xx body that holds an error is that error, although its rows have no amounts."""
+    items = [{"accountId": "1", "service": "s" * 100} for _ in range(8000)]
+    body = msgspec.json.encode({"response": {"status": {"code": 503}, "items": items}})
+    with pytest.raises(ServerError):
+        await page_of(body)
 
 
 async def test_a_large_page_equals_a_small_one() -> None:
