@@ -7,20 +7,12 @@ report = await sync(
 ```
 """
 
-from spot_billing_async.errors import MissingExtraError
+# First, as it names the extra if a part of it is missing; other modules import the parts unguarded.
+from spot_billing_async.table.storage.delta import TableConflictError, TableError
 
-try:
-    # Asked for here, before any module uses them: the modules import both in no particular order.
-    import deltalake as _deltalake  # noqa: F401  see above
-    import pyarrow as _pa  # noqa: F401, ICN001  see above
-except ImportError as _missing:
-    raise MissingExtraError(
-        f"a Delta table needs {_missing.name or 'deltalake'}: pip install '.[table]'"
-    ) from _missing
-
+# isort: split
 from spot_billing_async.table.query import day_sums
 from spot_billing_async.table.report import Change, DaySum, Difference, SyncPlan, SyncReport
-from spot_billing_async.table.storage.delta import TableConflictError, TableError
 from spot_billing_async.table.sync import plan, sync
 
 __all__ = [

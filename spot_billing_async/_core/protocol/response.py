@@ -117,6 +117,7 @@ async def parse_large_response(
             await asyncio.sleep(0)
     last, outline = stream.end()
     items += last
+    response.body = outline  # so that an error in it is read with all that it says
     page = _page_of(operation, response, decoder.decode(name, outline, token), items, token)
     if bad_amount is not None:
         raise bad_amount

@@ -10,17 +10,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Self
 
-import deltalake
-import pyarrow as pa
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
-
-from spot_billing_async.errors import ConfigError, SpotBillingError
+from spot_billing_async.errors import ConfigError, MissingExtraError, SpotBillingError
 from spot_billing_async.export import ExportError
 from spot_billing_async.table.storage.location import (
     access_problem,
     has_other_content,
     local_folder,
 )
+
+try:
+    import deltalake
+    import pyarrow as pa
+    from deltalake.exceptions import CommitFailedError, TableNotFoundError
+except ImportError as _missing:
+    raise MissingExtraError(
+        f"a Delta table needs {_missing.name or 'deltalake'}: pip install '.[table]'"
+    ) from _missing
 
 _LATEST_COMMITS = 10
 """Commits to search for metadata: those of other tools, such as OPTIMIZE, have none of ours."""
