@@ -37,7 +37,7 @@ def amounts_read(reader: str) -> list[Decimal]:
     exec(block_of(reader), {"print": printed.append})  # noqa: S102  the guide's own lines
     (found,) = printed
     if isinstance(found, duckdb.DuckDBPyRelation):
-        return [row[1] for row in found.fetchall()]
+        return [row[-1] for row in found.fetchall()]
     return list(found["cost"] if isinstance(found, pl.DataFrame) else found)
 
 
