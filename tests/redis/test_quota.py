@@ -48,7 +48,7 @@ async def pull(client: SpotBillingClient, slices: int) -> PullReport:
 async def clients(base_url: str, *quotas: RedisQuota) -> AsyncIterator[list[SpotBillingClient]]:
     """Enter a client for each quota."""
     made = [SpotBillingClient(TOKEN, base_url=base_url, quota=q) for q in quotas]
-    async with asyncio.timeout(60), AsyncExitStack() as stack:
+    async with asyncio.timeout(120), AsyncExitStack() as stack:
         yield [await stack.enter_async_context(client) for client in made]
 
 
@@ -111,7 +111,7 @@ async def test_a_restart_of_redis_fails_no_call(
             Emulator(token=TOKEN, rate_limit=RateLimit(50, 1.0)) as server,
             clients(server.base_url, *quotas) as members,
         ):
-            pulls = [asyncio.create_task(pull(client, 100)) for client in members]
+            pulls = [asyncio.create_task(pull(client, 60)) for client in members]
             await until(
                 lambda: all(quota._limiters and limiter_of(quota).is_attached for quota in quotas)
             )
