@@ -90,7 +90,7 @@ def count_tasks(
 def _count_by_perf(peer: Peer, warmup: Task, task: Task, environment: Mapping[str, str]) -> int:
     """Return the instructions of a whole process that does the warm-up and one task."""
     with tempfile.NamedTemporaryFile("r") as output:
-        with working(peer, _perf(output.name), environment, "--freeze") as worker:
+        with working(peer, _perf(output.name), environment, "--steady") as worker:
             worker.run(warmup)
             worker.run(task)
         count = perf_count(output.read())
@@ -121,7 +121,7 @@ def _count_by_callgrind(
         prefix = f"--vgdb-prefix={folder}/vgdb"
         valgrind = ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", prefix]
         valgrind.append(f"--callgrind-out-file={folder}/counts")
-        with working(peer, valgrind, environment, "--freeze") as worker:
+        with working(peer, valgrind, environment, "--steady") as worker:
             worker.run(warmup)
             vgdb = ("vgdb", prefix, f"--pid={worker.pid}")
             _run(*vgdb, "instrumentation", "on")

@@ -1,8 +1,8 @@
-"""A peer's process: `python -m benchmarks.harness.worker MODULE [--uvloop] [--freeze]`.
+"""A peer's process: `python -m benchmarks.harness.worker MODULE [--uvloop | --steady]`.
 
 It imports the peer's module and prints the versions of the libraries that the peer uses. Then it
 does one task for each line of standard input, and prints its measurement. Imports are not measured.
-With `--freeze` the garbage collector does not scan what exists at the start of a task.
+`--steady` makes instruction counts independent of the machine's speed and of earlier tasks.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from importlib import metadata
 from typing import Any
 
+from benchmarks.harness import steady
 from benchmarks.harness.task import Measurement, Task
 
 Run = Callable[[Task], Any]
@@ -25,7 +26,7 @@ Any: it returns a `Measurement`, or a coroutine that does.
 
 
 def run_task(run: Run, task: Task, loop: str) -> Measurement:
-    """Do a task; an asynchronous peer gets an event loop of the kind `asyncio` or `uvloop`."""
+    """Do a task; an asynchronous peer gets an event loop of a kind."""
     result = run(task)
     if isinstance(result, Awaitable):
         with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
@@ -40,6 +41,9 @@ async def _awaited(result: Awaitable[object]) -> object:
 
 
 def _loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return the function that makes a loop of the kind `asyncio`, `uvloop` or `steady`."""
+    if loop == "steady":
+        return steady.new_event_loop
     if loop != "uvloop":
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(loop).new_event_loop
@@ -57,13 +61,15 @@ def versions(names: Iterable[str]) -> dict[str, str]:
 
 def main() -> None:
     """Do the tasks of standard input."""
+    loop = next((kind for kind in ("uvloop", "steady") if f"--{kind}" in sys.argv), "asyncio")
+    if loop == "steady":
+        steady.set_clock()
     module = importlib.import_module(f"benchmarks.peers.{sys.argv[1]}")
-    loop = "uvloop" if "--uvloop" in sys.argv else "asyncio"
     libraries = [*module.LIBRARIES, *(["uvloop"] if loop == "uvloop" else [])]
     _loop_factory(loop)  # an import error must come before the versions
     print(json.dumps(versions(libraries)), flush=True)
     for line in sys.stdin:
-        if "--freeze" in sys.argv:
+        if loop == "steady":
             # A full collection costs as much as a dozen calls, and could fall into any task.
             gc.collect()
             gc.freeze()
