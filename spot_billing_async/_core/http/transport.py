@@ -210,7 +210,7 @@ class _CleanConnector(aiohttp.TCPConnector):
 
     def __init__(self, *, limit: int, ssl: SSLContext | bool, force_close: bool) -> None:
         super().__init__(limit=limit, ssl=ssl, force_close=force_close)
-        # Made once per connection: making one for each request would cost 3 % of a small one.
+        # One per connection: one per request took 1.4 % more instructions of a small call.
         self._polls: WeakKeyDictionary[ResponseHandler, select.poll] = WeakKeyDictionary()
 
     async def connect(
