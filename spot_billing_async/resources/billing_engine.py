@@ -1,17 +1,16 @@
 """Billing Engine setup: the contract's tag 'Billing Engine Setup'."""
 
-from spot_billing_async._core.http.session import SessionManager
 from spot_billing_async._core.protocol.operations import SETUP, VALIDATE_SETUP
 from spot_billing_async.models import Acknowledgement
 from spot_billing_async.models.validation import checked_text
-from spot_billing_async.resources.billing_setup import call_setup, checked_provider
+from spot_billing_async.resources.billing_setup import SetupResource, checked_provider
 
 
-class BillingEngineResource:
+class BillingEngineResource(SetupResource):
     """Setup that links billing accounts to their cost data: `client.billing_engine`."""
 
-    def __init__(self, session: SessionManager) -> None:
-        self._session = session
+    _name = "billingEngine"
+    _validation = VALIDATE_SETUP
 
     async def setup(
         self, *, cloud_provider: str, billing_account_id: str, bucket_name: str
@@ -31,23 +30,4 @@ class BillingEngineResource:
         """
         provider = checked_provider(cloud_provider)
         bucket = checked_text("bucket_name", bucket_name)
-        return await call_setup(
-            self._session, SETUP, "billingEngine", provider, billing_account_id, bucketName=bucket
-        )
-
-    async def validate(self, *, cloud_provider: str, billing_account_id: str) -> Acknowledgement:
-        """Check credentials and billing access of a setup; the findings are in `items`.
-
-        Args:
-            cloud_provider: provider of the setup. The contract lists no values here, so any text is
-                sent unchanged.
-            billing_account_id: billing account of the setup.
-
-        Raises:
-            ArgumentError: an argument is not usable; nothing was sent.
-            SpotBillingError: the call failed.
-        """
-        provider = checked_text("cloud_provider", cloud_provider)
-        return await call_setup(
-            self._session, VALIDATE_SETUP, "billingEngine", provider, billing_account_id
-        )
+        return await self._call(SETUP, provider, billing_account_id, bucketName=bucket)

@@ -1,13 +1,50 @@
-"""Request and acknowledgement that both kinds of setup share."""
+"""Setup of billing accounts: the part that Billing Engine and Cost Intelligence share."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from spot_billing_async._core.http.call import call
 from spot_billing_async._core.http.session import SessionManager
 from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async.errors import ArgumentError
 from spot_billing_async.models import CLOUD_PROVIDERS, Acknowledgement
-from spot_billing_async.models.validation import checked_id
+from spot_billing_async.models.validation import checked_id, checked_text
+
+
+class SetupResource:
+    """Base of the setups; a subclass names the setup in the request body, and its validation."""
+
+    _name: ClassVar[str]
+    _validation: ClassVar[Operation]
+
+    def __init__(self, session: SessionManager) -> None:
+        self._session = session
+
+    async def validate(self, *, cloud_provider: str, billing_account_id: str) -> Acknowledgement:
+        """Check a setup, such as its access to the billing account; the findings are in `items`.
+
+        Args:
+            cloud_provider: provider of the setup. The contract lists no values here, so any text is
+                sent unchanged.
+            billing_account_id: billing account of the setup.
+
+        Raises:
+            ArgumentError: an argument is not usable; nothing was sent.
+            SpotBillingError: the call failed.
+        """
+        provider = checked_text("cloud_provider", cloud_provider)
+        return await self._call(self._validation, provider, billing_account_id)
+
+    async def _call(
+        self, operation: Operation, provider: str, billing_account_id: str, **fields: str
+    ) -> Acknowledgement:
+        """Send a setup with checked fields; raise `ArgumentError` if the account is not an id."""
+        account_id = checked_id("billing_account_id", billing_account_id)
+        setup = {"cloudProvider": provider, "billingAccountId": account_id, **fields}
+        # Any: the contract does not describe the items, so they stay plain data.
+        answer = await call(self._session, operation, Any, body={self._name: setup})
+        return Acknowledgement(
+            request_id=answer.request_id, status=answer.status, items=answer.items
+        )
 
 
 def checked_provider(value: object) -> str:
@@ -22,35 +59,3 @@ def checked_provider(value: object) -> str:
             f"cloud_provider must be one of {', '.join(CLOUD_PROVIDERS)}, got {value!r}"
         )
     return provider
-
-
-async def call_setup(
-    session: SessionManager,
-    operation: Operation,
-    name: str,
-    cloud_provider: str,
-    billing_account_id: str,
-    **fields: str,
-) -> Acknowledgement:
-    """Set up a billing account, or have its setup validated.
-
-    Args:
-        session: sends the request.
-        operation: operation to call; it returns an acknowledgement.
-        name: name of the setup in the request body.
-        cloud_provider: checked name of the provider.
-        billing_account_id: billing account at the provider.
-        fields: further checked fields of the setup.
-
-    Raises:
-        ArgumentError: the account is not an id.
-        SpotBillingError: the call failed.
-    """
-    setup = {
-        "cloudProvider": cloud_provider,
-        "billingAccountId": checked_id("billing_account_id", billing_account_id),
-        **fields,
-    }
-    # Any: the contract does not describe the items, so they stay plain data.
-    answer = await call(session, operation, Any, body={name: setup})
-    return Acknowledgement(request_id=answer.request_id, status=answer.status, items=answer.items)

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Sequence
 from datetime import date
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from spot_billing_async._core.http.call import call
@@ -103,7 +104,7 @@ class CostsResource:
             to_date=to_date,
             group_by=checked_group_by(group_by),
         )
-        answer: Answer[Any] = await self._fetch(query, item_type)
+        answer: Answer[Any] = await self._fetch(query, item_type=item_type)
         return answer.items
 
     @overload
@@ -165,17 +166,9 @@ class CostsResource:
         if deadline_s is not None:
             check_seconds("deadline_s", deadline_s)
         decoder_for(item_type)
-
-        def fetch(
-            query: CostQuery, counts: RequestCounts, ends_at_s: float
-        ) -> Awaitable[Answer[Any]]:
-            return self._fetch(
-                query, item_type, counts=counts, pull_ends_at_s=ends_at_s, totalled=True
-            )
-
         return PullRun(
             plan,
-            fetch,
+            partial(self._fetch, item_type=item_type, totalled=True),
             worker_count=self._session.shared.config.max_concurrency,
             ordered=ordered,
             deadline_s=deadline_s,
@@ -186,10 +179,10 @@ class CostsResource:
     def _fetch(
         self,
         query: CostQuery,
-        item_type: type[T],
-        *,
         counts: RequestCounts | None = None,
         pull_ends_at_s: float | None = None,
+        *,
+        item_type: type[T],
         totalled: bool = False,
     ) -> Awaitable[Answer[T]]:
         """Return the answer to a query: from the cache if there is one that can serve it."""
@@ -199,7 +192,7 @@ class CostsResource:
                 query,
                 item_type,
                 lambda part: self.uncached._fetch(  # noqa: SLF001  of the same class
-                    part, item_type, counts=counts, pull_ends_at_s=pull_ends_at_s
+                    part, counts, pull_ends_at_s, item_type=item_type
                 ),
                 pull_ends_at_s,
             )
