@@ -1,29 +1,18 @@
 """Exact money: amounts are added digit by digit and never rounded.
 
 Python's default decimal context keeps 28 digits and rounds silently. The context used here traps
-instead: a sum either holds every digit of every amount or is an error.
+instead: a sum either holds every digit of every amount or is an error. The functions raise an
+ArithmeticError if an amount is NaN or infinite or a sum needs over 200 digits, and a TypeError if
+an amount is not a number.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import (
-    Clamped,
-    Context,
-    Decimal,
-    Inexact,
-    InvalidOperation,
-    Overflow,
-    Subnormal,
-    Underflow,
-    localcontext,
-)
+from decimal import Clamped, Context, Decimal, Inexact, InvalidOperation, Subnormal, localcontext
 
 # Wide enough for any bill (real ones carry up to 28 decimals), narrow enough that an amount like
-# 1e999999999 cannot make one addition allocate a gigabyte.
+# 1e999999999 cannot make one addition allocate a gigabyte. Overflow and underflow are inexact too.
 _EXACT = Context(
-    prec=200,
-    Emin=-1000,
-    Emax=1000,
-    traps=[Clamped, Inexact, InvalidOperation, Overflow, Subnormal, Underflow],
+    prec=200, Emin=-1000, Emax=1000, traps=[Clamped, Inexact, InvalidOperation, Subnormal]
 )
 _ZERO = Decimal(0)
 
@@ -32,12 +21,7 @@ NO_CURRENCY = "XXX"
 
 
 def exact_sum(amounts: Iterable[Decimal], start: Decimal = _ZERO) -> Decimal:
-    """Add amounts without losing a digit.
-
-    Raises:
-        ArithmeticError: an amount is NaN or infinite, or the sum needs over 200 digits.
-        TypeError: an amount is not a number.
-    """
+    """Add amounts without losing a digit."""
     with localcontext(_EXACT):
         total = sum(amounts, start)
     # NaN and infinity propagate through a sum, so the total alone needs a check.
@@ -47,12 +31,7 @@ def exact_sum(amounts: Iterable[Decimal], start: Decimal = _ZERO) -> Decimal:
 
 
 def require_amounts(amounts: Iterable[Decimal]) -> None:
-    """Raise unless all amounts are finite numbers.
-
-    Raises:
-        ArithmeticError: an amount is NaN or infinite.
-        TypeError: an amount is not a Decimal.
-    """
+    """Raise unless all amounts are finite Decimals."""
     if not all(map(Decimal.is_finite, amounts)):
         raise InvalidOperation("an amount is not a finite number")
 
@@ -68,10 +47,6 @@ def totals_by_currency(
 
     Returns:
         The total of each currency, by its upper-case code; `NO_CURRENCY` for amounts without one.
-
-    Raises:
-        ArithmeticError: an amount is NaN or infinite, or a sum needs over 200 digits.
-        TypeError: an amount is not a number.
     """
     if not currencies:
         return {}
@@ -87,11 +62,7 @@ def totals_by_currency(
 
 
 def merge_totals(totals: Mapping[str, Decimal], more: Mapping[str, Decimal]) -> dict[str, Decimal]:
-    """Add totals by currency; neither argument is changed.
-
-    Raises:
-        ArithmeticError: a total is NaN or infinite, or a sum needs over 200 digits.
-    """
+    """Add totals by currency; neither argument is changed."""
     sums = {code: _EXACT.add(totals.get(code, _ZERO), amount) for code, amount in more.items()}
     require_amounts(sums.values())
     return {**totals, **sums}
