@@ -1,5 +1,6 @@
 """The client: wires the parts together, and offers one resource for each tag of the API."""
 
+from functools import cached_property
 from types import TracebackType
 from typing import Self
 
@@ -35,60 +36,37 @@ class TenantClient:
     ) -> None:
         self._session = session
         self._cache = cache
-        self.account_id = account_id
-        self._accounts = AccountsResource(session)
-        self._billing_engine = BillingEngineResource(session)
-        self._families = FamiliesResource(session)
-        self._costs = CostsResource(session, account_id, cache)
-        self._cost_intelligence = CostIntelligenceResource(session)
+        self.account_id: str | None = (
+            None if account_id is None else checked_id("account_id", account_id)
+        )
 
-    # Properties rather than attributes: `help` and `dir` then show the resources of the class.
+    # Cached properties rather than attributes: `help` and `dir` then show the resources of the
+    # class, and a view makes only those that it uses.
 
-    @property
+    @cached_property
     def accounts(self) -> AccountsResource:
-        """Accounts registered with Billing Engine.
+        """Accounts registered with Billing Engine: `list`."""
+        return AccountsResource(self._session)
 
-        Operations: `list(account_id=None)`.
-        """
-        return self._accounts
-
-    @property
+    @cached_property
     def billing_engine(self) -> BillingEngineResource:
-        """Setup that links billing accounts to their cost data.
+        """Setup that links billing accounts to their cost data: `setup`, `validate`."""
+        return BillingEngineResource(self._session)
 
-        Operations: `setup(*, cloud_provider, billing_account_id, bucket_name)`,
-        `validate(*, cloud_provider, billing_account_id)`.
-        """
-        return self._billing_engine
-
-    @property
+    @cached_property
     def families(self) -> FamiliesResource:
-        """Account families: named groups of accounts.
+        """Named groups of accounts: `create`, `list`, `get`, `update`, `delete`."""
+        return FamiliesResource(self._session)
 
-        Operations: `create(*, name, description=None, account_ids=())`, `list()`,
-        `get(family_id)`, `update(family_id, *, name=None, description=None, account_ids=None)`,
-        `delete(family_id)`.
-        """
-        return self._families
-
-    @property
+    @cached_property
     def costs(self) -> CostsResource:
-        """Cost analysis.
+        """Cost analysis: `get` for one query, `pull` for many."""
+        return CostsResource(self._session, self.account_id, self._cache)
 
-        Operations: `get(account_id=None, from_date=None, to_date=None, group_by=None,
-        item_type=CostItem)`, `pull(plan, item_type=CostItem, ordered=False, *,
-        deadline_s=None, max_requests=None)`.
-        """
-        return self._costs
-
-    @property
+    @cached_property
     def cost_intelligence(self) -> CostIntelligenceResource:
-        """Setup of Cost Intelligence for a billing account.
-
-        Operations: `setup(*, cloud_provider, billing_account_id)`, `validate(*, cloud_provider,
-        billing_account_id)`.
-        """
-        return self._cost_intelligence
+        """Setup of Cost Intelligence for a billing account: `setup`, `validate`."""
+        return CostIntelligenceResource(self._session)
 
     @property
     def base_url(self) -> str:
@@ -119,11 +97,8 @@ class TenantClient:
         """
         credential = Credential(token)
         del token  # no frame that raises holds it
-        return TenantClient(
-            SessionManager(self._session.shared, credential.checked().of_tenant(tenant)),
-            None if account_id is None else checked_id("account_id", account_id),
-            self._cache,
-        )
+        session = SessionManager(self._session.shared, credential.checked().of_tenant(tenant))
+        return TenantClient(session, account_id, self._cache)
 
     def __repr__(self) -> str:
         if "account_id" not in vars(self):  # the constructor raised, and its traceback is shown
@@ -184,14 +159,10 @@ class SpotBillingClient(TenantClient):
         if quota is not None and not isinstance(quota, SharedQuota):
             raise ConfigError(f"quota must be a SharedQuota or None, got {quota!r}")
         settings = resolve(credential, account_id, base_url, allow_insecure=config.allow_insecure)
-        account_id = settings.account_id
         transport = Transport(config, settings.base_url, session, times_connecting=hook is not None)
         self._shared = SharedState(config, settings.base_url, transport, hook, quota)
-        super().__init__(
-            SessionManager(self._shared, settings.credential.of_tenant(tenant)),
-            None if account_id is None else checked_id("account_id", account_id),
-            cache,
-        )
+        sender = SessionManager(self._shared, settings.credential.of_tenant(tenant))
+        super().__init__(sender, settings.account_id, cache)
 
     async def __aenter__(self) -> Self:
         await self._shared.open()
