@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import Decimal
+from operator import attrgetter
 
 import msgspec
 
@@ -16,11 +17,7 @@ from spot_billing_async.bulk.outcome import Fetched, PullReport
 from spot_billing_async.models import CostItem, CostQuery
 from spot_billing_async.models.money import plain
 
-COLUMNS = (
-    "query_account_id",
-    "query_from",
-    "query_to",
-    "group_by",
+_ITEM_FIELDS = (
     "account_id",
     "cloud_provider",
     "service",
@@ -30,8 +27,10 @@ COLUMNS = (
     "date",
     "cost",
     "currency",
-    "request_id",
 )
+_QUERY_COLUMNS = ("query_account_id", "query_from", "query_to", "group_by")
+
+COLUMNS = (*_QUERY_COLUMNS, *_ITEM_FIELDS, "request_id")
 """Columns of every export: the query, the item, and the id of the request."""
 
 Batch = Sequence[Fetched[CostItem]]
@@ -39,6 +38,8 @@ Record = dict[str, object]
 Row = tuple[str | date | Decimal | None, ...]
 
 _encoder = msgspec.json.Encoder()
+_query_values = attrgetter("account_id", "from_date", "to_date", "group_by")
+_item_values = attrgetter(*_ITEM_FIELDS)
 
 
 def rows(batch: Batch) -> Iterator[Row]:
@@ -46,19 +47,7 @@ def rows(batch: Batch) -> Iterator[Row]:
     for outcome in batch:
         query_values = _query_values(outcome.query)
         for item in outcome.items:
-            yield (
-                *query_values,
-                item.account_id,
-                item.cloud_provider,
-                item.service,
-                item.region,
-                item.family_id,
-                item.family,
-                item.date,
-                item.cost,
-                item.currency,
-                outcome.request_id,
-            )
+            yield (*query_values, *_item_values(item), outcome.request_id)
 
 
 def row_records(batch: Batch) -> Iterator[Record]:
@@ -69,7 +58,7 @@ def row_records(batch: Batch) -> Iterator[Record]:
 
 def query_record(query: CostQuery) -> Record:
     """Return the values of a query as a record, keyed as in a row."""
-    return dict(zip(COLUMNS, _query_values(query), strict=False))
+    return dict(zip(_QUERY_COLUMNS, _query_values(query), strict=True))
 
 
 def report_record(report: PullReport) -> Record:
@@ -97,10 +86,6 @@ def csv_records(batch: Batch) -> bytes:
 def csv_header() -> bytes:
     """Encode the header record, which names the columns."""
     return _csv([COLUMNS])
-
-
-def _query_values(query: CostQuery) -> Row:
-    return (query.account_id, query.from_date, query.to_date, query.group_by)
 
 
 def _csv(records: Iterator[Sequence[object]] | Sequence[Sequence[object]]) -> bytes:
