@@ -1,7 +1,6 @@
 """Waits that survive a cancellation, and turns for work that blocks the event loop."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import TypeVar, TypeVarTuple
 
@@ -62,28 +61,9 @@ class TurnQueue:
     """
 
     def __init__(self) -> None:
-        self._is_taken = False
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._lock = asyncio.Lock()
 
     async def take(self) -> None:
         """Wait for a turn. It lasts until the task awaits something or ends."""
-        loop = asyncio.get_running_loop()
-        if self._is_taken:
-            waiter = loop.create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                if not waiter.cancelled():  # race: it was given the turn, then cancelled
-                    self._pass_on()
-                raise
-        self._is_taken = True
-        loop.call_soon(self._pass_on)
-
-    def _pass_on(self) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-        self._is_taken = False
+        await self._lock.acquire()
+        asyncio.get_running_loop().call_soon(self._lock.release)
