@@ -1,5 +1,6 @@
 """Cache of costs of a client: owns the fetches in flight and the store."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
@@ -11,7 +12,7 @@ from spot_billing_async.cache.lookup import CacheLookup
 from spot_billing_async.cache.policy import CachePolicy, utc_now
 from spot_billing_async.cache.query import CacheQuery
 from spot_billing_async.cache.store import MemoryStore, Store
-from spot_billing_async.errors import CLIENT_IS_NOT_OPEN, ConfigError
+from spot_billing_async.errors import CLIENT_IS_IN_ANOTHER_LOOP, CLIENT_IS_NOT_OPEN, ConfigError
 from spot_billing_async.models.results import Answer
 from spot_billing_async.telemetry import emit
 
@@ -88,7 +89,8 @@ class CostCache:
         """
         if self._inflight is None:
             raise ConfigError(CLIENT_IS_NOT_OPEN)
-        self._inflight.require_loop()
+        if asyncio.get_running_loop() is not self._inflight.loop:
+            raise ConfigError(CLIENT_IS_IN_ANOTHER_LOOP)
         lookup = CacheLookup(query, self._loader, self._inflight)
         try:
             if not lookup.keys.keys() <= lookup.values.keys():

@@ -14,7 +14,7 @@ from typing import Any
 from spot_billing_async._core.aio.deadline import without_deadline
 from spot_billing_async._core.aio.tasks import until_done
 from spot_billing_async.cache.loader import LoadedDays
-from spot_billing_async.errors import CLIENT_IS_CLOSED, CLIENT_IS_IN_ANOTHER_LOOP, ConfigError
+from spot_billing_async.errors import CLIENT_IS_CLOSED, ConfigError
 
 Work = Callable[[LoadedDays], Coroutine[Any, Any, None]]
 
@@ -40,11 +40,7 @@ class InflightFetch:
         self.task: asyncio.Task[None] = asyncio.create_task(work(self.loaded), context=context)
 
     async def wait(self) -> BaseException | None:
-        """Wait until the fetch ends; return the exception it failed with, or None.
-
-        Raises:
-            ConfigError: the client was closed meanwhile.
-        """
+        """Wait until the fetch ends; return its exception, or raise if the client was closed."""
         await asyncio.wait([self.task])
         if self.task.cancelled():
             raise ConfigError(CLIENT_IS_CLOSED)
@@ -52,12 +48,12 @@ class InflightFetch:
 
 
 class InflightFetches:
-    """All shared fetches in flight, in the event loop in which the object was made."""
+    """All shared fetches in flight, in `loop`: the event loop in which the object was made."""
 
     def __init__(self) -> None:
         self._by_key: dict[str, InflightFetch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
 
     async def close(self) -> None:
         """Cancel all fetches, and wait until their tasks have ended."""
@@ -66,15 +62,6 @@ class InflightFetches:
             task.cancel()
         for task in tasks:
             await until_done(task)
-
-    def require_loop(self) -> None:
-        """Raise unless the client was opened in the running event loop.
-
-        Raises:
-            ConfigError: the client belongs to another loop.
-        """
-        if asyncio.get_running_loop() is not self._loop:
-            raise ConfigError(CLIENT_IS_IN_ANOTHER_LOOP)
 
     def with_key(self, key: str) -> InflightFetch | None:
         """Return the fetch that is loading this day; None if there is none."""

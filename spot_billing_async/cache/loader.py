@@ -42,28 +42,16 @@ class LoadedDays:
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """Loader of days, which keeps them in the store.
-
-    Args:
-        store: where the days are kept.
-        policy: how long they are kept.
-        now: clock that returns a time with a zone.
-    """
+    """Loader of days, which keeps them in the store for as long as the policy says."""
 
     store: Store
     policy: CachePolicy
     now: Callable[[], datetime]
 
     async def load(self, query: AnyQuery, days: Mapping[str, date], loaded: LoadedDays) -> None:
-        """Load some days.
+        """Load days by cache key into `loaded`, within the limits of the query that started this.
 
-        Args:
-            query: query of the caller that started this; its limits hold for the requests.
-            days: days by cache key, in order.
-            loaded: receives the days; its `values` are complete unless it has `unsplit` rows.
-
-        Raises:
-            SpotBillingError: a day could not be loaded.
+        The `values` of `loaded` are then complete, unless it has `unsplit` rows.
         """
         try:
             await self._load(query, dict(days), loaded)

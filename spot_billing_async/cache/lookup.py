@@ -28,11 +28,6 @@ R = TypeVar("R")
 class CacheLookup(Generic[T]):
     """Lookup of one query: takes the days that are in memory, and loads the missing ones.
 
-    Args:
-        query: the query.
-        loader: loads the days of the fetches that this lookup starts.
-        inflight: all fetches in flight.
-
     Attributes:
         keys: days of the query by cache key, in order.
         values: encoded rows of the days found so far, by cache key.
@@ -50,14 +45,7 @@ class CacheLookup(Generic[T]):
         self._joined = self._missed = 0
 
     async def load_missing(self) -> Answer[T] | None:
-        """Load the days that are not in `values`.
-
-        Returns:
-            None when `values` is complete; the answer itself if its rows cannot be kept by day.
-
-        Raises:
-            SpotBillingError: a fetch failed, or the caller's deadline passed.
-        """
+        """Load the days that are not in `values`; return the answer if it cannot be kept by day."""
         # There is a further round only if a joined fetch failed because of its starter's limits.
         is_first_round = True
         while missing := self._missing():
@@ -77,11 +65,7 @@ class CacheLookup(Generic[T]):
         return None
 
     async def fetch_directly(self) -> Answer[T]:
-        """Request the whole query from the API without using the cache.
-
-        Raises:
-            SpotBillingError: the call failed, or the caller's deadline passed.
-        """
+        """Request the whole query from the API without using the cache."""
         return await self._before_deadline(self._query.fetch(self._query.days))
 
     def event(self) -> CacheRead:
@@ -113,11 +97,7 @@ class CacheLookup(Generic[T]):
     async def _wait(
         self, started: list[InflightFetch], joined: list[InflightFetch]
     ) -> InflightFetch | None:
-        """Wait for fetches and take their days.
-
-        Returns:
-            The first fetch whose rows cannot be kept by day; None if there is none.
-        """
+        """Wait for fetches and take their days; return the first that cannot be kept by day."""
         fetches = started + joined
         for fetch in fetches:
             fetch.waiter_count += 1

@@ -49,7 +49,6 @@ class Store(Protocol):
 
     async def __aenter__(self) -> object:
         """Open the store."""
-        ...
 
     async def __aexit__(
         self,
@@ -58,23 +57,18 @@ class Store(Protocol):
         trace: TracebackType | None,
     ) -> None:
         """Close the store and free its connections."""
-        ...
 
     def get_local(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return the unexpired data that is available without waiting, by key."""
-        ...
 
     async def get_or_claim(self, keys: Sequence[str]) -> LookupResult:
         """Return the unexpired data of keys, and claim those without data that are not claimed."""
-        ...
 
     async def set(self, values: Mapping[str, Value]) -> None:
         """Store values, and release the claims of their keys."""
-        ...
 
     async def release(self, keys: Sequence[str]) -> None:
         """Release the caller's claims; other keys are ignored."""
-        ...
 
 
 class MemoryStore:
