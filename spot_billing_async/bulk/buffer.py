@@ -13,12 +13,7 @@ T = TypeVar("T")
 
 
 class OutcomeBuffer(Generic[T]):
-    """Bounded buffer with many producers.
-
-    Args:
-        capacity: number of values that it holds at most.
-        ordered: deliver the values by index instead of in the order in which they are put.
-    """
+    """Bounded buffer with many producers; `ordered` delivers by index instead of as put."""
 
     def __init__(self, capacity: int, *, ordered: bool) -> None:
         self._capacity = capacity
@@ -43,11 +38,7 @@ class OutcomeBuffer(Generic[T]):
             self._next_is_ready.clear()
 
     async def get(self) -> T:
-        """Remove and return the next value; wait until there is one.
-
-        Raises:
-            StopAsyncIteration: the buffer is closed and the next value is not in it.
-        """
+        """Wait for the next value and take it; raise `StopAsyncIteration` if there will be none."""
         # Of several readers that wake up, one takes the value and the others wait again.
         while self._next_position not in self._values:
             if self._closed:

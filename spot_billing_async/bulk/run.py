@@ -47,18 +47,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
     a task group of the caller's task. So no cancel scope reaches into the block, an exception
     raised there is not wrapped in a group, and an async generator may yield from the block. An
     outcome is counted when the caller receives it, so the report never counts a row that the caller
-    has not seen.
-
-    Args:
-        plan: queries of the slices.
-        fetch: function that fetches a slice.
-        worker_count: slices that are fetched at the same time.
-        ordered: deliver outcomes in the plan's order instead of as they finish.
-        deadline_s: seconds for the whole pull, from entering it; None for no limit. Slices that are
-            not done by then fail.
-        max_requests: maximum number of requests, retries and pages included; None for no limit.
-            Slices that have no request left fail.
-        clock: monotonic clock, in seconds.
+    has not seen. Made by `costs.pull`, which describes the arguments.
     """
 
     def __init__(

@@ -36,15 +36,8 @@ def cache_query_for(
     """Return the cache query of a cost query; None if the cache cannot serve it by day.
 
     It can if the query names the account, the first and the last day, at most ten years, and the
-    rows of the item type have a date.
-
-    Args:
-        session: session whose limits, clock and hook are used.
-        query: the cost query.
-        item_type: type that the rows are decoded to.
-        fetch: requests the query, or a part of it, from the API.
-        pull_ends_at_s: reading of the session's clock at which the pull ends; None for a single
-            call, which has the client's `deadline_s`.
+    rows of the item type have a date. `fetch` requests a part of the query from the API. A single
+    call, whose `pull_ends_at_s` is None, has the client's `deadline_s`.
 
     Raises:
         ConfigError: the item type cannot be decoded.

@@ -158,11 +158,7 @@ class FamiliesResource:
         path_ids: Mapping[str, str],
         body: Mapping[str, object] | None = None,
     ) -> AccountFamily | None:
-        """Call an operation that returns one family; None where the response has no items.
-
-        Raises:
-            DecodeError: the response has several families.
-        """
+        """Call an operation that returns one family; None where the response has no items."""
         answer = await call(self._session, operation, _ReceivedFamily, path_ids=path_ids, body=body)
         if len(answer.items) > 1:
             raise DecodeError(

@@ -79,9 +79,6 @@ class Deadline:
             because their workers wait for the quota by design.
         hard_end_s: reading of the clock at which the call ends in any case.
 
-    Raises:
-        DeadlineExceededError: on exit, if the deadline ended the call.
-
     Attributes:
         loop: event loop of the call.
         ends_at_s: reading of the clock at which the call's own time ends, as known so far.
@@ -129,13 +126,9 @@ class Deadline:
 
     @contextmanager
     def waiting_for_quota(self, *, after_refusal: bool) -> Iterator[float]:
-        """Pause the call's own time during a wait, if it pauses for the quota.
+        """Pause the call's own time, if it pauses for the quota; yield the end of the wait.
 
-        Args:
-            after_refusal: the server refused the request; such a wait always counts.
-
-        Yields:
-            Reading of the clock until which the wait may last.
+        A wait after the server refused the request always counts.
         """
         if after_refusal or not self._pauses_for_quota:
             yield self.ends_at_s
@@ -161,12 +154,9 @@ class Deadline:
 
 
 def deadline_message(what: str, timeout_s: float | None) -> str:
-    """Return the text of the error for a call that did not end in time.
+    """Return the text of the error for a call that did not end within `timeout_s`.
 
-    Args:
-        what: name of the call.
-        timeout_s: seconds that the call had for itself; None if its pull or its caller ended it
-            before they had passed.
+    `timeout_s` is None if its pull or its caller ended the call before its own time had passed.
     """
     if timeout_s is None:
         return f"{what} did not end before the deadline of its pull or its caller"
@@ -211,11 +201,7 @@ def without_deadline() -> Context:
 
 
 def hard_end_s(pull_ends_at_s: float | None, clock: Callable[[], float]) -> float:
-    """Return the reading of a clock at which a call must end, by its pull or by `deadline`.
-
-    Args:
-        pull_ends_at_s: reading at which its pull ends; None for a call of its own.
-        clock: monotonic clock in seconds.
+    """Return the reading of `clock` at which a call must end, by its pull or by `deadline`.
 
     Raises:
         DeadlineExceededError: the `deadline` of the block has passed.

@@ -32,12 +32,7 @@ class SharedState:
 
     Attributes:
         paths: path template of each operation, by operationId, overrides included.
-        admission: queue of the calls that wait for a permit.
-        timer: ends calls at their deadlines.
         decode_turns: queue of the calls whose response takes long to decode.
-        retry_budget: retries of all calls.
-        limiters: one limiter for each credential and operation.
-        credentials: one credential for each token provider.
     """
 
     def __init__(
@@ -108,12 +103,7 @@ class SharedState:
         await self.transport.close()
 
     def require_open(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Raise unless a call in this event loop can be sent.
-
-        Raises:
-            ConfigError: the client is not entered, or was entered in another loop, or the caller's
-                session is closed.
-        """
+        """Raise `ConfigError` unless the client is open in this loop, with an open session."""
         if self.transport.session is None or self.transport.session.closed:
             raise ConfigError(CLIENT_IS_NOT_OPEN)
         if loop is not self._loop:

@@ -58,11 +58,7 @@ class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_tls(tls: object) -> None:
-    """Raise unless `tls` says how to verify a server.
-
-    Raises:
-        ConfigError: it is neither a TlsConfig nor an SSLContext that verifies.
-    """
+    """Raise `ConfigError` unless `tls` is a TlsConfig, or an SSLContext that verifies servers."""
     if isinstance(tls, TlsConfig):
         return
     if not isinstance(tls, ssl.SSLContext):
@@ -75,11 +71,9 @@ def check_tls(tls: object) -> None:
 
 
 def checked_proxy(field: str, url: str | Secret) -> Secret:
-    """Return the URL of a proxy as a secret that shows scheme, host and port.
+    """Return the URL of an http proxy as a secret that shows scheme, host and port.
 
-    Raises:
-        ConfigError: it is not the URL of an http proxy. The value is not named: it may hold a
-            password.
+    The `ConfigError` of any other URL does not show it, as it may hold a password.
     """
     proxy = hidden(url)
     parts = masked(proxy, {"http"})
@@ -91,12 +85,7 @@ def checked_proxy(field: str, url: str | Secret) -> Secret:
 
 
 class Network(NamedTuple):
-    """TLS context and proxy of the connections to one server.
-
-    Attributes:
-        context: None verifies by the system's authorities.
-        proxy: URL; None connects directly.
-    """
+    """TLS context and proxy; None verifies by the system's authorities and connects directly."""
 
     context: ssl.SSLContext | None = None
     proxy: Secret | None = None
@@ -105,11 +94,7 @@ class Network(NamedTuple):
 def load_network(
     tls: TlsConfig | ssl.SSLContext, proxy: str | Secret | None, base_url: str, *, trust_env: bool
 ) -> Network:
-    """Read the files and the environment. This blocks.
-
-    Raises:
-        ConfigError: a file, or a proxy of the environment, cannot be used.
-    """
+    """Read the files and the environment, which blocks; raise `ConfigError` for a bad one."""
     context = tls if isinstance(tls, ssl.SSLContext) else _context(tls)
     if proxy is not None:
         return Network(context, hidden(proxy))
@@ -134,13 +119,8 @@ def _context(tls: TlsConfig) -> ssl.SSLContext | None:
             f"tls.ca_file must be a PEM file of certificates, got {str(tls.ca_file)!r}: {problem}"
         ) from None
     context.set_alpn_protocols(["http/1.1"])
-    if tls.client_cert_file is not None:
-        _load_client_certificate(context, tls)
-    return context
-
-
-def _load_client_certificate(context: ssl.SSLContext, tls: TlsConfig) -> None:
-    assert tls.client_cert_file is not None  # noqa: S101  the caller has checked
+    if tls.client_cert_file is None:
+        return context
     password = tls.client_key_password
     try:
         # Never None: OpenSSL would ask on the terminal for the password of an encrypted key.
@@ -158,6 +138,7 @@ def _load_client_certificate(context: ssl.SSLContext, tls: TlsConfig) -> None:
             "its key, with the password if the key is encrypted (tls.client_key_password), got "
             f"{files}: {problem}"
         ) from None
+    return context
 
 
 def _problem(error: Exception) -> str:
@@ -166,11 +147,7 @@ def _problem(error: Exception) -> str:
 
 
 def _with_netrc(proxy: Secret) -> Secret:
-    """Return a proxy with the credentials that netrc (`NETRC`, else `~/.netrc`) has for its host.
-
-    Raises:
-        ConfigError: the file cannot be read.
-    """
+    """Return a proxy with the credentials of its host in netrc (`NETRC`, else `~/.netrc`)."""
     try:
         return _from_netrc(proxy)
     except FileNotFoundError:

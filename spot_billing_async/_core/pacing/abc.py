@@ -17,41 +17,33 @@ class Limiter(Protocol):
     @property
     def has_quota_headers(self) -> bool:
         """True if the server reports its quota in headers."""
-        ...
 
     @property
     def rate_limit(self) -> RateLimit | None:
         """The server's limit; None if no limit has been observed."""
-        ...
 
     def wait_s(self, now_s: float) -> float:
         """Return 0.0 if a request may start now, else the seconds until the next check.
 
         Infinite if an event other than the passage of time has to happen first.
         """
-        ...
 
     def min_wait_s(self, now_s: float) -> float:
         """Return a lower bound of the seconds until a request may start."""
-        ...
 
     def start(self, now_s: float) -> Permit:
         """Admit a request; call only if `wait_s` is 0."""
-        ...
 
     def on_lost(self, permit: Permit, now_s: float, *, sent: bool) -> None:
         """Record a request without a response; `sent` if the server may have counted it."""
-        ...
 
     def on_response(self, permit: Permit, now_s: float, quota: Quota) -> None:
         """Record a response other than a rate-limit rejection."""
-        ...
 
     def on_rejected(
         self, permit: Permit, now_s: float, quota: Quota, retry_after_s: float | None
     ) -> None:
         """Record a rejection by the server's rate limit."""
-        ...
 
 
 class WaitingCalls(Protocol):
@@ -59,11 +51,9 @@ class WaitingCalls(Protocol):
 
     def count_sendable(self, limiter: Limiter) -> int:
         """Return how many waiting calls of a limiter could be sent now, if it admitted them."""
-        ...
 
     def recheck(self, limiter: Limiter) -> None:
         """Check a limiter's calls again, after a change that these calls did not cause."""
-        ...
 
 
 @runtime_checkable
@@ -79,11 +69,9 @@ class SharedQuota(Protocol):
         Raises:
             ConfigError: it is already open.
         """
-        ...
 
     async def close(self) -> None:
         """Stop, and return the permits that this process still holds."""
-        ...
 
     def limiter(self, name: str, deadline_s: float) -> Limiter:
         """Return the shared limiter of a name, always the same one for the same name.
@@ -92,4 +80,3 @@ class SharedQuota(Protocol):
             name: opaque name of credential, server and operation.
             deadline_s: deadline of the calls; sharing may use up only a part of it.
         """
-        ...

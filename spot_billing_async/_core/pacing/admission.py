@@ -27,12 +27,7 @@ _SHORTEST_TIMER_S = 0.0005
 
 
 class _Waiter(NamedTuple):
-    """Queued call.
-
-    Attributes:
-        admitted: future of its permit.
-        ends_at_s: its deadline; a wait that would certainly outlast it is not begun.
-    """
+    """Queued call: the future of its permit, and its deadline."""
 
     admitted: asyncio.Future[Permit]
     ends_at_s: float
@@ -46,12 +41,7 @@ class _Timer(NamedTuple):
 
 
 class Admission:
-    """Queues of calls to one server, by limiter.
-
-    Args:
-        limit: limit on concurrent requests.
-        clock: monotonic clock, in seconds.
-    """
+    """Queues of calls to one server, by limiter; `clock` is monotonic, in seconds."""
 
     def __init__(self, limit: ConcurrencyLimit, clock: Callable[[], float]) -> None:
         self.limit: ConcurrencyLimit = limit
@@ -75,15 +65,10 @@ class Admission:
         return permit
 
     async def wait(self, limiter: Limiter, ends_at_s: float, *, again: bool) -> Permit:
-        """Queue a call until it is admitted.
-
-        Args:
-            limiter: limiter of the call's credential, route and method.
-            ends_at_s: deadline of the call, on this clock.
-            again: the call was rejected before, and returns to the head of the queue.
+        """Queue a call until it is admitted; `again` puts it at the head, after a rejection.
 
         Raises:
-            DeadlineExceededError: the call would certainly be admitted after its deadline.
+            DeadlineExceededError: the call would certainly be admitted after `ends_at_s`.
         """
         waiter = _Waiter(asyncio.get_running_loop().create_future(), ends_at_s)
         late = self._lateness(limiter, waiter)
@@ -129,13 +114,8 @@ class Admission:
     ) -> None:
         """Record a response other than a rate-limit rejection.
 
-        Args:
-            limiter: limiter that admitted the request.
-            permit: permit of the request.
-            quota: quota headers of the response.
-            waited_s: seconds until the response began; None if that does not reflect the server's
-                work, as for errors.
-            is_overloaded: the response reports an overloaded server.
+        `waited_s` is the time until the response began; None if that does not reflect the server's
+        work, as for errors.
         """
         now_s = self._clock()
         self.limit.end(has_quota_headers=permit.has_quota_headers)

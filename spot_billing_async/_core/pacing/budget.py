@@ -6,11 +6,7 @@ from spot_billing_async.errors import RequestLimitReachedError
 
 
 class Allowance(msgspec.Struct):
-    """Number of requests that a group of calls may still send together.
-
-    Attributes:
-        left: remaining requests, including retries and pages.
-    """
+    """Requests, retries and pages included, that a group of calls may still send together."""
 
     left: int
 
@@ -31,11 +27,7 @@ class RequestCounts(msgspec.Struct):
     allowance: Allowance | None = None
 
     def require_request(self) -> None:
-        """Raise unless another request may be sent.
-
-        Raises:
-            RequestLimitReachedError: the allowance is used up.
-        """
+        """Raise `RequestLimitReachedError` if the allowance is used up."""
         if self.allowance is not None and self.allowance.left < 1:
             raise RequestLimitReachedError("not sent: the pull's max_requests limit is reached")
 

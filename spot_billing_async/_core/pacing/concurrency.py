@@ -37,11 +37,7 @@ _EVEN_SHARE = 0.75  # if the fastest fifth took a smaller share of the mean, the
 
 
 class ConcurrencyLimit:
-    """Limit on the requests in flight to one server, and their number.
-
-    Args:
-        maximum: upper bound of the limit.
-    """
+    """Limit on the requests in flight to one server, at most `maximum`, and their number."""
 
     def __init__(self, maximum: int) -> None:
         self.maximum: int = maximum
@@ -56,15 +52,11 @@ class ConcurrencyLimit:
         self._halved_s = -inf
 
     def has_room(self, *, has_quota_headers: bool) -> bool:
-        """Return True if another request may start.
-
-        Args:
-            has_quota_headers: the server reports a quota, so only the maximum applies.
-        """
+        """Return True if another request may start; where a quota is reported, up to `maximum`."""
         return self.in_flight < self.maximum and (has_quota_headers or self._unmetered < self.limit)
 
     def room(self, *, has_quota_headers: bool) -> int:
-        """Return how many more requests may start; the argument is as in `has_room`."""
+        """Return how many more requests may start; see `has_room`."""
         room = self.maximum - self.in_flight
         return room if has_quota_headers else max(0, min(room, self.limit - self._unmetered))
 

@@ -99,9 +99,6 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True):
 
     Args:
         first_pause_s: first pause after a rejection that does not say how long to wait.
-
-    Attributes:
-        has_quota_headers: the server reports its quota in headers.
     """
 
     first_pause_s: float = 0.25
