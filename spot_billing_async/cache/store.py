@@ -8,7 +8,7 @@ import heapq
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from types import TracebackType
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 from spot_billing_async.models.validation import check_count
@@ -41,22 +41,11 @@ class LookupResult(NamedTuple):
 
 
 @runtime_checkable
-class Store(Protocol):
+class Store(AbstractAsyncContextManager[object], Protocol):
     """Store of values with a lifetime, used as a context manager.
 
     Its methods do not raise when the storage behind it fails: the cache then works without it.
     """
-
-    async def __aenter__(self) -> object:
-        """Open the store."""
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the store and free its connections."""
 
     def get_local(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return the unexpired data that is available without waiting, by key."""
