@@ -13,13 +13,10 @@ from spot_billing_async.models.validation import check_seconds
 
 
 class DeadlineTimer:
-    """One event-loop timer for the deadlines of all calls of a client.
+    """One event-loop timer for the deadlines of all calls of a client, by a monotonic clock.
 
     A timer per call would be the largest cost of a small request beside its bytes. Calls have
     similar deadlines and nearly all end before them, so one timer for the earliest is enough.
-
-    Args:
-        clock: monotonic clock in seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -41,28 +38,23 @@ class DeadlineTimer:
     def close(self) -> None:
         """Cancel the timer, unless a call is still running."""
         if not self._running:
-            self._cancel()
-
-    def _cancel(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-        self._handle, self._fires_at_s = None, inf
+            self._set(inf)
 
     def _set(self, at_s: float) -> None:
-        self._cancel()
-        self._fires_at_s = at_s
-        loop = asyncio.get_running_loop()
-        self._handle = loop.call_later(max(0.0, at_s - self.clock()), self._fire)
+        """Set the timer in place of the present one; infinity sets none."""
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle, self._fires_at_s = None, at_s
+        if at_s < inf:
+            loop = asyncio.get_running_loop()
+            self._handle = loop.call_later(max(0.0, at_s - self.clock()), self._fire)
 
     def _fire(self) -> None:
-        self._cancel()
         now_s = self.clock()
         for deadline in [d for d in self._running if d.due_s <= now_s]:
             self._running.discard(deadline)
             deadline.expire()
-        first_s = min((deadline.due_s for deadline in self._running), default=inf)
-        if first_s < inf:
-            self._set(first_s)
+        self._set(min((deadline.due_s for deadline in self._running), default=inf))
 
 
 class Deadline:
