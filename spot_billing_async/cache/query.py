@@ -26,8 +26,6 @@ class SeriesKey(NamedTuple):
     Attributes:
         namespace: namespace of the credential that may see the data.
         origin: URL that the data was requested from.
-        account_id: account of the costs.
-        group_by: breakdown of the costs; None for none.
         type_name: `Codec.name` of the item type.
     """
 
@@ -55,10 +53,6 @@ class CacheQuery(msgspec.Struct, Generic[T], frozen=True):
     """Query of the cache, with the limits of its caller.
 
     Attributes:
-        operation_id: operation of the API.
-        series: series of the days.
-        days: first and last day.
-        codec: codec of the rows.
         fetch: requests a window from the API, within the caller's limits.
         clock: monotonic clock, in seconds.
         ends_at_s: reading of the clock at which the caller stops waiting; infinite for never.

@@ -12,17 +12,11 @@ _call_ids = count(1)
 
 
 class CallRecord:
-    """Record of one call.
-
-    Args:
-        counts: counts the requests that the call sends.
-        hook: receives the events; None for none, which keeps no times.
-        clock: monotonic clock in seconds.
+    """Record of one call. Without a hook it keeps no times, and only `complete` may be called.
 
     Attributes:
-        is_timed: True if there is a hook. Without one, only `complete` may be called.
-        call_id: number of the call in this process; like the times, it exists only if there is a
-            hook.
+        is_timed: True if there is a hook.
+        call_id: number of the call in this process, if there is a hook.
         counts: requests sent.
         attempt_errors: errors of the attempts in order, as `SpotBillingError.attempt_errors`.
         started_s: reading of the clock at the start of the call.

@@ -23,12 +23,7 @@ from spot_billing_async.telemetry import Hook
 class SharedState:
     """Connections, limits, timers, retry budget and credentials of a client and its views.
 
-    Args:
-        config: limits, and the connection to the server.
-        base_url: checked base URL of the server.
-        transport: connections to the server; this object opens and closes it.
-        hook: receives an event for each request and call; None for none.
-        quota: rate limit that is shared with other processes; None for this process alone.
+    It opens and closes the transport, and the quota if one is shared with other processes.
 
     Attributes:
         paths: path template of each operation, by operationId, overrides included.
