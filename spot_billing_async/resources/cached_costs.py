@@ -50,20 +50,16 @@ def cache_query_for(
     days = DateWindow(first, last)
     if days.days > _MAX_DAYS:
         return None
-    deadline_s = session.shared.config.deadline_s
-    clock = session.shared.clock
+    shared = session.shared
+    deadline_s, clock = shared.config.deadline_s, shared.clock
     own_ends_at_s = clock() + deadline_s if pull_ends_at_s is None else pull_ends_at_s
     ends_at_s = min(own_ends_at_s, hard_end_s(pull_ends_at_s, clock))
     is_own = ends_at_s == own_ends_at_s
+    timeout_s = deadline_s if is_own and pull_ends_at_s is None else None
+    origin = shared.base_url + shared.paths[_OPERATION_ID]
     return CacheQuery(
         operation_id=_OPERATION_ID,
-        series=SeriesKey(
-            session.namespace,
-            session.shared.base_url + session.shared.paths[_OPERATION_ID],
-            account_id,
-            query.group_by,
-            codec.name,
-        ),
+        series=SeriesKey(session.namespace, origin, account_id, query.group_by, codec.name),
         days=days,
         codec=codec,
         fetch=lambda days: fetch(
@@ -72,10 +68,8 @@ def cache_query_for(
         clock=clock,
         ends_at_s=ends_at_s,
         grace_s=_GRACE_S if is_own else 0.0,
-        timeout_message=deadline_message(
-            _OPERATION_ID, deadline_s if is_own and pull_ends_at_s is None else None
-        ),
-        hook=session.shared.hook,
+        timeout_message=deadline_message(_OPERATION_ID, timeout_s),
+        hook=shared.hook,
     )
 
 
