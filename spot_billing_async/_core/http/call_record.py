@@ -24,6 +24,20 @@ class CallRecord:
         received_bytes: bytes of bodies received so far, as they crossed the wire.
     """
 
+    __slots__ = (
+        "_clock",
+        "_hook",
+        "_marked_s",
+        "_reported_bytes",
+        "attempt_errors",
+        "call_id",
+        "counts",
+        "is_timed",
+        "phases",
+        "received_bytes",
+        "started_s",
+    )
+
     def __init__(
         self, counts: RequestCounts, hook: Hook | None, clock: Callable[[], float]
     ) -> None:
