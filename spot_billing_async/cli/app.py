@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import io
 import os
 import re
 import sys
@@ -65,8 +64,6 @@ app.command(emulator)
 
 def run(tokens: Sequence[str]) -> int:
     """Run the command that the arguments name; return its exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # rich draws tables with characters beyond ASCII
     protect_terminals()
     # For `--help`, which has colours.
     app.console = Console(file=unfiltered(sys.stdout))

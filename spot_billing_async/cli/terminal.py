@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class TerminalStream(io.TextIOWrapper):
     """Text stream on a terminal that escapes every control and invisible character but newlines.
 
-    Bytes written to its `buffer` are escaped too.
+    Bytes written to its `buffer`, which are UTF-8, are escaped too. The terminal gets its own
+    encoding: where that has 8 bits, some bytes of UTF-8 would be control characters.
 
     Args:
         stream: stream of the terminal.
@@ -24,9 +25,8 @@ class TerminalStream(io.TextIOWrapper):
     """
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
-        super().__init__(
-            _TerminalBuffer(stream), stream.encoding, "backslashreplace", line_buffering=True
-        )
+        super().__init__(_TerminalBuffer(stream), "utf-8", "backslashreplace", line_buffering=True)
+        stream.reconfigure(errors="backslashreplace")
         self.unfiltered: io.TextIOWrapper = stream
 
 
@@ -37,7 +37,7 @@ class _TerminalBuffer(io.BufferedIOBase):
         self._stream = stream
         self.name: str = stream.name
         # Incremental, as a write may end inside a character.
-        self._decoder = codecs.getincrementaldecoder(stream.encoding)("backslashreplace")
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
 
     def writable(self) -> bool:
         return True
@@ -58,12 +58,17 @@ class _TerminalBuffer(io.BufferedIOBase):
 
 
 def protect_terminals() -> None:
-    """Replace standard output and standard error, each where it is a terminal."""
+    """Replace standard output and standard error, each where it is a terminal.
+
+    Standard output that is no terminal becomes UTF-8 in any locale, as JSON and CSV are.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         is_replaced = isinstance(stream, TerminalStream)
         if isinstance(stream, io.TextIOWrapper) and stream.isatty() and not is_replaced:
             setattr(sys, name, TerminalStream(stream))
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def unfiltered(stream: TextIO) -> TextIO:

@@ -36,7 +36,7 @@ def unsafe(text: str) -> set[str]:
 
 
 @contextmanager
-def terminal() -> Iterator[Callable[[], str]]:
+def terminal(encoding: str = "utf-8") -> Iterator[Callable[[], str]]:
     """Make both standard streams one pseudo-terminal; yield a function that ends it.
 
     The function returns the output. A thread reads it, as a terminal holds a few KB only.
@@ -55,15 +55,15 @@ def terminal() -> Iterator[Callable[[], str]]:
 
     reading = threading.Thread(target=read)
     reading.start()
-    out = open(device, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  a descriptor
-    err = open(device, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  a descriptor
+    out = open(device, "w", encoding=encoding, closefd=False)  # noqa: SIM115  a descriptor
+    err = open(device, "w", encoding=encoding, closefd=False)  # noqa: SIM115  a descriptor
 
     def output() -> str:
         for stream in (sys.stdout, sys.stderr, out, err):
             stream.flush()
         os.close(device)
         reading.join()
-        return b"".join(chunks).decode()
+        return b"".join(chunks).decode(encoding)
 
     with patch.object(sys, "stdout", out), patch.object(sys, "stderr", err):
         yield output
@@ -84,9 +84,9 @@ class Answering:
         # A dumb terminal has no colours, which are escapes of the command's own.
         self.variables: dict[str, str] = {"SPOTINST_TOKEN": "an-invented-token", "TERM": "dumb"}
 
-    def on_terminal(self, *words: str) -> tuple[int, str]:
+    def on_terminal(self, *words: str, encoding: str = "utf-8") -> tuple[int, str]:
         """Run a command; return its exit code, and what both streams show."""
-        with patch.dict(os.environ, self.variables), terminal() as output:
+        with patch.dict(os.environ, self.variables), terminal(encoding) as output:
             code = run(words)
             return code, output()
 

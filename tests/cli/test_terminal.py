@@ -198,6 +198,21 @@ def test_a_terminal_keeps_the_colours_of_the_command(
     assert "\\u001b" not in shown
 
 
+def test_an_8_bit_terminal_gets_no_control_bytes(server: Answering) -> None:
+    """A terminal that is not UTF-8 gets its own encoding, and escapes for what that lacks."""
+    item = {"service": "\u011b2J\u9b9b", "accountId": "\xe9", "cost": "1"}  # UTF-8: c4 9b 32 4a
+    server.status, server.body = 200, {"response": {"items": [item]}}
+    for name in FORMATS:
+        code, shown = server.on_terminal("costs", "get", "--format", name, encoding="latin-1")
+        assert (code, unsafe(shown)) == (0, set())
+        assert "\xe9" in shown
+        assert "\\u011b2J\\u9b9b" in shown
+    server.status, server.body = 400, {"response": {"errors": [{"message": "\u011b2J\u9b9b\x9b"}]}}
+    _, shown = server.on_terminal("--debug", "costs", "get", encoding="latin-1")
+    assert unsafe(shown) == set()
+    assert "\\u011b2J\\u9b9b\\u009b" in shown
+
+
 @given(text=st.text(st.sampled_from(STEERING + "aé€😀") | st.characters()), cut=st.integers(0, 99))
 def test_a_protected_stream_shows_only_printable_text(text: str, cut: int) -> None:
     """Texts and bytes, cut inside a character too, are escaped on a terminal; lines stay lines."""
