@@ -69,18 +69,25 @@ def terminal(encoding: str = "utf-8") -> Iterator[Callable[[], str]]:
         yield output
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Print nothing about a connection that the client reset: the streams are the command's."""
+
+
 class Answering:
     """Server in a thread that answers every request alike, and the commands that ask it.
 
     Attributes:
         status: HTTP status of its answers.
         body: their JSON body.
+        header: text of their status line and of a header that may hold a request id.
         variables: environment variables of the commands.
     """
 
     def __init__(self) -> None:
         self.status: int = 200
         self.body: Any = None
+        self.header: str = ""
         # A dumb terminal has no colours, which are escapes of the command's own.
         self.variables: dict[str, str] = {"SPOTINST_TOKEN": "an-invented-token", "TERM": "dumb"}
 
@@ -115,7 +122,9 @@ def answering() -> Iterator[Answering]:
         def respond(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             body = json.dumps(answers.body).encode()
-            self.send_response(answers.status)
+            header = answers.header.encode().decode("latin-1")  # encoded as Latin-1 again
+            self.send_response(answers.status, header)
+            self.send_header("X-Request-Id", header)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -125,7 +134,7 @@ def answering() -> Iterator[Answering]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with _Server(("127.0.0.1", 0), Handler) as server:
         answers.variables["SPOTINST_BASE_URL"] = f"http://127.0.0.1:{server.server_port}"
         serving = threading.Thread(target=server.serve_forever, args=(0.01,))
         serving.start()

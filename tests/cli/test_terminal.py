@@ -110,10 +110,13 @@ def test_no_command_shows_a_character_that_steers(server: Answering, envelope: A
 
 
 @settings(max_examples=6)
-@given(envelope=ERRORS)
-def test_no_error_shows_a_character_that_steers(server: Answering, envelope: Any) -> None:
+@given(envelope=st.none() | ERRORS, header=TEXTS)
+def test_no_error_shows_a_character_that_steers(
+    server: Answering, envelope: Any, header: str
+) -> None:
     """Errors are one printable line, and the lines of their tracebacks are printable."""
     server.status, server.body = 400, envelope
+    server.header = re.sub(r"[\x00-\x1f\x7f]", "", header)  # aiohttp refuses these
     for command in (*COMMANDS, PULL):
         code, shown = server.on_terminal(*command)
         assert (code, unsafe(shown)) == (3 if command == PULL else 1, set())
@@ -121,6 +124,7 @@ def test_no_error_shows_a_character_that_steers(server: Answering, envelope: Any
         _, shown = server.on_terminal("--debug", *command)
         assert unsafe(shown) == set()
         assert command == PULL or shown.startswith("Traceback ")
+    server.header = ""
 
 
 @settings(max_examples=6)
