@@ -1,9 +1,12 @@
 """Error classes: one root, and a subclass for each failure that callers handle differently.
 
 Every class is plain and picklable: all that it carries is in `args`, so it survives a process pool.
-No message, argument or note ever holds a token.
+No message, argument or note ever holds a token. `str()` and `repr()` of an error are one printable
+line of a few KB, whatever the server sent: they can be printed and logged as they are.
 """
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from copy import copy
 from typing import TypeVar
@@ -14,6 +17,55 @@ E = TypeVar("E", bound=BaseException)
 CLIENT_IS_NOT_OPEN = "the client is not open; use it inside 'async with'"
 CLIENT_IS_CLOSED = "the client is closed; use it inside 'async with'"
 CLIENT_IS_IN_ANOTHER_LOOP = "the client was opened in another event loop; use it in that loop"
+
+_MAX_TEXT = 2_000  # characters of a text of the server
+_MAX_NAME = 200  # characters of a code or an id
+_MAX_CODES = 20
+_LINE_BREAKS = re.compile(r"[\t-\r\x1c-\x1f\x85\u2028\u2029]")
+# Characters that `str.isprintable` takes for visible, although Unicode tells renderers to ignore
+# them: joiners, fillers and variation selectors.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+
+
+def printable(text: str) -> str:
+    """Return a text with its control and invisible characters escaped as in JSON.
+
+    Those are characters that steer a terminal, reorder what it shows, or hide in it. Inside JSON,
+    the escapes stand for the same text.
+    """
+    if text.isprintable() and not _INVISIBLE.search(text):
+        return text
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    is_visible = character.isprintable() or unicodedata.category(character) == "Zs"
+    if is_visible and not _INVISIBLE.match(character):
+        return character
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
+
+
+def printable_lines(text: str) -> str:
+    """Return a text of several lines with its other control characters escaped."""
+    return "\n".join(map(printable, text.replace("\r\n", "\n").split("\n")))
+
+
+def single_line(text: str) -> str:
+    """Return a text as one printable line."""
+    return printable(" ".join(text.split()) if _LINE_BREAKS.search(text) else text)
+
+
+def shortened(text: str) -> str:
+    """Return a text as one printable line of at most 2,000 characters."""
+    # Cut before it is escaped, as the text may be as long as a body, and again if it has grown.
+    return _cut(single_line(_cut(text, _MAX_TEXT)), _MAX_TEXT)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 class SpotBillingError(Exception):
@@ -27,6 +79,13 @@ class SpotBillingError(Exception):
 
     attempts: int = 0
     attempt_errors: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        # Further arguments of a subclass are its attributes.
+        return shortened(str(self.args[0])) if self.args else ""
+
+    def __repr__(self) -> str:
+        return shortened(super().__repr__())
 
 
 class ConfigError(SpotBillingError, ValueError):
@@ -61,9 +120,6 @@ class TransportError(SpotBillingError):
         self.message = message
         self.sent = sent
 
-    def __str__(self) -> str:
-        return self.message
-
 
 class DeadlineExceededError(SpotBillingError):
     """Call that did not end within its deadline, or whose next wait would end after it.
@@ -78,9 +134,6 @@ class DeadlineExceededError(SpotBillingError):
         super().__init__(message, retry_after_s)
         self.message = message
         self.retry_after_s = retry_after_s
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class RequestLimitReachedError(SpotBillingError):
@@ -97,12 +150,10 @@ class DecodeError(SpotBillingError):
     """
 
     def __init__(self, message: str, permanent: bool = False) -> None:
+        message = _cut(message, _MAX_TEXT)  # it may quote the body
         super().__init__(message, permanent)
         self.message = message
         self.permanent = permanent
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class ResponseTooLargeError(DecodeError):
@@ -114,11 +165,13 @@ class ApiError(SpotBillingError):
 
     Attributes:
         status: HTTP status; where a 2xx carries an error in its body, the body's own code.
-        codes: every `errors[].code` of the body, in order; may be empty.
+        codes: every `errors[].code` of the body, in order; may be empty. At most 20, of at most
+            200 characters.
         message: every `errors[].message` of the body, joined by "; "; else the body's `data` or
-            status message; "" where it has none.
-        request_id: the server's id of the request, from the body or else from a header; None where
-            neither has one.
+            status message; "" where it has none. The first 2,000 characters, as the server sent
+            them: print `str(error)` instead.
+        request_id: the server's id of the request, from the body or else from a header, at most
+            200 characters; None where neither has one.
         operation_id: the contract's operationId.
         retry_after_s: seconds that the server asks to wait; None where it does not say.
         body_excerpt: the first 500 bytes of the body as text, any token removed.
@@ -134,12 +187,16 @@ class ApiError(SpotBillingError):
         retry_after_s: float | None = None,
         body_excerpt: str = "",
     ) -> None:
+        # A failed pull keeps thousands of errors.
+        codes = tuple(_cut(code, _MAX_NAME) for code in codes[:_MAX_CODES])
+        message = _cut(message, _MAX_TEXT)
+        request_id = None if request_id is None else _cut(request_id, _MAX_NAME)
         # Everything is in `args`: pickle calls the constructor with these.
         super().__init__(
-            status, tuple(codes), message, request_id, operation_id, retry_after_s, body_excerpt
+            status, codes, message, request_id, operation_id, retry_after_s, body_excerpt
         )
         self.status = status
-        self.codes: tuple[str, ...] = tuple(codes)
+        self.codes: tuple[str, ...] = codes
         self.message = message
         self.request_id = request_id
         self.operation_id = operation_id
@@ -149,11 +206,11 @@ class ApiError(SpotBillingError):
     def __str__(self) -> str:
         parts = [f"{self.operation_id or 'request'} answered {self.status}"]
         if self.message:
-            parts.append(self.message)
+            parts.append(shortened(self.message))
         if self.codes:
-            parts.append(f"[{', '.join(self.codes)}]")
+            parts.append(f"[{shortened(', '.join(self.codes))}]")
         if self.request_id:
-            parts.append(f"(request id {self.request_id})")
+            parts.append(f"(request id {printable(self.request_id)})")
         return " ".join(parts)
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from spot_billing_async.errors import ConfigError
+from spot_billing_async.errors import ConfigError, shortened
 from spot_billing_async.models.validation import check_flag
 from spot_billing_async.telemetry import CacheRead, CallEnded, Event, RequestEnded
 
@@ -161,7 +161,8 @@ def line_of(event: Event, *, identify_accounts: bool) -> Line:
             return Line("request_ended", _full_text(event, text), fields)
         case CallEnded():
             shown = event.parameters if identify_accounts else event.open_parameters
-            fields["parameters"] = dict(shown)
+            # Ids may come from the server.
+            fields["parameters"] = {name: shortened(value) for name, value in shown.items()}
             fields["phases"] = msgspec.structs.asdict(event.phases)
             text = f"{event.rows} rows, {event.requests} requests, {event.retries} retries"
             return Line("call_ended", _full_text(event, text), fields)

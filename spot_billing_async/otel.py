@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from spot_billing_async.errors import ConfigError, MissingExtraError
+from spot_billing_async.errors import ConfigError, MissingExtraError, shortened
 from spot_billing_async.models.validation import check_flag
 from spot_billing_async.telemetry import CacheRead, CallEnded, Event, Phases, RequestEnded
 from spot_billing_async.version import __version__
@@ -238,7 +238,7 @@ def _call_attributes(call: CallEnded, *, identify_accounts: bool) -> Attributes:
         attributes[f"spot_billing.phase.{phase}_s"] = spent_s
     parameters = call.parameters if identify_accounts else call.open_parameters
     for name, value in parameters.items():
-        attributes[f"spot_billing.parameter.{name}"] = value
+        attributes[f"spot_billing.parameter.{name}"] = shortened(value)  # may come from the server
     return attributes | _error(call.error)
 
 

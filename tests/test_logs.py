@@ -82,6 +82,15 @@ async def test_accounts_are_identified_only_on_request(
     assert (ACCOUNT in repr(output.calls)) == identify_accounts
 
 
+def test_an_id_of_the_server_is_printable_in_a_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Parameters are logged without invisible characters, and cut."""
+    event = call_ended(parameters={"accountId": "a\u3164\u202e" + "b" * 9_999})
+    caplog.set_level(logging.DEBUG)
+    LoggingHook(identify_accounts=True)(event)
+    shown = vars(caplog.records[-1])["parameters"]["accountId"]
+    assert (shown[:14], len(shown)) == ("a\\u3164\\u202eb", 2_000)
+
+
 async def test_structlog_gets_a_name_and_fields() -> None:
     """A structlog logger receives the event's name and the same fields, by the level's method."""
     output = CapturingLogger()

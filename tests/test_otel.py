@@ -160,6 +160,15 @@ async def test_a_renewed_token_adds_one_request() -> None:
     assert "not-a-real-token" not in "".join(exported.texts())
 
 
+def test_an_id_of_the_server_is_printable_in_a_span() -> None:
+    """Parameters are exported without invisible characters, and cut."""
+    exported = Exported()
+    event = call_ended(parameters={"accountId": "a\u3164\u202e" + "b" * 9_999})
+    exported.hook(identify_accounts=True)(event)
+    shown = str(attribute(exported.calls[0], "spot_billing.parameter.accountId"))
+    assert (shown[:14], len(shown)) == ("a\\u3164\\u202eb", 2_000)
+
+
 @pytest.mark.parametrize("identify_accounts", [False, True])
 async def test_accounts_are_identified_only_on_request(identify_accounts: bool) -> None:
     """By default no account id is exported; the token never is."""

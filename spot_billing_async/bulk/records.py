@@ -1,11 +1,9 @@
-"""Rows and reports as plain records, JSON lines and CSV; pure functions.
+"""Rows and reports as plain records and JSON lines; pure functions.
 
 Amounts are written in full, without an exponent and never rounded. In JSON they are strings,
 because most JSON readers turn a number into a float.
 """
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import Decimal
@@ -53,7 +51,7 @@ def rows(batch: Batch) -> Iterator[Row]:
 def row_records(batch: Batch) -> Iterator[Record]:
     """Yield one record per item, keyed by `COLUMNS`: costs as text, None for a missing value."""
     for row in rows(batch):
-        yield dict(zip(COLUMNS, _written(row), strict=True))
+        yield dict(zip(COLUMNS, written(row), strict=True))
 
 
 def query_record(query: CostQuery) -> Record:
@@ -75,24 +73,6 @@ def json_lines(batch: Batch) -> bytes:
     return _encoder.encode_lines(row_records(batch))
 
 
-def csv_records(batch: Batch) -> bytes:
-    """Encode the items as RFC 4180 records, in UTF-8; a field without a value is empty.
-
-    Texts are written unchanged, including those that a spreadsheet would run as a formula.
-    """
-    return _csv(_written(row) for row in rows(batch))
-
-
-def csv_header() -> bytes:
-    """Encode the header record, which names the columns."""
-    return _csv([COLUMNS])
-
-
-def _csv(records: Iterator[Sequence[object]] | Sequence[Sequence[object]]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\r\n").writerows(records)
-    return text.getvalue().encode()
-
-
-def _written(row: Row) -> list[str | date | None]:
+def written(row: Row) -> list[str | date | None]:
+    """Return the values of a row with its amounts as text."""
     return [format(value, "f") if isinstance(value, Decimal) else value for value in row]

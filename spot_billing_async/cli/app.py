@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import io
 import os
 import re
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
 
 from spot_billing_async import ConfigError, SpotBillingError, __version__
 from spot_billing_async.cli import api
@@ -20,6 +20,7 @@ from spot_billing_async.cli.output import print_stderr
 from spot_billing_async.cli.pull import pull
 from spot_billing_async.cli.signals import Interrupted
 from spot_billing_async.cli.sync import show, sync
+from spot_billing_async.cli.terminal import protect_terminals, unfiltered
 
 _FAILED = 1
 _USAGE = 2
@@ -28,7 +29,7 @@ _USAGE = 2
 # argument's name only at the start of a message ('table must be ...'), a compound name anywhere.
 _OPTIONS = {"accounts": "account", "from_date": "from", "path": "out", "to_date": "to"}
 _LEADING_NAME = re.compile(
-    r"^(accounts|by|capacity|faults|focus|latency|path|port|report|since|table|window)"
+    r"^(accounts|by|capacity|faults|focus|latency|path|port|report|since|spreadsheet|table|window)"
     r"(?:\[\d+\])?(?=:| must )"
 )
 _COMPOUND_NAME = re.compile(
@@ -63,6 +64,9 @@ app.command(emulator)
 
 def run(tokens: Sequence[str]) -> int:
     """Run the command that the arguments name; return its exit code."""
+    protect_terminals()
+    # For `--help`, which has colours.
+    app.console = Console(file=unfiltered(sys.stdout))
     try:
         command, bound, _ = app.meta.parse_args(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -77,8 +81,6 @@ def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     debug: Annotated[bool, Parameter(help="Show the traceback of an error.")] = False,
 ) -> int:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # rich draws tables with characters beyond ASCII
     try:
         command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
         result = command(*bound.args, **bound.kwargs)

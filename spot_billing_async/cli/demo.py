@@ -15,12 +15,12 @@ from spot_billing_async import (
 )
 from spot_billing_async.cli.emulator import Exports, running_emulator
 from spot_billing_async.cli.output import (
-    console,
     format_totals,
     pluralize,
+    print_stdout,
+    print_table,
     progress_bar,
     to_table,
-    write_stdout,
 )
 from spot_billing_async.cli.signals import Interrupted, interruptible
 from spot_billing_async.models.money import merge_totals, plain, totals_by_currency
@@ -97,7 +97,7 @@ async def _pull(client: TenantClient) -> PullReport:
         window="month",
         group_by="service",
     )
-    console().print(
+    print_stdout(
         f"{pluralize(len(accounts), 'account')}, {min(days)} to {max(days)}: "
         f"{pluralize(len(plan), 'slice')} to pull"
     )
@@ -109,8 +109,8 @@ async def _pull(client: TenantClient) -> PullReport:
                 _add_costs(outcome, services, by_account)
                 progress.advance(task)
     columns = ("name", "cost", "currency")
-    console().print(to_table(columns, services.highest(), title="Top services"))
-    console().print(to_table(columns, by_account.highest(), title="Top accounts"))
+    print_table(to_table(columns, services.highest(), title="Top services"))
+    print_table(to_table(columns, by_account.highest(), title="Top accounts"))
     return run.report
 
 
@@ -131,8 +131,8 @@ def _print_verdict(report: PullReport, ledger: Mapping[str, Decimal]) -> int:
     verdict = (
         "equals the ledger" if is_equal else f"DIFFERS from the ledger ({format_totals(ledger)})"
     )
-    write_stdout(
+    print_stdout(
         f"{pluralize(report.planned, 'slice')}, {pluralize(report.rows, 'row')}, "
-        f"total {format_totals(report.totals)} in {report.elapsed_s:.1f} s: {verdict}\n".encode()
+        f"total {format_totals(report.totals)} in {report.elapsed_s:.1f} s: {verdict}"
     )
     return 0 if is_equal else 1

@@ -1,7 +1,5 @@
 """Output of the commands: JSON, CSV, tables and progress bars, on standard output and error."""
 
-import csv
-import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
@@ -15,12 +13,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from spot_billing_async.cli.terminal import unfiltered
+from spot_billing_async.errors import printable, single_line
+from spot_billing_async.export.csv_text import encode_csv, without_formula
 from spot_billing_async.models.money import plain
 
 OutputFormat = Annotated[
-    Literal["table", "json", "csv"] | None,
+    Literal["table", "json", "csv", "spreadsheet"] | None,
     Parameter(
-        name="--format", help="Output format; by default 'table' on a terminal, otherwise 'json'."
+        name="--format",
+        help=(
+            "Output format; by default 'table' on a terminal, otherwise 'json'. 'spreadsheet' is "
+            "CSV whose texts a spreadsheet cannot run as formulas."
+        ),
     ),
 ]
 
@@ -39,11 +44,6 @@ def pluralize(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def single_line(text: str) -> str:
-    """Return a text as one line without control characters, so that it cannot steer a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
 def to_record(item: msgspec.Struct) -> Record:
     """Return the fields of a struct under their Python names; amounts as text."""
     return {
@@ -58,13 +58,16 @@ def to_json(value: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
-def to_csv(columns: Sequence[str], records: Iterable[Record]) -> bytes:
-    """Return CSV as of RFC 4180, with a header, in UTF-8."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(columns)
-    writer.writerows([_to_text(row[name]) for name in columns] for row in records)
-    return text.getvalue().encode()
+def _print_csv(
+    columns: Sequence[str], records: Iterable[Record], output_format: Literal["csv", "spreadsheet"]
+) -> None:
+    """Print CSV as of RFC 4180, with a header, in UTF-8."""
+    rows = ([_to_text(row[name]) for name in columns] for row in records)
+    if output_format == "spreadsheet":
+        rows = (list(map(without_formula, row)) for row in rows)
+    if sys.stdout.isatty():  # standard output would keep newlines, which only the rows may have
+        rows = (list(map(printable, row)) for row in rows)
+    write_stdout(encode_csv([columns, *rows]))
 
 
 def to_table(columns: Sequence[str], records: Iterable[Record], title: str | None = None) -> Table:
@@ -93,10 +96,10 @@ def print_records(
     match resolve_format(output_format):
         case "json":
             write_stdout(to_json(records))
-        case "csv":
-            write_stdout(to_csv(columns, records))
         case "table":
-            console().print(to_table(columns, records))
+            print_table(to_table(columns, records))
+        case csv_format:
+            _print_csv(columns, records, csv_format)
 
 
 def print_object(columns: Sequence[str], item: Record | None, output_format: OutputFormat) -> None:
@@ -104,23 +107,19 @@ def print_object(columns: Sequence[str], item: Record | None, output_format: Out
     match resolve_format(output_format):
         case "json":
             write_stdout(to_json(item))
-        case "csv":
-            write_stdout(to_csv(columns, [] if item is None else [item]))
         case "table":
             table = Table(show_header=False)
             for name in columns if item is not None else ():
                 table.add_row(name, _to_cell((item or {})[name]))
-            console().print(table)
+            print_table(table)
+        case csv_format:
+            _print_csv(columns, [] if item is None else [item], csv_format)
 
 
-def console() -> Console:
-    """Return a console on standard output; in a pipe, lines are not wrapped."""
-    return Console(
-        width=None if sys.stdout.isatty() else _PIPE_WIDTH,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
+def print_table(table: Table) -> None:
+    """Print a table made by `to_table`; in a pipe, lines are not wrapped."""
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    Console(file=unfiltered(sys.stdout), width=width).print(table)
 
 
 def progress_bar(unit: str) -> Progress:
@@ -135,7 +134,7 @@ def progress_bar(unit: str) -> Progress:
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=Console(file=unfiltered(sys.stderr)),
         transient=True,
         redirect_stdout=False,  # standard output may carry rows
         redirect_stderr=False,
@@ -149,12 +148,19 @@ def write_stdout(content: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
+def print_stdout(text: str) -> None:
+    """Print one line on standard output."""
+    write_stdout(f"{single_line(text)}\n".encode())
+
+
 def print_stderr(text: str) -> None:
     """Print one line on standard error."""
     print(single_line(text), file=sys.stderr)  # noqa: T201  a command line prints
 
 
-def resolve_format(output_format: OutputFormat) -> Literal["table", "json", "csv"]:
+def resolve_format(
+    output_format: OutputFormat,
+) -> Literal["table", "json", "csv", "spreadsheet"]:
     """Return the format to print in: the given one, else a table on a terminal and JSON in a pipe.
 
     Args:
@@ -164,7 +170,8 @@ def resolve_format(output_format: OutputFormat) -> Literal["table", "json", "csv
 
 
 def _to_cell(value: object) -> Text:
-    # One line without control characters: names in a response cannot break or colour the table.
+    # Rich writes past the filter of a terminal: names in a response must not break or colour the
+    # table. It takes no markup from a `Text`.
     return Text(single_line(_to_text(value)), overflow="fold")
 
 

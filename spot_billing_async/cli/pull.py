@@ -53,6 +53,7 @@ async def pull(
     group_by: Dimension = "service",
     out: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
     report: Path | None = None,
+    spreadsheet: bool = False,
 ) -> int:
     """Pull the costs of many accounts into a file, with many requests at once.
 
@@ -69,6 +70,8 @@ async def pull(
         group_by: Dimension that splits the costs of each day.
         out: File ending in .jsonl, .csv or .parquet; - writes JSON lines to standard output.
         report: File for the JSON report; by default a summary goes to standard error.
+        spreadsheet: Write CSV whose texts a spreadsheet cannot run as formulas; --out must end in
+            .csv.
     """
     build_plan = partial(
         CostPlan.build,
@@ -83,7 +86,10 @@ async def pull(
     build_plan(account or ["all"])  # the ids of all accounts are not known yet
     state = _PullState()
     with interruptible() as interruption, _open_report(report, out) as report_file:
-        async with open_writer(out) as writer, SpotBillingClient() as client:
+        async with (
+            open_writer(out, spreadsheet=spreadsheet) as writer,
+            SpotBillingClient() as client,
+        ):
             with interruption.scope:
                 await _pull_slices(client, account, build_plan, writer, state)
             if state.run is None:

@@ -13,9 +13,10 @@ from spot_billing_async.cli.api import Dimension, Members, to_group_by
 from spot_billing_async.cli.output import (
     OutputFormat,
     Record,
-    console,
     print_records,
     print_stderr,
+    print_stdout,
+    print_table,
     progress_bar,
     resolve_format,
     to_table,
@@ -108,7 +109,7 @@ async def sync(
                     client, scope.table, to_write=not dry_run
                 )
                 if dry_run:
-                    console().print(plan_line(await tables.plan(table, **options, client=client)))
+                    print_stdout(plan_line(await tables.plan(table, **options, client=client)))
                     return 0
                 options |= {"max_requests": max_requests, "reconcile": reconcile}
                 report = await _sync_with_progress(client, table, options)
@@ -150,10 +151,10 @@ def _print_report(report: "SyncReport", accounts_to_reconcile: int) -> int:
     _print_first(
         "Differences from the API", DIFFERENCE_COLUMNS, report.differences, difference_records
     )
-    console().print(report_line(report))
+    print_stdout(report_line(report))
     reconciled = reconciled_line(report, accounts_to_reconcile)
     if reconciled is not None:
-        console().print(reconciled)
+        print_stdout(reconciled)
     for line in missing_lines(report):
         print_stderr(line)
     return 0 if report.complete else _INCOMPLETE
@@ -168,9 +169,9 @@ def _print_first(
     """Print a table of the first values, and how many follow; nothing without a value."""
     if values:
         records, rest = first_records(values, to_records)
-        console().print(to_table(columns, records, title=title))
+        print_table(to_table(columns, records, title=title))
         if rest is not None:
-            console().print(rest)
+            print_stdout(rest)
 
 
 async def show(
@@ -204,5 +205,5 @@ async def show(
         print_stderr(coverage)
         return
     if records:
-        console().print(to_table((*TOTAL_COLUMNS, "by day"), records))
-    console().print(coverage)
+        print_table(to_table((*TOTAL_COLUMNS, "by day"), records))
+    print_stdout(coverage)

@@ -309,7 +309,7 @@ class Emulator:
             detail = ErrorDetail(None, status.phrase, code)
             return problem_response(request, ApiProblem(status, [detail], allow))
         except Exception:  # noqa: BLE001  logged here, and answered with a 500
-            _log.exception("a request failed: %s %s", request.method, request.rel_url.raw_path)
+            _log.exception("a request failed: %s %r", request.method, request.rel_url.raw_path)
             return internal_error(request)
 
     def _identify(self, request: web.Request) -> str:

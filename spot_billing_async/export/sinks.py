@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from spot_billing_async.bulk.records import Batch
-from spot_billing_async.errors import SpotBillingError
+from spot_billing_async.errors import SpotBillingError, printable_lines
 from spot_billing_async.export.atomic_file import PendingFile
 
 
@@ -52,15 +52,22 @@ class TextFileSink:
 
 
 class StdoutSink:
-    """Encoded batches on standard output, which cannot be removed again."""
+    """Encoded batches on standard output, which cannot be removed again.
+
+    On a terminal, control and invisible characters are escaped, as it would obey some of them.
+    """
 
     def __init__(self, encode: Callable[[Batch], bytes]) -> None:
         self._stream: BinaryIO = sys.stdout.buffer
         self._encode = encode
+        self._is_terminal = sys.stdout.isatty()
 
     def write(self, batch: Batch) -> None:
         """Write a batch to standard output."""
-        self._stream.write(self._encode(batch))
+        content = self._encode(batch)
+        if self._is_terminal:
+            content = printable_lines(content.decode()).encode()
+        self._stream.write(content)
         self._stream.flush()
 
     def commit(self) -> None:

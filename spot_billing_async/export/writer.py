@@ -130,7 +130,7 @@ class CostWriter:
         return result
 
 
-def open_writer(path: str | Path) -> CostWriter:
+def open_writer(path: str | Path, *, spreadsheet: bool = False) -> CostWriter:
     """Return a writer of costs in the format of the file's ending.
 
     The file is written under a hidden name in the same folder, and renamed when the `async with`
@@ -139,19 +139,24 @@ def open_writer(path: str | Path) -> CostWriter:
     Args:
         path: ends in .jsonl (JSON lines), .csv or .parquet; "-" writes JSON lines to standard
             output.
+        spreadsheet: True for CSV that is opened in a spreadsheet: an apostrophe is written before
+            each text that would be run as a formula. Texts that are numbers, such as -1.5, stay.
 
     Raises:
-        ConfigError: the ending is another one; or, on entering the block, no file can be written
-            there.
+        ConfigError: the ending is another one, or `spreadsheet` is True and it is not .csv; or, on
+            entering the block, no file can be written there.
         MissingExtraError: on entering the block, for Parquet without the extra `export`.
     """
+    open_sink = sink_factory(path, spreadsheet=spreadsheet)
     if str(path) == STDOUT:
         # Each outcome is written at once, as a user or a pipe may be reading.
-        return CostWriter("standard output", sink_factory(path), batch_rows=1)
-    return CostWriter(str(path), sink_factory(path))
+        return CostWriter("standard output", open_sink, batch_rows=1)
+    return CostWriter(str(path), open_sink)
 
 
-async def write_costs(run: PullRun[CostItem], path: str | Path) -> PullReport:
+async def write_costs(
+    run: PullRun[CostItem], path: str | Path, *, spreadsheet: bool = False
+) -> PullReport:
     """Write all outcomes of a run to a file.
 
     The file holds the slices that were fetched. Slices that failed are not in it: the report counts
@@ -160,6 +165,7 @@ async def write_costs(run: PullRun[CostItem], path: str | Path) -> PullReport:
     Args:
         run: an entered run.
         path: as for `open_writer`.
+        spreadsheet: as for `open_writer`.
 
     Returns:
         The report of the run.
@@ -168,7 +174,7 @@ async def write_costs(run: PullRun[CostItem], path: str | Path) -> PullReport:
         ConfigError: the path is not valid or no file can be written there.
         ExportError: writing failed; an earlier file is unchanged.
     """
-    async with open_writer(path) as writer:
+    async with open_writer(path, spreadsheet=spreadsheet) as writer:
         async for outcome in run:
             if isinstance(outcome, Fetched):
                 await writer.write(outcome)

@@ -29,6 +29,7 @@ from spot_billing_async.errors import (
     RequestLimitReachedError,
     SpotBillingError,
     TransportError,
+    printable,
 )
 
 _log = logging.getLogger("spot_billing_async.fastapi")
@@ -85,7 +86,10 @@ def problem_of(error: SpotBillingError) -> Record:
         "error": type(error).__name__,
     }
     if isinstance(error, ApiError):
-        problem |= {"codes": error.codes, "request_id": error.request_id}
+        problem |= {
+            "codes": [printable(code) for code in error.codes],
+            "request_id": None if error.request_id is None else printable(error.request_id),
+        }
     return problem
 
 
