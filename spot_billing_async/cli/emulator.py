@@ -66,8 +66,9 @@ async def emulator(
         faults: Share of requests that fail: 0.05 spreads it over all kinds, and
             reset-before=0.02,gzip-bomb=0.01 names some. Kinds: server-error, bad-gateway,
             reset-before, reset-in-headers, reset-after-headers, half-closed, cut-off, wrong-count,
-            slow-drip, garbage, gzip-bomb. Wrong data, only by name: dropped-page, repeated-page,
-            short-count, lost-row.
+            slow-drip, garbage, gzip-bomb. Only by name, wrong data: dropped-page, repeated-page,
+            short-count, lost-row; correct data in a wrong place: duplicate, idle-duplicate,
+            late-duplicate, misdirect.
         seed: Seed of latency and faults; the same seed gives the same ones to the same requests.
     """
     with interruptible() as interruption, interruption.scope:

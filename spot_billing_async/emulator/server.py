@@ -72,7 +72,7 @@ class Emulator:
             distributed; None for none.
         faults: the share of all requests with a fault, 0 to 1: 0.05 for all kinds that a client can
             detect, or shares per kind such as 'reset-before=0.02,gzip-bomb=0.01'. `Fault` lists the
-            kinds; those that are wrong answers occur only if they are named.
+            kinds; wrong answers and misdelivered ones occur only if they are named.
         seed: the seed of latency, faults and the other consumer's bursts. With the same seed a
             request gets the same latency and fault, independently of other requests; requests with
             the same method, path and query are distinguished by their order.
