@@ -225,8 +225,10 @@ async def test_a_bucket_that_is_replaced_all_the_time(serve: Serve, bill: Bill, 
                 kept = root.parent / "kept"
                 target.rename(kept)
                 target.symlink_to(leads_to)
+                stop.wait(0.001)
                 target.unlink()
                 kept.rename(target)
+                stop.wait(0.001)
 
     async with serve(focus=[spare], buckets=root) as call:
         thread = threading.Thread(target=replace)
