@@ -45,10 +45,14 @@ class Export(NamedTuple):
             copy = Path(private) / self.path.name
             try:
                 descriptor = os.open(self.path.name, _READ, dir_fd=self.folder)
-                with os.fdopen(descriptor, "rb") as source, copy.open("xb") as target:
+                try:
                     is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
                     if is_file:
-                        shutil.copyfileobj(source, target)
+                        source = os.fdopen(descriptor, "rb", closefd=False)
+                        with source, copy.open("xb") as target:
+                            shutil.copyfileobj(source, target)
+                finally:
+                    os.close(descriptor)
             except OSError as error:
                 message = f"cannot be read: {error.strerror}"
                 raise FocusError(self.path, [Problem(None, message)]) from error

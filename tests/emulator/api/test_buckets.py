@@ -188,6 +188,7 @@ def test_a_file_that_is_replaced_is_not_read(bill: Bill, root: Path, kind: str) 
     outside = bill({"BilledCost": "666"}, name="out/bill.csv")
     path = bill({}, name="root/one/a.csv")
     for export in exports(root, "one"):
+        before = len(list(Path("/proc/self/fd").iterdir()))
         path.unlink()
         if kind == "link":
             path.symlink_to(outside)
@@ -197,6 +198,7 @@ def test_a_file_that_is_replaced_is_not_read(bill: Bill, root: Path, kind: str) 
             path.mkdir()
         with pytest.raises(FocusError, match=r"a\.csv"), export.copied():
             pass
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_a_folder_that_is_replaced_is_still_the_same(bill: Bill, root: Path) -> None:
