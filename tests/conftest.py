@@ -1,6 +1,8 @@
 """Fixtures of all tests: an isolated environment, and the real bills."""
 
 import gc
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,19 @@ def _isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     ):
         monkeypatch.delenv(f"SPOTINST_{name}", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture
+def give_away(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Return a function that makes a link belong to another user, as this process sees it."""
+
+    def change_owner(link: Path) -> None:
+        if os.geteuid() == 0:
+            os.chown(link, 54321, -1, follow_symlinks=False)
+        else:
+            monkeypatch.setattr(os, "geteuid", lambda: link.lstat().st_uid + 1)
+
+    return change_owner
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spot_billing_async.emulator import Emulator
 
 Exports = Annotated[list[Path] | None, Parameter(name="--focus", consume_multiple=True)]
+Hosts = Annotated[list[str] | None, Parameter(consume_multiple=True)]
 Headers = Annotated[bool, Parameter(negative="--no-rate-limit-headers")]
 TotalCount = Annotated[bool, Parameter(negative="--no-total-count")]
 
@@ -26,6 +27,7 @@ async def emulator(
     *,
     port: int = _DEFAULT_PORT,
     host: str = "127.0.0.1",
+    allow_host: Hosts = None,
     focus: Exports = None,
     buckets: Path | None = None,
     db: Path | None = None,
@@ -46,6 +48,8 @@ async def emulator(
     Args:
         port: Port to listen on; 0 picks a free one.
         host: Address to listen on.
+        allow_host: Host names that requests may name besides loopback ones, while the server
+            listens on loopback. Takes several names, and may be repeated.
         focus: FOCUS exports to serve (.csv, .csv.gz, .parquet); by default a built-in sample.
             Takes several files, and may be repeated.
         buckets: Folder whose subfolders are the buckets that setup calls can link.
@@ -62,8 +66,9 @@ async def emulator(
         faults: Share of requests that fail: 0.05 spreads it over all kinds, and
             reset-before=0.02,gzip-bomb=0.01 names some. Kinds: server-error, bad-gateway,
             reset-before, reset-in-headers, reset-after-headers, half-closed, cut-off, wrong-count,
-            slow-drip, garbage, gzip-bomb. Wrong data, only by name: dropped-page, repeated-page,
-            short-count, lost-row.
+            slow-drip, garbage, gzip-bomb. Only by name, wrong data: dropped-page, repeated-page,
+            short-count, lost-row; correct data in a wrong place: duplicate, idle-duplicate,
+            late-duplicate, misdirect.
         seed: Seed of latency and faults; the same seed gives the same ones to the same requests.
     """
     with interruptible() as interruption, interruption.scope:
@@ -72,6 +77,7 @@ async def emulator(
             token=token,
             host=host,
             port=port,
+            allow_host=allow_host or (),
             buckets=buckets,
             db=db,
             page_size=page_size,

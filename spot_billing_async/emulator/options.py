@@ -9,12 +9,20 @@ from typing import cast
 from spot_billing_async.emulator.chaos.middleware import ChaosSettings
 from spot_billing_async.emulator.chaos.randomness import FaultPlan, Latency
 from spot_billing_async.emulator.chaos.rate_limit import RateLimit
+from spot_billing_async.emulator.hosts import is_host
 
 _MAX_PORT = 65535
 
 
 def check_options(
-    *, token: object, port: object, page_size: object, total_count: object, max_rows: object
+    *,
+    token: object,
+    host: object,
+    port: object,
+    allow_host: object,
+    page_size: object,
+    total_count: object,
+    max_rows: object,
 ) -> None:
     """Raise unless the options can be served.
 
@@ -28,6 +36,9 @@ def check_options(
             raise ValueError("token must be printable ASCII text without spaces")
     is_port = port == 0 or (_is_positive_int(port) and cast(int, port) <= _MAX_PORT)
     _require(is_port, "port", f"an integer from 0 to {_MAX_PORT}", port)
+    _require(isinstance(host, str), "host", "a host name or address", host)
+    is_hosts = isinstance(allow_host, list | tuple) and all(map(is_host, allow_host))
+    _require(is_hosts, "allow_host", "a list of host names without ports", allow_host)
     for name, value in (("page_size", page_size), ("max_rows", max_rows)):
         is_valid = value is None or _is_positive_int(value)
         _require(is_valid, name, "an integer >= 1 or None", value)

@@ -12,7 +12,7 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import anyio
 from aiohttp import web
@@ -21,8 +21,10 @@ from spot_billing_async.emulator.api.routes import Api
 from spot_billing_async.emulator.chaos.middleware import ChaosMiddleware, Handler
 from spot_billing_async.emulator.chaos.randomness import FaultPlan, Latency
 from spot_billing_async.emulator.chaos.rate_limit import RateLimit
+from spot_billing_async.emulator.connection import Connection
 from spot_billing_async.emulator.data import ledger, sample
 from spot_billing_async.emulator.data.database import Cursor, Database, DatabaseError
+from spot_billing_async.emulator.hosts import is_allowed_host, is_loopback, normalized
 from spot_billing_async.emulator.options import check_options, parse_chaos_settings
 from spot_billing_async.emulator.responses import (
     ApiProblem,
@@ -39,45 +41,6 @@ _SHUTDOWN_TIMEOUT_S = 0.01
 _NOT_RUNNING = "the emulator runs only inside its 'async with' block"
 
 
-class _Protocol(web.RequestHandler):
-    """Protocol handler of aiohttp that answers malformed requests in the envelope.
-
-    It does not log them, as aiohttp would: they may contain a token.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, manager: web.Server) -> None:
-        loop = asyncio.get_running_loop()
-        # None turns the access log off, although aiohttp's types do not allow it.
-        super().__init__(manager, loop=loop, access_log=None)  # type: ignore[arg-type]  # see above
-
-    def log_exception(self, *args: Any, **kw: Any) -> None:  # noqa: ANN401  as aiohttp has it
-        """Log an error, except a race in aiohttp's shutdown.
-
-        If the shutdown timeout ends just as a request completes, aiohttp sets the result of a
-        future that is already done.
-        """
-        if not isinstance(sys.exc_info()[1], asyncio.InvalidStateError):
-            super().log_exception(*args, **kw)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = HTTPStatus.INTERNAL_SERVER_ERROR,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002  it may quote the request
-    ) -> web.StreamResponse:
-        """Return the response to a malformed request."""
-        # A second response would be read as part of the body of the first.
-        if request.writer.output_size:
-            raise ConnectionError("the response has already been started") from exc
-        detail = ErrorDetail(None, "malformed HTTP request", "BadRequest")
-        response = problem_response(request, ApiProblem(HTTPStatus(status), [detail]))
-        response.force_close()
-        return response
-
-
 class Emulator:
     """HTTP server of the API over FOCUS exports; it runs inside its `async with` block.
 
@@ -85,8 +48,11 @@ class Emulator:
         focus: FOCUS exports to serve: .csv, .csv.gz, .parquet. If none is given and `db` is empty,
             the server uses built-in sample data.
         token: the only bearer token that is accepted; None generates one, see `Emulator.token`.
-        host: the address to listen on.
+        host: the address to listen on. A server that listens on loopback only refuses, with a 403,
+            requests whose Host header is not a loopback name or address: a web page could send
+            them through a name of its own (DNS rebinding).
         port: the port to listen on; 0 selects a free one.
+        allow_host: further host names, without ports, that such a server accepts.
         buckets: the folder whose subfolders setup calls link as buckets; None for no buckets.
         db: the DuckDB file that keeps the ledger, accounts, setups and families across runs; None
             keeps them in memory.
@@ -106,7 +72,7 @@ class Emulator:
             distributed; None for none.
         faults: the share of all requests with a fault, 0 to 1: 0.05 for all kinds that a client can
             detect, or shares per kind such as 'reset-before=0.02,gzip-bomb=0.01'. `Fault` lists the
-            kinds; those that are wrong answers occur only if they are named.
+            kinds; wrong answers and misdelivered ones occur only if they are named.
         seed: the seed of latency, faults and the other consumer's bursts. With the same seed a
             request gets the same latency and fault, independently of other requests; requests with
             the same method, path and query are distinguished by their order.
@@ -132,6 +98,7 @@ class Emulator:
         token: str | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        allow_host: Sequence[str] = (),
         buckets: Path | None = None,
         db: Path | None = None,
         page_size: int | None = None,
@@ -147,7 +114,9 @@ class Emulator:
     ) -> None:
         check_options(
             token=token,
+            host=host,
             port=port,
+            allow_host=allow_host,
             page_size=page_size,
             total_count=total_count,
             max_rows=max_rows,
@@ -167,6 +136,8 @@ class Emulator:
         self.abandoned: int = 0
         self._focus = [Path(path) for path in focus]
         self._address = (host, port)
+        self._hosts = frozenset(normalized(name) for name in (host, *allow_host))
+        self._is_loopback: bool = False
         self._buckets = buckets
         self._db = db
         self._page_size = page_size
@@ -244,8 +215,10 @@ class Emulator:
         server = cast("web.Server", runner.server)  # not None after setup
         host, port = self._address
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(partial(_Protocol, server), host, port)
+        listener = await loop.create_server(partial(Connection, server), host, port)
         stack.callback(listener.close)
+        names = [str(each.getsockname()[0]) for each in listener.sockets]
+        self._is_loopback = all(is_loopback(name) for name in names)
         url_host = f"[{host}]" if ":" in host else host
         self._base_url = f"http://{url_host}:{listener.sockets[0].getsockname()[1]}"
         self._database = database
@@ -264,7 +237,12 @@ class Emulator:
         # The outermost comes first. Error responses pass through chaos, as it disturbs these too.
         chaos = ChaosMiddleware(self._chaos_settings, self._identify)
         application = web.Application(
-            middlewares=[self._count_requests, chaos.handle, self._handle_errors]
+            middlewares=[
+                self._count_requests,
+                self._check_host,
+                chaos.handle,
+                self._handle_errors,
+            ]
         )
         api = Api(
             database,
@@ -280,6 +258,8 @@ class Emulator:
     async def _count_requests(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self.requests += 1
         self.under_way += 1
+        connection = cast("Connection", request.protocol)
+        connection.head_received(request)
         try:
             return await handler(request)
         except asyncio.CancelledError:
@@ -287,6 +267,19 @@ class Emulator:
             raise
         finally:
             self.under_way -= 1
+            connection.answered()
+
+    @web.middleware
+    async def _check_host(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse a request for another host than this one, before any other answer to it."""
+        for host in request.headers.getall("Host", ()) if self._is_loopback else ():
+            if not is_allowed_host(host, self._hosts):
+                allowed = "a loopback name or address, or a name of --allow-host"
+                # repr, because the header may contain lone surrogates, which JSON cannot encode.
+                message = f"must be {allowed}, got {host!r}"
+                detail = ErrorDetail("header.Host", message, "Forbidden")
+                return problem_response(request, ApiProblem(HTTPStatus.FORBIDDEN, [detail]))
+        return await handler(request)
 
     @web.middleware
     async def _handle_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -68,13 +68,13 @@ class ParquetSink:
 
     def _widen(self, scale: int) -> None:
         self._group = [widened(table, scale) for table in self._group]
-        # The file is read back by its name, so footer and buffer have to be written first.
+        # The file is read back, so footer and buffer have to be written first.
         self._parquet.close()
         self._file.stream.flush()
         narrow = self._file
         self._start(PendingFile(self._path), scale)
         try:
-            with pq.ParquetFile(narrow.stream.name) as earlier:
+            with pq.ParquetFile(narrow.stream) as earlier:
                 for index in range(earlier.num_row_groups):
                     self._parquet.write_table(widened(earlier.read_row_group(index), scale))
         finally:

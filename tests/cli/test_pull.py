@@ -70,6 +70,22 @@ async def pulling(
     yield process
 
 
+@pytest.mark.parametrize("option", ["--out", "--report"])
+def test_a_link_of_another_user_is_refused(
+    call: Call, tmp_path: Path, give_away: Callable[[Path], None], option: str
+) -> None:
+    """Neither rows nor report are written through a link of another user."""
+    own, link = tmp_path / "own.jsonl", tmp_path / "link.jsonl"
+    own.write_text("mine")
+    link.symlink_to(own)
+    give_away(link)
+    words = ("costs", "pull", "--account", "011254002932", *JANUARY, option, "link.jsonl")
+    code, _, errors = call(*words)
+    assert code == 2
+    assert "link.jsonl is a link of another user" in errors
+    assert own.read_text() == "mine"
+
+
 def test_all_accounts_into_parquet(call: Call, tmp_path: Path) -> None:
     """The Parquet file sums up to the total of the report; nothing is printed."""
     words = ("costs", "pull", "--all-accounts", *JANUARY, "--window", "week")

@@ -326,7 +326,7 @@ async def test_a_malformed_request(
     async with serve() as call:
         reader, writer = await asyncio.open_connection("127.0.0.1", URL(call.server.base_url).port)
         token = "Authorization: Bearer good-token"
-        writer.write(f"{request_line}\r\nHost: x\r\n{token}\r\n\r\n".encode("latin-1"))
+        writer.write(f"{request_line}\r\nHost: localhost\r\n{token}\r\n\r\n".encode("latin-1"))
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
         writer.close()
         await writer.wait_closed()

@@ -17,6 +17,7 @@ from spot_billing_async import ConfigError, CostItem, CostPlan, CostQuery, Fetch
 from spot_billing_async.bulk.run import PullRun
 from spot_billing_async.errors import TransportError
 from spot_billing_async.export import ExportError, open_writer, write_costs
+from spot_billing_async.export.atomic_file import PendingFile
 from spot_billing_async.export.sinks import TextFileSink
 from spot_billing_async.models.results import Answer
 
@@ -66,6 +67,101 @@ async def test_permissions_and_links_are_kept(tmp_path: Path, fetched: MakeFetch
     assert link.is_symlink()
     assert real.stat().st_mode & 0o777 == 0o600
     assert real.stat().st_size > 0
+
+
+def count_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("place", ["file", "folder", "chain", "loop"])
+async def test_a_link_of_another_user_is_refused(
+    tmp_path: Path, give_away: Callable[[Path], None], place: str
+) -> None:
+    """A link of another user, at the end of a path, on it, or behind an own link, is refused."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "x.csv").write_text("mine")
+    link = tmp_path / ("folder" if place == "folder" else "link.csv")
+    link.symlink_to({"folder": own, "loop": link}.get(place, own / "x.csv"))
+    path = {"folder": link / "x.csv", "chain": tmp_path / "chain.csv"}.get(place, link)
+    if place == "chain":
+        path.symlink_to("own/../link.csv")
+    give_away(link)
+    with pytest.raises(ConfigError, match=rf"{link.name} is a link of another user"):
+        async with open_writer(path):
+            pass
+    assert [(entry.name, entry.read_text()) for entry in own.iterdir()] == [("x.csv", "mine")]
+
+
+@pytest.mark.parametrize("place", ["before", "while writing"])
+async def test_a_link_that_appears_later_is_not_followed(
+    tmp_path: Path, fetched: MakeFetched, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that replaces the folder or the target after the check leads to no other file."""
+    own, folder = tmp_path / "own", tmp_path / "folder"
+    own.mkdir()
+    folder.mkdir()
+    (own / "x.csv").write_text("mine")
+    if place == "before":
+        real = os.path.realpath
+
+        def replace_folder(path: Path) -> str:
+            resolved = real(path)
+            folder.rename(tmp_path / "moved")
+            folder.symlink_to(own)
+            return resolved
+
+        monkeypatch.setattr(os.path, "realpath", replace_folder)
+        with pytest.raises(ConfigError, match="cannot write the file"):
+            async with open_writer(folder / "x.csv"):
+                pass
+    else:
+        async with open_writer(folder / "x.csv") as writer:
+            await writer.write(fetched("1"))
+            (folder / "x.csv").symlink_to(own / "x.csv")
+        assert not (folder / "x.csv").is_symlink()
+    assert [(entry.name, entry.read_text()) for entry in own.iterdir()] == [("x.csv", "mine")]
+
+
+@pytest.mark.parametrize(("umask", "permissions"), [(0o022, 0o644), (0o077, 0o600)])
+async def test_the_umask_decides_who_can_read(
+    tmp_path: Path, fetched: MakeFetched, umask: int, permissions: int
+) -> None:
+    """A new file can be read by all under the usual umask; the hidden one is no more open."""
+    previous = os.umask(umask)
+    try:
+        async with open_writer(tmp_path / "x.csv") as writer:
+            await writer.write(fetched("1"))
+            (hidden,) = tmp_path.iterdir()
+            assert hidden.stat().st_mode & 0o777 == permissions
+    finally:
+        os.umask(previous)
+    assert (tmp_path / "x.csv").stat().st_mode & 0o777 == permissions
+
+
+@pytest.mark.parametrize("name", ["/", "..", "a\0b", "x/y", "n" * 300])
+def test_a_file_that_cannot_be_created(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that cannot be a file is a configuration error, and no descriptor stays open."""
+    monkeypatch.chdir(tmp_path)
+    before = count_descriptors()
+    with pytest.raises(ConfigError, match="cannot write the file"):
+        PendingFile(Path(name))
+    assert count_descriptors() <= before
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ends", [[], ["commit"], ["discard"], ["commit", "discard"]])
+def test_a_pending_file_closes_its_folder(tmp_path: Path, ends: list[str]) -> None:
+    """`commit` and `discard` close the folder, and `discard` after either does nothing."""
+    before = count_descriptors()
+    file = PendingFile(tmp_path / "report.json")
+    for end in ends:
+        getattr(file, end)()
+    file.discard()
+    assert count_descriptors() <= before
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"] * ("commit" in ends)
 
 
 @pytest.mark.parametrize("name", ["x", "x.xlsx", "x.csv.gz", ".csv"])

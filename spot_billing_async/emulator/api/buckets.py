@@ -1,72 +1,139 @@
-"""Buckets: subfolders of one root folder with FOCUS exports, linked by setup calls."""
+"""Buckets: subfolders of one root folder with FOCUS exports, linked by setup calls.
+
+Others may write to a bucket while it is read. So no path is checked first and opened later: folders
+and files are opened without following links, and what was opened is checked and read.
+"""
 
 import os
+import shutil
+import stat
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
+from spot_billing_async.emulator.data import ledger
 from spot_billing_async.emulator.data.database import Cursor
-from spot_billing_async.emulator.data.focus import FocusError, is_export, stage
-from spot_billing_async.emulator.data.ledger import required_scale
+from spot_billing_async.emulator.data.focus import FocusError, Problem, is_export, stage
 from spot_billing_async.emulator.responses import ErrorDetail, invalid_request
+
+# O_NONBLOCK: opening a pipe must not wait for its other end.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class BucketError(ValueError):
     """Bucket that does not exist, cannot be read, or contains no exports."""
 
 
+class Export(NamedTuple):
+    """File in a bucket: its path, and a descriptor of its folder that is open for the moment."""
+
+    path: Path
+    folder: int
+
+    @contextmanager
+    def copied(self) -> Iterator[Path]:
+        """Copy the file for the time of the block, and return the path of the copy.
+
+        DuckDB opens a file by its path, several times, which could lead to other files each time.
+
+        Raises:
+            FocusError: the file cannot be read, or is a link or no file by now.
+        """
+        with TemporaryDirectory(prefix="spot-billing-") as private:
+            copy = Path(private) / self.path.name
+            try:
+                descriptor = os.open(self.path.name, _READ, dir_fd=self.folder)
+                try:
+                    is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+                    if is_file:
+                        source = os.fdopen(descriptor, "rb", closefd=False)
+                        with source, copy.open("xb") as target:
+                            shutil.copyfileobj(source, target)
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                message = f"cannot be read: {error.strerror}"
+                raise FocusError(self.path, [Problem(None, message)]) from error
+            if not is_file:
+                raise FocusError(self.path, [Problem(None, "is not a regular file")])
+            yield copy
+
+
 def check_bucket_name(root: Path | None, name: str) -> None:
     """Raise unless `name` can only denote a folder directly under `root`.
 
     Raises:
-        ApiProblem: 400, the name is empty, a path, or a link to a place outside of `root`.
+        ApiProblem: 400, the name is empty, a path, or a link.
     """
     # A name of only dots denotes the root itself or its parent.
     is_plain = name.strip(".") != "" and not any(character in name for character in "/\\\0")
-    if not is_plain or (root is not None and not _is_inside(root, name)):
+    # os.path's function, unlike Path's, never raises.
+    if not is_plain or (root is not None and os.path.islink(root / name)):  # noqa: PTH114
         message = '"bucketName" is not a valid bucket name'
         raise invalid_request(ErrorDetail("body.billingEngine.bucketName", message))
 
 
-def list_exports(root: Path | None, name: str) -> list[Path]:
-    """Return the exports of a bucket, sorted; links to files outside of it are left out.
+def exports(root: Path | None, name: str) -> Generator[Export, None, None]:
+    """Yield the exports of a bucket, folder by folder, sorted; links are left out.
 
     Raises:
         BucketError: the folder does not exist, cannot be read, or contains no exports.
     """
     if root is None:
         raise BucketError("the server was started without a buckets folder")
+    is_empty = True
     try:
-        # Checked again: the folder may have become a link since the bucket was set up.
-        if not _is_inside(root, name) or not (root / name).is_dir():
-            raise BucketError("the bucket does not exist")
-        folder = (root / name).resolve()
-        found = sorted(path for path in folder.rglob("*") if is_export(path) and path.is_file())
-        paths = [path for path in found if path.resolve().is_relative_to(folder)]
+        with _opened_folder(root / name) as bucket:
+            # Enters a subfolder only if what it opened is what it saw, and no link.
+            for folder, names, files, descriptor in os.fwalk(".", onerror=_fail, dir_fd=bucket):
+                names.sort()
+                for file in sorted(file for file in files if is_export(Path(file))):
+                    status = os.stat(file, dir_fd=descriptor, follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        is_empty = False
+                        yield Export(root.resolve() / name / folder / file, descriptor)
     except OSError as error:
         raise BucketError(f"the bucket cannot be read: {error.strerror}") from error
-    if not paths:
+    if is_empty:
         raise BucketError("the bucket contains no .csv, .csv.gz or .parquet file")
-    return paths
+
+
+def ingest_bucket(cursor: Cursor, root: Path | None, name: str) -> list[ledger.Source]:
+    """Ingest the exports of a bucket, and remove files that are no longer in it from the ledger.
+
+    Raises:
+        BucketError: the bucket has no exports or cannot be read.
+        FocusError: a file cannot be read. The caller must roll the transaction back in both cases.
+    """
+    sources = []
+    with closing(exports(root, name)) as found:
+        for export in found:
+            with export.copied() as copy:
+                sources.append(ledger.ingest(cursor, export.path, name, copy))
+    ledger.remove_absent(cursor, name, sources)
+    return sources
 
 
 def validate_bucket(cursor: Cursor, root: Path | None, name: str) -> list[dict[str, Any]]:
     """Return one item for each valid file of a bucket, and one for each error."""
     bucket = {"bucketName": name}
+    results = []
     try:
-        paths = list_exports(root, name)
+        for export in exports(root, name):
+            file = bucket | {"file": export.path.name}
+            results += [file | result for result in _validate(cursor, export)]
     except BucketError as error:
         return [bucket | {"valid": False, "message": str(error)}]
-    return [
-        bucket | {"file": path.name} | result
-        for path in paths
-        for result in _validate_file(cursor, path)
-    ]
+    return results
 
 
-def _validate_file(cursor: Cursor, path: Path) -> list[dict[str, Any]]:
+def _validate(cursor: Cursor, export: Export) -> list[dict[str, Any]]:
     try:
-        staged = stage(cursor, path)
-        required_scale(cursor, path, staged)
+        with export.copied() as copy:
+            staged = stage(cursor, copy)
+            ledger.required_scale(cursor, copy, staged)
     except FocusError as error:
         return [
             {"valid": False, "message": problem.message}
@@ -76,10 +143,17 @@ def _validate_file(cursor: Cursor, path: Path) -> list[dict[str, Any]]:
     return [{"valid": True, "rows": staged.row_count}]
 
 
-def _is_inside(root: Path, name: str) -> bool:
+@contextmanager
+def _opened_folder(path: Path) -> Iterator[int]:
     try:
-        resolved = (root / name).resolve()
-        # A path that is still a link is part of a loop, which Python 3.13 leaves unresolved.
-        return resolved.parent == root.resolve() and not os.path.islink(resolved)  # noqa: PTH114  unlike Path's, never raises
-    except (OSError, RuntimeError):  # a name that is too long; a loop of links before Python 3.13
-        return False
+        descriptor = os.open(path, _READ | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):  # the latter also for a link
+        raise BucketError("the bucket does not exist") from None
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _fail(error: OSError) -> None:
+    raise error

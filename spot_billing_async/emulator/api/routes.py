@@ -171,7 +171,7 @@ class Api:
             ledger.remove_unlinked_buckets(cursor)
 
         def load(cursor: Cursor) -> list[ledger.Source]:
-            return ledger.ingest_bucket(cursor, bucket, buckets.list_exports(self._root, bucket))
+            return buckets.ingest_bucket(cursor, self._root, bucket)
 
         # Two transactions: the setup is kept even if its exports cannot be read.
         await self._database.write(link)

@@ -66,7 +66,7 @@ async def send_faulty(
         case Fault.RESET_BEFORE:
             _reset(request)
         case Fault.RESET_IN_HEADERS:
-            _write_raw(request, _PARTIAL_HEADERS)
+            write_raw(request.transport, _PARTIAL_HEADERS)
             _reset(request)
         case Fault.RESET_AFTER_HEADERS:
             await _send_headers(request, response)
@@ -84,7 +84,7 @@ async def send_faulty(
         case Fault.SLOW_DRIP:
             return await _send_slowly(request, response)
         case Fault.GARBAGE:
-            _write_raw(request, _GARBAGE)
+            write_raw(request.transport, _GARBAGE)
             _close(request)
         case _:
             return response
@@ -95,7 +95,7 @@ async def send_faulty(
 def _with_wrong_count(response: web.StreamResponse) -> web.Response:
     """Return the response with a count one too high; all other bytes of the items are kept."""
     parts = dict[str, msgspec.Raw]
-    envelope = msgspec.json.decode(_body(response), type=parts)
+    envelope = msgspec.json.decode(body_of(response), type=parts)
     content = msgspec.json.decode(envelope["response"], type=parts)
     count = msgspec.json.decode(content["count"], type=int) + 1
     content["count"] = msgspec.Raw(str(count).encode())
@@ -113,19 +113,19 @@ def _gzip_bomb() -> bytes:
 async def _send_headers(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
     """Send the headers of the response, with the length of its whole body."""
     sent = web.StreamResponse(status=response.status, headers=response.headers)
-    sent.content_length = len(_body(response))
+    sent.content_length = len(body_of(response))
     await sent.prepare(request)
     return sent
 
 
 async def _send_first_half(request: web.Request, response: web.StreamResponse) -> None:
     sent = await _send_headers(request, response)
-    body = _body(response)
+    body = body_of(response)
     await sent.write(body[: len(body) // 2])
 
 
 async def _send_slowly(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    body = _body(response)
+    body = body_of(response)
     size = len(body) // _DRIP_CHUNKS + 1
     sent = await _send_headers(request, response)
     for start in range(0, len(body), size):
@@ -135,14 +135,16 @@ async def _send_slowly(request: web.Request, response: web.StreamResponse) -> we
     return sent
 
 
-def _body(response: web.StreamResponse) -> bytes:
+def body_of(response: web.StreamResponse) -> bytes:
+    """Return the body of a response that is complete in memory."""
     body = response.body if isinstance(response, web.Response) else None
     return body if isinstance(body, bytes) else b""
 
 
-def _write_raw(request: web.Request, content: bytes) -> None:
-    if request.transport is not None:
-        request.transport.write(content)
+def write_raw(transport: asyncio.Transport | None, content: bytes) -> None:
+    """Write bytes to a connection, if it is still open."""
+    if transport is not None and not transport.is_closing():
+        transport.write(content)
 
 
 def _close(request: web.Request) -> None:

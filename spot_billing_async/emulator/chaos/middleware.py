@@ -16,8 +16,10 @@ from spot_billing_async.emulator.chaos.faults import (
     replace_response,
     send_faulty,
 )
+from spot_billing_async.emulator.chaos.misdelivery import Misdelivery
 from spot_billing_async.emulator.chaos.randomness import (
     Draw,
+    Fault,
     FaultPlan,
     Latency,
     RandomTrace,
@@ -62,6 +64,7 @@ class ChaosMiddleware:
         self._identify = identify
         self._trace = RandomTrace(settings.faults, settings.latency, settings.seed)
         self._capacity = None if settings.capacity is None else Capacity(settings.capacity)
+        self._misdelivery = Misdelivery()
         self._windows: dict[tuple[str, str, str], SlidingWindow] = {}
 
     @web.middleware
@@ -69,6 +72,7 @@ class ChaosMiddleware:
         """Answer a request with `handler`, unless a limit or a fault prevents it."""
         # Drawn before any await, so that the order of arrival decides among equal requests.
         draw = self._trace.draw(request.method, request.raw_path)
+        self._misdelivery.send_late_copy(request.protocol)
         limit, decision = self._settings.rate_limit, None
         if limit is not None:
             decision = self._window(request, limit).admit(time.monotonic())
@@ -85,7 +89,10 @@ class ChaosMiddleware:
             response.headers["X-RateLimit-Limit"] = str(limit.requests)
             response.headers["X-RateLimit-Remaining"] = str(decision.remaining)
             response.headers["X-RateLimit-Reset"] = str(math.ceil(decision.reset_s))
-        return response if draw.fault is None else await send_faulty(request, response, draw.fault)
+        if draw.fault is None or draw.fault is Fault.MISDIRECT:
+            return await self._misdelivery.swap(response, draw.fault)
+        response = await self._misdelivery.send_twice(request, response, draw.fault)
+        return await send_faulty(request, response, draw.fault)
 
     async def _process(
         self, request: web.Request, handler: Handler, draw: Draw

@@ -2,7 +2,8 @@
 
 Both follow from the seed, the method, the target (path and query as received) and the number of
 equal requests before. They do not depend on the order in which different requests arrive, so that a
-client that sends them concurrently gets the same faults on every run.
+client that sends them concurrently gets the same faults on every run. Only the other request that a
+misdelivered response affects depends on the order.
 """
 
 import math
@@ -40,6 +41,16 @@ class Fault(Enum):
     `repeated-page`: the rows of the previous page, instead of the page's own.
     `short-count`: fewer rows than the count.
     `lost-row`: one row is missing, and all counts agree with that.
+
+    Four kinds are correct responses in a wrong place. They disturb other requests too.
+
+    `duplicate`: the response is sent twice in a row.
+    `idle-duplicate`: it is sent again after 20 ms, while the connection is idle, or before the
+        response to the next request if that arrives sooner.
+    `late-duplicate`: it is sent again when the next request on the connection has arrived, before
+        the response to that.
+    `misdirect`: it is swapped with the next response on another connection; if none is sent within
+        100 ms, it is delivered correctly.
     """
 
     SERVER_ERROR = "server-error"
@@ -57,17 +68,31 @@ class Fault(Enum):
     REPEATED_PAGE = "repeated-page"
     SHORT_COUNT = "short-count"
     LOST_ROW = "lost-row"
+    DUPLICATE = "duplicate"
+    IDLE_DUPLICATE = "idle-duplicate"
+    LATE_DUPLICATE = "late-duplicate"
+    MISDIRECT = "misdirect"
 
     @property
     def is_wrong_answer(self) -> bool:
         """True for a response that is valid in form, but lists wrong rows."""
         return self in _WRONG_ANSWERS
 
+    @property
+    def is_misdelivered(self) -> bool:
+        """True for a correct response that arrives where another one is expected."""
+        return self in _MISDELIVERED
+
 
 _WRONG_ANSWERS = frozenset(
     {Fault.DROPPED_PAGE, Fault.REPEATED_PAGE, Fault.SHORT_COUNT, Fault.LOST_ROW}
 )
-_DETECTABLE = tuple(fault for fault in Fault if not fault.is_wrong_answer)
+_MISDELIVERED = frozenset(
+    {Fault.DUPLICATE, Fault.IDLE_DUPLICATE, Fault.LATE_DUPLICATE, Fault.MISDIRECT}
+)
+_DETECTABLE = tuple(
+    fault for fault in Fault if not (fault.is_wrong_answer or fault.is_misdelivered)
+)
 
 
 @dataclass(frozen=True)
@@ -93,8 +118,8 @@ class FaultPlan:
     def even(cls, share: float) -> "FaultPlan":
         """Return a plan that divides `share` evenly among the kinds that a client can detect.
 
-        Wrong answers are left out: a client cannot detect each of them from one response, and so
-        must not be expected to retry. Name them in a plan to get them.
+        Wrong answers and misdelivered ones are left out: a client cannot detect each of them from
+        one response, and so must not be expected to retry. Name them in a plan to get them.
 
         Raises:
             ValueError: `share` is not a number from 0 to 1.

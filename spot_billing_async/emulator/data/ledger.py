@@ -91,24 +91,33 @@ def add_source(
     return Source(source_id, row_count)
 
 
-def ingest(cursor: Cursor, path: Path, bucket: str | None = None) -> Source:
+def ingest(
+    cursor: Cursor, path: Path, bucket: str | None = None, content: Path | None = None
+) -> Source:
     """Add a FOCUS export to the ledger, unless it is there with the same content.
+
+    Args:
+        cursor: a cursor in a transaction.
+        path: the path under which the ledger holds the file.
+        bucket: the bucket of the file, if any.
+        content: the file to read; None for `path`.
 
     Raises:
         FocusError: the file, or its sum with the present charges, cannot be stored exactly.
     """
-    path = path.resolve()
-    content_digest = digest(path)
+    path = path.resolve() if content is None else path
+    content = content or path
+    content_digest = digest(content)
     present = cursor.execute(
         "SELECT source_id, row_count FROM source WHERE path = ? AND digest = ?",
         [str(path), content_digest],
     ).fetchone()
     if present is not None:
         return Source(*present)
-    staged = stage(cursor, path)
+    staged = stage(cursor, content)
     source = add_source(cursor, str(path), content_digest, bucket, staged.row_count)
     try:
-        scale = required_scale(cursor, path, staged)
+        scale = required_scale(cursor, content, staged)
         if scale > _current_scale(cursor):
             cursor.execute(f"ALTER TABLE charge ALTER cost TYPE DECIMAL({MAX_DIGITS}, {scale})")
         _insert_staged(cursor, source.source_id, scale)
@@ -116,23 +125,17 @@ def ingest(cursor: Cursor, path: Path, bucket: str | None = None) -> Source:
         # largest possible.
         cursor.execute("SELECT sum(abs(cost)) FROM charge").fetchone()
     except duckdb.Error as error:
-        raise FocusError(path, [_too_many_digits(str(error))]) from error
+        raise FocusError(content, [_too_many_digits(str(error))]) from error
     finally:
         with suppress(duckdb.Error):  # the rollback of a failed transaction drops the table
             cursor.execute("DROP TABLE staging")
     return source
 
 
-def ingest_bucket(cursor: Cursor, bucket: str, paths: Sequence[Path]) -> list[Source]:
-    """Ingest the exports of a bucket, and remove files that are no longer in it from the ledger.
-
-    Raises:
-        FocusError: a file cannot be read; the caller must roll the transaction back.
-    """
-    sources = [ingest(cursor, path, bucket) for path in paths]
+def remove_absent(cursor: Cursor, bucket: str, sources: Sequence[Source]) -> None:
+    """Remove the files of a bucket other than `sources` from the ledger."""
     present = [source.source_id for source in sources]
     _remove(cursor, "bucket = ? AND NOT list_contains(?, source_id)", [bucket, present])
-    return sources
 
 
 def remove_unlinked_buckets(cursor: Cursor) -> None:

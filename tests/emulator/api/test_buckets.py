@@ -1,5 +1,8 @@
 """Buckets: folders that a setup links and ingests, and a validation examines."""
 
+import errno
+import os
+import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
@@ -7,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from spot_billing_async.emulator import FocusError
+from spot_billing_async.emulator.api.buckets import exports
 
 Serve = Callable[..., AbstractAsyncContextManager[Any]]
 Bill = Callable[..., Path]
@@ -151,7 +157,7 @@ async def test_without_a_buckets_folder(serve: Serve) -> None:
 async def test_a_bucket_name_outside_of_the_root_is_refused(
     serve: Serve, bill: Bill, root: Path, bucket: str
 ) -> None:
-    """A bucket is a folder directly under the root, not a path and not a link out of the root."""
+    """A bucket is a folder directly under the root, not a path and not a link."""
     outside = bill({}, name="out/bill.csv")
     (root / "link").symlink_to(outside.parent)
     (root / "loop").symlink_to(root / "loop")
@@ -160,14 +166,107 @@ async def test_a_bucket_name_outside_of_the_root_is_refused(
     assert (answer.status, answer.fields) == (400, ["body.billingEngine.bucketName"])
 
 
-async def test_a_link_out_of_the_bucket_is_not_read(serve: Serve, bill: Bill, root: Path) -> None:
-    """A link in a bucket to a file outside of it is not followed."""
-    outside = bill({}, name="out/bill.csv")
-    bill({}, name="root/one/a.csv")
+async def test_links_and_pipes_are_not_read(serve: Serve, bill: Bill, root: Path) -> None:
+    """Links in a bucket, to files or folders of any place, and pipes are left out."""
+    outside = bill({"BilledCost": "666"}, name="out/bill.csv")
+    inside = bill({}, name="root/one/a.csv")
     (root / "one" / "b.csv").symlink_to(outside)
+    (root / "one" / "c.csv").symlink_to(inside)
+    (root / "one" / "folder").symlink_to(outside.parent)
+    os.mkfifo(root / "one" / "d.csv")
     async with serve(focus=[bill({"BilledCost": "100"})], buckets=root) as call:
         (item,) = (await call("POST", SETUP, json=setup_body("one"))).items
-    assert item["files"] == 1
+        assert item["files"] == 1
+        (result,) = (await call("POST", CHECK, json=setup_body("one"))).items
+        assert result["file"] == "a.csv"
+        assert await total_usd(call) == Decimal("101.25")
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_file_that_is_replaced_is_not_read(bill: Bill, root: Path, kind: str) -> None:
+    """A file that something else replaces between listing and reading is refused."""
+    outside = bill({"BilledCost": "666"}, name="out/bill.csv")
+    path = bill({}, name="root/one/a.csv")
+    for export in exports(root, "one"):
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        path.unlink()
+        if kind == "link":
+            path.symlink_to(outside)
+        elif kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.mkdir()
+        with pytest.raises(FocusError, match=r"a\.csv"), export.copied():
+            pass
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def test_a_folder_that_is_replaced_is_still_the_same(bill: Bill, root: Path) -> None:
+    """A link that replaces a folder while it is read does not lead to the files of another one."""
+    outside = bill({"BilledCost": "666"}, name="out/a.csv")
+    path = bill({}, name="root/one/sub/a.csv")
+    for export in exports(root, "one"):
+        path.parent.rename(root / "moved")
+        path.parent.symlink_to(outside.parent)
+        with export.copied() as copy:
+            assert "666" not in copy.read_text()
+            assert copy.name == "a.csv"
+        assert not copy.exists()
+
+
+async def test_a_bucket_that_is_replaced_all_the_time(serve: Serve, bill: Bill, root: Path) -> None:
+    """No setup reads what a link leads to, at whatever moment the link replaces file or folder."""
+    outside = bill({"BilledCost": "666"}, name="out/sub/a.csv")
+    path = bill({"BilledCost": "1"}, name="root/one/sub/a.csv")
+    spare = bill({"BilledCost": "1"}, name="spare.csv")
+    stop = threading.Event()
+
+    def replace() -> None:
+        while not stop.is_set():
+            for target, leads_to in ((path, outside), (path.parent, outside.parent)):
+                kept = root.parent / "kept"
+                target.rename(kept)
+                target.symlink_to(leads_to)
+                stop.wait(0.001)
+                target.unlink()
+                kept.rename(target)
+                stop.wait(0.001)
+
+    async with serve(focus=[spare], buckets=root) as call:
+        thread = threading.Thread(target=replace)
+        thread.start()
+        try:
+            for _ in range(30):
+                assert (await call("POST", SETUP, json=setup_body("one"))).status == 200
+                assert await total_usd(call) in {Decimal(1), Decimal(2)}
+        finally:
+            stop.set()
+            thread.join()
+        await call("POST", SETUP, json=setup_body("one"))
+        assert await total_usd(call) == Decimal(2)
+
+
+async def test_a_folder_that_cannot_be_read_is_an_error(
+    serve: Serve, bill: Bill, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket with an unreadable folder is refused, instead of being read without it."""
+    bill({}, name="root/one/a.csv")
+    bill({}, name="root/one/sub/b.csv")
+    real_open = os.open
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> int:
+        # Permissions do not stop root, who may run the tests.
+        if path == "sub":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real_open(path, *arguments, **options)
+
+    async with serve(focus=[bill({"BilledCost": "100"})], buckets=root) as call:
+        monkeypatch.setattr(os, "open", refuse)
+        (item,) = (await call("POST", SETUP, json=setup_body("one"))).items
+        assert item["status"] == "FAILED"
+        (result,) = (await call("POST", CHECK, json=setup_body("one"))).items
+        assert result["message"] == "the bucket cannot be read: Permission denied"
+        assert await total_usd(call) == 100
 
 
 async def test_validating_an_unknown_setup(serve: Serve, root: Path) -> None:

@@ -37,10 +37,12 @@ def test_an_invalid_latency_is_refused(text: str) -> None:
 
 
 def test_faults_are_parsed() -> None:
-    """A single share is divided among all kinds except wrong answers; 0 means no faults."""
+    """A single share is divided among the kinds that a client can detect; 0 means no faults."""
     even = FaultPlan.parse("0.11").shares
     assert set(even.values()) == {0.11 / 11}
-    assert even.keys() == {fault for fault in Fault if not fault.is_wrong_answer}
+    assert even.keys() == {
+        fault for fault in Fault if not (fault.is_wrong_answer or fault.is_misdelivered)
+    }
     assert FaultPlan.parse("lost-row=0.1").shares == {Fault.LOST_ROW: 0.1}
     assert FaultPlan.parse("reset-before=0.02, gzip-bomb=0.01").shares == {
         Fault.RESET_BEFORE: 0.02,
