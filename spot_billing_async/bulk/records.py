@@ -38,7 +38,8 @@ Batch = Sequence[Fetched[CostItem]]
 Record = dict[str, object]
 Row = tuple[str | date | Decimal | None, ...]
 
-_encoder = msgspec.json.Encoder()
+# The hook encodes subclasses of `date`, which msgspec refuses: pendulum's, or freezegun's.
+_encoder = msgspec.json.Encoder(enc_hook=date.isoformat)
 
 
 def rows(batch: Batch) -> Iterator[Row]:

@@ -4,7 +4,7 @@ Python's default decimal context keeps 28 digits and rounds silently. The contex
 instead: a sum either holds every digit of every amount or is an error.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import (
     Clamped,
     Context,
@@ -46,14 +46,16 @@ def exact_sum(amounts: Iterable[Decimal], start: Decimal = _ZERO) -> Decimal:
     return total
 
 
-def require_amounts(amounts: Iterable[Decimal]) -> None:
-    """Raise unless all amounts are finite numbers.
+def require_amounts(amounts: Collection[Decimal]) -> None:
+    """Raise unless all amounts are finite numbers that `exact_sum` can add.
 
     Raises:
-        ArithmeticError: an amount is NaN or infinite.
+        ArithmeticError: an amount is NaN or infinite, or its exponent is out of range.
         TypeError: an amount is not a Decimal.
     """
-    if not all(map(Decimal.is_finite, amounts)):
+    exponents = set(map(Decimal.adjusted, amounts))
+    in_range = max(exponents, default=0) <= _EXACT.Emax and min(exponents, default=0) >= _EXACT.Emin
+    if not (in_range and all(map(Decimal.is_finite, amounts))):
         raise InvalidOperation("an amount is not a finite number")
 
 

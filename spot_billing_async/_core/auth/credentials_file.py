@@ -80,7 +80,7 @@ def read_profile(name: str | None) -> Profile:
 def _read(path: Path) -> Secret | None:
     """Return the text of the file; None without a file."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777
             if mode & _OPEN_TO_OTHERS:
                 _warn_of_mode(path, mode)
