@@ -1,5 +1,6 @@
 """Async writer of exports: collects rows and writes them in a worker thread."""
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -145,6 +146,12 @@ def open_writer(path: str | Path) -> CostWriter:
             there.
         MissingExtraError: on entering the block, for Parquet without the extra `export`.
     """
+    try:
+        is_path = isinstance(path, str | Path) and b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        is_path = False
+    if not is_path:
+        raise ConfigError(f"path must be the name of a file, got {path!r}")
     if str(path) == STDOUT:
         # Each outcome is written at once, as a user or a pipe may be reading.
         return CostWriter("standard output", sink_factory(path), batch_rows=1)

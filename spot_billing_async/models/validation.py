@@ -7,7 +7,7 @@ Functions named `checked_…` return the value.
 
 from collections.abc import Iterable
 from datetime import date, datetime
-from math import isfinite
+from sys import float_info
 from typing import TypeGuard
 
 from spot_billing_async.errors import ArgumentError, ConfigError
@@ -99,8 +99,9 @@ def check_count(name: str, value: object, *, minimum: int = 1) -> None:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Return whether `value` is a finite int or float, and not a bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    """Return whether `value` is an int or float that a float can hold, and not a bool."""
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_real and abs(value) <= float_info.max
 
 
 def check_seconds(name: str, value: object) -> None:

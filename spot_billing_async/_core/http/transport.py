@@ -356,6 +356,10 @@ def _translated(error: Exception) -> SpotBillingError:
             problem = f"the proxy refuses the tunnel: it answered {error.status}"
         case OSError():
             return TransportError(f"{name}: {error}")
+        case MemoryError():
+            return TransportError("out of memory")
+        case RuntimeError() if "thread" in str(error):
+            problem = "no thread can be started to look up the host's name"
         case zlib.error():
             return TransportError(f"the body cannot be decompressed: {error}")
         case aiohttp.ClientError() | HttpProcessingError() | EOFError():

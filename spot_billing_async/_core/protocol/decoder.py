@@ -271,7 +271,9 @@ def decoder_for(item_type: type[T], *, totalled: bool = False) -> ItemDecoder[T]
     """
     try:
         return _cached_decoder(item_type, totalled)
-    except (TypeError, NameError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # noqa: BLE001  a text, for example, is evaluated as a type
         raise ConfigError(
             f"item_type must be a type that msgspec can decode, got {item_type!r}: {error}"
         ) from None
