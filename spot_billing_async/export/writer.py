@@ -147,7 +147,8 @@ def open_writer(path: str | Path) -> CostWriter:
         MissingExtraError: on entering the block, for Parquet without the extra `export`.
     """
     try:
-        is_path = isinstance(path, str | Path) and b"\0" not in os.fsencode(path)
+        name: object = path
+        is_path = isinstance(name, str | Path) and b"\0" not in os.fsencode(name)
     except UnicodeEncodeError:  # half of a surrogate pair
         is_path = False
     if not is_path:

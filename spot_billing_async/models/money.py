@@ -4,7 +4,7 @@ Python's default decimal context keeps 28 digits and rounds silently. The contex
 instead: a sum either holds every digit of every amount or is an error.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import (
     Clamped,
     Context,
@@ -46,16 +46,14 @@ def exact_sum(amounts: Iterable[Decimal], start: Decimal = _ZERO) -> Decimal:
     return total
 
 
-def require_amounts(amounts: Collection[Decimal]) -> None:
-    """Raise unless all amounts are finite numbers that `exact_sum` can add.
+def require_amounts(amounts: Iterable[Decimal]) -> None:
+    """Raise unless all amounts are finite numbers.
 
     Raises:
-        ArithmeticError: an amount is NaN or infinite, or its exponent is out of range.
+        ArithmeticError: an amount is NaN or infinite.
         TypeError: an amount is not a Decimal.
     """
-    exponents = set(map(Decimal.adjusted, amounts))
-    in_range = max(exponents, default=0) <= _EXACT.Emax and min(exponents, default=0) >= _EXACT.Emin
-    if not (in_range and all(map(Decimal.is_finite, amounts))):
+    if not all(map(Decimal.is_finite, amounts)):
         raise InvalidOperation("an amount is not a finite number")
 
 

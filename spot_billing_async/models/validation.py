@@ -86,7 +86,7 @@ def check_range(from_date: date | None, to_date: date | None) -> None:
 
 def checked_group_by(value: object) -> GroupBy | None:
     """Return a dimension of the contract, or None."""
-    if value is not None and value not in GROUP_BY:
+    if value is not None and not (isinstance(value, str) and value in GROUP_BY):
         allowed = ", ".join(map(repr, GROUP_BY))
         raise ArgumentError(f"group_by must be one of {allowed} or None, got {value!r}")
     return value
@@ -100,8 +100,9 @@ def check_count(name: str, value: object, *, minimum: int = 1) -> None:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Return whether `value` is an int or float that a float can hold, and not a bool."""
-    is_real = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_real and abs(value) <= float_info.max
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= float_info.max
 
 
 def check_seconds(name: str, value: object) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from spot_billing_async import (
     SpotBillingError,
     TlsConfig,
 )
-from spot_billing_async._core.auth.hosts import is_host, is_loopback
 from spot_billing_async.cache import CachePolicy, CostCache, MemoryStore
 from spot_billing_async.export import open_writer
 from spot_billing_async.redis import RedisQuota, RedisStore
@@ -29,7 +28,7 @@ from spot_billing_async.redis import RedisQuota, RedisStore
 class Vague:
     """A value that has no truth when it is compared, as an array."""
 
-    def __eq__(self, other: object) -> "Vague":  # type: ignore[override]  as numpy does it
+    def __eq__(self, other: object) -> Any:
         return self
 
     def __bool__(self) -> bool:
@@ -39,6 +38,7 @@ class Vague:
         return 1
 
 
+WRONG: Any = [{}, "x"]
 NUMBERS = st.sampled_from(
     [
         *(0, -1, 1, 2, True, 10**400, -(10**400), 2**63, 1e308, 5e-324),
@@ -50,24 +50,61 @@ TEXTS = st.one_of(
     st.sampled_from(
         [
             *("a", "day", "service", "month", "-", "x.csv", "\0.csv", "a" * 300 + ".csv", ".jsonl"),
-            *("/no/such/x.parquet", "~nobody-x/x.csv", "\ud800.csv", "\ud800", "\0", "{", "%s", "."),
+            *(
+                "/no/such/x.parquet",
+                "~nobody-x/x.csv",
+                "\ud800.csv",
+                "\ud800",
+                "\0",
+                "{",
+                "%s",
+                ".",
+            ),
             *("https://a", "http://localhost", "https://[::1", "https://a:b", "https://a..b"),
-            *("https://" + "a" * 64, "http://127.1", "https://\u0661", "https://\ud800", "http://%"),
+            *(
+                "https://" + "a" * 64,
+                "http://127.1",
+                "https://\u0661",
+                "https://\ud800",
+                "http://%",
+            ),
             *("https://u:p@h", "redis://h", "redis://h:x", "redis://[", "rediss://u:p@h/x"),
         ]
     ),
 )
 DAYS = st.sampled_from(
     [
-        *(dt.date.max, dt.date(9999, 12, 29), dt.datetime(9999, 12, 29), dt.time(), dt.timedelta(1)),
+        *(
+            dt.date.max,
+            dt.date(9999, 12, 29),
+            dt.datetime(9999, 12, 29, tzinfo=dt.UTC),
+            dt.time(),
+            dt.timedelta(1),
+        ),
     ]
 )
 OBJECTS = st.sampled_from(
     [
-        *(None, b"a", b"\xff", bytearray(b"a"), object(), int, Exception, len, lambda: "t", Vague()),
+        *(
+            None,
+            b"a",
+            b"\xff",
+            bytearray(b"a"),
+            object(),
+            int,
+            Exception,
+            len,
+            lambda: "t",
+            Vague(),
+        ),
         *([], (), {}, set(), [[]], ["a"], [None], {"a": 1}, {"getCostAnalysis": "/x"}, range(3)),
         *({"getCostAnalysis": "{"}, {1: 2}, {"a": {}}, [Vague()], Path("x.csv"), Path(), ...),
-        *(CostQuery(), CostQuery(account_id=[]), CostQuery(from_date="x"), [CostQuery(group_by={})]),
+        *(
+            CostQuery(),
+            CostQuery(account_id=WRONG[0]),
+            CostQuery(from_date=WRONG[1]),
+            [CostQuery(group_by=WRONG[0])],
+        ),
         *(ClientConfig(), RetryPolicy(), TlsConfig(), CostCache(), MemoryStore(), asyncio.sleep),
     ]
 )
@@ -76,7 +113,17 @@ ODD = st.one_of(OBJECTS, TEXTS, NUMBERS, DAYS, st.builds(iter, st.just([1])))
 CONSTRUCTORS: dict[str, tuple[Callable[..., object], list[str]]] = {
     "client": (
         lambda **given: SpotBillingClient(**{"token": "not-a-real-token", **given}),
-        ["token", "base_url", "account_id", "config", "session", "hook", "cache", "quota", "tenant"],
+        [
+            "token",
+            "base_url",
+            "account_id",
+            "config",
+            "session",
+            "hook",
+            "cache",
+            "quota",
+            "tenant",
+        ],
     ),
     "config": (ClientConfig, list(ClientConfig.__struct_fields__)),
     "retry": (RetryPolicy, list(RetryPolicy.__struct_fields__)),
@@ -110,7 +157,7 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., object], list[str]]] = {
 }
 
 
-@settings(max_examples=10 * settings().max_examples)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.sampled_from(sorted(CONSTRUCTORS)), st.data())
 def test_constructors_raise_errors_of_this_package_only(kind: str, data: st.DataObject) -> None:
     """One or several odd arguments are refused by a `SpotBillingError`, or are accepted."""
@@ -123,52 +170,58 @@ def test_constructors_raise_errors_of_this_package_only(kind: str, data: st.Data
         str(error).encode("utf-8", "surrogatepass")
 
 
-NAMES = {
-    "get": ["account_id", "from_date", "to_date", "group_by", "item_type"],
-    "pull": ["plan", "item_type", "ordered", "deadline_s", "max_requests"],
-    "list": ["account_id"],
-    "setup": ["cloud_provider", "billing_account_id", "bucket_name"],
-    "validate": ["cloud_provider", "billing_account_id"],
-    "create": ["name", "description", "account_ids"],
-    "update": ["family_id", "name", "description", "account_ids"],
-    "family": ["family_id"],
-    "delete": ["family_id"],
+async def pulled(client: SpotBillingClient, given_: dict[str, Any]) -> None:
+    async with client.costs.pull(**{"plan": [CostQuery(account_id="a")], **given_}) as run:
+        async for _ in run:
+            pass
+
+
+Call = Callable[[SpotBillingClient, dict[str, Any]], Awaitable[object]]
+VALIDATED = {"cloud_provider": "aws", "billing_account_id": "a"}
+CALLS: dict[str, tuple[Call, list[str]]] = {
+    "get": (
+        lambda client, given_: client.costs.get(**given_),
+        ["account_id", "from_date", "to_date", "group_by", "item_type"],
+    ),
+    "pull": (pulled, ["plan", "item_type", "ordered", "deadline_s", "max_requests"]),
+    "list": (lambda client, given_: client.accounts.list(**given_), ["account_id"]),
+    "setup": (
+        lambda client, given_: client.billing_engine.setup(
+            **{**VALIDATED, "bucket_name": "b", **given_}
+        ),
+        [*VALIDATED, "bucket_name"],
+    ),
+    "validate": (
+        lambda client, given_: client.cost_intelligence.validate(**{**VALIDATED, **given_}),
+        [*VALIDATED],
+    ),
+    "create": (
+        lambda client, given_: client.families.create(**{"name": "n", **given_}),
+        ["name", "description", "account_ids"],
+    ),
+    "update": (
+        lambda client, given_: client.families.update(**{"family_id": "f", "name": "n", **given_}),
+        ["family_id", "name", "description", "account_ids"],
+    ),
+    "one family": (
+        lambda client, given_: client.families.get(**{"family_id": "f", **given_}),
+        ["family_id"],
+    ),
+    "delete": (
+        lambda client, given_: client.families.delete(**{"family_id": "f", **given_}),
+        ["family_id"],
+    ),
 }
 
 
-async def ask(client: SpotBillingClient, call: str, given_: dict[str, Any]) -> None:
-    match call:
-        case "get":
-            await client.costs.get(**given_)
-        case "pull":
-            async with client.costs.pull(**{"plan": [CostQuery(account_id="a")], **given_}) as run:
-                async for _ in run:
-                    pass
-        case "list":
-            await client.accounts.list(**given_)
-        case "setup":
-            usual = {"cloud_provider": "aws", "billing_account_id": "a", "bucket_name": "b"}
-            await client.billing_engine.setup(**{**usual, **given_})
-        case "validate":
-            usual = {"cloud_provider": "aws", "billing_account_id": "a"}
-            await client.cost_intelligence.validate(**{**usual, **given_})
-        case "create":
-            await client.families.create(**{"name": "n", **given_})
-        case "update":
-            await client.families.update(**{"family_id": "f", "name": "n", **given_})
-        case "family":
-            await client.families.get(**{"family_id": "f", **given_})
-        case "delete":
-            await client.families.delete(**{"family_id": "f", **given_})
-
-
-@settings(max_examples=4 * settings().max_examples)
-@given(st.sampled_from(sorted(NAMES)), st.booleans(), st.data())
+@settings(max_examples=2 * settings().max_examples)
+@given(st.sampled_from(sorted(CALLS)), st.booleans(), st.data())
 def test_calls_raise_errors_of_this_package_only(
     call: str, cached: bool, data: st.DataObject
 ) -> None:
     """Odd arguments of a call are refused by a `SpotBillingError` before anything is sent."""
-    chosen = data.draw(st.lists(st.sampled_from(NAMES[call]), unique=True, min_size=1, max_size=3))
+    ask, names = CALLS[call]
+    chosen = data.draw(st.lists(st.sampled_from(names), unique=True, min_size=1, max_size=3))
     given_ = {name: data.draw(ODD, name) for name in chosen}
 
     async def main() -> None:
@@ -178,7 +231,7 @@ def test_calls_raise_errors_of_this_package_only(
             config=ClientConfig(retry=RetryPolicy(max_attempts=1), deadline_s=5),
             cache=CostCache() if cached else None,
         ) as client:
-            await ask(client, call, given_)
+            await ask(client, given_)
 
     try:
         asyncio.run(main())
@@ -189,13 +242,13 @@ def test_calls_raise_errors_of_this_package_only(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ODD)
 def test_writers_raise_errors_of_this_package_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: object
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Any
 ) -> None:
     """Opening a writer on an odd path, and entering it, raise a `SpotBillingError` or nothing."""
     monkeypatch.chdir(tmp_path)
 
     async def main() -> None:
-        async with open_writer(path):  # type: ignore[arg-type]  as a mistaken caller might
+        async with open_writer(path):
             pass
 
     try:
