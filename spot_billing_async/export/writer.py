@@ -126,8 +126,9 @@ class CostWriter:
         try:
             with anyio.CancelScope(shield=True):
                 result = await anyio.to_thread.run_sync(locked)
-        except OSError as error:
-            raise ExportError(f"{self._name}: {error.strerror or error}") from error
+        except (OSError, MemoryError, RuntimeError) as error:  # or no thread can be started
+            problem = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise ExportError(f"{self._name}: {problem}") from error
         return result
 
 

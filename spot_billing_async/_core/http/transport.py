@@ -105,14 +105,18 @@ class Transport:
 
         Raises:
             ConfigError: the transport is open, or a file or a proxy cannot be used.
+            TransportError: no thread can be started.
         """
         config, network = self._config, Network()
         if not config.has_default_network:
-            network = await to_thread.run_sync(
-                lambda: load_network(
-                    config.tls, config.proxy, self._base_url, trust_env=config.trust_env
+            try:
+                network = await to_thread.run_sync(
+                    lambda: load_network(
+                        config.tls, config.proxy, self._base_url, trust_env=config.trust_env
+                    )
                 )
-            )
+            except (MemoryError, RuntimeError) as error:
+                raise _translated(error) from None
         if self.session is not None:
             raise ConfigError("client is entered already; use one 'async with' at a time")
         # asyncio reads into buffers of 256 KiB. glibc maps a block of that size anew for each read,
@@ -359,7 +363,7 @@ def _translated(error: Exception) -> SpotBillingError:
         case MemoryError():
             return TransportError("out of memory")
         case RuntimeError() if "thread" in str(error):
-            problem = "no thread can be started to look up the host's name"
+            problem = "no thread can be started"
         case zlib.error():
             return TransportError(f"the body cannot be decompressed: {error}")
         case aiohttp.ClientError() | HttpProcessingError() | EOFError():

@@ -91,7 +91,7 @@ def test_plain_http_is_for_loopback(host: str) -> None:
         *(
             "[::ffff:128.0.0.1]",
             "[::]",
-            "0.0.0.0",
+            "0.0.0.0",  # noqa: S104  nothing is bound
             "[::127.0.0.1]",
             "127.1",
             "0x7f.1",
