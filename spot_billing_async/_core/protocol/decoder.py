@@ -30,8 +30,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 _KEYS_SHOWN = 20
-_KEY_SHOWN = 100  # characters of one key
-_START_BYTES = 200  # of a body that is not JSON, shown in the error
+_START_BYTES = 200  # of a key, or of a body that is not JSON, shown in the error
 _SMALL_BYTES = 4096
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
@@ -206,7 +205,7 @@ class ItemDecoder(Generic[T]):
             or ((not items or text.find(b"[", first + 1) >= 0) and text.count(b'"items"') > 1)
             or (is_small and self._cost_text and text.count(self._cost_text) > len(items))
         ) and (key := _key_given_twice(text)) is not None:
-            problem = f"an object has the key {token.removed_from(key)!r} twice"
+            problem = f"an object has the key {token.removed_from(key)[:_START_BYTES]!r} twice"
             raise DecodeError(f"{operation_id}: {problem}", permanent=True)
         is_text = isinstance(fields.get(self._cost_key), str) or (
             is_small and (b"_" in text or b"\\" in text or not text.isascii())
@@ -318,7 +317,7 @@ def _key_given_twice(text: bytes) -> str | None:
     def look(pairs: list[tuple[str, object]]) -> None:
         keys = [key for key, _ in pairs]
         if len(set(keys)) < len(keys):
-            found.append(max(keys, key=keys.count)[:_KEY_SHOWN])
+            found.append(max(keys, key=keys.count))
 
     with suppress(ValueError, RecursionError):  # msgspec has decoded it
         # Numbers stay text: Python refuses thousands of digits.
