@@ -66,7 +66,7 @@ class CostPlan(Sequence[CostQuery]):
         checked_date("to_date", to_date)
         check_range(from_date, to_date)
         is_days = isinstance(window, int) and not isinstance(window, bool) and window >= 1
-        if not is_days and window not in CALENDAR_WINDOWS:
+        if not is_days and not (isinstance(window, str) and window in CALENDAR_WINDOWS):
             names = ", ".join(map(repr, CALENDAR_WINDOWS))
             raise ArgumentError(f"window must be one of {names} or an integer >= 1, got {window!r}")
         windows = tuple(cut(from_date, to_date, window))

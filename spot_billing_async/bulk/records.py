@@ -35,7 +35,8 @@ Batch = Sequence[Fetched[CostItem]]
 Record = dict[str, object]
 Row = tuple[str | date | Decimal | None, ...]
 
-_encoder = msgspec.json.Encoder()
+# The hook encodes subclasses of `date`, which msgspec refuses: pendulum's, or freezegun's.
+_encoder = msgspec.json.Encoder(enc_hook=date.isoformat)
 _query_values = attrgetter("account_id", "from_date", "to_date", "group_by")
 _item_values = attrgetter(*_ITEM_FIELDS)
 

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
-from spot_billing_async._core.protocol.decoder import UNREADABLE, decoder_for
+from spot_billing_async._core.protocol.decoder import UNREADABLE, decoder_for, kinds_of
 from spot_billing_async._core.protocol.streaming_decoder import LARGE_BYTES, LargeList
 
 T = TypeVar("T")
@@ -127,8 +127,7 @@ def _cached_codec(item_type: type) -> Codec[Any] | None:
     field = next((each for each in getattr(info, "fields", ()) if each.name == "date"), None)
     if field is None or field.default_factory is not msgspec.NODEFAULT:
         return None
-    kinds = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
-    not_none = {type(kind) for kind in kinds} - {inspect.NoneType}
+    not_none = kinds_of(field.type) - {inspect.NoneType}
     if not_none != {inspect.DateType} or field.default not in {msgspec.NODEFAULT, None}:
         return None
     getter = itemgetter if isinstance(info, inspect.TypedDictType) else attrgetter

@@ -1,5 +1,6 @@
 """Async writer of exports: collects rows and writes them in a worker thread."""
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -125,8 +126,9 @@ class CostWriter:
         try:
             with anyio.CancelScope(shield=True):
                 result = await anyio.to_thread.run_sync(locked)
-        except OSError as error:
-            raise ExportError(f"{self._name}: {error.strerror or error}") from error
+        except (OSError, MemoryError, RuntimeError) as error:  # or no thread can be started
+            problem = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise ExportError(f"{self._name}: {problem}") from error
         return result
 
 
@@ -147,6 +149,13 @@ def open_writer(path: str | Path, *, spreadsheet: bool = False) -> CostWriter:
             entering the block, no file can be written there.
         MissingExtraError: on entering the block, for Parquet without the extra `export`.
     """
+    try:
+        name: object = path
+        is_path = isinstance(name, str | Path) and b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        is_path = False
+    if not is_path:
+        raise ConfigError(f"path must be the name of a file, got {path!r}")
     open_sink = sink_factory(path, spreadsheet=spreadsheet)
     if str(path) == STDOUT:
         # Each outcome is written at once, as a user or a pipe may be reading.

@@ -7,7 +7,7 @@ Functions named `checked_…` return the value.
 
 from collections.abc import Iterable
 from datetime import date, datetime
-from math import isfinite
+from sys import float_info
 from typing import TypeGuard
 
 from spot_billing_async.errors import ArgumentError, ConfigError
@@ -86,7 +86,7 @@ def check_range(from_date: date | None, to_date: date | None) -> None:
 
 def checked_group_by(value: object) -> GroupBy | None:
     """Return a dimension of the contract, or None."""
-    if value is not None and value not in GROUP_BY:
+    if value is not None and not (isinstance(value, str) and value in GROUP_BY):
         allowed = ", ".join(map(repr, GROUP_BY))
         raise ArgumentError(f"group_by must be one of {allowed} or None, got {value!r}")
     return value
@@ -99,8 +99,10 @@ def check_count(name: str, value: object, *, minimum: int = 1) -> None:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Return whether `value` is a finite int or float, and not a bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    """Return whether `value` is an int or float that a float can hold, and not a bool."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= float_info.max
 
 
 def check_seconds(name: str, value: object) -> None:

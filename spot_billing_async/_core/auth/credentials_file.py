@@ -41,7 +41,8 @@ def variable(*names: str) -> str | None:
 def credentials_path() -> Path:
     """Return the path of the credentials file."""
     path = variable("SPOTINST_SHARED_CREDENTIALS_FILE", "SPOTINST_CREDENTIALS_FILE")
-    return Path(path or "~/.spotinst/credentials").expanduser()
+    # Path.expanduser raises without a home directory; this leaves the path as it is.
+    return Path(os.path.expanduser(path or "~/.spotinst/credentials"))  # noqa: PTH111  see above
 
 
 def environment_profile() -> Profile:
@@ -80,7 +81,7 @@ def read_profile(name: str | None) -> Profile:
 def _read(path: Path) -> Secret | None:
     """Return the text of the file; None without a file."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777
             if mode & _OPEN_TO_OTHERS:
                 _warn_of_mode(path, mode)

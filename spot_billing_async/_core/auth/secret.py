@@ -11,6 +11,8 @@ from functools import lru_cache
 from typing import NoReturn
 from urllib.parse import SplitResult, urlsplit
 
+from spot_billing_async._core.auth.hosts import is_host
+
 _REMOVED = "[token removed]"
 _ESCAPE_STARTS = "%\\&"  # first characters of URL, JSON and HTML escapes
 _MIN_FREE_LENGTH = 8  # characters; shorter texts are words, cut out only where they stand alone
@@ -92,7 +94,7 @@ def masked(hidden_url: Secret, schemes: Collection[str]) -> SplitResult | None:
     except ValueError:
         return None
     is_clean = url.isascii() and url.isprintable() and not set(url) & set(" \\?#")
-    if not is_clean or parts.scheme not in schemes or not parts.hostname:
+    if not is_clean or parts.scheme not in schemes or not is_host(parts.hostname or ""):
         return None
     credentials, at, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{'***' if credentials else ''}{at}{host}")

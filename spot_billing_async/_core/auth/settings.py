@@ -4,7 +4,6 @@ Precedence, field by field: arguments, then the environment, then the file. A pr
 explicitly comes before the environment. Names and file format are those of the vendor's own tools.
 """
 
-from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ from spot_billing_async._core.auth.credentials_file import (
     read_profile,
     variable,
 )
+from spot_billing_async._core.auth.hosts import is_host, is_loopback
 from spot_billing_async.errors import ConfigError
 
 DEFAULT_BASE_URL = "https://api.spotinst.io"
@@ -79,28 +79,22 @@ def checked_base_url(url: object, *, allow_insecure: bool) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
-        (host or "").encode("idna")
     except ValueError:
         raise ConfigError(f"base_url must be a URL: https://host[:port], got {url!r}") from None
     if parts.username is not None or parts.password is not None:
         raise ConfigError("base_url must not hold a user name or password: https://host[:port]")
     is_clean = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
-    if not is_clean or parts.scheme not in {"http", "https"} or not host:
+    if not is_clean or parts.scheme not in {"http", "https"} or not is_host(host or ""):
         raise ConfigError(
             "base_url (SPOTINST_BASE_URL) must be https://host[:port][/path], or http:// to a "
             f"loopback host, got {url!r}"
         )
     if "?" in url or "#" in url:
         raise ConfigError(f"base_url must not have a query or fragment, got {url!r}")
-    if parts.scheme == "http" and not allow_insecure:
-        try:
-            is_loopback = host == "localhost" or ip_address(host).is_loopback
-        except ValueError:  # a name other than localhost
-            is_loopback = False
-        if not is_loopback:
-            raise ConfigError(
-                "base_url (SPOTINST_BASE_URL) must be https, or http to a loopback host, got "
-                f"{url!r}: plain http sends the token in the clear, unless "
-                "ClientConfig(allow_insecure=True) accepts that"
-            )
+    if parts.scheme == "http" and not (allow_insecure or is_loopback(host or "")):
+        raise ConfigError(
+            "base_url (SPOTINST_BASE_URL) must be https, or http to a loopback host, got "
+            f"{url!r}: plain http sends the token in the clear, unless "
+            "ClientConfig(allow_insecure=True) accepts that"
+        )
     return url.rstrip("/")

@@ -35,6 +35,9 @@ class Gunzip:
         has_more = False
         while data or has_more:
             if self._inflate.eof:
+                data = data.lstrip(b"\0")  # padding, as gzip itself ignores it
+                if not data:
+                    return
                 self._members += 1
                 if self._members > _MAX_MEMBERS:
                     raise zlib.error("too many members")

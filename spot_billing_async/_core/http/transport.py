@@ -26,7 +26,7 @@ from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.gzip import STEP_BYTES, Gunzip
 from spot_billing_async._core.http.tls import Network, load_network
 from spot_billing_async._core.protocol.request import Request
-from spot_billing_async._core.protocol.response import Response
+from spot_billing_async._core.protocol.response import Response, content_codings
 from spot_billing_async._core.protocol.streaming_decoder import LARGE_BYTES
 from spot_billing_async.errors import (
     CLIENT_IS_NOT_OPEN,
@@ -40,6 +40,9 @@ from spot_billing_async.version import __version__
 _READ_BUFFER_BYTES = 1024 * 1024
 """aiohttp pauses reading beyond it. With less, pauses take a sixth of the time of a page of 1,000
 rows."""
+
+_MAX_HEADER_BYTES = 64 * 1024
+"""Largest status line or header of a response. Some proxies add headers above aiohttp's 8 KB."""
 
 _HEADERS = {
     "Accept": "application/json",
@@ -102,14 +105,18 @@ class Transport:
 
         Raises:
             ConfigError: the transport is open, or a file or a proxy cannot be used.
+            TransportError: no thread can be started.
         """
         config, network = self._config, Network()
         if not config.has_default_network:
-            network = await to_thread.run_sync(
-                lambda: load_network(
-                    config.tls, config.proxy, self._base_url, trust_env=config.trust_env
+            try:
+                network = await to_thread.run_sync(
+                    lambda: load_network(
+                        config.tls, config.proxy, self._base_url, trust_env=config.trust_env
+                    )
                 )
-            )
+            except (MemoryError, RuntimeError) as error:
+                raise _translated(error) from None
         if self.session is not None:
             raise ConfigError("client is entered already; use one 'async with' at a time")
         # asyncio reads into buffers of 256 KiB. glibc maps a block of that size anew for each read,
@@ -171,6 +178,8 @@ class Transport:
                 raise_for_status=False,
                 auto_decompress=False,
                 timeout=self._timeout,
+                max_line_size=_MAX_HEADER_BYTES,
+                max_field_size=_MAX_HEADER_BYTES,
                 trace_request_ctx=record,
             )
             waited_s = time.monotonic() - sent_s
@@ -303,10 +312,10 @@ async def _read_pieces(response: aiohttp.ClientResponse, max_bytes: int) -> list
         zlib.error: the body is not gzip, or was cut off.
         ResponseTooLargeError: the body is larger than `max_bytes`.
     """
-    encoding = response.headers.get("Content-Encoding", "identity").lower()
-    if encoding not in {"identity", "gzip"}:
+    codings = content_codings(response.headers)
+    if codings not in ([], ["gzip"]):
         raise zlib.error("its Content-Encoding was not asked for")
-    gunzip = Gunzip() if encoding == "gzip" else None
+    gunzip = Gunzip() if codings else None
     pieces = []
     received_bytes = size_bytes = 0
     async for chunk in response.content.iter_any():
@@ -351,6 +360,10 @@ def _translated(error: Exception) -> SpotBillingError:
             problem = f"the proxy refuses the tunnel: it answered {error.status}"
         case OSError():
             return TransportError(f"{name}: {error}")
+        case MemoryError():
+            return TransportError("out of memory")
+        case RuntimeError() if "thread" in str(error):
+            problem = "no thread can be started"
         case zlib.error():
             return TransportError(f"the body cannot be decompressed: {error}")
         case aiohttp.ClientError() | HttpProcessingError() | EOFError():

@@ -4,8 +4,11 @@ The lenient pass accepts known variations of this API family: ids as JSON intege
 in place of a day. It never changes an amount.
 """
 
+import json
+import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Generic, TypeVar, cast
@@ -16,15 +19,26 @@ from msgspec import inspect
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async.errors import ConfigError, DecodeError
 from spot_billing_async.models.envelope import Envelope
-from spot_billing_async.models.money import merge_totals, require_amounts, totals_by_currency
+from spot_billing_async.models.money import (
+    exact_sum,
+    merge_totals,
+    require_amounts,
+    totals_by_currency,
+)
 
 T = TypeVar("T")
 D = TypeVar("D")
 
 _KEYS_SHOWN = 20
+_START_BYTES = 200  # of a key, or of a body that is not JSON, shown in the error
+_SMALL_BYTES = 4096
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
 """Exceptions of decoding: invalid JSON, JSON of another shape, or numbers out of range."""
+
+# While freezegun replaces `datetime.date`, msgspec's inspection takes the real one for a custom
+# type.
+_DATES: dict[type, type[inspect.Type]] = {date: inspect.DateType, datetime: inspect.DateTimeType}
 
 _plain_decoder = msgspec.json.Decoder(float_hook=Decimal)
 _plain_encoder = msgspec.json.Encoder(decimal_format="number")
@@ -58,7 +72,7 @@ class ItemDecoder(Generic[T]):
         self._list_decoder = msgspec.json.Decoder(list_type, float_hook=Decimal)
         info = _object_type(inspect.type_info(item_type))
         fields: dict[str, inspect.Field] = {f.name: f for f in getattr(info, "fields", ())}
-        accepted = {f.encode_name: _kinds(f.type) for f in fields.values()}
+        accepted = {f.encode_name: kinds_of(f.type) for f in fields.values()}
         # Keys whose integers become text, and keys whose date-times become days.
         self._text_keys = {
             key
@@ -67,6 +81,7 @@ class ItemDecoder(Generic[T]):
         }
         self._day_keys = {key for key, kinds in accepted.items() if inspect.DateType in kinds}
         self._amount_key: str | None = None  # key of a cost that must not be None
+        self._cost_key: str = ""  # key of a cost; "" where the type has none
         self._costs_of: Column | None = None  # None where the type has no amounts
         self._currencies_of: Column | None = None  # None where none are totalled
         is_mapping = isinstance(info, inspect.TypedDictType)
@@ -80,8 +95,13 @@ class ItemDecoder(Generic[T]):
                     "would get the default"
                 )
             self._costs_of = _costs_by_key if is_mapping else _costs
+            self._cost_key = cost.encode_name
             if inspect.NoneType not in accepted[cost.encode_name]:
                 self._amount_key = cost.encode_name
+        self._cost_text: bytes = b'"%b"' % self._cost_key.encode() if self._cost_key else b""
+        self._odd_amount: re.Pattern[bytes] = re.compile(
+            re.escape(self._cost_text) + rb'\s*:\s*"[^"]*[^0-9A-Za-z.+"-]'
+        )
         if currency is not None:
             allowed = {inspect.StrType, inspect.LiteralType, inspect.NoneType}
             if not accepted[currency.encode_name] <= allowed:
@@ -103,6 +123,11 @@ class ItemDecoder(Generic[T]):
             return self._decode_leniently(self._decoder, operation_id, body, token)
         except UNREADABLE as error:
             problem = str(error) if isinstance(error, msgspec.DecodeError) else "unreadable text"
+            if body.lstrip()[:1] not in {b"{", b"["}:  # HTML, for example
+                start = token.removed_from(
+                    body[: _START_BYTES + len(token)].decode("utf-8", "replace")
+                )
+                problem += f"; it begins with {start[:_START_BYTES]!r}"
             raise DecodeError(f"{operation_id}: the body is not valid JSON: {problem}") from None
 
     def decode_list(self, operation_id: str, text: bytes, token: Secret) -> list[T] | None:
@@ -158,6 +183,37 @@ class ItemDecoder(Generic[T]):
         if self._amount_key is not None and item.get(self._amount_key) is None:
             item[self._amount_key] = "NaN"
 
+    def check_text(self, operation_id: str, items: list[T], text: bytes, token: Secret) -> None:
+        """Raise if decoding dropped a value because its key came twice, or repaired an amount.
+
+        A look at every key takes as long as decoding, so there is one only if there is a cheap
+        sign: two lists named `items`; any key twice in the first row, unless an object is in it; a
+        second cost in any row of a text of up to 4 KB. Amounts given as text are looked at if the
+        first row has one, or a text of up to 4 KB has a character that no number has.
+
+        Raises:
+            DecodeError: an object has a key twice, or an amount is not spelled as a number.
+        """
+        first, is_small = text.find(b"["), len(text) <= _SMALL_BYTES
+        row = text[text.find(b"{", first) : text.find(b"}", first) + 1]
+        try:
+            fields = _plain_decoder.decode(row)
+        except UNREADABLE:
+            fields = {}
+        if (
+            (fields and row.count(b'":') > len(fields))
+            or ((not items or text.find(b"[", first + 1) >= 0) and text.count(b'"items"') > 1)
+            or (is_small and self._cost_text and text.count(self._cost_text) > len(items))
+        ) and (key := _key_given_twice(text)) is not None:
+            problem = f"an object has the key {token.removed_from(key)[:_START_BYTES]!r} twice"
+            raise DecodeError(f"{operation_id}: {problem}", permanent=True)
+        is_text = isinstance(fields.get(self._cost_key), str) or (
+            is_small and (b"_" in text or b"\\" in text or not text.isascii())
+        )
+        if self._cost_text and is_text and self._odd_amount.search(text):
+            problem = "an amount has characters that no number has"
+            raise DecodeError(f"{operation_id}: {problem}", permanent=True)
+
     def totals(
         self, operation_id: str, items: list[T], body: bytes, token: Secret
     ) -> dict[str, Decimal]:
@@ -175,13 +231,15 @@ class ItemDecoder(Generic[T]):
             DecodeError: an item has no amount, or one that is not a finite number. The message
                 lists the keys of the items, as the amount may have another key.
         """
+        self.check_text(operation_id, items, body, token)
         if self._costs_of is None or not items:
             return {}
         try:
             costs = self._costs_of(items)
             if self._currencies_of is not None:
                 return totals_by_currency(costs, self._currencies_of(items))
-            require_amounts(costs)
+            # Only a sum shows that an amount is out of range; many would take 6 % longer.
+            exact_sum(costs) if len(body) <= _SMALL_BYTES else require_amounts(costs)
         except (ArithmeticError, TypeError, KeyError, AttributeError):
             keys = token.removed_from(_keys_seen(body))
             raise DecodeError(
@@ -218,7 +276,9 @@ def decoder_for(item_type: type[T], *, totalled: bool = False) -> ItemDecoder[T]
     """
     try:
         return _cached_decoder(item_type, totalled)
-    except (TypeError, NameError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # noqa: BLE001  a text, for example, is evaluated as a type
         raise ConfigError(
             f"item_type must be a type that msgspec can decode, got {item_type!r}: {error}"
         ) from None
@@ -250,6 +310,21 @@ def _keys_seen(body: bytes) -> str:
     return ", ".join(sorted({key for item in items for key in item})[:_KEYS_SHOWN])
 
 
+def _key_given_twice(text: bytes) -> str | None:
+    """Return a key that an object in a JSON text has twice; None where there is none."""
+    found: list[str] = []
+
+    def look(pairs: list[tuple[str, object]]) -> None:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) < len(keys):
+            found.append(max(keys, key=keys.count))
+
+    with suppress(ValueError, RecursionError):  # msgspec has decoded it
+        # Numbers stay text: Python refuses thousands of digits.
+        json.loads(text, strict=False, object_pairs_hook=look, parse_float=str, parse_int=str)
+    return found[0] if found else None
+
+
 def _object_type(info: inspect.Type) -> inspect.Type:
     """Return the type that has an item's fields, without annotations and None around it.
 
@@ -269,13 +344,15 @@ def _object_type(info: inspect.Type) -> inspect.Type:
     return info
 
 
-def _kinds(kind: inspect.Type) -> set[type[inspect.Type]]:
+def kinds_of(kind: inspect.Type) -> set[type[inspect.Type]]:
     """Return the kinds of type that a field accepts."""
     if isinstance(kind, inspect.Metadata):
-        return _kinds(kind.type)
+        return kinds_of(kind.type)
     if isinstance(kind, inspect.UnionType):
-        return {accepted for member in kind.types for accepted in _kinds(member)}
-    return {type(kind)}
+        return {accepted for member in kind.types for accepted in kinds_of(member)}
+    return {
+        _DATES.get(kind.cls, type(kind)) if isinstance(kind, inspect.CustomType) else type(kind)
+    }
 
 
 def _day_of(value: object) -> object:

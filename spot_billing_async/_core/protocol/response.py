@@ -4,6 +4,8 @@ Nothing here does I/O.
 """
 
 import asyncio
+import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -28,7 +30,7 @@ from spot_billing_async.models.envelope import Envelope, ResponseStatus
 T = TypeVar("T")
 
 _NO_CONTENT = 204
-_SUCCESS = {200, 201, 202, _NO_CONTENT}  # no 206: a partial body is never requested
+_SUCCESS = {200, 201, 202, 203, _NO_CONTENT}  # no 206: a partial body is never requested
 
 
 @dataclass(slots=True, repr=False)
@@ -53,8 +55,17 @@ class Response:
     pieces: list[bytes] = field(default_factory=list)
     waited_s: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.body = self.body.removeprefix(BOM_UTF8)
+
     def __repr__(self) -> str:
         return f"Response(status={self.status})"
+
+
+def content_codings(headers: Mapping[str, str]) -> list[str]:
+    """Return the names of a body's compressions, in lower case; `x-gzip` is named gzip."""
+    names = re.split(r"[\s,]+", headers.get("Content-Encoding", "").lower())
+    return [name.removeprefix("x-") for name in names if name not in {"", "identity"}]
 
 
 def parse_response(
@@ -117,11 +128,15 @@ async def parse_large_response(
             await asyncio.sleep(0)
     last, outline = stream.end()
     items += last
-    response.body = outline  # so that an error in it is read with all that it says
+    # So that an error in it is read with all that it says.
+    response.body = outline = outline.removeprefix(BOM_UTF8)
+    batches = len(items)
     page = _page_of(operation, response, decoder.decode(name, outline, token), items, token)
     if bad_amount is not None:
         raise bad_amount
-    page.totals, page.checksum = totals, stream.checksum
+    rest = page.items[batches:]  # of a list that does not begin in the first 64 KB
+    page.totals = add_totals(name, totals, decoder.totals(name, rest, outline, token))
+    page.checksum = stream.checksum
     return page
 
 
@@ -212,8 +227,8 @@ def _empty_page(operation: Operation, response: Response, token: Secret) -> Page
             the body may as well have been cut off.
     """
     headers = response.headers
-    is_compressed = headers.get("Content-Encoding", "identity") != "identity"
-    if response.status != _NO_CONTENT and (is_compressed or not response.end_is_marked):
+    is_cut = bool(content_codings(headers)) or not response.end_is_marked
+    if response.status != _NO_CONTENT and is_cut:
         raise DecodeError(
             f"{operation.operation_id}: the body is empty, and may have been cut off: "
             "nothing marks its end"
