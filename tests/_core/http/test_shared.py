@@ -1,0 +1,50 @@
+"""State of a client: opening and closing of its parts."""
+
+from collections.abc import Callable
+
+import pytest
+
+from spot_billing_async import ConfigError, SpotBillingClient
+from spot_billing_async._core.pacing.abc import Limiter, WaitingCalls
+from spot_billing_async._core.pacing.limiter import RouteLimiter
+
+
+class Quota:
+    """Shared quota that fails to open as often as told.
+
+    Attributes:
+        failures: how often opening is still to fail.
+        calls: the calls of its methods, in order.
+    """
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.calls: list[str] = []
+
+    async def open(self, waiting_calls: WaitingCalls, clock: Callable[[], float]) -> None:
+        """Fail while failures are left."""
+        self.calls.append("open")
+        if self.failures:
+            self.failures -= 1
+            raise ConfigError("quota is open already")
+
+    async def close(self) -> None:
+        """Record the call."""
+        self.calls.append("close")
+
+    def limiter(self, route: str, *, deadline_s: float) -> Limiter:
+        """Return a limiter of this process alone."""
+        return RouteLimiter()
+
+
+async def test_a_quota_that_cannot_be_opened_leaves_nothing_open() -> None:
+    """Its error is raised with the connections closed; the client can be entered later."""
+    quota = Quota(failures=1)
+    client = SpotBillingClient("t", base_url="http://127.0.0.1:9", quota=quota)
+    with pytest.raises(ConfigError, match="quota is open already"):
+        await client.__aenter__()
+    with pytest.raises(ConfigError, match="not open"):
+        await client.costs.get("a")
+    async with client:
+        assert quota.calls == ["open", "open"]
+    assert quota.calls == ["open", "open", "close"]
