@@ -21,7 +21,7 @@ class Quota:
         self.failures = failures
         self.calls: list[str] = []
 
-    async def open(self, waiting_calls: WaitingCalls, clock: Callable[[], float]) -> None:
+    async def open(self, waiting_calls: WaitingCalls, clock: Callable[[], float]) -> None:  # noqa: ARG002  the protocol's
         """Fail while failures are left."""
         self.calls.append("open")
         if self.failures:
@@ -32,7 +32,7 @@ class Quota:
         """Record the call."""
         self.calls.append("close")
 
-    def limiter(self, route: str, *, deadline_s: float) -> Limiter:
+    def limiter(self, route: str, *, deadline_s: float) -> Limiter:  # noqa: ARG002  as above
         """Return a limiter of this process alone."""
         return RouteLimiter()
 
