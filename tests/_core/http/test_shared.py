@@ -32,7 +32,7 @@ class Quota:
         """Record the call."""
         self.calls.append("close")
 
-    def limiter(self, route: str, *, deadline_s: float) -> Limiter:  # noqa: ARG002  as above
+    def limiter(self, name: str, deadline_s: float) -> Limiter:  # noqa: ARG002  as above
         """Return a limiter of this process alone."""
         return RouteLimiter()
 

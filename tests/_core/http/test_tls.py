@@ -41,8 +41,8 @@ def test_a_missing_file_is_an_error_that_gives_the_systems_reason(tmp_path: Path
 def test_a_key_needs_its_certificate(options: dict[str, str]) -> None:
     """A key or a password is refused without the certificate that it belongs to."""
     with pytest.raises(ConfigError, match=r"tls\.client_cert_file must be a path"):
-        TlsConfig(**options)  # type: ignore[arg-type]  # by name
-    tls = TlsConfig(client_cert_file="cert.pem", **options)  # type: ignore[arg-type]  # by name
+        TlsConfig(**options)
+    tls = TlsConfig(client_cert_file="cert.pem", **options)
     assert tls.client_cert_file == "cert.pem"
 
 
