@@ -94,9 +94,24 @@ def test_values_that_fill_the_store_exactly_are_kept() -> None:
         keep(store, *"abc")
         assert "".join(store.get_local("abc")) == kept
         assert repr(store) == f"MemoryStore({room(len(kept)):,} of {max_bytes:,} bytes)"
+    assert repr(MemoryStore()) == "MemoryStore(0 of 67,108,864 bytes)"
     one = MemoryStore(room(1) - 1)
     keep(one, "a")
     assert len(one) == one.size_bytes == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(1, 20)), max_size=60))
+def test_no_value_is_dropped_while_another_has_expired(puts: list[tuple[str, int]]) -> None:
+    """A full store drops a value that has not expired only if it holds none that has."""
+    clock = Clock()
+    store = MemoryStore(room(4), clock=clock)
+    for key, ttl_s in puts:
+        clock.now_s += 1
+        before = dict(store._entries)
+        keep(store, key, ttl_s=ttl_s)
+        dropped = before.keys() - store._entries.keys()
+        if any(before[each][1] > clock.now_s for each in dropped):
+            assert all(expires_at_s > clock.now_s for _, expires_at_s in store._entries.values())
 
 
 def test_a_value_that_is_stored_again_is_new() -> None:
