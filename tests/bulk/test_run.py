@@ -318,6 +318,25 @@ async def test_a_bug_in_fetch_is_not_swallowed() -> None:
                 pass
 
 
+async def test_a_bug_that_was_not_reached_is_raised_at_the_end() -> None:
+    """A block that ends without reading raises a worker's bug, unless it raises its own."""
+
+    async def fetch(_: CostQuery, __: RequestCounts, ___: float) -> Answer[str]:
+        raise ZeroDivisionError
+
+    with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
+        async with PullRun(plan_of(1), fetch, worker_count=1):
+            await anyio.wait_all_tasks_blocked()
+
+    async def fails() -> None:
+        async with PullRun(plan_of(1), fetch, worker_count=1):
+            await anyio.wait_all_tasks_blocked()
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await fails()
+
+
 async def test_a_run_is_entered_once_and_read_inside() -> None:
     """A run that is not open or is entered twice raises instead of waiting for ever."""
     run = PullRun(plan_of(2), mixed, worker_count=2)
