@@ -10,6 +10,8 @@ from aiohttp import web
 from spot_billing_async import ClientConfig, RetryPolicy, SpotBillingClient, TransportError
 from spot_billing_async._core.auth.credentials import TokenProvider
 from spot_billing_async._core.protocol.decoder import decoder_for
+from spot_billing_async._core.protocol.pagination import Page, Paginator
+from spot_billing_async.models.results import Answer
 from spot_billing_async.telemetry import CallEnded, Event, RequestEnded
 from tests.support import Handler, serve
 
@@ -75,6 +77,21 @@ async def test_making_a_decoder_is_part_of_the_call(monkeypatch: pytest.MonkeyPa
         return decoder_for(item_type, totalled=totalled)
 
     monkeypatch.setattr("spot_billing_async._core.http.call.decoder_for", slow_reader_for)
+    async with serve(answering(body=GOOD)) as base_url, watched.client(base_url) as client:
+        await client.costs.get("a")
+    assert watched.spent() == {"decode_s": 5}
+
+
+async def test_joining_pages_is_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time that adding a page to the earlier ones takes counts as decoding."""
+    watched = Watched()
+
+    class SlowPaginator(Paginator[Any]):
+        def add(self, page: Page[Any]) -> Answer[Any] | None:
+            watched.clock.now_s += 5
+            return super().add(page)
+
+    monkeypatch.setattr("spot_billing_async._core.http.call.Paginator", SlowPaginator)
     async with serve(answering(body=GOOD)) as base_url, watched.client(base_url) as client:
         await client.costs.get("a")
     assert watched.spent() == {"decode_s": 5}

@@ -1,7 +1,12 @@
 """The transport over real sockets: heads, bodies and failures of single exchanges."""
 
+import asyncio
 import gzip
-from collections.abc import Awaitable, Callable
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -14,9 +19,11 @@ from spot_billing_async import (
     RetryPolicy,
     ServerError,
     SpotBillingClient,
+    TlsConfig,
     TransportError,
 )
-from tests.support import http, serve, serve_raw
+from tests.hostile.parties import Files
+from tests.support import Streams, http, serve, serve_raw, serve_streams
 
 GOOD = b'{"response":{"items":[{"cost":1,"currency":"USD"}],"count":1}}'
 HEAD = "HTTP/1.1 200 OK\r\n"
@@ -142,3 +149,55 @@ async def test_the_headers_are_the_same_in_any_session() -> None:
     assert get["User-Agent"].startswith("spot-billing-async/")
     assert "Content-Type" not in get
     assert post["Content-Type"] == "application/json"
+
+
+@asynccontextmanager
+async def in_a_thread(handle: Streams, files: Files) -> AsyncIterator[str]:
+    """Serve over TLS in another thread, so that it goes on while this event loop is blocked."""
+    ports, ready, stop = [0], threading.Event(), threading.Event()
+
+    async def serve_until_stopped() -> None:
+        async with serve_streams(handle, files.server("localhost")) as ports[0]:
+            ready.set()
+            await asyncio.to_thread(stop.wait)
+
+    server = threading.Thread(target=asyncio.run, args=[serve_until_stopped()])
+    server.start()
+    await asyncio.to_thread(ready.wait)
+    try:
+        yield f"https://localhost:{ports[0]}"
+    finally:
+        stop.set()
+        await asyncio.to_thread(server.join)
+
+
+async def test_a_call_that_is_cancelled_at_any_step_frees_its_connection(tmp_path: Path) -> None:
+    """With one connection at most, a call succeeds after one that was cancelled at any step."""
+
+    async def with_a_byte(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(http(GOOD))
+            await asyncio.sleep(0.005)
+            writer.write(b"H")
+
+    files = Files(tmp_path)
+    config = ClientConfig(
+        tls=TlsConfig(ca_file=files.ca_file),
+        retry=RetryPolicy(backoff_base_s=0.001),  # the byte may come after the next request
+        max_concurrency=1,
+        deadline_s=20.0,
+    )
+    async with (
+        in_a_thread(with_a_byte, files) as base_url,
+        SpotBillingClient("t", base_url=base_url, config=config) as client,
+    ):
+        for steps in range(7):
+            assert len(await client.costs.get("a")) == 1
+            time.sleep(0.05)  # noqa: ASYNC251  blocks the loop on purpose: the byte stays unread
+            call = asyncio.create_task(client.costs.get("a"))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait([call])
+        assert len(await client.costs.get("a")) == 1
