@@ -97,6 +97,17 @@ async def test_joining_pages_is_decoding(monkeypatch: pytest.MonkeyPatch) -> Non
     assert watched.spent() == {"decode_s": 5}
 
 
+async def test_a_call_of_its_own_adds_nothing_up() -> None:
+    """Amounts whose sum would be rounded are returned by a call, which sums none."""
+    items = b'{"cost":1e150,"currency":"USD"},{"cost":1e-150,"currency":"USD"}'
+    body = b'{"response":{"items":[%s],"count":2}}' % items
+    async with (
+        serve(answering(body=body)) as base_url,
+        SpotBillingClient("t", base_url=base_url) as client,
+    ):
+        assert len(await client.costs.get("a")) == 2
+
+
 async def test_waiting_for_a_failing_provider_is_queueing() -> None:
     """Time that a failing token provider takes counts as queueing, because nothing was sent."""
     watched = Watched()
