@@ -213,3 +213,21 @@ async def test_days_of_the_store_are_hits(setup: Setup) -> None:
     assert await setup.get(WEEK) == rows(WEEK)
     (event,) = setup.events
     assert (event.days_hit, event.days_joined, event.days_missed) == (1, 0, 6)
+
+
+@pytest.mark.parametrize("stored", [(3,), (2, 4)])
+def test_gaps_are_requested_at_the_same_time(stored: tuple[int, ...]) -> None:
+    """Several gaps take as long as one, as their requests are sent together."""
+
+    @with_setup
+    async def run(setup: Setup) -> None:
+        setup.store.is_remote = True
+        for number in stored:
+            day = FIRST + timedelta(days=number)
+            await setup.other_process_fetches(DateWindow(day, day), for_s=0.0)
+        began_s = asyncio.get_running_loop().time()
+        assert await setup.get(WEEK) == rows(WEEK)
+        assert len(setup.requested) == len(stored) + 1
+        assert asyncio.get_running_loop().time() - began_s == pytest.approx(1.0)
+
+    run()
