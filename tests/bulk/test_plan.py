@@ -83,6 +83,8 @@ def test_accounts_may_be_any_iterable_of_ids() -> None:
         ),
         ({"to_date": "2018-11-30"}, "to_date must be a datetime.date .* got '2018-11-30'"),
         ({"to_date": None}, "to_date must be a datetime.date .* got None"),
+        ({"from_date": None}, "from_date must be a datetime.date .* got None"),
+        ({"from_date": "2018-10-01"}, "from_date must be a datetime.date .* got '2018-10-01'"),
         (
             {"group_by": "tag"},
             "group_by must be one of 'account', 'service', .* or None, got 'tag'",

@@ -15,6 +15,7 @@ from spot_billing_async import (
     ConfigError,
     CostPlan,
     CostQuery,
+    DeadlineExceededError,
     Failed,
     Fetched,
     PullReport,
@@ -24,6 +25,7 @@ from spot_billing_async import (
 )
 from spot_billing_async._core.pacing.budget import RequestCounts
 from spot_billing_async.models.results import Answer
+from tests.support import Clock
 
 EMPTY: Answer[str] = Answer([], "r", None, {})
 
@@ -316,6 +318,25 @@ async def test_a_bug_in_fetch_is_not_swallowed() -> None:
                 pass
 
 
+async def test_a_bug_that_was_not_reached_is_raised_at_the_end() -> None:
+    """A block that ends without reading raises a worker's bug, unless it raises its own."""
+
+    async def fetch(_: CostQuery, __: RequestCounts, ___: float) -> Answer[str]:
+        raise ZeroDivisionError
+
+    with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
+        async with PullRun(plan_of(1), fetch, worker_count=1):
+            await anyio.wait_all_tasks_blocked()
+
+    async def fails() -> None:
+        async with PullRun(plan_of(1), fetch, worker_count=1):
+            await anyio.wait_all_tasks_blocked()
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await fails()
+
+
 async def test_a_run_is_entered_once_and_read_inside() -> None:
     """A run that is not open or is entered twice raises instead of waiting for ever."""
     run = PullRun(plan_of(2), mixed, worker_count=2)
@@ -348,6 +369,51 @@ async def test_totals_are_by_currency() -> None:
     assert run.report.totals == {"EUR": Decimal("3.0"), "USD": Decimal("-0.50")}
     assert all(outcome.elapsed_s == 1 for outcome in outcomes)
     assert run.report.elapsed_s == run.report.elapsed_s > 0
+
+
+async def test_no_slice_begins_after_the_pulls_deadline() -> None:
+    """Each slice is told when the pull ends; after that the rest fails without a request."""
+    clock, ends_at_s = Clock(), []
+    clock.now_s = 100.0
+
+    async def fetch(_: CostQuery, counts: RequestCounts, end_s: float) -> Answer[str]:
+        counts.requests += 1
+        clock.now_s += 4
+        ends_at_s.append(end_s)
+        return answer("1")
+
+    async with PullRun(plan_of(5), fetch, worker_count=1, deadline_s=8.0, clock=clock) as run:
+        outcomes = [outcome async for outcome in run]
+        assert run.report.elapsed_s == 8.0
+        clock.now_s += 1
+        assert run.report.elapsed_s == 9.0
+    clock.now_s += 1
+    assert run.report.elapsed_s == 9.0
+    assert ends_at_s == [108.0, 108.0]
+    assert [outcome.elapsed_s for outcome in outcomes] == [4, 4, 0, 0, 0]
+    late = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+    assert {(type(each.error), each.attempts) for each in late} == {(DeadlineExceededError, 0)}
+    assert (run.report.ok, run.report.failed, run.report.requests) == (2, 3, 2)
+    fresh = PullRun(plan_of(5), fetch, worker_count=1, clock=clock)
+    assert (fresh.report.elapsed_s, fresh.report.not_started) == (0.0, 5)
+
+
+async def test_a_report_is_right_while_the_run_is_open() -> None:
+    """Slices in progress count as not started until the run ends, and then as cancelled."""
+
+    async def fetch(query: CostQuery, _: RequestCounts, ___: float) -> Answer[str]:
+        if index_of(query):
+            await anyio.sleep_forever()
+        return EMPTY
+
+    async with PullRun(plan_of(9), fetch, worker_count=3) as run:
+        await anext(run)
+        await anyio.wait_all_tasks_blocked()
+        assert (run.report.empty, run.report.cancelled, run.report.not_started) == (1, 0, 8)
+        started = [each.started for each in run.unfinished()]
+        assert started == [True] * 3 + [False] * 5
+    assert (run.report.empty, run.report.cancelled, run.report.not_started) == (1, 3, 5)
+    assert not run.report.complete
 
 
 async def test_outcomes_are_not_kept() -> None:

@@ -1,5 +1,7 @@
 """Exact encoding of rows as bytes, and their decoding."""
 
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -119,6 +121,43 @@ async def test_many_rows_come_back() -> None:
     rows = [CostItem(date=DAYS[n % 2], cost=Decimal(n), service="s\n") for n in range(5000)]
     read = await round_trip(codec_of(CostItem), rows)
     assert read == rows[::2] + rows[1::2]
+
+
+async def turns_during(work: Awaitable[object]) -> int:
+    """Return how often another task ran during some work."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    await work
+    counting.cancel()
+    return turns
+
+
+async def test_other_tasks_run_while_many_rows_are_coded() -> None:
+    """Encoding and decoding of a day give way to other tasks every 200 rows or 64 KB."""
+    codec, text = codec_of(CostItem), "s" * 300
+    rows = [CostItem(date=DAYS[0], cost=Decimal(n), service=text) for n in range(4000)]
+    by_day = await codec.encode_by_day(rows, DAYS)
+    assert by_day is not None
+    steps = len(by_day[DAYS[0]]) // (64 * 1024 + 200 * 400)
+    assert steps > 8
+    assert await turns_during(codec.encode_by_day(rows, DAYS)) >= 4000 // 200 - 1 + steps
+    assert steps <= await turns_during(codec.decode(list(by_day.values()))) <= 4 * steps
+    few = [CostItem(date=DAYS[0], cost=Decimal(1))]
+    assert await turns_during(codec.encode_by_day(few, DAYS)) == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 199, 200, 201, 400, 401])
+async def test_no_row_is_lost_between_parts(count: int) -> None:
+    """Every row comes back, also where a part is just full."""
+    rows = [CostItem(date=DAYS[0], cost=Decimal(n)) for n in range(count)]
+    assert await round_trip(codec_of(CostItem), rows) == rows
 
 
 @pytest.mark.parametrize("day", [None, date(2023, 12, 31), date(2024, 1, 4)])

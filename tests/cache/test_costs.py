@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import pytest
 
@@ -436,6 +436,25 @@ async def test_a_cache_serves_one_client_at_a_time() -> None:
     async with CostCache() as cache:
         with pytest.raises(ConfigError, match="one client at a time"):
             await cache.__aenter__()
+
+
+async def test_a_store_that_cannot_be_opened_is_an_error() -> None:
+    """The store's error is raised, and the cache can be entered later."""
+
+    class FailingStore(MemoryStore):
+        failures = 1
+
+        async def __aenter__(self) -> Self:
+            self.failures -= 1
+            if self.failures >= 0:
+                raise ConfigError("the store is open already")
+            return self
+
+    cache = CostCache(FailingStore())
+    with pytest.raises(ConfigError, match="the store is open already"):
+        await cache.__aenter__()
+    async with cache:
+        assert (await Setup(cache).get(1, 1)).items == rows(days(1, 1))
 
 
 async def test_an_invalid_store_is_an_error() -> None:

@@ -44,6 +44,13 @@ def test_a_key_identifies_one_day(one: SeriesKey, first: date, more: int) -> Non
     assert one.keys(DateWindow(first, first)).items() <= keys.items()
 
 
+def test_keys_are_the_same_in_every_version() -> None:
+    """A key is found again by another process, and after an update of the package."""
+    day = date(2024, 1, 1)
+    (key,) = SeriesKey("n", "http://a", "act-1", "service", "type").keys(DateWindow(day, day))
+    assert key == "spot-billing:1:4606e6128f4115e73ae10b610f2fc016:2024-01-01"
+
+
 @given(texts.filter(lambda text: len(text) > 3))
 def test_a_key_reveals_no_part_of_the_series(part: str) -> None:
     """Account, namespace and origin cannot be read from a key."""

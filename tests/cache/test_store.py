@@ -87,6 +87,49 @@ def test_the_size_limit_holds(entries: list[tuple[str, bytes, float]], max_bytes
         assert last[key][1] > clock.now_s
 
 
+def test_values_that_fill_the_store_exactly_are_kept() -> None:
+    """A store holds as many bytes as its limit says, and one byte less is too few."""
+    for max_bytes, kept in ((room(3), "abc"), (room(3) - 1, "bc")):
+        store = MemoryStore(max_bytes)
+        keep(store, *"abc")
+        assert "".join(store.get_local("abc")) == kept
+        assert repr(store) == f"MemoryStore({room(len(kept)):,} of {max_bytes:,} bytes)"
+    assert repr(MemoryStore()) == "MemoryStore(0 of 67,108,864 bytes)"
+    one = MemoryStore(room(1) - 1)
+    keep(one, "a")
+    assert len(one) == one.size_bytes == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(1, 20)), max_size=60))
+def test_no_value_is_dropped_while_another_has_expired(puts: list[tuple[str, int]]) -> None:
+    """A full store drops a value that has not expired only if it holds none that has."""
+    clock = Clock()
+    store = MemoryStore(room(4), clock=clock)
+    for key, ttl_s in puts:
+        clock.now_s += 1
+        before = dict(store._entries)
+        keep(store, key, ttl_s=ttl_s)
+        dropped = before.keys() - store._entries.keys()
+        if any(before[each][1] > clock.now_s for each in dropped):
+            assert all(expires_at_s > clock.now_s for _, expires_at_s in store._entries.values())
+
+
+def test_a_value_that_is_stored_again_is_new() -> None:
+    """Storing again replaces value, lifetime and size, and counts as use."""
+    clock = Clock()
+    store = MemoryStore(room(3), clock=clock)
+    keep(store, "a", ttl_s=1.0)
+    keep(store, "b", "c", ttl_s=50.0)
+    keep(store, "a", ttl_s=100.0)
+    assert store.size_bytes == room(3)
+    clock.now_s = 2.0  # the first lifetime of `a` is over, the second is not
+    keep(store, "d", ttl_s=100.0)
+    assert store.get_local("abcd").keys() == {"a", "c", "d"}
+    clock.now_s = 60.0
+    keep(store, "e", ttl_s=100.0)
+    assert store.get_local("abcde").keys() == {"a", "d", "e"}
+
+
 def test_the_counted_size_is_the_used_memory() -> None:
     """The counted size is at least the memory used, and at most a fifth more."""
     store = MemoryStore()

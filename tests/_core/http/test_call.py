@@ -10,6 +10,8 @@ from aiohttp import web
 from spot_billing_async import ClientConfig, RetryPolicy, SpotBillingClient, TransportError
 from spot_billing_async._core.auth.credentials import TokenProvider
 from spot_billing_async._core.protocol.decoder import decoder_for
+from spot_billing_async._core.protocol.pagination import Page, Paginator
+from spot_billing_async.models.results import Answer
 from spot_billing_async.telemetry import CallEnded, Event, RequestEnded
 from tests.support import Handler, serve
 
@@ -78,6 +80,32 @@ async def test_making_a_decoder_is_part_of_the_call(monkeypatch: pytest.MonkeyPa
     async with serve(answering(body=GOOD)) as base_url, watched.client(base_url) as client:
         await client.costs.get("a")
     assert watched.spent() == {"decode_s": 5}
+
+
+async def test_joining_pages_is_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time that adding a page to the earlier ones takes counts as decoding."""
+    watched = Watched()
+
+    class SlowPaginator(Paginator[Any]):
+        def add(self, page: Page[Any]) -> Answer[Any] | None:
+            watched.clock.now_s += 5
+            return super().add(page)
+
+    monkeypatch.setattr("spot_billing_async._core.http.call.Paginator", SlowPaginator)
+    async with serve(answering(body=GOOD)) as base_url, watched.client(base_url) as client:
+        await client.costs.get("a")
+    assert watched.spent() == {"decode_s": 5}
+
+
+async def test_a_call_of_its_own_adds_nothing_up() -> None:
+    """Amounts whose sum would be rounded are returned by a call, which sums none."""
+    items = b'{"cost":1e150,"currency":"USD"},{"cost":1e-150,"currency":"USD"}'
+    body = b'{"response":{"items":[%s],"count":2}}' % items
+    async with (
+        serve(answering(body=body)) as base_url,
+        SpotBillingClient("t", base_url=base_url) as client,
+    ):
+        assert len(await client.costs.get("a")) == 2
 
 
 async def test_waiting_for_a_failing_provider_is_queueing() -> None:

@@ -1,5 +1,7 @@
 """Retry decisions."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,6 +99,51 @@ def test_the_random_wait_is_below_a_doubling_bound(attempt: int, random: float) 
     assert 0 <= decided.after_s <= min(4.0, 2.0 ** min(attempt - 1, 10))
 
 
+def test_the_bound_doubles_up_to_the_cap() -> None:
+    """The longest random wait is base, twice and four times base, and then the cap."""
+    policy = RetryPolicy(max_attempts=10_000, backoff_base_s=1.5, backoff_cap_s=10.0)
+    waits = [
+        decision(ServerError(500), attempt=n, policy=policy) for n in (1, 2, 3, 4, 5, 101, 9999)
+    ]
+    assert waits == [Retry(s) for s in (1.5, 3.0, 6.0, 10.0, 10.0, 10.0, 10.0)]
+
+
+@pytest.mark.parametrize(
+    ("failure", "given", "reason"),
+    [
+        (NotFoundError(404), {}, "a retry would end the same way"),
+        (ServerError(500), {"idempotent": False}, "the server may have acted on it"),
+        (ServerError(500), {"attempt": 3}, "3 attempts were made"),
+        (RateLimitedError(429), {"policy": RetryPolicy(max_attempts=1)}, "1 attempts were made"),
+        (
+            RateLimitedError(429),
+            {"policy": RetryPolicy(max_attempts=1), "attempt": 0},
+            "1 attempts were made",
+        ),
+        (
+            ServerError(503, retry_after_s=7.0),
+            {"random": 0.5, "left_s": 7.5},
+            "the wait of 7.5 s would pass the deadline",
+        ),
+        (
+            ServerError(503),
+            {"limiter_wait_s": 9.0, "left_s": 8.0},
+            "the wait of 9 s would pass the deadline",
+        ),
+        (
+            ServerError(503),
+            {"policy": RetryPolicy(budget_share=0.0, budget_reserve=0)},
+            "the retry budget is spent: too many calls fail",
+        ),
+    ],
+)
+def test_a_decision_against_a_retry_says_why(
+    failure: SpotBillingError, given: dict[str, Any], reason: str
+) -> None:
+    """The reason of the first rule that forbids the retry is given."""
+    assert decision(failure, **given) == GiveUp(reason)
+
+
 def test_the_servers_wait_is_kept() -> None:
     """A wait that the server asks for is kept in full, and the random wait is added."""
     asked = ServerError(503, retry_after_s=7.0)
@@ -128,6 +175,28 @@ def test_the_budget_bounds_all_retries_together(calls: list[bool]) -> None:
         while fails and retries < 10_000 and budget.take():
             retries += 1
     assert retries <= max(10, 0.2 * len(calls))
+
+
+@pytest.mark.parametrize(
+    ("share", "reserve", "calls", "retries"),
+    [
+        (0.2, 10, 1, 10),
+        (0.2, 10, 100, 20),
+        (0.5, 0, 100, 50),
+        (1.0, 0, 1, 1),
+        (0.5, 0, 10_000, 100),
+        (0.0, 7, 10_000, 7),
+        (0.0, 0, 10_000, 0),
+    ],
+)
+def test_the_budget_is_used_in_full(share: float, reserve: int, calls: int, retries: int) -> None:
+    """Calls may make all retries of the budget; earlier calls leave at most a hundred of them."""
+    budget = RetryBudget(RetryPolicy(budget_share=share, budget_reserve=reserve))
+    budget.calls = calls
+    taken = 0
+    while taken < 20_000 and budget.take():
+        taken += 1
+    assert taken == retries
 
 
 def test_an_empty_budget_ends_retries() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spot_billing_async import BillingAccount, ConfigError, CostItem, DecodeError
 from spot_billing_async._core.auth.secret import Secret
-from spot_billing_async._core.protocol.decoder import decoder_for
+from spot_billing_async._core.protocol.decoder import add_totals, decoder_for
 
 
 def envelope(*items: str) -> bytes:
@@ -96,6 +96,91 @@ def test_an_item_without_an_amount_is_an_error(item: str) -> None:
     keys = "amount, cost, day" if "amount" in item else "cost"
     with pytest.raises(DecodeError, match=f"keys seen: {keys}$"):
         decoder.totals("op", response.items, body, Secret("cost-token"))
+
+
+@pytest.mark.parametrize(
+    ("body", "permanent"),
+    [
+        (b'{"response":{"items":[', False),
+        (b"\xff", False),
+        (envelope('{"cost":1,"accountId":7,"news":1e9999999999999999999}'), False),
+        (envelope('{"cost":"abc"}'), True),
+        (b'{"response":7}', True),
+    ],
+    ids=["cut off", "no text", "out of range", "amount", "shape"],
+)
+def test_only_valid_json_of_another_shape_is_permanent(body: bytes, permanent: bool) -> None:
+    """A body that may have been damaged is worth a retry; one of another shape is not."""
+    with pytest.raises(DecodeError) as caught:
+        decoder_for(CostItem).decode("op", body, Secret("a-token"))
+    assert caught.value.permanent is permanent
+    assert str(caught.value).startswith("op: ")
+
+
+def test_an_error_about_amounts_is_permanent() -> None:
+    """A missing amount and a sum that would be rounded are the same in the next response."""
+    with pytest.raises(DecodeError, match="keys seen: cost") as caught:
+        decoder_for(CostItem).totals(
+            "op", items_of(CostItem, '{"cost":null}'), envelope('{"cost":null}'), Secret("t-oken")
+        )
+    assert caught.value.permanent
+    assert add_totals("op", {"USD": Decimal(1)}, {"EUR": Decimal(2), "USD": Decimal(3)}) == {
+        "USD": 4,
+        "EUR": 2,
+    }
+    with pytest.raises(DecodeError, match=r"op: .* without rounding") as rounded:
+        add_totals("op", {"USD": Decimal("1e150")}, {"USD": Decimal("1e-150")})
+    assert rounded.value.permanent
+
+
+@pytest.mark.parametrize(("count", "shown"), [(19, 19), (20, 20), (40, 20)])
+def test_the_keys_of_an_error_are_bounded(count: int, shown: int) -> None:
+    """An error lists the first twenty keys of the items in order."""
+    keys = [f"k{n:02}" for n in range(count)]
+    body = envelope(*(f'{{"{key}":1}}' for key in reversed(keys)))
+    items = decoder_for(CostItem).decode("op", body, Secret("a-token")).response
+    assert items is not None
+    assert isinstance(items.items, list)
+    with pytest.raises(DecodeError) as caught:
+        decoder_for(CostItem).totals("op", items.items, body, Secret("a-token"))
+    assert str(caught.value).endswith(f"keys seen: {', '.join(keys[:shown])}")
+
+
+@pytest.mark.parametrize(
+    ("request_part", "request_id"),
+    [
+        ('{"id":"r"}', "r"),
+        ('{"id":7}', 7),
+        ('{"id":true}', None),
+        ('{"id":[1]}', None),
+        ("7", None),
+    ],
+)
+def test_a_request_of_another_shape_is_reduced_to_its_id(
+    request_part: str, request_id: object
+) -> None:
+    """An id is text or a number; anything else in its place counts as no id."""
+    body = b'{"request":%s,"response":{"items":[{"cost":1,"accountId":7}]}}' % request_part.encode()
+    request = decoder_for(CostItem).decode("op", body, Secret("a-token")).request
+    assert (None if request is None else request.id) == request_id
+
+
+class Loose(msgspec.Struct, rename="camel"):
+    """Item type of a caller that accepts several types."""
+
+    account_id: int | str
+    other_id: str | None = None
+    moment: datetime | None = None
+
+
+def test_a_type_that_accepts_a_value_gets_it_unchanged() -> None:
+    """Integers and date-times are converted only for fields that accept no other form of them."""
+    (item,) = items_of(
+        Loose,
+        '{"accountId":7,"otherId":8,"moment":"2024-01-01T23:00:00-02:00"}',
+    )
+    assert (item.account_id, item.other_id) == (7, "8")
+    assert item.moment == datetime.fromisoformat("2024-01-01T23:00:00-02:00")
 
 
 class Row(msgspec.Struct):
@@ -185,6 +270,10 @@ def test_a_type_with_a_default_amount_is_refused() -> None:
     default = msgspec.defstruct("Default", [("cost", Decimal, Decimal(0))])
     with pytest.raises(ConfigError, match="cost no default"):
         decoder_for(default)
+    field = msgspec.field(default_factory=Decimal)
+    made = msgspec.defstruct("Made", [("cost", Decimal, field)])
+    with pytest.raises(ConfigError, match="cost no default"):
+        decoder_for(made)
     number = msgspec.defstruct("Number", [("cost", Decimal), ("currency", int)])
     with pytest.raises(ConfigError, match="currency as str"):
         decoder_for(number)

@@ -23,6 +23,14 @@ def test_the_operations_are_the_contracts(shared: Path) -> None:
     assert len(ours) == 11
 
 
+def test_only_a_post_is_not_sent_twice() -> None:
+    """Every method of the contract but POST has the effect of one request when sent twice."""
+    not_idempotent = {o.method for o in OPERATIONS.values() if not o.idempotent}
+    idempotent = {o.method for o in OPERATIONS.values() if o.idempotent}
+    assert (not_idempotent, idempotent) == ({"POST"}, {"GET", "PUT", "DELETE"})
+    assert all(o.operation_id == name for name, o in OPERATIONS.items())
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -34,6 +42,12 @@ def test_the_operations_are_the_contracts(shared: Path) -> None:
         {"getAccountFamily": "/family/{familyId}/{familyId}"},
         {"getAccountFamily": "/family/{familyId"},
         {"getAccountFamily": "/family/{familyId!r}"},
+        {"getAccountFamily": "/family/{familyId:>9}"},
+        {"getAccountFamily": "/family/{familyId}\\"},
+        {"getAccountFamily": "/family/{familyId}#x"},
+        {"getAccountFamily": "/fam ily/{familyId}"},
+        {"getAccountFamily": "/family\u00e9/{familyId}"},
+        {"getAccountFamily": "/family\r\n/{familyId}"},
         {"getAccountFamily": 7},
         {7: "/family"},
         ["getAccountFamily"],

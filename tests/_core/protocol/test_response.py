@@ -1,6 +1,7 @@
 """Building of requests, and parsing of responses with every known variation of the envelope."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -106,6 +107,48 @@ def test_a_full_response() -> None:
     assert (page.request_id, page.next_key, page.total_count) == ("r1", "k", 2)
     assert page.status is not None
     assert (page.status.code, page.status.message) == (200, "Success")
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_a_success_has_items(status: int) -> None:
+    """Each status of success is read as the same page."""
+    page = read({"response": {"items": [{"cost": 1, "currency": "USD"}], "count": 1}}, status)
+    assert [item.cost for item in page.items] == [1]
+    assert page.totals == {"USD": Decimal(1)}
+    assert not page.is_blank
+
+
+def test_a_page_and_a_response_show_no_content() -> None:
+    """Neither a page's nor a response's repr shows a header, an item or a body."""
+    page = read({"response": {"items": [{"cost": 1, "service": "s3"}] * 2}})
+    assert repr(page) == "Page(2 items)"
+    assert repr(Response(200, {"X": SECRET}, SECRET.encode())) == "Response(status=200)"
+
+
+@pytest.mark.parametrize("key", ["null", '""'])
+def test_a_last_page_has_no_next_key(key: str) -> None:
+    """A next key that is null or empty ends the pages; 0 is a key like any other."""
+    body = '{"response":{"items":[],"paginationInfo":{"nextKey":%s}}}'
+    assert read((body % key).encode()).next_key is None
+    assert read((body % "0").encode()).next_key == "0"
+
+
+def test_a_next_key_with_the_token_is_refused() -> None:
+    """A next key that holds the token is an error, as it would be sent in a URL."""
+    with pytest.raises(DecodeError, match="holds the token") as caught:
+        read({"response": {"items": [], "paginationInfo": {"nextKey": f"k {SECRET}"}}})
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["identity", None])
+def test_only_an_uncompressed_body_may_be_empty(encoding: str | None) -> None:
+    """An empty body is a page if its end is marked and it was not compressed; a 204 always is."""
+    headers = {} if encoding is None else {"Content-Encoding": encoding}
+    page = read(b"", 200, headers)
+    assert (page.items, page.is_blank) == ([], True)
+    with pytest.raises(DecodeError, match="empty, and may have been cut off"):
+        read(b"", 202, {"Content-Encoding": "gzip"})
+    assert read(b"", 204, {"Content-Encoding": "gzip"}).is_blank
 
 
 @pytest.mark.parametrize("body", [b"", b"  \n"])

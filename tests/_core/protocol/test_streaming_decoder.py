@@ -1,5 +1,6 @@
 """Large bodies, decoded in bounded steps."""
 
+import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -20,7 +21,11 @@ from spot_billing_async._core.protocol.response import (
     parse_large_response,
     parse_response,
 )
-from spot_billing_async._core.protocol.streaming_decoder import StreamingDecoder, items_start
+from spot_billing_async._core.protocol.streaming_decoder import (
+    LargeList,
+    StreamingDecoder,
+    items_start,
+)
 from spot_billing_async.models.results import Answer
 
 SECRET = Secret("token-of-a-test")
@@ -83,6 +88,66 @@ def test_the_checksum_is_that_of_the_list(items: list[Any], cuts: tuple[int, int
         stream.end()
         sums.add(stream.checksum)
     assert len(sums) == 1
+
+
+@pytest.mark.parametrize("size", [1, 700, 5000, 1_000_000])
+def test_each_step_is_bounded(size: int) -> None:
+    """A batch decodes little more than `cut_bytes`, and as few bytes as possible are read twice."""
+    body, steps = body_of([{"n": n, "text": "x" * 20} for n in range(3000)]), []
+
+    def noting(text: bytes) -> list[Any] | None:
+        steps.append(len(text))
+        return decoded(text)
+
+    stream = StreamingDecoder(noting, 4000)
+    batches = [batch for piece in pieces_of(body, [size]) for batch in stream.feed(piece)]
+    stream.end()
+    assert max(steps) <= 4000 + 100 + size % 1_000_000
+    assert sum(steps) < 1.1 * len(body)
+    assert min(map(len, batches)) >= 4000 // 60
+
+
+def test_a_huge_item_is_not_tried_with_every_piece() -> None:
+    """An item of many pieces costs as much as its size, not the square of it."""
+    body, steps = body_of([{"n": n, "text": "{}}," * 50_000} for n in range(2)]), []
+
+    def noting(text: bytes) -> list[Any] | None:
+        steps.append(len(text))
+        return decoded(text)
+
+    stream = StreamingDecoder(noting, 1000)
+    items = [
+        item for piece in pieces_of(body, [500]) for batch in stream.feed(piece) for item in batch
+    ]
+    assert [item["n"] for item in [*items, *stream.end()[0]]] == [0, 1]
+    assert len(steps) < 500
+
+
+async def test_a_long_list_is_freed_in_steps() -> None:
+    """Freeing many items gives way to other tasks; a short list is freed at once."""
+    freed: list[int] = []
+
+    class Item:
+        def __del__(self) -> None:
+            freed.append(1)
+
+    items: LargeList[Item] = LargeList(Item() for _ in range(5000))
+    del items
+    counts = [len(freed)]
+    for _ in range(4):
+        await asyncio.sleep(0)
+        counts.append(len(freed))
+    assert counts == [0, 2000, 4000, 5000, 5000]
+    freed.clear()
+    short: LargeList[Item] = LargeList(Item() for _ in range(2000))
+    del short
+    assert len(freed) == 2000
+
+
+def test_a_long_list_is_freed_without_a_loop() -> None:
+    """A list that outlives its event loop is freed at once."""
+    items: LargeList[object] = LargeList(object() for _ in range(5000))
+    del items
 
 
 @pytest.mark.parametrize(
