@@ -1,6 +1,6 @@
 """Query of the cache, and the cache keys of its days."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from datetime import date, timedelta
 from functools import lru_cache
 from hashlib import blake2b
@@ -56,6 +56,7 @@ class CacheQuery(msgspec.Struct, Generic[T], frozen=True):
 
     Attributes:
         operation_id: operation of the API.
+        credential: key of the credential; another one of the same tenant has another key.
         series: series of the days.
         days: first and last day.
         codec: codec of the rows.
@@ -69,6 +70,7 @@ class CacheQuery(msgspec.Struct, Generic[T], frozen=True):
     """
 
     operation_id: str
+    credential: Hashable
     series: SeriesKey
     days: DateWindow
     codec: Codec[T]

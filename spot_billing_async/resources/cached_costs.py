@@ -64,6 +64,7 @@ def cache_query_for(
     is_own = ends_at_s == own_ends_at_s
     return CacheQuery(
         operation_id=_OPERATION_ID,
+        credential=session.credential_key,
         series=SeriesKey(
             session.namespace,
             session.shared.base_url + session.shared.paths[_OPERATION_ID],

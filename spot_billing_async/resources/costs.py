@@ -192,8 +192,11 @@ class CostsResource:
         pull_ends_at_s: float | None = None,
         totalled: bool = False,
     ) -> Awaitable[Answer[T]]:
-        """Return the answer to a query: from the cache if there is one that can serve it."""
-        if self._cache is not None:
+        """Return the answer to a query: from the cache if there is one that can serve it.
+
+        After a 401 the cache is not read before the API has accepted the credential again.
+        """
+        if self._cache is not None and not self._session.is_refused:
             cached = cache_query_for(
                 self._session,
                 query,
