@@ -45,6 +45,7 @@ _BLOCK_S = 1.0  # maximum duration of a read without new entries, ...
 _BLOCK_JOINING_S = 0.001  # ... and while limiters wait to be attached
 _JOINS_AT_ONCE = 4  # limiters to attach between two reads, so that the attached ones stay current
 _IDLE_S = 300.0  # after which an unused limiter is detached, until it is used again
+_MOST_ACTIVE = 1_000  # limiters that are followed without being in use
 _MIN_BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 5.0
 _CLOCK_JUMP_S = 1.0  # larger changes of the server's clock invalidate recorded times
@@ -244,11 +245,17 @@ class RedisQuota:
     async def _attach(self, streams: Streams, limiter: SharedLimiter) -> None:
         """Bring a limiter's replica up to date with its stream, and attach it."""
         log = await self._read_stream(streams, limiter.key)
+        if not (limiter.is_accepted or has_snapshot(entry for _, entry in log)):
+            self._active.remove(limiter)
+            limiter.stay_detached(self._clock())
+            return
         if not log:
             data = encode(self._first_entry(limiter, FIRST_ID))
             with anyio.fail_after(self._timeout_s):
                 await streams.create(limiter.key, FIRST_ID, data)
             log = await self._read_stream(streams, limiter.key)
+            if log and log[0][1].owner == self.owner:
+                limiter.unshared.clear()  # they are in the snapshot that was written
         elif not has_snapshot(entry for _, entry in log):
             # The stream was deleted while others kept writing: they reattach at this snapshot.
             data = encode(self._first_entry(limiter, log[-1][0]))
@@ -314,8 +321,12 @@ class RedisQuota:
 
     def _detach_idle(self) -> None:
         # A server of thousands of tenants does not follow the streams of those that are inactive.
-        now_s = self._clock()
-        for limiter in [limiter for limiter in self._active if limiter.is_idle(now_s, _IDLE_S)]:
+        now_s, surplus = self._clock(), len(self._active) - _MOST_ACTIVE
+        idle = [limiter for limiter in self._active if limiter.is_idle(now_s, _IDLE_S)]
+        if surplus > len(idle):
+            unused = (limiter for limiter in self._active if limiter.is_idle(now_s, 0.0))
+            idle = sorted(unused, key=lambda limiter: limiter.used_s)[:surplus]
+        for limiter in idle:
             limiter.detach(now_s)
             limiter.is_active = False
             self._active.remove(limiter)

@@ -99,8 +99,8 @@ class SessionManager:
             SpotBillingError: error of the last attempt.
         """
         shared, counts = self.shared, record.counts
-        credential, operation_id = self._credential, request.operation.operation_id
-        limiter = self._limiter(operation_id)
+        credential = self._credential
+        limiter = self._limiter(request.operation.operation_id)
         shared.retry_budget.calls += 1
         attempts, is_refused, is_renewed = 0, False, False
         while True:
@@ -118,18 +118,12 @@ class SessionManager:
                     )
                     # Race: the token may have been renewed during the wait.
                     token = token if credential.current is None else credential.current
-                page = await self._attempt(request, token, limiter, permit, decoder, record)
+                return await self._attempt(request, token, limiter, permit, decoder, record)
             except SpotBillingError as error:
                 failure = error
-            else:
-                shared.keep(credential, operation_id, limiter)
-                shared.refused.pop(credential.key, None)
-                return page
             record.attempt_errors.append(f"{type(failure).__name__}: {failure}")
             is_refused = isinstance(failure, RateLimitedError)
-            if is_refused:  # the API counts the requests of an organization: it knows the token
-                counts.refusals += 1
-                shared.keep(credential, operation_id, limiter)
+            counts.refusals += is_refused
             if isinstance(failure, AuthenticationError):
                 is_renewed = not is_renewed and token is not None and credential.reject(token)
                 if is_renewed:  # the server did nothing, and there is another token: no back-off
@@ -236,6 +230,11 @@ class SessionManager:
             record.lap("first_byte_s" if response is None else "decode_s")
         # Without a SpotBillingError, the call was cancelled while it decoded a large response.
         is_cancelled = failure is not None and not isinstance(failure, SpotBillingError)
+        if failure is None:
+            shared.refused.pop(self._credential.key, None)
+        if failure is None or isinstance(failure, RateLimitedError):
+            # The API counts the requests of organizations, so it knows a token that it limits.
+            shared.keep(self._credential, operation.operation_id, limiter)
         # The quota in a 401, where it has one, is not that of the tenant.
         if response is None or is_cancelled or isinstance(failure, AuthenticationError):
             is_unsent = isinstance(failure, TransportError) and not failure.sent
