@@ -178,6 +178,8 @@ class SharedLimiter:
         pause_s = retry_after_s if retry_after_s is not None else quota.reset_s or 0.0
         # The replica learns this only from the log, after the call has decided whether to retry.
         self._rejected_until_s = now_s + min(pause_s, LONGEST_WAIT_S)
+        if retry_after_s is not None:
+            retry_after_s = min(retry_after_s, LONGEST_WAIT_S)  # the log takes no longer one
         self._end_request(RequestRejected(permit.number, quota, retry_after_s), now_s)
 
     def take_entry(self) -> LogEntry:

@@ -28,11 +28,10 @@ from spot_billing_async.redis.replica import (
     LogEntry,
     Replica,
     decode_entry,
-    decode_replica,
     encode,
     has_snapshot,
     is_after,
-    latest_snapshot,
+    latest_replica,
     snapshot_of,
     stamp_s,
 )
@@ -245,7 +244,8 @@ class RedisQuota:
     async def _attach(self, streams: Streams, limiter: SharedLimiter) -> None:
         """Bring a limiter's replica up to date with its stream, and attach it."""
         log = await self._read_stream(streams, limiter.key)
-        if not (limiter.is_accepted or has_snapshot(entry for _, entry in log)):
+        found = latest_replica(log, self._stamp_s())
+        if not (limiter.is_accepted or found):
             self._active.remove(limiter)
             limiter.stay_detached(self._clock())
             return
@@ -256,22 +256,26 @@ class RedisQuota:
             log = await self._read_stream(streams, limiter.key)
             if log and log[0][1].owner == self.owner:
                 limiter.unshared.clear()  # they are in the snapshot that was written
-        elif not has_snapshot(entry for _, entry in log):
-            # The stream was deleted while others kept writing: they reattach at this snapshot.
+        elif found is None:
+            # The stream was deleted while others kept writing, or its snapshots are not valid: all
+            # reattach at this one.
             data = encode(self._first_entry(limiter, log[-1][0]))
             with anyio.fail_after(self._timeout_s):
                 await streams.append([NewEntry(limiter.key, data, None)])
             log = await self._read_stream(streams, limiter.key)
-        snapshot = latest_snapshot(log)
-        replica = decode_replica(snapshot.replica)
-        since = [
-            (entry_id, entry) for entry_id, entry in log if is_after(entry_id, snapshot.entry_id)
-        ]
+        found = latest_replica(log, self._stamp_s())
+        if found is None:  # it was written above, and has been deleted or trimmed since
+            raise LookupError("the log has no snapshot")
+        snapshot_id, replica = found
+        since = [(entry_id, entry) for entry_id, entry in log if is_after(entry_id, snapshot_id)]
         for number, (entry_id, entry) in enumerate(since):
             replica.apply_logged(entry_id, entry)
             if number % BATCH == 0:
                 await asyncio.sleep(0)  # thousands of entries would block the event loop
         limiter.attach(replica, self._clock())
+
+    def _stamp_s(self) -> float:
+        return self.server_clock.stamp_s(self._clock())
 
     def _first_entry(self, limiter: SharedLimiter, last_id: str) -> LogEntry:
         """Return an entry that a log without a snapshot can begin with.
