@@ -263,6 +263,7 @@ class SessionManager:
                 error=failure,
             )
         if failure is not None:
+            del response  # tools evaluate the lines of a frame, and its headers may echo the token
             raise failure
         return page
 
