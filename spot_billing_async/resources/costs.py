@@ -196,7 +196,8 @@ class CostsResource:
 
         After a 401 the cache is not read before the API has accepted the credential again.
         """
-        if self._cache is not None and not self._session.is_refused:
+        is_refused = self._session.credential_key in self._session.shared.refused
+        if self._cache is not None and not is_refused:
             cached = cache_query_for(
                 self._session,
                 query,

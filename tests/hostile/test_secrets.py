@@ -32,7 +32,7 @@ from spot_billing_async import (
     TransportError,
 )
 from spot_billing_async._core.auth.credentials import Credential
-from spot_billing_async._core.auth.secret import Secret
+from spot_billing_async._core.auth.secret import Secret, _unescaped
 from spot_billing_async._core.protocol.error_mapping import read_error
 from spot_billing_async._core.protocol.operations import GET_COSTS
 from tests.hostile.everything import Everything, attempt, capturing
@@ -489,9 +489,9 @@ def test_an_escaped_echo_is_removed_whole(
     for escape in escapes:
         echo = escape(echo)
     shown = Secret(token).removed_from(f"{around}{echo}{around}")
-    left = shown.replace("[token removed]", "").replace("\\", "").replace(around, "")
     assert "[token removed]" in shown
-    assert not left
+    *_, (left, _) = _unescaped(shown.replace("[token removed]", "").replace(around, ""))
+    assert not left.strip("\\")  # of an escaped slash, the backslash is left
     assert Secret(token).is_in(echo)
 
 

@@ -17,8 +17,7 @@ T = TypeVar("T")
 
 _REMOVED = "[token removed]"
 _MOST_CHARACTERS = 16_384  # of a text of the server; reading the escapes of more would take long
-LONGEST_ESCAPE = 16
-"""Characters that one character may take, such as `%2526%2523x0038%253B`, which has more."""
+LONGEST_ESCAPE = 16  # characters that one character may take, as `&amp;#x0038;` does
 _ESCAPE = re.compile(r"%[\da-f]{2}|\\u[\da-f]{4}|\\x[\da-f]{2}|\\|&#?\w{1,31};?", re.IGNORECASE)
 _MOST_LEVELS = 8  # of escapes inside escapes; text that was escaped more often is not read
 _MIN_FREE_LENGTH = 8  # characters; shorter texts are words, cut out only where they stand alone
@@ -75,32 +74,26 @@ class Secret(Hidden[str]):
         It is found in upper and lower case, escaped as in JSON, URLs and HTML, also inside each
         other, and encoded in base64 or hexadecimal digits.
         """
-        if not self._may_be_in(text):
-            return text[:_MOST_CHARACTERS]
-        if len(text) > _MOST_CHARACTERS:  # a secret across the end is removed whole
-            text = text[: _MOST_CHARACTERS + LONGEST_ESCAPE * len(self)]
+        # A secret across the end is removed whole.
+        text, end = text[: _MOST_CHARACTERS + LONGEST_ESCAPE * len(self)], 0
         kept: list[str] = []
-        end = 0
         for start, stop in sorted(self._spans(text)):
             if start >= end:
                 kept += text[end:start], _REMOVED
             end = max(end, stop)
-        return ("".join((*kept, text[end:])) if kept else text)[:_MOST_CHARACTERS]
+        return "".join((*kept, text[end:]))[:_MOST_CHARACTERS]
 
     def is_in(self, text: str) -> bool:
         """Return whether `text` shows this secret, in one of the forms of `removed_from`."""
-        return self._may_be_in(text) and next(self._spans(text), None) is not None
-
-    def _may_be_in(self, text: str) -> bool:
-        """Return False if `text` does not show this secret; in most cases, without a search."""
-        if not self._value or len(text) < len(self._value):
-            return False
-        self._forms = self._forms or _forms(self._value)
-        lowered = text.lower()
-        return _has_escape(text) or any(map(lowered.__contains__, self._forms))
+        return next(self._spans(text), None) is not None
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield where in `text` this secret starts and ends."""
+        if not self._value or len(text) < len(self._value):
+            return
+        self._forms = self._forms or _forms(self._value)
+        if not (_has_escape(text) or any(map(text.lower().__contains__, self._forms))):
+            return  # as nearly always
         stands_alone = len(self._value) < _MIN_FREE_LENGTH
         for plain, places in _unescaped(text):
             lowered = plain.lower()
@@ -122,9 +115,9 @@ class Secret(Hidden[str]):
 
 
 def _forms(text: str) -> tuple[str, ...]:
-    """Return a text as it is, in hexadecimal, and in base64 after 0, 1 and 2 other bytes.
+    """Return a text, its hexadecimal digits, and its base64 after 0, 1 and 2 other bytes.
 
-    All are in lower case. Of base64, characters that other bytes have a part in are left out.
+    All are in lower case; of base64, characters that other bytes have a part in are left out.
     """
     if len(text) < _MIN_FREE_LENGTH:
         return (text.lower(),)
@@ -143,10 +136,7 @@ def _forms(text: str) -> tuple[str, ...]:
 
 
 def _unescaped(text: str) -> Iterator[tuple[str, Sequence[int]]]:
-    """Yield a text, and what it says once its escapes are read, level by level.
-
-    With each comes the place of every character, and of the end, in the text that was given.
-    """
+    """Yield a text with its escapes read, level by level, and the places of its characters."""
     places: Sequence[int] = range(len(text) + 1)
     yield text, places
     for _ in range(_MOST_LEVELS):

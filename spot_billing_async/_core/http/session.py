@@ -54,27 +54,19 @@ class SessionManager:
 
     Attributes:
         namespace: key under which the credential's quota and cached costs are kept.
+        credential_key: key of the credential; others may have the same namespace.
     """
 
     def __init__(self, shared: SharedState, credential: Credential) -> None:
         self.shared: SharedState = shared
         self._credential = shared.unified(credential)
         self.namespace: str = self._credential.namespace
+        self.credential_key: Hashable = self._credential.key
         self._limiters: dict[str, Limiter] = {}
 
     def rate_limit(self, operation: Operation) -> RateLimit | None:
         """Return the rate limit of an operation as learned so far; None if nothing shows one."""
         return self._limiter(operation.operation_id).rate_limit
-
-    @property
-    def credential_key(self) -> Hashable:
-        """Key of the credential: views of a tenant may have the namespace of another one."""
-        return self._credential.key
-
-    @property
-    def is_refused(self) -> bool:
-        """True if the last answer to this credential, of those that say it, was a refusal."""
-        return self._credential.key in self.shared.refused
 
     def _limiter(self, operation_id: str) -> Limiter:
         limiter = self._limiters.get(operation_id)
@@ -129,7 +121,7 @@ class SessionManager:
                 if is_renewed:  # the server did nothing, and there is another token: no back-off
                     counts.retries += 1
                     continue
-                shared.refused.use(credential.key, None)
+                shared.refused.use(self.credential_key, None)
             attempts += not is_refused
             await self._back_off(failure, attempts, request.operation, limiter, deadline, record)
             counts.retries += 1
@@ -231,7 +223,7 @@ class SessionManager:
         # Without a SpotBillingError, the call was cancelled while it decoded a large response.
         is_cancelled = failure is not None and not isinstance(failure, SpotBillingError)
         if failure is None:
-            shared.refused.pop(self._credential.key, None)
+            shared.refused.pop(self.credential_key, None)
         if failure is None or isinstance(failure, RateLimitedError):
             # The API counts the requests of organizations, so it knows a token that it limits.
             shared.keep(self._credential, operation.operation_id, limiter)

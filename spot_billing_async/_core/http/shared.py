@@ -27,9 +27,8 @@ _MOST_CREDENTIALS = 1_000
 class SharedState:
     """Connections, limits, timers, retry budget and credentials of a client and its views.
 
-    Limiters and provided credentials are shared by the views that use them at a time. They are kept
-    beyond that once the API has accepted the token, the most recently used first: nothing remains
-    of a token that it never accepted.
+    Limiters and provided credentials are kept beyond their use once the API has accepted the token,
+    the most recently used first: nothing remains of a token that it never accepted.
 
     Args:
         config: limits, and the connection to the server.
