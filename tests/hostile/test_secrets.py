@@ -475,8 +475,10 @@ def json_text(text: str) -> str:
     return json.dumps(text)[1:-1].replace("/", "\\/")
 
 
-ESCAPES = [percent, unicode_escapes, decimal_entities, hex_entities, json_text]
-ESCAPES += [quote, html.escape, str.upper, str.title]
+ESCAPES: list[Callable[[str], str]] = [
+    *(percent, unicode_escapes, decimal_entities, hex_entities, json_text),
+    *(quote, html.escape, str.upper, str.title),
+]
 TOKENS = st.text(st.sampled_from("azAZ09-._~+/="), min_size=8, max_size=64)
 
 
