@@ -482,7 +482,7 @@ ESCAPES: list[Callable[[str], str]] = [
 TOKENS = st.text(st.sampled_from("azAZ09-._~+/="), min_size=8, max_size=64)
 
 
-@given(TOKENS, st.lists(st.sampled_from(ESCAPES), max_size=3), st.sampled_from(["", "é ", "<p>"]))
+@given(TOKENS, st.lists(st.sampled_from(ESCAPES), max_size=2), st.sampled_from(["", "é ", "<p>"]))
 def test_an_escaped_echo_is_removed_whole(
     token: str, escapes: list[Callable[[str], str]], around: str
 ) -> None:
@@ -520,13 +520,11 @@ async def test_a_token_at_the_end_of_an_excerpt_is_removed_whole(
     escape: Callable[[str], str], padding: int
 ) -> None:
     """No part of an escaped token is left where a text of the server is cut."""
-    text = "x" * padding + escape(TOKEN)
-    error = read_error(GET_COSTS, 500, {}, text.encode(), Secret(TOKEN))
-    start = error.body_excerpt.lstrip("x")
-    assert "[token removed]".startswith(start)
-    assert Secret(TOKEN).removed_from(text).lstrip("x") in {"", "[token removed]"[: len(text)]} or (
-        "[token removed]".startswith(Secret(TOKEN).removed_from(text).lstrip("x"))
-    )
+    for echo in (escape(TOKEN), escape(escape(TOKEN))):
+        text = "x" * padding + echo
+        error = read_error(GET_COSTS, 500, {}, text.encode(), Secret(TOKEN))
+        for shown in (error.body_excerpt, Secret(TOKEN).removed_from(text)):
+            assert "[token removed]".startswith(shown.lstrip("x").replace("\\", ""))
 
 
 def test_a_short_token_is_removed_where_it_stands_alone() -> None:

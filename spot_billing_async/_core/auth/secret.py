@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 _REMOVED = "[token removed]"
 _MOST_CHARACTERS = 16_384  # of a text of the server; reading the escapes of more would take long
-LONGEST_ESCAPE = 16  # characters that one character may take, as `&amp;#x0038;` does
+LONGEST_ESCAPE = 81  # characters that one may take, such as 9 of `&#x0026;`, each escaped again
 _ESCAPE = re.compile(r"%[\da-f]{2}|\\u[\da-f]{4}|\\x[\da-f]{2}|\\|&#?\w{1,31};?", re.IGNORECASE)
 _MOST_LEVELS = 8  # of escapes inside escapes; text that was escaped more often is not read
 _MIN_FREE_LENGTH = 8  # characters; shorter texts are words, cut out only where they stand alone
