@@ -74,6 +74,8 @@ class Secret(Hidden[str]):
         It is found in upper and lower case, escaped as in JSON, URLs and HTML, also inside each
         other, and encoded in base64 or hexadecimal digits.
         """
+        if len(text) < len(self._value):  # as nearly always
+            return text
         # A secret across the end is removed whole.
         text, end = text[: _MOST_CHARACTERS + LONGEST_ESCAPE * len(self)], 0
         kept: list[str] = []
@@ -93,7 +95,7 @@ class Secret(Hidden[str]):
             return
         self._forms = self._forms or _forms(self._value)
         if not (_has_escape(text) or any(map(text.lower().__contains__, self._forms))):
-            return  # as nearly always
+            return
         stands_alone = len(self._value) < _MIN_FREE_LENGTH
         for plain, places in _unescaped(text):
             lowered = plain.lower()
