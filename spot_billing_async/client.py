@@ -7,6 +7,7 @@ from typing import Self
 import aiohttp
 
 from spot_billing_async._core.auth.credentials import Credential, TokenProvider
+from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.auth.settings import resolve
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.session import SessionManager
@@ -149,7 +150,8 @@ class SpotBillingClient(TenantClient):
         tenant: str | None = None,
     ) -> None:
         credential = None if token is None else Credential(token)
-        del token  # no frame that raises holds it
+        hidden_url = None if base_url is None else Secret(base_url)
+        del token, base_url  # no frame that raises holds the token or, in the URL, a password
         if not isinstance(config, ClientConfig):
             raise ConfigError(f"config must be a ClientConfig, got {config!r}")
         if hook is not None:
@@ -158,9 +160,11 @@ class SpotBillingClient(TenantClient):
             raise ConfigError(f"cache must be a CostCache or None, got {cache!r}")
         if quota is not None and not isinstance(quota, SharedQuota):
             raise ConfigError(f"quota must be a SharedQuota or None, got {quota!r}")
-        settings = resolve(credential, account_id, base_url, allow_insecure=config.allow_insecure)
+        settings = resolve(credential, account_id, hidden_url, allow_insecure=config.allow_insecure)
         transport = Transport(config, settings.base_url, session, times_connecting=hook is not None)
-        self._shared = SharedState(config, settings.base_url, transport, hook, quota)
+        self._shared = SharedState(
+            config, settings.base_url, transport, hook, quota, has_cache=cache is not None
+        )
         sender = SessionManager(self._shared, settings.credential.of_tenant(tenant))
         super().__init__(sender, settings.account_id, cache)
 

@@ -91,6 +91,11 @@ class Codec(Generic[T]):
             return None
         return rows
 
+    async def is_of_day(self, data: bytes, day: date) -> bool:
+        """Return whether a value can be decoded, and all of its rows are of a day."""
+        rows = await self.decode([data])
+        return rows is not None and all(self._day_of(row) == day for row in rows)
+
 
 class Step:
     """Counter of bytes that may be processed before the event loop runs other tasks."""

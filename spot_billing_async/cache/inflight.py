@@ -7,7 +7,7 @@ until its task has ended.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
 from datetime import date
 from typing import Any
 
@@ -23,15 +23,17 @@ class InflightFetch:
     """Shared fetch of a range of days.
 
     Attributes:
+        credential: key of the credential that it sends.
         days: days by cache key, in order.
         loaded: days loaded so far; complete when the task is done.
         waiter_count: number of callers that wait for it.
         task: the task that loads the days.
     """
 
-    __slots__ = ("days", "loaded", "task", "waiter_count")
+    __slots__ = ("credential", "days", "loaded", "task", "waiter_count")
 
-    def __init__(self, days: Mapping[str, date], work: Work) -> None:
+    def __init__(self, credential: Hashable, days: Mapping[str, date], work: Work) -> None:
+        self.credential: Hashable = credential
         self.days: Mapping[str, date] = days
         self.loaded: LoadedDays = LoadedDays()
         self.waiter_count: int = 0
@@ -69,9 +71,9 @@ class InflightFetches:
         # A task that is done stays here until its callback runs; a failed one must not be joined.
         return None if fetch is None or fetch.task.done() else fetch
 
-    def start(self, days: Mapping[str, date], work: Work) -> InflightFetch:
+    def start(self, credential: Hashable, days: Mapping[str, date], work: Work) -> InflightFetch:
         """Start a fetch of days that no other fetch is loading."""
-        fetch = InflightFetch(days, work)
+        fetch = InflightFetch(credential, days, work)
         self._by_key |= dict.fromkeys(days, fetch)
         self._tasks.add(fetch.task)
         fetch.task.add_done_callback(lambda task: self._on_done(fetch, task))

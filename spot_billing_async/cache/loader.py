@@ -66,14 +66,17 @@ class Loader:
         poll_s = 0.0
         while True:
             lookup = await self.store.get_or_claim(list(missing))
-            loaded.values.update(lookup.found)
+            # Other processes may write anything into a shared store.
+            codec, given = query.codec, lookup.found.items()
+            found = {key: data for key, data in given if await codec.is_of_day(data, missing[key])}
+            loaded.values.update(found)
             if poll_s:
-                loaded.awaited += len(lookup.found)
+                loaded.awaited += len(found)
             else:
-                loaded.stored += len(lookup.found)
-            in_claim = set(lookup.claimed)
+                loaded.stored += len(found)
+            in_claim = {*lookup.claimed, *lookup.found} - found.keys()
             claimed = {key: day for key, day in missing.items() if key in in_claim}
-            done = in_claim | lookup.found.keys()
+            done = in_claim | found.keys()
             missing = {key: day for key, day in missing.items() if key not in done}
             loaded.requested += len(claimed)
             await self._fetch(query, claimed.values(), loaded)

@@ -12,7 +12,9 @@ from spot_billing_async.cache.loader import Loader
 from spot_billing_async.cache.query import CacheQuery, contiguous_windows
 from spot_billing_async.errors import (
     ApiError,
+    AuthenticationError,
     DeadlineExceededError,
+    PermissionDeniedError,
     RequestLimitReachedError,
     ResponseTooLargeError,
     SpotBillingError,
@@ -91,7 +93,7 @@ class CacheLookup(Generic[T]):
         for gap in gaps:
             days = self._query.series.keys(gap)
             work = partial(self._loader.load, self._query, days)
-            started.append(self._inflight.start(days, work))
+            started.append(self._inflight.start(self._query.credential, days, work))
         return started, joined
 
     async def _wait(
@@ -133,6 +135,8 @@ class CacheLookup(Generic[T]):
         match failure:
             case DeadlineExceededError() | RequestLimitReachedError():
                 return True  # limits of the caller that started it
+            case AuthenticationError() | PermissionDeniedError():
+                return fetch.credential != self._query.credential
             case ResponseTooLargeError() | ApiError(status=413):
                 return not fetch.days.keys() <= self.keys.keys()  # this query is narrower
             case _:

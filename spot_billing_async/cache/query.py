@@ -1,6 +1,6 @@
 """Query of the cache, and the cache keys of its days."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from datetime import date, timedelta
 from functools import lru_cache
 from hashlib import blake2b
@@ -53,6 +53,7 @@ class CacheQuery(msgspec.Struct, Generic[T], frozen=True):
     """Query of the cache, with the limits of its caller.
 
     Attributes:
+        credential: key of the credential; another one of the same tenant has another key.
         fetch: requests a window from the API, within the caller's limits.
         clock: monotonic clock, in seconds.
         ends_at_s: reading of the clock at which the caller stops waiting; infinite for never.
@@ -63,6 +64,7 @@ class CacheQuery(msgspec.Struct, Generic[T], frozen=True):
     """
 
     operation_id: str
+    credential: Hashable
     series: SeriesKey
     days: DateWindow
     codec: Codec[T]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeAlias
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
+from spot_billing_async._core.auth.secret import Hidden
 from spot_billing_async.client import SpotBillingClient
 from spot_billing_async.errors import ConfigError
 
@@ -14,22 +15,6 @@ _STATE_KEY = "spot_billing"
 
 State = Mapping[str, Any]
 Lifespan = Callable[[Any], AbstractAsyncContextManager[State | None]]
-
-
-class _ClientFactory:
-    """Factory of an app's client. Its repr hides the arguments, one of which may be the token.
-
-    A traceback that shows variables would print a closure's or a partial's arguments.
-    """
-
-    __slots__ = ("_arguments",)
-
-    def __init__(self, arguments: Mapping[str, Any]) -> None:
-        self._arguments = arguments
-
-    def __call__(self) -> SpotBillingClient:
-        """Return a new client."""
-        return SpotBillingClient(**self._arguments)
 
 
 def spot_billing_lifespan(
@@ -53,6 +38,10 @@ def spot_billing_lifespan(
     Raises:
         ConfigError: `lifespan` is not callable.
     """
+    # One of the arguments may be the token. A traceback that shows variables would show those of a
+    # closure or a partial, and some tools evaluate the attributes that stand in its lines.
+    arguments = Hidden(client_arguments)
+    del client_arguments
     if lifespan is not None and not callable(lifespan):
         # The first argument of the client is the token, so this may be one: neither the message
         # nor a traceback that shows variables may hold it.
@@ -61,11 +50,10 @@ def spot_billing_lifespan(
             "lifespan must be a lifespan function or None; pass the client's arguments by keyword, "
             "such as token=..."
         )
-    make_client = _ClientFactory(client_arguments)
 
     @asynccontextmanager
     async def with_client(app: Any) -> AsyncIterator[State]:  # noqa: ANN401  as Starlette types it
-        async with make_client() as client:
+        async with SpotBillingClient(**arguments.reveal()) as client:
             setattr(app.state, _STATE_KEY, client)
             own = nullcontext() if lifespan is None else lifespan(app)
             try:

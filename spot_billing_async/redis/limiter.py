@@ -3,6 +3,8 @@
 The limiter is *attached* while its replica follows the log. While it is *detached*, because the
 log is unavailable, its events are applied to its own replica at once, at the estimated time of the
 log's clock. Decisions are thus made in one way, with other processes and without.
+
+A limiter of a token that the server has not accepted follows a log that is there, and begins none.
 """
 
 import random
@@ -33,6 +35,8 @@ from spot_billing_async.redis.server_clock import ServerClock
 
 _SHORTEST_WAIT_S = 0.001  # resolution of the log's stamps
 _SPREAD_S = 0.001  # for each process, so that not all request the same free place at once
+_MOST_UNSHARED = 20
+_FIRST_ANSWER_S = 1.0  # between requests of a token without a log, until the first answer
 
 
 class EventLog(Protocol):
@@ -69,6 +73,9 @@ class SharedLimiter:
         replica: state shared by all processes.
         is_attached: the replica follows the log.
         is_active: it is attached, or about to be.
+        used_s: time of its last use.
+        is_accepted: the server has accepted the token, so a log may be begun for it.
+        unshared: ends of the last requests before there was a log, to be added to it.
     """
 
     def __init__(self, key: str, log: EventLog) -> None:
@@ -76,6 +83,11 @@ class SharedLimiter:
         self.replica: Replica = Replica()
         self.is_attached: bool = False
         self.is_active: bool = False
+        self.is_accepted: bool = False
+        self._has_no_log = False
+        self.unshared: deque[ResponseReceived | RequestRejected | RequestLost] = deque(
+            maxlen=_MOST_UNSHARED
+        )
         self._log = log
         self._attach_wait_until_s = -inf
         self._rejected_until_s = -inf
@@ -85,7 +97,8 @@ class SharedLimiter:
         self._requested = 0
         self._unwritten: list[LogEvent] = []
         self._unconfirmed: deque[LogEntry] = deque()  # written, but not read back yet
-        self._used_s = self._last_event_s = -inf
+        self.used_s: float = -inf
+        self._last_event_s = -inf
 
     @property
     def has_quota_headers(self) -> bool:
@@ -110,16 +123,15 @@ class SharedLimiter:
     def is_idle(self, now_s: float, for_s: float) -> bool:
         """Return True if it has been unused for some seconds."""
         is_used = self._held or self.has_pending or self._waiting()
-        return not is_used and now_s - self._used_s > for_s
+        return not is_used and now_s - self.used_s > for_s
 
     def wait_s(self, now_s: float) -> float:
         """Return 0.0 if a request may start now, else the seconds until the next check."""
         if self._granted:
             return 0.0
         waiting = self._waiting()
-        if waiting and not self.is_active:
-            self._used_s = now_s
-            self._attach_wait_until_s = now_s + self._log.activate(self)
+        if waiting and not self.is_active and (self.is_accepted or not self._has_no_log):
+            self._activate(now_s)
         if not self.is_attached and now_s < self._attach_wait_until_s:
             return self._attach_wait_until_s - now_s
         wait_s = self._opens_in_s(now_s)
@@ -142,10 +154,14 @@ class SharedLimiter:
 
     def start(self, now_s: float) -> Permit:
         """Take a granted permit; call only if `wait_s` is 0."""
-        self._used_s = now_s
+        self.used_s = now_s
         return Permit(
             self._granted.popleft(), now_s, 0, 0, has_quota_headers=self.has_quota_headers
         )
+
+    def on_accepted(self) -> None:
+        """Record that the server has accepted the token: a log may be begun for its quota."""
+        self.is_accepted = True
 
     def on_lost(self, permit: Permit, now_s: float, *, sent: bool) -> None:
         """Record a request without a response; `sent` if the server may have counted it."""
@@ -162,6 +178,8 @@ class SharedLimiter:
         pause_s = retry_after_s if retry_after_s is not None else quota.reset_s or 0.0
         # The replica learns this only from the log, after the call has decided whether to retry.
         self._rejected_until_s = now_s + min(pause_s, LONGEST_WAIT_S)
+        if retry_after_s is not None:
+            retry_after_s = min(retry_after_s, LONGEST_WAIT_S)  # the log takes no longer one
         self._end_request(RequestRejected(permit.number, quota, retry_after_s), now_s)
 
     def take_entry(self) -> LogEntry:
@@ -194,8 +212,21 @@ class SharedLimiter:
     def attach(self, replica: Replica, now_s: float) -> None:
         """Follow the log from now on, with a replica that was read from it."""
         self.replica, self.is_attached = replica, True
-        if self._held or self._log.owner in replica.leases:
-            self._emit(PermitsHeld(sorted(self._held)), now_s)
+        ended = tuple(self.unshared)
+        self.unshared.clear()
+        self._has_no_log = False
+        numbers = {event.number for event in ended}
+        if self._held or numbers or self._log.owner in replica.leases:
+            self._emit(PermitsHeld(sorted(self._held | numbers)), now_s)
+        for event in ended:
+            # The quota that a response reported then may have been used by others since.
+            is_old = isinstance(event, ResponseReceived)
+            self._emit(RequestLost(event.number, sent=True) if is_old else event, now_s)
+        self._hand_out(now_s)
+
+    def stay_detached(self, now_s: float) -> None:
+        """Go on without a log, as there is none, until the server has accepted the token."""
+        self.is_active, self._has_no_log, self._attach_wait_until_s = False, True, -inf
         self._hand_out(now_s)
 
     def detach(self, now_s: float) -> None:
@@ -220,12 +251,20 @@ class SharedLimiter:
         if self.is_attached and (self._held or self.has_pending):
             self._emit(PermitsHeld([]), now_s)
 
+    def _activate(self, now_s: float) -> None:
+        self.used_s = now_s
+        self._attach_wait_until_s = now_s + self._log.activate(self)
+
     def _waiting(self) -> int:
         calls = self._log.waiting_calls
         return 0 if calls is None else calls.count_sendable(self)
 
     def _opens_in_s(self, now_s: float) -> float:
-        return self.replica.opens_at_s - self._log.server_clock.stamp_s(now_s)
+        opens_in_s = self.replica.opens_at_s - self._log.server_clock.stamp_s(now_s)
+        if self._held and self._has_no_log and not self.is_accepted:
+            # Of the requests of other processes for the same token nothing is known yet.
+            return max(opens_in_s, self.used_s + _FIRST_ANSWER_S - now_s)
+        return opens_in_s
 
     def _request_permits(self, count: int, now_s: float) -> None:
         if not self.is_attached:
@@ -238,6 +277,10 @@ class SharedLimiter:
         self, event: ResponseReceived | RequestRejected | RequestLost, now_s: float
     ) -> None:
         self._held.discard(event.number)
+        if self._has_no_log:
+            self.unshared.append(event)
+            if self.is_accepted and not self.is_active:
+                self._activate(now_s)
         self._emit(event, now_s)
 
     def _emit(self, event: LogEvent, now_s: float) -> None:

@@ -28,11 +28,10 @@ from spot_billing_async.redis.replica import (
     LogEntry,
     Replica,
     decode_entry,
-    decode_replica,
     encode,
     has_snapshot,
     is_after,
-    latest_snapshot,
+    latest_replica,
     snapshot_of,
     stamp_s,
 )
@@ -45,6 +44,7 @@ _BLOCK_S = 1.0  # maximum duration of a read without new entries, ...
 _BLOCK_JOINING_S = 0.001  # ... and while limiters wait to be attached
 _JOINS_AT_ONCE = 4  # limiters to attach between two reads, so that the attached ones stay current
 _IDLE_S = 300.0  # after which an unused limiter is detached, until it is used again
+_MOST_ACTIVE = 1_000  # limiters that are followed without being in use
 _MIN_BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 5.0
 _CLOCK_JUMP_S = 1.0  # larger changes of the server's clock invalidate recorded times
@@ -244,27 +244,38 @@ class RedisQuota:
     async def _attach(self, streams: Streams, limiter: SharedLimiter) -> None:
         """Bring a limiter's replica up to date with its stream, and attach it."""
         log = await self._read_stream(streams, limiter.key)
+        found = latest_replica(log, self._stamp_s())
+        if not (limiter.is_accepted or found):
+            self._active.remove(limiter)
+            limiter.stay_detached(self._clock())
+            return
         if not log:
             data = encode(self._first_entry(limiter, FIRST_ID))
             with anyio.fail_after(self._timeout_s):
                 await streams.create(limiter.key, FIRST_ID, data)
             log = await self._read_stream(streams, limiter.key)
-        elif not has_snapshot(entry for _, entry in log):
-            # The stream was deleted while others kept writing: they reattach at this snapshot.
+            if log and log[0][1].owner == self.owner:
+                limiter.unshared.clear()  # they are in the snapshot that was written
+        elif found is None:
+            # The stream was deleted while others kept writing, or its snapshots are not valid: all
+            # reattach at this one.
             data = encode(self._first_entry(limiter, log[-1][0]))
             with anyio.fail_after(self._timeout_s):
                 await streams.append([NewEntry(limiter.key, data, None)])
             log = await self._read_stream(streams, limiter.key)
-        snapshot = latest_snapshot(log)
-        replica = decode_replica(snapshot.replica)
-        since = [
-            (entry_id, entry) for entry_id, entry in log if is_after(entry_id, snapshot.entry_id)
-        ]
+        found = latest_replica(log, self._stamp_s())
+        if found is None:  # it was written above, and has been deleted or trimmed since
+            raise LookupError("the log has no snapshot")
+        snapshot_id, replica = found
+        since = [(entry_id, entry) for entry_id, entry in log if is_after(entry_id, snapshot_id)]
         for number, (entry_id, entry) in enumerate(since):
             replica.apply_logged(entry_id, entry)
             if number % BATCH == 0:
                 await asyncio.sleep(0)  # thousands of entries would block the event loop
         limiter.attach(replica, self._clock())
+
+    def _stamp_s(self) -> float:
+        return self.server_clock.stamp_s(self._clock())
 
     def _first_entry(self, limiter: SharedLimiter, last_id: str) -> LogEntry:
         """Return an entry that a log without a snapshot can begin with.
@@ -314,8 +325,12 @@ class RedisQuota:
 
     def _detach_idle(self) -> None:
         # A server of thousands of tenants does not follow the streams of those that are inactive.
-        now_s = self._clock()
-        for limiter in [limiter for limiter in self._active if limiter.is_idle(now_s, _IDLE_S)]:
+        now_s, surplus = self._clock(), len(self._active) - _MOST_ACTIVE
+        idle = [limiter for limiter in self._active if limiter.is_idle(now_s, _IDLE_S)]
+        if surplus > len(idle):
+            unused = (limiter for limiter in self._active if limiter.is_idle(now_s, 0.0))
+            idle = sorted(unused, key=lambda limiter: limiter.used_s)[:surplus]
+        for limiter in idle:
             limiter.detach(now_s)
             limiter.is_active = False
             self._active.remove(limiter)

@@ -24,11 +24,12 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from math import inf
 from types import GenericAlias
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import msgspec
+from msgspec import Meta
 
-from spot_billing_async._core.pacing.limiter import RouteLimiter
+from spot_billing_async._core.pacing.limiter import LONGEST_WAIT_S, RouteLimiter
 from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.rate_limit import Quota
 
@@ -44,6 +45,11 @@ RENEW_S = 3.0
 FIRST_ID = "0-1"
 """Id of a log's first entry, a snapshot: no other entry can precede it or reuse the id."""
 
+EntryId = Annotated[str, Meta(pattern=r"^\d{1,18}-\d{1,18}$")]
+
+_MOST_PERMITS = 100_000  # in one event
+_MOST_WAITS = 10_000  # one after the other, until a limiter opens
+
 # The tags are part of the log's format and independent of the class names.
 
 
@@ -56,7 +62,7 @@ class PermitsRequested(msgspec.Struct, array_like=True, tag="asked"):
     """
 
     first: int
-    count: int
+    count: Annotated[int, Meta(ge=1, le=_MOST_PERMITS)]
 
 
 class ResponseReceived(msgspec.Struct, array_like=True, tag="answered"):
@@ -71,7 +77,7 @@ class RequestRejected(msgspec.Struct, array_like=True, tag="refused"):
 
     number: int
     quota: Quota
-    retry_after_s: float | None
+    retry_after_s: Annotated[float, Meta(ge=0, le=LONGEST_WAIT_S)] | None
 
 
 class RequestLost(msgspec.Struct, array_like=True, tag="dropped"):
@@ -84,7 +90,7 @@ class RequestLost(msgspec.Struct, array_like=True, tag="dropped"):
 class PermitsHeld(msgspec.Struct, array_like=True, tag="joined"):
     """Complete list of the permits a process holds, which overrides the log; [] when it leaves."""
 
-    numbers: list[int]
+    numbers: Annotated[list[int], Meta(max_length=_MOST_PERMITS)]
 
 
 class LeaseRenewed(msgspec.Struct, array_like=True, tag="renewed"):
@@ -94,7 +100,7 @@ class LeaseRenewed(msgspec.Struct, array_like=True, tag="renewed"):
 class Snapshot(msgspec.Struct, array_like=True, tag="state"):
     """Encoded replica after the entry `entry_id`."""
 
-    entry_id: str
+    entry_id: EntryId
     replica: msgspec.Raw
 
 
@@ -148,9 +154,9 @@ class Replica(msgspec.Struct, array_like=True):
     limiter: RouteLimiter = msgspec.field(default_factory=RouteLimiter)
     leases: dict[str, Lease] = {}
     entries: int = 0
-    last_id: str = FIRST_ID
-    checkpoint: str = FIRST_ID
-    kept_from: str = FIRST_ID
+    last_id: EntryId = FIRST_ID
+    checkpoint: EntryId = FIRST_ID
+    kept_from: EntryId = FIRST_ID
     applied_s: float = -inf
     opens_at_s: float = -inf
     lease_ends_s: float = inf
@@ -175,7 +181,7 @@ class Replica(msgspec.Struct, array_like=True):
         granted: list[int] = []
         for event in entry.events:
             granted += self._apply_event(now_s, event, entry.owner)
-        self._update_opening(now_s)
+        self.update_opening(now_s)
         return granted
 
     def forget_others(self, owner: str, at_s: float) -> None:
@@ -183,9 +189,10 @@ class Replica(msgspec.Struct, array_like=True):
         now_s = self.applied_s = max(at_s, self.applied_s)
         for other in [name for name in self.leases if name != owner]:
             self._lose_all(other, now_s)
-        self._update_opening(now_s)
+        self.update_opening(now_s)
 
-    def _update_opening(self, now_s: float) -> None:
+    def update_opening(self, now_s: float) -> None:
+        """Set the time at which permits are to be requested again."""
         wait_s = self.limiter.wait_s(now_s)
         # A process that died logs nothing: its lease ends when another one requests permits.
         self.opens_at_s = min(now_s + wait_s, self.lease_ends_s) if wait_s else now_s
@@ -267,21 +274,19 @@ def snapshot_of(replica: Replica) -> Snapshot:
     return Snapshot(replica.last_id, msgspec.Raw(encode(replica)))
 
 
-def latest_snapshot(log: Sequence[tuple[str, LogEntry]]) -> Snapshot:
-    """Return the snapshot that a new replica starts with.
-
-    Raises:
-        LookupError: the log has none.
-    """
-    events = (event for _, entry in reversed(log) for event in entry.events)
-    try:
-        return next(event for event in events if isinstance(event, Snapshot))
-    except StopIteration:
-        raise LookupError("the log has no snapshot") from None
+def latest_replica(log: Sequence[tuple[str, LogEntry]], at_s: float) -> tuple[str, Replica] | None:
+    """Return the replica of the latest valid snapshot, and the id of the entry before it."""
+    for _, entry in reversed(log):
+        for event in entry.events:
+            if isinstance(event, Snapshot):
+                replica = decode_replica(event.replica, at_s)
+                if replica is not None:
+                    return event.entry_id, replica
+    return None
 
 
 def has_snapshot(entries: Iterable[LogEntry]) -> bool:
-    """Return True if some entry has a snapshot that a replica can start with."""
+    """Return True if some entry has a snapshot."""
     return any(isinstance(event, Snapshot) for entry in entries for event in entry.events)
 
 
@@ -323,10 +328,30 @@ def decode_entry(data: bytes) -> LogEntry:
         return LogEntry("", 0, [])
 
 
-def decode_replica(data: bytes | msgspec.Raw) -> Replica:
-    """Decode a replica.
+def decode_replica(data: bytes | msgspec.Raw, at_s: float) -> Replica | None:
+    """Decode a replica at a time; None if it is invalid, or would not open within an hour.
 
-    Raises:
-        msgspec.MsgspecError: the data is invalid.
+    It is tried out, as any of its values could make a process wait for ever.
     """
-    return _replica_decoder.decode(data)
+    try:
+        replica, trial = _replica_decoder.decode(data), _replica_decoder.decode(data)
+        ends_s = [lease.until_s for lease in replica.leases.values()]
+        applied_s, now_s = replica.applied_s, at_s + LEASE_S
+        if not (applied_s <= now_s and all(end_s <= applied_s + LEASE_S for end_s in ends_s)):
+            return None
+        if not replica.lease_ends_s <= min(ends_s, default=inf):
+            return None
+        replica.opens_at_s = applied_s
+        if applied_s > -inf:
+            replica.update_opening(applied_s)
+        trial.forget_others("", now_s)  # what is in flight is over by then
+        for _ in range(_MOST_WAITS):
+            wait_s = trial.limiter.wait_s(now_s)
+            if not wait_s:
+                return replica
+            now_s += wait_s
+            if not now_s <= at_s + 2 * LEASE_S + LONGEST_WAIT_S:
+                return None
+    except Exception:  # noqa: BLE001  values that no limiter has may raise anything
+        return None
+    return None

@@ -38,15 +38,23 @@ _BATCH_BYTES = 512 * 1024  # ... and take longer than `timeout_s`
 _RETRY_AFTER_S = 1.0
 """Seconds without further requests after Redis did not answer."""
 
+_LONGEST_LEASE_S = 600.0
+_LONGEST_KEPT_S = 86_400.0  # in this process, of what another one stored
+
+# A value or a claim without an expiry is not of this package: it would be kept, or waited for, for
+# ever. A claim that expires much later than any lease is not either.
 # The keys of each script are those of the days, and then those of their claims.
 _GET_OR_CLAIM = """
 local answers = {}
 local count = #KEYS / 2
 for i = 1, count do
-    local data = redis.call('GET', KEYS[i])
-    if data then
-        answers[i] = {data, redis.call('PTTL', KEYS[i])}
-    elseif redis.call('SET', KEYS[count + i], ARGV[1], 'NX', 'PX', ARGV[2]) then
+    local data, claim = redis.call('GET', KEYS[i]), KEYS[count + i]
+    local left = redis.call('PTTL', KEYS[i])
+    local claimed = redis.call('PTTL', claim)
+    if data and left > 0 then
+        answers[i] = {data, left}
+    elseif claimed < 0 or claimed > tonumber(ARGV[3]) then
+        redis.call('SET', claim, ARGV[1], 'PX', ARGV[2])
         answers[i] = 1
     else
         answers[i] = 0
@@ -89,7 +97,8 @@ class RedisStore:
         timeout_s: seconds that Redis has to respond, connecting included. After a timeout it is not
             used for a second. The log has one warning when it fails and one when it is back.
             Default: 0.5.
-        lease_s: seconds after which the claims of a process that died expire. Default: 10.
+        lease_s: seconds after which the claims of a process that died expire. Claims of more than
+            ten minutes are ignored by processes with a shorter one. Default: 10.
         clock: monotonic clock, in seconds.
 
     Raises:
@@ -168,7 +177,8 @@ class RedisStore:
         return LookupResult(found, claimed)
 
     async def _get_or_claim_batch(self, keys: Sequence[str]) -> LookupResult:
-        arguments = [self._owner, _ms(self._lease_s)]
+        longest_lease_s = max(_LONGEST_LEASE_S, self._lease_s)
+        arguments = [self._owner, _ms(self._lease_s), _ms(longest_lease_s)]
         result = await self._run(_GET_OR_CLAIM, keys, arguments, partial(_decode_lookup, keys))
         if result is None:
             return await self._memory.get_or_claim(keys)
@@ -251,7 +261,8 @@ def _decode_lookup(keys: Sequence[str], response: Any) -> tuple[dict[str, Value]
     for key, entry in zip(keys, response, strict=True):
         if isinstance(entry, list):
             data, left_ms = entry
-            found[key] = Value(bytes(memoryview(data)), left_ms / 1000)
+            ttl_s = min(left_ms / 1000, _LONGEST_KEPT_S)
+            found[key] = Value(bytes(memoryview(data)), ttl_s)
         elif entry:
             claimed.append(key)
     return found, claimed

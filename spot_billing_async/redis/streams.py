@@ -4,6 +4,7 @@ Errors are raised unchanged: the caller treats all of them alike.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, cast
 
 from redis.asyncio import Redis
@@ -70,13 +71,14 @@ class Streams:
         return float(seconds + microseconds / 1e6)
 
     async def create(self, key: str, first_id: str, data: bytes) -> None:
-        """Append the first entry of a stream, unless it has one."""
-        try:
-            await self._commands.execute_command("XADD", key, first_id, "e", data)
-        except ResponseError:
+        """Append the first entry of a stream, unless it has one; it then expires in two hours."""
+        pipeline = self._redis.pipeline()  # one transaction: a stream must not stay for ever
+        pipeline.execute_command("XADD", key, first_id, "e", data)
+        pipeline.execute_command("EXPIRE", key, _EXPIRY_S)
+        with suppress(ResponseError):
             # Rejected because the id is not above the last one. Any other cause fails the next
             # command too.
-            return
+            await pipeline.execute()
 
     async def append(self, entries: Sequence[NewEntry]) -> dict[str, float]:
         """Append entries in one round trip; each stream then expires in two hours.

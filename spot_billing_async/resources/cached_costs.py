@@ -59,6 +59,7 @@ def cache_query_for(
     origin = shared.base_url + shared.paths[_OPERATION_ID]
     return CacheQuery(
         operation_id=_OPERATION_ID,
+        credential=session.credential_key,
         series=SeriesKey(session.namespace, origin, account_id, query.group_by, codec.name),
         days=days,
         codec=codec,

@@ -185,8 +185,12 @@ class CostsResource:
         item_type: type[T],
         totalled: bool = False,
     ) -> Awaitable[Answer[T]]:
-        """Return the answer to a query: from the cache if there is one that can serve it."""
-        if self._cache is not None:
+        """Return the answer to a query: from the cache if there is one that can serve it.
+
+        After a 401 the cache is not read before the API has accepted the credential again.
+        """
+        is_refused = self._session.credential_key in self._session.shared.refused
+        if self._cache is not None and not is_refused:
             cached = cache_query_for(
                 self._session,
                 query,

@@ -97,6 +97,7 @@ async def query(cache: CostCache, api: Api, caller: Caller, failing: set[int]) -
     started_s = clock()
     cache_query = CacheQuery(
         operation_id="getCostAnalysis",
+        credential="token",
         series=SeriesKey("space", "origin", account, None, codec.name),
         days=window,
         codec=codec,

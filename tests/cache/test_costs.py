@@ -94,6 +94,7 @@ class Setup:
         clock = asyncio.get_running_loop().time
         query = CacheQuery(
             operation_id="getCostAnalysis",
+            credential="token",
             series=series,
             days=days(first, last),
             codec=codec,

@@ -1,17 +1,23 @@
 """Search for the token in everything that an application may keep of a call."""
 
 import asyncio
+import base64
 import gzip
+import html
+import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spot_billing_async import (
     ClientConfig,
@@ -26,11 +32,14 @@ from spot_billing_async import (
     TransportError,
 )
 from spot_billing_async._core.auth.credentials import Credential
-from spot_billing_async._core.auth.secret import Secret
+from spot_billing_async._core.auth.secret import Secret, _unescaped
+from spot_billing_async._core.protocol.error_mapping import read_error
+from spot_billing_async._core.protocol.operations import GET_COSTS
 from tests.hostile.everything import Everything, attempt, capturing
 from tests.support import http, serve_streams
 
 TOKEN = "8f1d0c7ab2e94563-not-a-real-token"
+PASSWORD = "c70e44d1-an-invented-password"
 DAY = date(2018, 10, 1)
 ONCE = RetryPolicy(max_attempts=1)
 ECHO = f"Authorization: Bearer {TOKEN}"
@@ -267,6 +276,76 @@ async def test_a_file_that_others_can_read_gets_a_warning(
     kept.assert_without(TOKEN)
 
 
+async def test_a_file_of_another_user_gets_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A credentials file that belongs to another user is warned about like one that is open."""
+    path = tmp_path / "credentials"
+    path.write_text(f"[default]\ntoken = {TOKEN}\n")
+    path.chmod(0o600)
+    monkeypatch.setenv("SPOTINST_CREDENTIALS_FILE", str(path))
+    owner = path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with capturing() as kept:
+        for _ in range(3):
+            SpotBillingClient()
+    warned = [text for text in kept.texts if text.startswith(f"{path} belongs to another user")]
+    assert len(warned) == 1
+    assert f"({owner}), so others can read or change the token in it" in warned[0]
+    kept.assert_without(TOKEN)
+
+
+BAD_URLS = [
+    "https//u:{}@api.example",
+    "u:{}@api.example",
+    "//u:{}@api.example",
+    "https:u:{}@api.example",
+    "https:/u:{}@api.example",
+    "https:///u:{}@api.example",
+    "https:\\\\u:{}@api.example",
+    "https://u:{}\\@api.example",
+    "https://u:{} @api.example",
+    " https://u:{}@api.example",
+    "https://u:{}@api.example:port",
+    "https://u:{}@api.example:99999",
+    "https://u:{}%40api.example",
+    "https://u:{}",
+    "https://u:12/{}@api.example",
+    "https://u@x:{}@y@api.example",
+    "https://u:{}@[::1",
+    "https://u:{}@a..b",
+    "https://u:{}@",
+    "http://u:{}@api.example",
+    "ftp://u:{}@api.example",
+    "https://api.example?token={}",
+    "https://api.example#{}",
+    "https://u:{}\n@api.example",
+    "https://ü:{}@api.example",
+]
+
+
+@pytest.mark.parametrize("form", BAD_URLS)
+async def test_a_malformed_base_url_does_not_show_its_password(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A base URL that is refused is not quoted, as it may hold a password in any place."""
+    with capturing() as kept:
+        error = await attempt(kept, lambda: SpotBillingClient("t", base_url=form.format(PASSWORD)))
+        assert isinstance(error, ConfigError)
+        assert "base_url" in str(error)
+        monkeypatch.setenv("SPOTINST_BASE_URL", form.format(PASSWORD))
+        assert isinstance(await attempt(kept, lambda: SpotBillingClient("t")), ConfigError)
+    kept.assert_without(PASSWORD)
+
+
+@given(st.text(st.sampled_from("@:/\\?#%[] .hts"), max_size=8), st.sampled_from(["https://u:", ""]))
+def test_no_form_of_a_base_url_shows_a_password(around: str, start: str) -> None:
+    """With a password before an @, a base URL is refused without being quoted."""
+    with pytest.raises(ConfigError) as caught:
+        SpotBillingClient("t", base_url=f"{start}{around}{PASSWORD}{around}@api.example{around}")
+    assert PASSWORD not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["200", "401", "500"])
 @pytest.mark.parametrize("debug", [(), ("--debug",)], ids=["", "debug"])
 async def test_the_command_shows_and_writes_no_token(
@@ -376,20 +455,82 @@ def test_a_secret_is_masked_and_can_be_removed() -> None:
     assert repr(Credential(TOKEN)) == "Credential(***)"
 
 
-@pytest.mark.parametrize(
-    "echo",
-    [
-        "ab/cd+ef=1",
-        r"ab\/cd+ef=1",
-        "ab%2Fcd%2bef%3D1",
-        r"ab\u002fcd\u002Bef\u003d1",
-        "ab&#47;cd&#x2B;ef&#61;1",
-    ],
-)
-def test_an_escaped_echo_is_found_too(echo: str) -> None:
-    """A token escaped as in JSON, URLs or HTML is removed too."""
-    shown = Secret("ab/cd+ef=1").removed_from(f"<{echo}>")
-    assert shown == "<[token removed]>"
+def percent(text: str) -> str:
+    return "".join(f"%{ord(character):02x}" for character in text)
+
+
+def unicode_escapes(text: str) -> str:
+    return "".join(f"\\u{ord(character):04X}" for character in text)
+
+
+def decimal_entities(text: str) -> str:
+    return "".join(f"&#{ord(character)};" for character in text)
+
+
+def hex_entities(text: str) -> str:
+    return "".join(f"&#X{ord(character):04x};" for character in text)
+
+
+def json_text(text: str) -> str:
+    return json.dumps(text)[1:-1].replace("/", "\\/")
+
+
+ESCAPES: list[Callable[[str], str]] = [
+    *(percent, unicode_escapes, decimal_entities, hex_entities, json_text),
+    *(quote, html.escape, str.upper, str.title),
+]
+TOKENS = st.text(st.sampled_from("azAZ09-._~+/="), min_size=8, max_size=64)
+
+
+@given(TOKENS, st.lists(st.sampled_from(ESCAPES), max_size=2), st.sampled_from(["", "é ", "<p>"]))
+def test_an_escaped_echo_is_removed_whole(
+    token: str, escapes: list[Callable[[str], str]], around: str
+) -> None:
+    """A token escaped as in JSON, URLs or HTML, also more than once, is removed whole."""
+    echo = token
+    for escape in escapes:
+        echo = escape(echo)
+    shown = Secret(token).removed_from(f"{around}{echo}{around}")
+    assert "[token removed]" in shown
+    *_, (left, _) = _unescaped(shown.replace("[token removed]", "").replace(around, ""))
+    assert not left.strip("\\")  # of an escaped slash, the backslash is left
+    assert Secret(token).is_in(echo)
+
+
+@given(TOKENS, st.binary(max_size=9), st.binary(max_size=9), st.booleans())
+def test_an_encoded_echo_is_removed(token: str, before: bytes, after: bytes, url: bool) -> None:
+    """A token in base64, whatever stands around it there, or in hexadecimal digits is removed."""
+    encode = base64.urlsafe_b64encode if url else base64.b64encode
+    text = f'{{"seen":"{encode(before + token.encode() + after).decode()}"}}'
+    for shown in (Secret(token).removed_from(text), Secret(token).removed_from(quote(text))):
+        assert "[token removed]" in shown
+        assert not Secret(token).is_in(shown)
+    assert Secret(token).removed_from(f"<{token.encode().hex()}>") == "<[token removed]>"
+
+
+@given(st.text(max_size=200))
+def test_a_text_without_the_token_is_returned_unchanged(text: str) -> None:
+    """Text with any escapes is returned as it is, if it does not show the token."""
+    assert Secret(TOKEN).removed_from(text) == text
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+@pytest.mark.parametrize("padding", [0, 480, 499, 500, 16_380, 20_000])
+async def test_a_token_at_the_end_of_an_excerpt_is_removed_whole(
+    escape: Callable[[str], str], padding: int
+) -> None:
+    """No part of an escaped token is left where a text of the server is cut."""
+    for echo in (escape(TOKEN), escape(escape(TOKEN))):
+        text = "x" * padding + echo
+        error = read_error(GET_COSTS, 500, {}, text.encode(), Secret(TOKEN))
+        for shown in (error.body_excerpt, Secret(TOKEN).removed_from(text)):
+            assert "[token removed]".startswith(shown.lstrip("x").replace("\\", ""))
+
+
+def test_a_short_token_is_removed_where_it_stands_alone() -> None:
+    """A token that could be a word is not cut out of other words."""
+    shown = Secret("act").removed_from("act &#97;ct action pact 'ACT'")
+    assert shown == "[token removed] [token removed] action pact '[token removed]'"
 
 
 def test_an_empty_secret_removes_nothing() -> None:

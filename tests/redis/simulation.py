@@ -15,10 +15,9 @@ from spot_billing_async.redis.replica import (
     LogEntry,
     Replica,
     decode_entry,
-    decode_replica,
     encode,
     is_after,
-    latest_snapshot,
+    latest_replica,
     snapshot_of,
 )
 from spot_billing_async.redis.server_clock import ServerClock
@@ -118,10 +117,11 @@ class Process:
     def attach(self) -> None:
         """Attach the limiter to the log, for the first time or again."""
         log = [(entry_id, decode_entry(data)) for entry_id, data in self.simulation.log]
-        snapshot = latest_snapshot(log)
-        replica = decode_replica(snapshot.replica)
+        found = latest_replica(log, self.simulation.now_s)
+        assert found is not None
+        snapshot_id, replica = found
         for entry_id, entry in log:
-            if is_after(entry_id, snapshot.entry_id):
+            if is_after(entry_id, snapshot_id):
                 replica.apply_logged(entry_id, entry)
         self.position = len(self.simulation.log)
         self.limiter.attach(replica, self.now_s)

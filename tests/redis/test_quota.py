@@ -1,6 +1,7 @@
 """Clients that share a quota through a real Redis server, also while it is unavailable."""
 
 import asyncio
+import gc
 import logging
 import subprocess
 import sys
@@ -19,12 +20,14 @@ from spot_billing_async import (
     ConfigError,
     CostPlan,
     PullReport,
+    RetryPolicy,
     SpotBillingClient,
     SpotBillingError,
 )
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async.emulator import Emulator, RateLimit
 from spot_billing_async.redis import RedisQuota
+from spot_billing_async.redis import quota as quota_module
 from tests.support import serve
 from tests.support_redis import RedisServer, redis_server
 
@@ -78,6 +81,8 @@ async def test_two_clients_pace_as_one() -> None:
             Emulator(token=TOKEN, rate_limit=RateLimit(20, 1.0)) as server,
             clients(server.base_url, *quotas) as (one, other),
         ):
+            await pull(one, 1)  # the first success begins the log
+            await until(lambda: limiter_of(quotas[0]).is_attached)
             reports = await asyncio.gather(pull(one, 40), pull(other, 40))
             limiters = [limiter_of(quota) for quota in quotas]
             await until(lambda: not any(limiter.replica.leases for limiter in limiters))
@@ -92,6 +97,7 @@ async def test_a_closed_client_returns_its_permits() -> None:
         stays, leaves = RedisQuota(redis.url), RedisQuota(redis.url)
         async with serve(empty) as base_url, clients(base_url, stays) as (client,):
             await client.costs.get(ACCOUNT)
+            await until(lambda: limiter_of(stays).is_attached)
             async with clients(base_url, leaves) as (leaver,):
                 call = asyncio.create_task(leaver.costs.get("slow"))
                 await until(lambda: leaves.owner in limiter_of(stays).replica.leases)
@@ -182,6 +188,7 @@ async def test_a_redis_clock_set_back_delays_no_call() -> None:
             clients(server.base_url, *quotas) as members,
         ):
             await asyncio.gather(*(pull(client, 2) for client in members))
+            await until(lambda: all(limiter_of(quota).is_attached for quota in quotas))
             async with Redis.from_url(redis.url) as admin:
                 last = int(limiter_of(quotas[0]).replica.last_id.partition("-")[0])
                 await admin.xadd(limiter_of(quotas[0]).key, {"e": b""}, id=f"{last + 3_600_000}-0")
@@ -353,3 +360,55 @@ def test_a_missing_extra_is_named() -> None:
         command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )
     assert "pip install '.[redis]'" in done.stdout
+
+
+async def keys_of(redis: RedisServer) -> list[bytes]:
+    async with Redis.from_url(redis.url) as admin:
+        return [bytes(key) for key in await admin.keys("*") if isinstance(key, bytes)]
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+async def test_a_token_that_was_never_accepted_leaves_nothing_in_redis(status: int) -> None:
+    """A log is begun for a token that the API has accepted, and expires after its last use."""
+    valid: set[str] = set()
+
+    async def handler(request: web.Request) -> web.Response:
+        is_valid = request.headers["Authorization"] in valid
+        return web.json_response({"response": {"items": []}}, status=200 if is_valid else status)
+
+    config = ClientConfig(retry=RetryPolicy(max_attempts=1))
+    with redis_server() as redis:
+        quota = RedisQuota(redis.url)
+        async with (
+            serve(handler) as base_url,
+            SpotBillingClient(TOKEN, base_url=base_url, config=config, quota=quota) as client,
+        ):
+            for number in range(10):
+                view = client.with_token(f"made-up-{number}", tenant=f"tenant-{number}")
+                with pytest.raises(SpotBillingError):
+                    await view.costs.get(ACCOUNT)
+            del view
+            await until(lambda: quota._availability.is_up is not False)
+            gc.collect()
+            assert not quota._active
+            assert len(quota._limiters) <= 1  # a variable of the reader may hold the last one
+            assert await keys_of(redis) == []
+            valid.add(f"Bearer {TOKEN}")
+            await asyncio.gather(*(client.costs.get(ACCOUNT) for _ in range(5)))
+            await until(lambda: limiter_of(quota).is_attached)
+            (key,) = await keys_of(redis)
+            async with Redis.from_url(redis.url) as admin:
+                assert 7000 < await admin.ttl(key) <= 7200
+
+
+async def test_unused_limiters_are_followed_up_to_a_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of thousands of tenants the least recently used ones are no longer followed."""
+    monkeypatch.setattr(quota_module, "_MOST_ACTIVE", 3)
+    with redis_server() as redis:
+        quota = RedisQuota(redis.url)
+        async with serve(empty) as base_url, clients(base_url, quota) as (client,):
+            for number in range(12):
+                await client.with_token(f"token-{number}").costs.get(ACCOUNT)
+            await until(lambda: len(quota._active) <= 3)
+            newest = client.with_token("token-11").costs._session._limiter("getCostAnalysis")
+            await until(lambda: newest in quota._active)

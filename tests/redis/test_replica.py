@@ -1,5 +1,12 @@
 """Replicas of one limiter: all processes that read the same log decide the same."""
 
+import copy
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,11 +24,12 @@ from spot_billing_async.redis.replica import (
     RequestLost,
     RequestRejected,
     ResponseReceived,
+    Snapshot,
     decode_entry,
     decode_replica,
     encode,
     is_after,
-    latest_snapshot,
+    latest_replica,
     snapshot_of,
 )
 from tests.redis.simulation import Process, Simulation, finish
@@ -59,7 +67,9 @@ def test_a_replica_from_a_snapshot_equals_one_from_the_whole_log(
         clock_ms += pause_ms
         decoded = decode_entry(encode(entry))
         if number == joins_at:
-            second = decode_replica(encode(first))
+            decoded_replica = decode_replica(encode(first), clock_ms / 1000)
+            assert decoded_replica is not None
+            second = decoded_replica
         granted = first.apply_logged(f"{clock_ms}-{number}", decoded)
         if number >= joins_at:
             assert second.apply_logged(f"{clock_ms}-{number}", decoded) == granted
@@ -148,10 +158,11 @@ def test_a_long_log_is_read_from_its_latest_snapshot() -> None:
         early.step()
         simulation.now_s += 0.01
     log = [(entry_id, decode_entry(data)) for entry_id, data in simulation.log]
-    snapshot = latest_snapshot(log)
+    found = latest_replica(log, simulation.now_s)
+    assert found is not None
     kept_from = early.limiter.replica.kept_from
-    assert early.limiter.replica.checkpoint == snapshot.entry_id
-    assert is_after(snapshot.entry_id, kept_from)
+    assert early.limiter.replica.checkpoint == found[0]
+    assert is_after(found[0], kept_from)
     simulation.log = [row for row in simulation.log if not is_after(kept_from, row[0])]
     late = Process(simulation, "late")
     early.read()
@@ -172,3 +183,106 @@ def test_an_invalid_entry_has_no_events() -> None:
     """An entry of other software has no events, equally for all readers."""
     assert decode_entry(b"\xc1 nonsense").events == []
     assert decode_entry(b"").events == []
+
+
+AT_S = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ["asked", 1, 10**9],
+        ["asked", 1, 0],
+        ["refused", 1, [None, None, None], 1e18],
+        ["refused", 1, [None, None, None], math.nan],
+        ["answered", 1, [10**12, 5, 0.0]],
+        ["answered", 1, [10, -5, 0.0]],
+        ["answered", 1, [10, 5, math.inf]],
+        ["joined", [1] * 100_001],
+        ["state", "$", {}],
+    ],
+)
+def test_an_entry_out_of_range_has_no_events(event: list[object]) -> None:
+    """Counts and waits of an entry have limits; beyond them it has no events for any reader."""
+    data = msgspec.msgpack.encode(["somebody", 1, [event]])
+    assert decode_entry(data).events == []
+
+
+def busy_replica() -> Replica:
+    """Return a replica with responses, a rejection, and a request in flight."""
+    replica = Replica()
+    replica.apply(AT_S - 3, LogEntry("a", 1, [PermitsRequested(1, 4)]))
+    replica.apply(
+        AT_S - 2,
+        LogEntry("a", 2, [ResponseReceived(n, Quota(10, 10 - n, 0.0)) for n in (1, 2)]),
+    )
+    replica.apply(AT_S - 1, LogEntry("a", 3, [RequestRejected(3, Quota(10, 0, 5.0), 3600.0)]))
+    return replica
+
+
+def places_of(value: Any, path: tuple[int | str, ...] = ()) -> Iterator[tuple[int | str, ...]]:
+    """Yield the paths of all numbers in nested lists and dicts."""
+    if isinstance(value, int | float):
+        yield path
+    elif isinstance(value, list | dict):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from places_of(value[key], (*path, key))
+
+
+BUSY = msgspec.msgpack.decode(encode(busy_replica()), strict=False)
+PLACES = list(places_of(BUSY))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(PLACES),
+            st.one_of(
+                st.sampled_from([math.inf, -math.inf, math.nan, 1e18, -1e18, 10**12, -(10**12), 0]),
+                st.floats(),
+                st.integers(-(2**63), 2**63 - 1),
+                st.booleans(),
+            ),
+        ),
+        max_size=4,
+    )
+)
+def test_any_replica_that_is_taken_opens_within_an_hour(
+    changes: list[tuple[tuple[int | str, ...], float]],
+) -> None:
+    """Whatever values a snapshot has, it is refused, or requests may start after an hour."""
+    data = copy.deepcopy(BUSY)
+    for path, value in changes:
+        target = data
+        for key in path[:-1]:
+            target = target[key]
+        target[path[-1]] = value
+    replica = decode_replica(msgspec.msgpack.encode(data), AT_S)
+    if not changes:
+        assert replica is not None
+    if replica is None:
+        return
+    now_s, ends_s = AT_S, AT_S + 3600.0 + 3 * LEASE_S
+    while True:  # as a process that asks again whenever the replica says so
+        granted = replica.apply(now_s, LogEntry("b", 1, [PermitsRequested(1, 1)]))
+        if granted:
+            break
+        assert replica.opens_at_s <= ends_s
+        now_s = max(replica.opens_at_s, now_s + 0.001)
+    assert now_s <= ends_s
+
+
+def test_a_log_is_read_from_its_latest_valid_snapshot() -> None:
+    """A snapshot that is invalid, or of a time to come, is ignored."""
+    good, late = snapshot_of(busy_replica()), busy_replica()
+    late.applied_s = AT_S + 1e6
+    bad = Snapshot("3-0", msgspec.Raw(b"\xc1"))
+    log = [
+        ("2-0", LogEntry("a", 1, [good])),
+        ("3-0", LogEntry("a", 2, [bad])),
+        ("4-0", LogEntry("a", 3, [snapshot_of(late)])),
+    ]
+    found = latest_replica(log, AT_S)
+    assert found is not None
+    assert encode(found[1]) == encode(busy_replica())
+    assert latest_replica(log[1:], AT_S) is None

@@ -346,3 +346,60 @@ async def test_no_call_fails_when_redis_restarts(redis_server: RedisServer) -> N
             for seed in range(20):
                 callers.create_task(call(clients[seed % 2], seed))
         assert answered == 400
+
+
+async def test_what_never_expires_is_neither_read_nor_waited_for(redis_server: RedisServer) -> None:
+    """A value or a claim without an expiry, or a claim of hours, is taken over."""
+    async with (
+        store_of(redis_server) as store,
+        redis.asyncio.Redis.from_url(redis_server.url) as plain,
+    ):
+        await plain.set("a", "[]")
+        await plain.set("b:claim", "somebody")
+        await plain.set("c:claim", "somebody", ex=10**6)
+        await plain.set("d:claim", "somebody", ex=60)
+        lookup = await store.get_or_claim(["a", "b", "c", "d"])
+        assert (dict(lookup.found), list(lookup.claimed)) == ({}, ["a", "b", "c"])
+        assert 0 < await plain.pttl("c:claim") <= 10_000
+        await store.set(dict.fromkeys("abc", VALUE))
+        assert 0 < await plain.pttl("a") <= 60_000
+
+
+async def test_a_value_is_kept_in_memory_for_a_day_at_most(redis_server: RedisServer) -> None:
+    """The lifetime that Redis reports has a limit in the memory of a process."""
+    clock = Clock()
+    memory = MemoryStore(clock=clock)
+    async with (
+        store_of(redis_server, memory=memory) as store,
+        redis.asyncio.Redis.from_url(redis_server.url) as plain,
+    ):
+        await plain.set("a", "[]", ex=10**9)
+        assert (await store.get_or_claim(["a"])).found == {"a": b"[]"}
+        assert store.get_local(["a"]) == {"a": b"[]"}
+        clock.now_s += 86_401
+        assert store.get_local(["a"]) == {}
+
+
+@pytest.mark.parametrize(
+    "poison", [b"nonsense", b'[{"cost":1,"date":"2024-01-02"}]', b'[{"cost":1}]', b"{}"]
+)
+async def test_rows_of_another_day_are_fetched_again(
+    redis_server: RedisServer, poison: bytes
+) -> None:
+    """A stored value whose rows are not of its day is replaced by what the API returns."""
+    async with Emulator(token="t") as server:
+
+        async def costs() -> list[Any]:
+            async with SpotBillingClient(
+                "t", base_url=server.base_url, cache=CostCache(store_of(redis_server))
+            ) as client:
+                rows: list[Any] = await client.costs.get(ACCOUNT, FIRST, FIRST)
+                return rows
+
+        expected = await costs()
+        async with redis.asyncio.Redis.from_url(redis_server.url) as plain:
+            (key,) = await plain.keys("spot-billing:*")
+            good = await plain.get(key)
+            await plain.set(key, poison, ex=60)
+            assert await costs() == expected
+            assert await plain.get(key) == good

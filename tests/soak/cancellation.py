@@ -299,7 +299,7 @@ def leaks(client: SpotBillingClient, before: set[asyncio.Task[Any]]) -> Iterator
     admission = shared.admission
     if admission.limit.in_flight or admission._queues or admission._timers:
         yield f"permits: {admission.limit.in_flight}, {admission._queues}, {admission._timers}"
-    for limiter in [entry.limiter for entry in shared.limiters._entries.values()]:
+    for limiter in list(shared._limiters.values()):
         assert isinstance(limiter, RouteLimiter)
         if limiter._window.in_flight:
             yield f"limiter: {limiter._window.in_flight} in flight"

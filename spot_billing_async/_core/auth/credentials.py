@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import suppress
 from hashlib import blake2b
 from inspect import isawaitable
 from secrets import token_hex
 from typing import NoReturn
 
 from spot_billing_async._core.aio.tasks import is_being_cancelled
-from spot_billing_async._core.auth.secret import Secret
+from spot_billing_async._core.auth.secret import Hidden, Secret
 from spot_billing_async.errors import ConfigError, SpotBillingError, TransportError, own_copy
 from spot_billing_async.models.validation import checked_text
 
@@ -17,7 +18,6 @@ TokenProvider = Callable[[], Awaitable[str]]
 token: before the first request, and after the server has refused (401) the last token."""
 
 _NAMESPACE_BYTES = 16
-_MAX_PROVIDERS = 1_000
 
 
 class _ProviderCall:
@@ -43,19 +43,19 @@ class Credential:
         namespace: key under which the credential's quota and cached costs are kept. It is equal for
             equal tokens and does not reveal them. A provided token changes, so each such object has
             a namespace of its own, unless its tenant is named.
+        key: equal for equal tokens, and for a provider that is given again for the same tenant.
     """
 
-    __slots__ = ("_call", "_provider", "_tenant", "current", "namespace")
+    __slots__ = ("__weakref__", "_call", "_provider", "current", "key", "namespace")
 
     def __init__(self, token: str | TokenProvider) -> None:
-        self._provider = token if callable(token) else None
+        self._provider = Hidden(token) if callable(token) else None
         self._call: _ProviderCall | None = None
-        self._tenant: str | None = None
-        self.current: Secret | None = None
-        self.namespace: str = token_hex(_NAMESPACE_BYTES)
-        if not callable(token):
-            self.current = Secret(token)
-            self.namespace = _digest(self.current)
+        self.current: Secret | None = None if callable(token) else Secret(token)
+        self.namespace: str = (
+            token_hex(_NAMESPACE_BYTES) if self.current is None else _digest(self.current)
+        )
+        self.key: Hashable = self.namespace
 
     def checked(self) -> "Credential":
         """Return this credential with its token stripped of white space.
@@ -65,7 +65,7 @@ class Credential:
         """
         if self.current is not None:
             self.current = _checked_token("token", self.current)
-            self.namespace = _digest(self.current)
+            self.key = self.namespace = _digest(self.current)
         return self
 
     def of_tenant(self, tenant: str | None) -> "Credential":
@@ -74,15 +74,19 @@ class Credential:
         Raises:
             ConfigError: `tenant` is not a name.
         """
-        self._tenant = tenant
         if tenant is not None:
             self.namespace = _digest(Secret(f"tenant {checked_text('tenant', tenant)}"))
+        if self._provider is not None:
+            # An unhashable provider cannot be compared with others, and keeps its own key.
+            with suppress(TypeError):
+                hash(self._provider)
+                self.key = self._provider, tenant
         return self
 
     @property
-    def source(self) -> Hashable:
-        """Provider and tenant; None for a credential that was given its token."""
-        return None if self._provider is None else (self._provider, self._tenant)
+    def is_provided(self) -> bool:
+        """True if a provider returns the token."""
+        return self._provider is not None
 
     async def token(self) -> Secret:
         """Return the token to send. Concurrent callers share one call of the provider.
@@ -121,7 +125,7 @@ class Credential:
     async def _provided(self) -> Secret:
         assert self._provider is not None  # noqa: S101  otherwise `current` is never None
         try:
-            awaitable: object = self._provider()
+            awaitable: object = self._provider.reveal()()
             token = Secret(await awaitable if isawaitable(awaitable) else awaitable)
         except asyncio.CancelledError as error:
             if is_being_cancelled():
@@ -138,31 +142,6 @@ class Credential:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a credential cannot be pickled: its token would be written out")
-
-
-class CredentialRegistry:
-    """Credentials of a client's views, one for each token provider.
-
-    A provided token and what is known of its quota outlive a view that is made for one request.
-    Beyond 1,000 providers, the least recently used is forgotten.
-    """
-
-    def __init__(self) -> None:
-        self._by_source: dict[Hashable, Credential] = {}
-
-    def unified(self, credential: Credential) -> Credential:
-        """Return the known credential of the same provider, else register this one."""
-        source = credential.source
-        if source is None:
-            return credential
-        try:
-            known = self._by_source.pop(source, credential)
-        except TypeError:  # an unhashable provider cannot be compared with others
-            return credential
-        self._by_source[source] = known
-        if len(self._by_source) > _MAX_PROVIDERS:
-            del self._by_source[next(iter(self._by_source))]
-        return known
 
 
 def _digest(secret: Secret) -> str:

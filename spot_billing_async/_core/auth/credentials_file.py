@@ -82,9 +82,11 @@ def _read(path: Path) -> Secret | None:
     """Return the text of the file; None without a file."""
     try:
         with path.open(encoding="utf-8-sig") as file:
-            mode = os.fstat(file.fileno()).st_mode & 0o777
-            if mode & _OPEN_TO_OTHERS:
-                _warn_of_mode(path, mode)
+            status = os.fstat(file.fileno())
+            if status.st_mode & _OPEN_TO_OTHERS:
+                _warn_once(path, f"has mode {status.st_mode & 0o777:04o}")
+            elif hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+                _warn_once(path, f"belongs to another user ({status.st_uid})")
             return Secret(file.read())
     except FileNotFoundError:
         return None
@@ -96,13 +98,13 @@ def _read(path: Path) -> Secret | None:
 
 
 @lru_cache(maxsize=64)  # once per file, however many clients a service makes
-def _warn_of_mode(path: Path, mode: int) -> None:
+def _warn_once(path: Path, problem: str) -> None:
     """Log that others can read the file.
 
     It is not a Python warning: an application that turns warnings into errors would fail to start.
     """
     _log.warning(
-        "%s has mode %04o, so others can read or change the token in it; use mode 0600", path, mode
+        "%s %s, so others can read or change the token in it; own it, with mode 0600", path, problem
     )
 
 

@@ -6,6 +6,7 @@ variables hold headers and bodies.
 
 import asyncio
 import random
+from collections.abc import Hashable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -53,17 +54,27 @@ class SessionManager:
 
     Attributes:
         namespace: key under which the credential's quota and cached costs are kept.
+        credential_key: key of the credential; others may have the same namespace.
     """
 
     def __init__(self, shared: SharedState, credential: Credential) -> None:
         self.shared: SharedState = shared
-        self._credential = shared.credentials.unified(credential)
+        self._credential = shared.unified(credential)
         self.namespace: str = self._credential.namespace
+        self.credential_key: Hashable = self._credential.key
+        self._limiters: dict[str, Limiter] = {}
 
     def rate_limit(self, operation: Operation) -> RateLimit | None:
         """Return the rate limit of an operation as learned so far; None if nothing shows one."""
-        limiter = self.shared.limiters.get(self.namespace, operation.operation_id)
-        return None if limiter is None else limiter.rate_limit
+        return self._limiter(operation.operation_id).rate_limit
+
+    def _limiter(self, operation_id: str) -> Limiter:
+        limiter = self._limiters.get(operation_id)
+        if limiter is None:
+            limiter = self._limiters[operation_id] = self.shared.limiter(
+                self.namespace, operation_id
+            )
+        return limiter
 
     async def send(
         self, request: Request, decoder: ItemDecoder[T], *, deadline: Deadline, record: CallRecord
@@ -80,14 +91,15 @@ class SessionManager:
             SpotBillingError: error of the last attempt.
         """
         shared, counts = self.shared, record.counts
-        limiter = shared.limiters.get_or_create(self.namespace, request.operation.operation_id)
+        credential = self._credential
+        limiter = self._limiter(request.operation.operation_id)
         shared.retry_budget.calls += 1
         attempts, is_refused, is_renewed = 0, False, False
         while True:
             if counts.allowance is not None:
                 counts.require_request()  # before it waits for a permit
             try:
-                token = self._credential.current
+                token = credential.current
                 if token is None:  # before admission, so that no permit is held meanwhile
                     token = await self._provided_token(record)
                 shared.require_open(deadline.loop)
@@ -97,18 +109,19 @@ class SessionManager:
                         limiter, request, deadline, record, after_refusal=is_refused
                     )
                     # Race: the token may have been renewed during the wait.
-                    token = token if self._credential.current is None else self._credential.current
+                    token = token if credential.current is None else credential.current
                 return await self._attempt(request, token, limiter, permit, decoder, record)
             except SpotBillingError as error:
                 failure = error
             record.attempt_errors.append(f"{type(failure).__name__}: {failure}")
             is_refused = isinstance(failure, RateLimitedError)
             counts.refusals += is_refused
-            if isinstance(failure, AuthenticationError) and not is_renewed:
-                is_renewed = token is not None and self._credential.reject(token)
+            if isinstance(failure, AuthenticationError):
+                is_renewed = not is_renewed and token is not None and credential.reject(token)
                 if is_renewed:  # the server did nothing, and there is another token: no back-off
                     counts.retries += 1
                     continue
+                shared.refused.use(self.credential_key, None)
             attempts += not is_refused
             await self._back_off(failure, attempts, request.operation, limiter, deadline, record)
             counts.retries += 1
@@ -209,7 +222,13 @@ class SessionManager:
             record.lap("first_byte_s" if response is None else "decode_s")
         # Without a SpotBillingError, the call was cancelled while it decoded a large response.
         is_cancelled = failure is not None and not isinstance(failure, SpotBillingError)
-        if response is None or is_cancelled:
+        if failure is None:
+            shared.refused.pop(self.credential_key, None)
+        if failure is None or isinstance(failure, RateLimitedError):
+            # The API counts the requests of organizations, so it knows a token that it limits.
+            shared.keep(self._credential, operation.operation_id, limiter)
+        # The quota in a 401, where it has one, is not that of the tenant.
+        if response is None or is_cancelled or isinstance(failure, AuthenticationError):
             is_unsent = isinstance(failure, TransportError) and not failure.sent
             shared.admission.on_lost(limiter, permit, sent=is_counted and not is_unsent)
         elif isinstance(failure, RateLimitedError):
@@ -236,6 +255,7 @@ class SessionManager:
                 error=failure,
             )
         if failure is not None:
+            del response  # tools evaluate the lines of a frame, and its headers may echo the token
             raise failure
         return page
 

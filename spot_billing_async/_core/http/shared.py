@@ -2,22 +2,26 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from weakref import WeakValueDictionary
 
 from spot_billing_async._core.aio.deadline import DeadlineTimer
 from spot_billing_async._core.aio.tasks import TurnQueue
-from spot_billing_async._core.auth.credentials import CredentialRegistry
+from spot_billing_async._core.auth.credentials import Credential
+from spot_billing_async._core.auth.recent import RecentlyUsed
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.retry import RetryBudget
 from spot_billing_async._core.http.transport import Transport
-from spot_billing_async._core.pacing.abc import SharedQuota
+from spot_billing_async._core.pacing.abc import Limiter, SharedQuota
 from spot_billing_async._core.pacing.admission import Admission
 from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
 from spot_billing_async._core.pacing.limiter import RouteLimiter
-from spot_billing_async._core.pacing.registry import LimiterRegistry
 from spot_billing_async._core.protocol.operations import OPERATIONS
 from spot_billing_async.errors import CLIENT_IS_IN_ANOTHER_LOOP, CLIENT_IS_NOT_OPEN, ConfigError
 from spot_billing_async.telemetry import Hook
+
+_MOST_LIMITERS = 10_000  # a backend serves many tenants, with a new view for each request
+_MOST_CREDENTIALS = 1_000
 
 
 class SharedState:
@@ -25,9 +29,14 @@ class SharedState:
 
     It opens and closes the transport, and the quota if one is shared with other processes.
 
+    Limiters and provided credentials are kept beyond their use once the API has accepted the token,
+    the most recently used first: nothing remains of a token that it never accepted.
+
     Attributes:
         paths: path template of each operation, by operationId, overrides included.
         decode_turns: queue of the calls whose response takes long to decode.
+        refused: keys of the credentials that the API refused most recently, without a later
+            success.
     """
 
     def __init__(
@@ -37,6 +46,8 @@ class SharedState:
         transport: Transport,
         hook: Hook | None,
         quota: SharedQuota | None,
+        *,
+        has_cache: bool,
     ) -> None:
         self.config: ClientConfig = config
         self.base_url: str = base_url
@@ -46,20 +57,40 @@ class SharedState:
         self.paths: dict[str, str] = templates | dict(config.path_overrides)
         self.transport: Transport = transport
         self.retry_budget: RetryBudget = RetryBudget(config.retry)
-        self.limiters: LimiterRegistry = LimiterRegistry(
-            lambda namespace, operation_id: (
-                RouteLimiter(config.retry.backoff_base_s)
-                if quota is None
-                else quota.limiter(
-                    f"{namespace} {base_url} {operation_id}", deadline_s=config.deadline_s
-                )
-            ),
-            self.clock,
-        )
-        self.credentials: CredentialRegistry = CredentialRegistry()
+        self.refused: RecentlyUsed[Hashable, None] = RecentlyUsed(has_cache * _MOST_CREDENTIALS)
+        self._limiters: WeakValueDictionary[tuple[str, str], Limiter] = WeakValueDictionary()
+        self._kept_limiters: RecentlyUsed[tuple[str, str], Limiter] = RecentlyUsed(_MOST_LIMITERS)
+        self._credentials: WeakValueDictionary[Hashable, Credential] = WeakValueDictionary()
+        self._kept_credentials: RecentlyUsed[Hashable, Credential] = RecentlyUsed(_MOST_CREDENTIALS)
         self._quota = quota
         self._loop: asyncio.AbstractEventLoop | None = None
         self._renew()
+
+    def unified(self, credential: Credential) -> Credential:
+        """Return the known credential of the same token provider, else this one."""
+        if not credential.is_provided:
+            return credential
+        return self._credentials.setdefault(credential.key, credential)
+
+    def limiter(self, namespace: str, operation_id: str) -> Limiter:
+        """Return the limiter of a credential's requests for an operation."""
+        limiter = self._limiters.get((namespace, operation_id))
+        if limiter is None:
+            limiter = self._limiters[namespace, operation_id] = (
+                RouteLimiter(self.config.retry.backoff_base_s)
+                if self._quota is None
+                else self._quota.limiter(
+                    f"{namespace} {self.base_url} {operation_id}", deadline_s=self.config.deadline_s
+                )
+            )
+        return limiter
+
+    def keep(self, credential: Credential, operation_id: str, limiter: Limiter) -> None:
+        """Keep what is known of a token and its quota, as the API has accepted it."""
+        limiter.on_accepted()
+        self._kept_limiters.use((credential.namespace, operation_id), limiter)
+        if credential.is_provided:
+            self._kept_credentials.use(credential.key, credential)
 
     def _renew(self) -> None:
         """Make the objects of one event loop, anew each time the client is entered."""

@@ -7,8 +7,9 @@ thread.
 import netrc
 import os
 import ssl
+from base64 import b64encode
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import msgspec
@@ -82,6 +83,15 @@ def checked_proxy(field: str, url: str | Secret) -> Secret:
             f"{field} must be http://[user:password@]host[:port]; the value is not shown"
         )
     return Secret(proxy.reveal(), parts._replace(path="").geturl())
+
+
+def without_credentials(proxy: Secret) -> tuple[str, Secret | None]:
+    """Return the URL of a proxy without its credentials, and the header that sends them."""
+    parts = urlsplit(proxy.reveal())
+    credentials, at, host = parts.netloc.rpartition("@")
+    login, _, password = credentials.partition(":")
+    header = f"Basic {b64encode(unquote_to_bytes(f'{login}:{password}')).decode()}"
+    return f"http://{host}", Secret(header) if at else None
 
 
 class Network(NamedTuple):

@@ -24,7 +24,7 @@ from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.gzip import STEP_BYTES, Gunzip
-from spot_billing_async._core.http.tls import Network, load_network
+from spot_billing_async._core.http.tls import Network, load_network, without_credentials
 from spot_billing_async._core.protocol.request import Request
 from spot_billing_async._core.protocol.response import Response, content_codings
 from spot_billing_async._core.protocol.streaming_decoder import LARGE_BYTES
@@ -98,6 +98,7 @@ class Transport:
         # A session of its own adds the common headers, in half the time.
         self._common_headers = {} if callers_session is None else _HEADERS
         self._times_connecting = times_connecting
+        self._proxy_credentials: Secret | None = None
         self.session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -125,6 +126,10 @@ class Transport:
         self.session = self._callers_session or self._new_session(network)
 
     def _new_session(self, network: Network) -> aiohttp.ClientSession:
+        proxy = None
+        if network.proxy is not None:
+            # Sent as a header: aiohttp's warnings show the URLs of proxies, and their logins.
+            proxy, self._proxy_credentials = without_credentials(network.proxy)
         session = aiohttp.ClientSession(
             connector=_CleanConnector(
                 limit=self._config.max_concurrency,
@@ -133,7 +138,7 @@ class Transport:
             ),
             headers=_HEADERS,
             read_bufsize=_READ_BUFFER_BYTES,
-            proxy=None if network.proxy is None else network.proxy.reveal(),
+            proxy=proxy,
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[_connection_times()] if self._times_connecting else None,
         )
@@ -174,6 +179,7 @@ class Transport:
                 ),
                 data=request.body,
                 headers=self._headers(request, token),
+                proxy_headers=self._proxy_headers(),
                 allow_redirects=False,  # a redirect would carry the token to another host
                 raise_for_status=False,
                 auto_decompress=False,
@@ -208,6 +214,10 @@ class Transport:
         if request.body is not None:
             headers["Content-Type"] = "application/json"
         return headers
+
+    def _proxy_headers(self) -> dict[str, str] | None:
+        credentials = self._proxy_credentials
+        return None if credentials is None else {"Proxy-Authorization": credentials.reveal()}
 
 
 class _CleanConnector(aiohttp.TCPConnector):

@@ -34,6 +34,10 @@ class Limiter(Protocol):
     def start(self, now_s: float) -> Permit:
         """Admit a request; call only if `wait_s` is 0."""
 
+    def on_accepted(self) -> None:
+        """Record that the server has accepted the credential: its quota may be shared and kept."""
+        ...
+
     def on_lost(self, permit: Permit, now_s: float, *, sent: bool) -> None:
         """Record a request without a response; `sent` if the server may have counted it."""
 

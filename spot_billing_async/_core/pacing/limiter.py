@@ -91,7 +91,7 @@ class _RejectionStreak(msgspec.Struct, array_like=True):
     last_number: int = 0
 
 
-class RouteLimiter(msgspec.Struct, eq=False, array_like=True):
+class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
     """Limiter of the requests of one credential, route and method.
 
     Its state is plain values and its decisions depend only on events and their times: a copy that
@@ -168,6 +168,9 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True):
         if is_probe:
             self._probe_number = permit.number
         return permit
+
+    def on_accepted(self) -> None:
+        """Do nothing: this limiter shares its quota with no other process."""
 
     def on_lost(self, permit: Permit, now_s: float, *, sent: bool) -> None:
         """Record a request without a response; `sent` if the server may have counted it."""

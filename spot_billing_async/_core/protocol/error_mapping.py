@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from spot_billing_async._core.auth.secret import Secret
+from spot_billing_async._core.auth.secret import LONGEST_ESCAPE, Secret
 from spot_billing_async._core.protocol.decoder import UNREADABLE
 from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async._core.protocol.rate_limit import retry_after_s
@@ -67,7 +67,7 @@ def read_error(
     if error_class is None:
         error_class = ServerError if status >= _FIRST_SERVER_ERROR_STATUS else ApiError
     # A token across the end of the excerpt is removed whole, before the excerpt is cut.
-    start = body[: _EXCERPT_BYTES + len(token)].decode("utf-8", "replace")
+    start = body[: _EXCERPT_BYTES + LONGEST_ESCAPE * len(token)].decode("utf-8", "replace")
     return error_class(
         status,
         [token.removed_from(code) for code in details.codes],

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from math import ceil, isfinite
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta
 
 _LONGEST_RESET_S = 3600.0
+_MOST_REQUESTS = 1_000_000_000
 
 
 class RateLimit(NamedTuple):
@@ -28,14 +31,14 @@ class Quota(NamedTuple):
     """Rate limit headers of one response; None for a header that is missing or invalid.
 
     Attributes:
-        limit: number of requests that the server's window holds.
+        limit: number of requests that the server's window holds, at most a billion.
         remaining: number of requests left when this one was counted.
         reset_s: seconds from then until a request is allowed.
     """
 
-    limit: int | None = None
-    remaining: int | None = None
-    reset_s: float | None = None
+    limit: Annotated[int, Meta(ge=1, le=_MOST_REQUESTS)] | None = None
+    remaining: Annotated[int, Meta(ge=0, le=_MOST_REQUESTS)] | None = None
+    reset_s: Annotated[float, Meta(ge=0, le=_LONGEST_RESET_S)] | None = None
 
 
 _NO_QUOTA = Quota()
@@ -66,8 +69,8 @@ def read_quota(headers: Mapping[str, str]) -> Quota:
         return _NO_QUOTA
     limit = _seconds(headers.get("X-RateLimit-Limit"))
     return Quota(
-        int(limit) if limit is not None and limit >= 1 else None,
-        int(remaining),
+        int(min(limit, _MOST_REQUESTS)) if limit is not None and limit >= 1 else None,
+        int(min(remaining, _MOST_REQUESTS)),
         _reset_s(headers),
     )
 

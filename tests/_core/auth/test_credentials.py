@@ -18,7 +18,7 @@ from spot_billing_async import (
     SpotBillingClient,
     TransportError,
 )
-from spot_billing_async._core.auth.credentials import Credential, CredentialRegistry
+from spot_billing_async._core.auth.credentials import Credential
 from spot_billing_async._core.auth.settings import Settings, checked_base_url, resolve
 from tests.support import serve
 
@@ -352,13 +352,3 @@ async def test_views_with_one_provider_share_its_token() -> None:
             await client.with_token(unhashable).costs.get("a")
         await client.with_token(other.token, tenant="umbra").costs.get("a")
     assert (vault.asked, other.asked, unhashable.asked) == (1, 2, 3)
-
-
-def test_providers_that_are_gone_take_no_memory() -> None:
-    """Of thousands of providers, only the most recently used are kept."""
-    credentials, first = CredentialRegistry(), Credential(lambda: SECRET)  # type: ignore[arg-type, return-value]  # never called
-    assert credentials.unified(first) is first
-    for number in range(5_000):
-        credentials.unified(Credential(lambda number=number: number))  # type: ignore[misc]  # as above
-        assert credentials.unified(first) is first
-    assert len(credentials._by_source) <= 1_000

@@ -776,8 +776,7 @@ async def test_a_request_that_was_never_sent_takes_no_place_of_the_quota() -> No
     async with client_of("http://127.0.0.1:9", ONCE) as client:
         with pytest.raises(TransportError):
             await client.costs.get("a")
-        (entry,) = client._shared.limiters._entries.values()
-        limiter = entry.limiter
+        (limiter,) = client._shared._limiters.values()
         assert isinstance(limiter, RouteLimiter)
         assert limiter._window.occupied(0.0) == limiter._window.in_flight == 0
 

@@ -1,0 +1,26 @@
+"""Mapping of bounded size, for what is kept per token."""
+
+from collections import OrderedDict
+from typing import TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class RecentlyUsed(OrderedDict[K, V]):
+    """Mapping that forgets its least recently used entry when it is full.
+
+    Args:
+        most: number of entries to keep.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def use(self, key: K, value: V) -> None:
+        """Set an entry, which becomes the most recently used one."""
+        self[key] = value
+        self.move_to_end(key)
+        if len(self) > self._most:
+            self.popitem(last=False)
