@@ -9,6 +9,7 @@ from spot_billing_async._core.aio.deadline import DeadlineTimer
 from spot_billing_async._core.aio.tasks import TurnQueue
 from spot_billing_async._core.auth.credentials import Credential
 from spot_billing_async._core.auth.recent import RecentlyUsed
+from spot_billing_async._core.http.answers import AnswerMemory
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.retry import RetryBudget
 from spot_billing_async._core.http.transport import Transport
@@ -37,6 +38,7 @@ class SharedState:
         decode_turns: queue of the calls whose response takes long to decode.
         refused: keys of the credentials that the API refused most recently, without a later
             success.
+        answers: what is known of the way in which answers agree with their queries.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class SharedState:
         self._kept_limiters: RecentlyUsed[tuple[str, str], Limiter] = RecentlyUsed(_MOST_LIMITERS)
         self._credentials: WeakValueDictionary[Hashable, Credential] = WeakValueDictionary()
         self._kept_credentials: RecentlyUsed[Hashable, Credential] = RecentlyUsed(_MOST_CREDENTIALS)
+        self.answers: AnswerMemory = AnswerMemory()
         self._quota = quota
         self._loop: asyncio.AbstractEventLoop | None = None
         self._renew()

@@ -32,6 +32,10 @@ D = TypeVar("D")
 _KEYS_SHOWN = 20
 _START_BYTES = 200  # of a key, or of a body that is not JSON, shown in the error
 _SMALL_BYTES = 4096
+_IDENTITY_FIELDS = (
+    ("account_id", "accountId", inspect.StrType),
+    ("date", "date", inspect.DateType),
+)
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
 """Exceptions of decoding: invalid JSON, JSON of another shape, or numbers out of range."""
@@ -44,6 +48,9 @@ _plain_decoder = msgspec.json.Decoder(float_hook=Decimal)
 _plain_encoder = msgspec.json.Encoder(decimal_format="number")
 
 
+SaidByRows = tuple[set[Any], set[Any]]
+"""Accounts and days that rows name, None for a row that names none. Any: text and days, or None."""
+
 Column = Callable[[list[Any]], list[Any]]
 """Getter of one field of all items. Any: the items have a caller's type."""
 
@@ -52,6 +59,17 @@ _costs: Column = lambda items: [item.cost for item in items]  # noqa: E731
 _currencies: Column = lambda items: [item.currency for item in items]  # noqa: E731
 _costs_by_key: Column = lambda items: [item["cost"] for item in items]  # noqa: E731
 _currencies_by_key: Column = lambda items: [item["currency"] for item in items]  # noqa: E731
+
+
+class _Row(msgspec.Struct, rename="camel"):
+    """What a row says of its account and day, of any type."""
+
+    account_id: Any = None
+    date: Any = None
+
+
+_row_decoder = msgspec.json.Decoder(Envelope[_Row])
+_row_list_decoder = msgspec.json.Decoder(list[_Row])
 
 
 class ItemDecoder(Generic[T]):
@@ -85,6 +103,15 @@ class ItemDecoder(Generic[T]):
         self._costs_of: Column | None = None  # None where the type has no amounts
         self._currencies_of: Column | None = None  # None where none are totalled
         is_mapping = isinstance(info, inspect.TypedDictType)
+        # True where each item holds its account as text, and its day as a day.
+        self._names_account_and_day = not (
+            is_mapping or isinstance(inspect.type_info(item_type), inspect.UnionType)
+        ) and all(
+            name in fields
+            and fields[name].encode_name == key
+            and accepted[key] <= {kind, inspect.NoneType}
+            for name, key, kind in _IDENTITY_FIELDS
+        )
         cost, currency = fields.get("cost"), fields.get("currency")
         if cost is not None and inspect.DecimalType in accepted[cost.encode_name]:
             if cost.default not in {msgspec.NODEFAULT, None} or (
@@ -248,6 +275,55 @@ class ItemDecoder(Generic[T]):
             ) from None
         return {}
 
+    def every_row_says(
+        self, items: list[T], account: str | None, days: tuple[date, date] | None
+    ) -> bool:
+        """Return whether all items name this account, and a day from the first to the last of two.
+
+        False where one of them names none, or where their type holds no account and day as such:
+        then `said_by_rows` tells more. This takes half the time in the usual case.
+        """
+        if account is None or days is None or not (items and self._names_account_and_day):
+            return False
+        first, last = days
+        rows: list[Any] = items
+        try:
+            for row in rows:
+                if row.account_id != account or not first <= row.date <= last:
+                    return False
+        except TypeError:  # a row without a day
+            return False
+        return True
+
+    def said_by_rows(self, items: list[T], text: bytes) -> SaidByRows:
+        """Return the accounts and days that items name.
+
+        Args:
+            items: the decoded items.
+            text: the body or the list that they were decoded from; it is read where the type of
+                the items leaves out the account or the day.
+        """
+        if self._names_account_and_day:
+            rows: list[Any] = items
+            return {row.account_id for row in rows}, {row.date for row in rows}
+        try:
+            if text.startswith(b"["):
+                rows = _row_list_decoder.decode(text)
+            else:
+                envelope = _row_decoder.decode(text)
+                rows = (envelope.response and envelope.response.items) or []
+        except UNREADABLE:  # items that are no objects say nothing
+            rows = []
+        accounts, days = set(), set()
+        for row in rows:
+            if type(row.account_id) in {str, int}:
+                accounts.add(str(row.account_id))
+            try:
+                days.add(date.fromisoformat(cast(str, _day_of(row.date))))
+            except (ValueError, TypeError):
+                continue
+        return accounts, days
+
 
 def add_totals(
     operation_id: str, totals: Mapping[str, Decimal], more: Mapping[str, Decimal]
@@ -292,13 +368,13 @@ def _plain_items(plain: object) -> list[dict[str, Any]]:
 
 
 def _repair_request(envelope: object) -> None:
-    """Reduce `request` to its id, or to None: the contract's example has a bare string there."""
+    """Reduce `request` to a usable id and URL: the contract's example has a bare string there."""
     if not isinstance(envelope, dict) or "request" not in envelope:
         return
     request = envelope["request"]
-    request_id = request.get("id") if isinstance(request, dict) else None
-    is_id = isinstance(request_id, str | int) and not isinstance(request_id, bool)
-    envelope["request"] = {"id": request_id} if is_id else None
+    given = request if isinstance(request, dict) else {}
+    kinds = {"id": (str, int), "url": (str,)}
+    envelope["request"] = {key: given[key] for key in kinds if type(given.get(key)) in kinds[key]}
 
 
 def _keys_seen(body: bytes) -> str:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from spot_billing_async._core.auth.secret import Secret
-from spot_billing_async._core.protocol.decoder import ItemDecoder, add_totals
+from spot_billing_async._core.protocol.decoder import ItemDecoder, SaidByRows, add_totals
 from spot_billing_async._core.protocol.error_mapping import (
     FIRST_ERROR_STATUS,
     error_code,
@@ -107,12 +107,17 @@ async def parse_large_response(
     name = operation.operation_id
     items: list[T] = LargeList()
     totals: dict[str, Decimal] = {}
+    said: SaidByRows = set(), set()
     bad_amount: DecodeError | None = None
 
     def decode(text: bytes) -> list[T] | None:
         nonlocal totals, bad_amount
         batch = decoder.decode_list(name, text, token)
-        if batch is not None and bad_amount is None:
+        if batch is None:
+            return None
+        for found, more in zip(said, decoder.said_by_rows(batch, text), strict=True):
+            found.update(more)
+        if bad_amount is None:
             try:
                 totals = add_totals(name, totals, decoder.totals(name, batch, text, token))
             except DecodeError as error:
@@ -136,7 +141,9 @@ async def parse_large_response(
         raise bad_amount
     rest = page.items[batches:]  # of a list that does not begin in the first 64 KB
     page.totals = add_totals(name, totals, decoder.totals(name, rest, outline, token))
-    page.checksum = stream.checksum
+    for found, more in zip(said, decoder.said_by_rows(rest, outline), strict=True):
+        found.update(more)
+    page.checksum, page.said_by_rows = stream.checksum, said
     return page
 
 
@@ -199,6 +206,7 @@ def _page_of(
         outcome,
         next_key,
         total_count,
+        echoed_url=None if envelope.request is None else envelope.request.url,
     )
 
 
