@@ -2,6 +2,7 @@
 
 import anyio
 
+from spot_billing_async._core.auth.recent import RecentlyUsed
 from spot_billing_async._core.protocol.pagination import Differences
 from spot_billing_async.telemetry import MismatchKind
 
@@ -30,22 +31,18 @@ class AnswerMemory:
     """What is known of a client's answers. Beyond a limit, the least recent is forgotten."""
 
     def __init__(self) -> None:
-        self._accounts: dict[str, None] = {}
-        self._tenants: dict[str, TenantAnswers] = {}
+        self._accounts: RecentlyUsed[str, None] = RecentlyUsed(_MAX_ACCOUNTS)
+        self._tenants: RecentlyUsed[str, TenantAnswers] = RecentlyUsed(_MAX_TENANTS)
 
     def note_asked(self, account_id: str) -> None:
         """Remember that a query of any tenant names an account."""
         if account_id not in self._accounts:
-            self._accounts[account_id] = None
-            if len(self._accounts) > _MAX_ACCOUNTS:
-                del self._accounts[next(iter(self._accounts))]
+            self._accounts.use(account_id, None)
 
     def of_tenant(self, namespace: str) -> TenantAnswers:
         """Return what is known of a tenant's answers."""
-        answers = self._tenants.pop(namespace, None) or TenantAnswers()
-        self._tenants[namespace] = answers
-        if len(self._tenants) > _MAX_TENANTS:
-            del self._tenants[next(iter(self._tenants))]
+        answers = self._tenants.get(namespace) or TenantAnswers()
+        self._tenants.use(namespace, answers)
         return answers
 
     def is_mixed_up(self, differs: Differences, account_id: str | None) -> bool:
