@@ -31,8 +31,8 @@ def exact_sum(amounts: Iterable[Decimal], start: Decimal = _ZERO) -> Decimal:
 
 
 def require_amounts(amounts: Iterable[Decimal]) -> None:
-    """Raise unless all amounts are finite Decimals."""
-    if not all(map(Decimal.is_finite, amounts)):
+    """Raise unless all amounts are finite Decimals that a sum could hold exactly."""
+    if not all(map(Decimal.is_finite, map(_EXACT.plus, amounts))):
         raise InvalidOperation("an amount is not a finite number")
 
 

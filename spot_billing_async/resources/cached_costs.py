@@ -36,8 +36,9 @@ def cache_query_for(
     """Return the cache query of a cost query; None if the cache cannot serve it by day.
 
     It can if the query names the account, the first and the last day, at most ten years, and the
-    rows of the item type have a date, which is their day (`ClientConfig.row_dates`). `fetch` requests a part of the query from the API. A single
-    call, whose `pull_ends_at_s` is None, has the client's `deadline_s`.
+    rows of the item type have a date, which is their day (`ClientConfig.row_dates`). `fetch`
+    requests a part of the query from the API. A single call, whose `pull_ends_at_s` is None, has
+    the client's `deadline_s`.
 
     Raises:
         ConfigError: the item type cannot be decoded.

@@ -6,13 +6,12 @@ from decimal import Decimal
 from spot_billing_async import CostItem, CostQuery, Fetched, PullReport
 from spot_billing_async.bulk.records import (
     COLUMNS,
-    csv_header,
-    csv_records,
     json_lines,
     query_record,
     report_record,
     row_records,
 )
+from spot_billing_async.export.csv_text import csv_records, encode_csv
 
 QUERY = CostQuery(
     account_id="a", from_date=date(2024, 1, 1), to_date=date(2024, 1, 31), group_by="service"
@@ -68,7 +67,7 @@ def test_rows_are_written_as_lines() -> None:
         "USD,r1\r\n"
     )
     assert csv_records(BATCH).decode() == record * 2
-    assert csv_header().decode() == ",".join(COLUMNS) + "\r\n"
+    assert encode_csv([COLUMNS]).decode() == ",".join(COLUMNS) + "\r\n"
 
 
 def test_a_report_is_a_record() -> None:

@@ -43,7 +43,7 @@ async def test_a_fetch_that_ended_leaves_nothing(work: Work) -> None:
     fetches, before = InflightFetches(), asyncio.all_tasks()
     made = days("a", "b")
     watched = ref(made)
-    fetch = fetches.start(made, work)
+    fetch = fetches.start("token", made, work)
     fetch.waiter_count += 1
     if work is not hangs:
         failure = await fetch.wait()
@@ -63,7 +63,7 @@ async def test_a_fetch_that_ended_leaves_nothing(work: Work) -> None:
 async def test_a_fetch_is_joined_by_each_of_its_days_until_it_is_left() -> None:
     """A fetch is found by any of its days; one that its last caller leaves is not joined again."""
     fetches = InflightFetches()
-    fetch = fetches.start(days("a", "b"), hangs)
+    fetch = fetches.start("token", days("a", "b"), hangs)
     assert fetches.with_key("a") is fetches.with_key("b") is fetch
     assert fetches.with_key("c") is None
     fetch.waiter_count += 2
@@ -72,7 +72,7 @@ async def test_a_fetch_is_joined_by_each_of_its_days_until_it_is_left() -> None:
     leaving = asyncio.create_task(fetches.leave([fetch]))
     await asyncio.sleep(0)
     assert fetches.with_key("a") is None
-    later = fetches.start(days("a"), hangs)
+    later = fetches.start("token", days("a"), hangs)
     await leaving
     assert fetch.task.cancelled()
     assert fetches.with_key("a") is later
@@ -83,7 +83,10 @@ async def test_a_fetch_is_joined_by_each_of_its_days_until_it_is_left() -> None:
 async def test_closing_ends_every_fetch() -> None:
     """Closing cancels the fetches and waits for their tasks; a caller gets a ConfigError."""
     fetches = InflightFetches()
-    one, other = fetches.start(days("a"), hangs), fetches.start(days("b"), succeeds)
+    one, other = (
+        fetches.start("token", days("a"), hangs),
+        fetches.start("token", days("b"), succeeds),
+    )
     await other.wait()
     waiting = asyncio.create_task(one.wait())
     await asyncio.sleep(0)
@@ -92,18 +95,3 @@ async def test_closing_ends_every_fetch() -> None:
     with pytest.raises(ConfigError, match="closed"):
         await waiting
     assert await other.wait() is None
-
-
-def test_fetches_belong_to_their_event_loop() -> None:
-    """Use in another loop is refused, as its tasks could not be awaited there."""
-
-    async def make() -> InflightFetches:
-        fetches = InflightFetches()
-        fetches.require_loop()
-        return fetches
-
-    async def use(fetches: InflightFetches) -> None:
-        with pytest.raises(ConfigError, match="another event loop"):
-            fetches.require_loop()
-
-    asyncio.run(use(asyncio.run(make())))

@@ -97,6 +97,7 @@ class Setup:
         assert codec is not None
         query = CacheQuery(
             operation_id="getCostAnalysis",
+            credential="token",
             series=SERIES,
             days=days,
             codec=codec,

@@ -66,6 +66,7 @@ class Lookups:
         assert codec is not None
         query = CacheQuery(
             operation_id="getCostAnalysis",
+            credential="token",
             series=SeriesKey("space", "http://a", "account", None, "type"),
             days=days(first, last),
             codec=codec,
