@@ -31,6 +31,9 @@ Phase = Literal[
 ]
 """Name of a phase: a field of `Phases`."""
 
+MismatchKind = Literal["url", "account", "date"]
+"""What contradicts a query in an answer: parameters of the echoed URL, accounts or days of rows."""
+
 
 class Phases(msgspec.Struct, gc=False):  # floats form no cycle for the collector to find
     """Seconds that a call spent in each phase, summed over all its pages and attempts.
@@ -76,6 +79,7 @@ class RequestEnded(msgspec.Struct, frozen=True, kw_only=True):
         status: HTTP status; None where no response arrived.
         received_bytes: bytes of the body that arrived, counted compressed.
         error: name of the error class; None where the request succeeded.
+        mismatches: what contradicted the query in the response; the query is then sent again.
     """
 
     operation_id: str
@@ -89,6 +93,7 @@ class RequestEnded(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None
     received_bytes: int
     error: str | None
+    mismatches: tuple[MismatchKind, ...] = ()
 
     @property
     def redacted_url(self) -> str:
@@ -118,6 +123,7 @@ class CallEnded(msgspec.Struct, frozen=True, kw_only=True):
         requests: number of requests sent, retries and pages included.
         retries: number of requests sent again after a failed one.
         refusals: number of requests that the rate limit of the server rejected.
+        mismatches: number of responses that contradicted their query.
         received_bytes: bytes of all bodies that arrived, counted compressed.
         rows: number of items on all pages; 0 where the call failed.
         error: name of the exception's class, "CancelledError" included; None on success.
@@ -135,6 +141,7 @@ class CallEnded(msgspec.Struct, frozen=True, kw_only=True):
     received_bytes: int
     rows: int
     error: str | None
+    mismatches: int = 0
 
     @property
     def open_parameters(self) -> dict[str, str]:

@@ -81,6 +81,8 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
         requests: requests sent, retries and further pages included.
         retries: attempts made after a failed one.
         refusals: requests that the server rejected because of its rate limit.
+        mismatches: responses that contradicted their query: another account or day, or another URL
+            echoed. Each query was sent again, and is in `requests` and `retries` again too.
         elapsed_s: seconds from entering the run to its end; to now while it is open.
     """
 
@@ -95,6 +97,7 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     retries: int
     refusals: int = 0
+    mismatches: int = 0
     elapsed_s: float
 
     @property

@@ -148,6 +148,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             requests=self._counts.requests,
             retries=self._counts.retries,
             refusals=self._counts.refusals,
+            mismatches=self._counts.mismatches,
             elapsed_s=0.0 if self._started_s is None else now_s - self._started_s,
         )
 

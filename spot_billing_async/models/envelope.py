@@ -32,9 +32,10 @@ class PaginationInfo(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RequestInfo(msgspec.Struct, frozen=True):
-    """`request` of an envelope: the server's id of the request."""
+    """`request` of an envelope: the server's id of the request, and the URL that it received."""
 
     id: str | int | None = None
+    url: str | None = None
 
 
 class ResponseEnvelope(msgspec.Struct, Generic[T], frozen=True, rename="camel"):

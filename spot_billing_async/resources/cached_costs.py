@@ -36,7 +36,7 @@ def cache_query_for(
     """Return the cache query of a cost query; None if the cache cannot serve it by day.
 
     It can if the query names the account, the first and the last day, at most ten years, and the
-    rows of the item type have a date.
+    rows of the item type have a date, which is their day (`ClientConfig.row_dates`).
 
     Args:
         session: session whose limits, clock and hook are used.
@@ -52,7 +52,8 @@ def cache_query_for(
     """
     codec = codec_for(item_type)
     account_id, first, last = query.account_id, query.from_date, query.to_date
-    if codec is None or account_id is None or first is None or last is None:
+    is_by_day = session.shared.config.row_dates == "day"
+    if not is_by_day or codec is None or account_id is None or first is None or last is None:
         return None
     days = DateWindow(first, last)
     if days.days > _MAX_DAYS:

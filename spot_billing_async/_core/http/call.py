@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from spot_billing_async._core.aio.deadline import Deadline, hard_end_s
 from spot_billing_async._core.http.call_record import CallRecord
+from spot_billing_async._core.http.confirmation import confirmed
 from spot_billing_async._core.http.session import SessionManager
 from spot_billing_async._core.pacing.budget import RequestCounts
 from spot_billing_async._core.protocol.decoder import decoder_for
@@ -55,6 +56,9 @@ async def call(
     paginator: Paginator[T] = Paginator(operation)
     parameters = dict(query or {})
     path = shared.paths[operation.operation_id]
+    account_id = parameters.get("accountId")
+    if account_id is not None:
+        shared.answers.note_asked(account_id)
     failure: str | None = None
     rows = 0
     try:
@@ -75,13 +79,17 @@ async def call(
                     body=body,
                 )
                 page = await session.send(request, decoder, deadline=deadline, record=record)
+                if page.differs:
+                    page = await confirmed(
+                        session, request, page, decoder, deadline=deadline, record=record
+                    )
                 answer = paginator.add(page)
                 if record.is_timed:
                     record.lap("decode_s")
                 if answer is not None:
                     rows = len(answer.items)
                     return answer
-                parameters["paginationKey"] = paginator.next_key
+                parameters = {**parameters, "paginationKey": paginator.next_key}
     except BaseException as error:
         failure = type(error).__name__
         if isinstance(error, SpotBillingError):

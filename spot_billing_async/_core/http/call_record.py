@@ -6,7 +6,15 @@ from itertools import count
 from spot_billing_async._core.pacing.budget import RequestCounts
 from spot_billing_async._core.protocol.request import Request
 from spot_billing_async.errors import SpotBillingError
-from spot_billing_async.telemetry import CallEnded, Hook, Phase, Phases, RequestEnded, emit
+from spot_billing_async.telemetry import (
+    CallEnded,
+    Hook,
+    MismatchKind,
+    Phase,
+    Phases,
+    RequestEnded,
+    emit,
+)
 
 _call_ids = count(1)
 
@@ -83,6 +91,7 @@ class CallRecord:
         elapsed_s: float,
         status: int | None,
         error: BaseException | None,
+        mismatches: tuple[MismatchKind, ...],
     ) -> None:
         """Send the event for the end of this call's last request; call it once per request."""
         event = RequestEnded(
@@ -97,6 +106,7 @@ class CallRecord:
             status=status,
             received_bytes=self.received_bytes - self._reported_bytes,
             error=None if error is None else type(error).__name__,
+            mismatches=mismatches,
         )
         self._reported_bytes = self.received_bytes
         emit(self._hook, event)
@@ -121,6 +131,7 @@ class CallRecord:
             requests=self.counts.requests,
             retries=self.counts.retries,
             refusals=self.counts.refusals,
+            mismatches=self.counts.mismatches,
             received_bytes=self.received_bytes,
             rows=rows,
             error=error,

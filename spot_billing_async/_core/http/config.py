@@ -7,6 +7,12 @@ import msgspec
 
 from spot_billing_async._core.auth.secret import Secret, hidden
 from spot_billing_async._core.http.tls import TlsConfig, check_tls, checked_proxy
+from spot_billing_async._core.protocol.comparison import (
+    ROW_ACCOUNTS,
+    ROW_DATES,
+    RowAccounts,
+    RowDates,
+)
 from spot_billing_async._core.protocol.operations import check_path_overrides
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models.validation import check_count, check_flag, check_seconds, is_number
@@ -63,6 +69,14 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
             is an error, never a partial result.
         reuse_connections: keep connections for later requests. False opens one for each request, if
             a server or a proxy may send responses twice.
+        check_echo: compare the parameters of the URL that a response echoes with those sent. An
+            answer that differs, in this or in its rows, is asked for once more; if the URL differs
+            again, the call fails. False is for gateways that change parameters.
+        row_dates: what the date of a row is, which must lie in the range that was asked for: "day"
+            its day, "month" any day of its month, "any" nothing that can be compared.
+        row_accounts: "asked" refuses rows of an account that other queries asked for. Ids that no
+            query named, such as the cloud provider's, are accepted if the server repeats them.
+            "any" does not compare ids.
         allow_insecure: allow plain http to hosts other than loopback. The token then crosses the
             network in the clear.
         path_overrides: other paths by the contract's operationId, with the same parameters, such as
@@ -88,6 +102,9 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout_s: float = 10.0
     max_response_bytes: int = 256 * 1024 * 1024
     reuse_connections: bool = True
+    check_echo: bool = True
+    row_dates: RowDates = "day"
+    row_accounts: RowAccounts = "asked"
     allow_insecure: bool = False
     path_overrides: Mapping[str, str] = {}
     retry: RetryPolicy = RetryPolicy()
@@ -105,6 +122,11 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         check_seconds("connect_timeout_s", self.connect_timeout_s)
         check_count("max_response_bytes", self.max_response_bytes)
         check_flag("reuse_connections", self.reuse_connections)
+        check_flag("check_echo", self.check_echo)
+        for field, allowed in (("row_dates", ROW_DATES), ("row_accounts", ROW_ACCOUNTS)):
+            if getattr(self, field) not in allowed:
+                choices = " or ".join(map(repr, allowed))
+                raise ConfigError(f"{field} must be {choices}, got {getattr(self, field)!r}")
         check_flag("allow_insecure", self.allow_insecure)
         check_flag("trust_env", self.trust_env)
         if not isinstance(self.retry, RetryPolicy):

@@ -17,6 +17,7 @@ from spot_billing_async._core.http.retry import GiveUp, decide, is_retryable
 from spot_billing_async._core.http.shared import SharedState
 from spot_billing_async._core.pacing.abc import Limiter
 from spot_billing_async._core.pacing.window import Permit
+from spot_billing_async._core.protocol.comparison import compare
 from spot_billing_async._core.protocol.decoder import ItemDecoder
 from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async._core.protocol.pagination import Page
@@ -202,7 +203,7 @@ class SessionManager:
             response = await shared.transport.exchange(request, token, record)
             if record.is_timed:
                 elapsed_s = shared.clock() - permit.sent_s
-            page = await self._parsed(operation, response, decoder, token)
+            page = await self._parsed(request, response, decoder, token)
         except BaseException as error:  # noqa: BLE001  raised below
             failure = without_frames(error)  # the frames hold headers and bodies
         if record.is_timed:
@@ -234,28 +235,48 @@ class SessionManager:
                 elapsed_s=shared.clock() - permit.sent_s if elapsed_s is None else elapsed_s,
                 status=None if response is None else response.status,
                 error=failure,
+                mismatches=() if failure is not None else tuple(page.differs or ()),
             )
         if failure is not None:
             raise failure
         return page
 
     async def _parsed(
-        self, operation: Operation, response: Response, decoder: ItemDecoder[T], token: Secret
+        self, request: Request, response: Response, decoder: ItemDecoder[T], token: Secret
     ) -> Page[T]:
-        """Parse a response; a large one waits for its turn.
+        """Parse a response, and compare it with its request; a large one waits for its turn.
 
         Raises:
             SpotBillingError: the response is an error, or cannot be trusted.
         """
         if len(response.body) > _QUICK_BYTES:
             await self.shared.decode_turns.take()
+        shared, operation = self.shared, request.operation
         try:
             if response.pieces:
-                return await parse_large_response(operation, response, decoder, token)
-            return parse_response(operation, response, decoder, token)
+                page = await parse_large_response(operation, response, decoder, token)
+            else:
+                page = parse_response(operation, response, decoder, token)
+            found = compare(
+                request,
+                page,
+                decoder,
+                check_echo=shared.config.check_echo,
+                row_dates=shared.config.row_dates,
+                row_accounts=shared.config.row_accounts,
+            )
         except SpotBillingError:
             raise
         except Exception as error:  # noqa: BLE001  see below
             # A caller's item type may run code of its own, which may raise anything.
             problem = f"decoding the items failed with {type(error).__name__}"
             raise DecodeError(f"{operation.operation_id}: {problem}", permanent=True) from None
+        if found:
+            account_id = request.parameters.get("accountId")
+            differs = shared.answers.contested(self.namespace, found, account_id)
+            if differs:
+                page.differs = {
+                    k: frozenset(map(token.removed_from, v)) for k, v in differs.items()
+                }
+                shared.transport.distrust()
+        return page

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from spot_billing_async._core.aio.deadline import DeadlineTimer
 from spot_billing_async._core.aio.tasks import TurnQueue
 from spot_billing_async._core.auth.credentials import CredentialRegistry
+from spot_billing_async._core.http.answers import AnswerMemory
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.retry import RetryBudget
 from spot_billing_async._core.http.transport import Transport
@@ -38,6 +39,7 @@ class SharedState:
         retry_budget: retries of all calls.
         limiters: one limiter for each credential and operation.
         credentials: one credential for each token provider.
+        answers: what is known of the way in which answers agree with their queries.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class SharedState:
             self.clock,
         )
         self.credentials: CredentialRegistry = CredentialRegistry()
+        self.answers: AnswerMemory = AnswerMemory()
         self._quota = quota
         self._loop: asyncio.AbstractEventLoop | None = None
         self._renew()

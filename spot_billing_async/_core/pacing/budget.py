@@ -22,12 +22,14 @@ class RequestCounts(msgspec.Struct):
         requests: requests sent, including retries.
         retries: attempts after a failed one.
         refusals: requests rejected by the server's rate limit.
+        mismatches: responses that contradicted their query.
         allowance: allowance that each request is deducted from; None for no limit.
     """
 
     requests: int = 0
     retries: int = 0
     refusals: int = 0
+    mismatches: int = 0
     allowance: Allowance | None = None
 
     def require_request(self) -> None:
@@ -51,3 +53,4 @@ class RequestCounts(msgspec.Struct):
         self.requests += other.requests
         self.retries += other.retries
         self.refusals += other.refusals
+        self.mismatches += other.mismatches

@@ -5,10 +5,11 @@ in place of a day. It never changes an amount.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Generic, TypeVar, cast
+from operator import attrgetter
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 from msgspec import inspect
@@ -38,6 +39,27 @@ _costs: Column = lambda items: [item.cost for item in items]  # noqa: E731
 _currencies: Column = lambda items: [item.currency for item in items]  # noqa: E731
 _costs_by_key: Column = lambda items: [item["cost"] for item in items]  # noqa: E731
 _currencies_by_key: Column = lambda items: [item["currency"] for item in items]  # noqa: E731
+
+
+class SaidByRows(NamedTuple):
+    """Accounts and days that rows name; None stands for a row that names none.
+
+    Any: a row's id may be anything in JSON; `date` of a caller's type may be None.
+    """
+
+    accounts: set[Any]
+    days: set[Any]
+
+
+class _Row(msgspec.Struct, rename="camel"):
+    """What a row says of its account and day, of any type."""
+
+    account_id: Any = None
+    date: Any = None
+
+
+_row_decoder = msgspec.json.Decoder(Envelope[_Row])
+_row_list_decoder = msgspec.json.Decoder(list[_Row])
 
 
 class ItemDecoder(Generic[T]):
@@ -70,6 +92,18 @@ class ItemDecoder(Generic[T]):
         self._costs_of: Column | None = None  # None where the type has no amounts
         self._currencies_of: Column | None = None  # None where none are totalled
         is_mapping = isinstance(info, inspect.TypedDictType)
+        # Getters of account and day; None where the type does not hold both as text and as a day.
+        self._account_of = self._day_of = None
+        names = {f.encode_name: f.name for f in fields.values()}
+        if (
+            info == inspect.type_info(item_type)
+            and not is_mapping
+            and {"accountId", "date"} <= names.keys()
+            and accepted["accountId"] <= {inspect.StrType, inspect.NoneType}
+            and accepted["date"] <= {inspect.DateType, inspect.NoneType}
+        ):
+            self._account_of = attrgetter(names["accountId"])
+            self._day_of = attrgetter(names["date"])
         cost, currency = fields.get("cost"), fields.get("currency")
         if cost is not None and inspect.DecimalType in accepted[cost.encode_name]:
             if cost.default not in {msgspec.NODEFAULT, None} or (
@@ -190,6 +224,34 @@ class ItemDecoder(Generic[T]):
             ) from None
         return {}
 
+    def said_by_rows(self, items: list[T], text: bytes) -> SaidByRows:
+        """Return the accounts and days that items name.
+
+        Args:
+            items: the decoded items.
+            text: the body or the list that they were decoded from; it is read where the type of
+                the items leaves out the account or the day.
+        """
+        if self._account_of is not None and self._day_of is not None:
+            return SaidByRows(set(map(self._account_of, items)), set(map(self._day_of, items)))
+        try:
+            if text.startswith(b"["):
+                rows = _row_list_decoder.decode(text)
+            else:
+                envelope = _row_decoder.decode(text)
+                rows = (envelope.response and envelope.response.items) or []
+        except UNREADABLE:  # items that are no objects say nothing
+            rows = []
+        said = SaidByRows(set(), set())
+        for row in rows:
+            if isinstance(row.account_id, str | int):
+                said.accounts.add(str(row.account_id))
+            try:
+                said.days.add(date.fromisoformat(cast(str, _day_of(row.date))))
+            except (ValueError, TypeError):
+                continue
+        return said
+
 
 def add_totals(
     operation_id: str, totals: Mapping[str, Decimal], more: Mapping[str, Decimal]
@@ -232,13 +294,13 @@ def _plain_items(plain: object) -> list[dict[str, Any]]:
 
 
 def _repair_request(envelope: object) -> None:
-    """Reduce `request` to its id, or to None: the contract's example has a bare string there."""
+    """Reduce `request` to a usable id and URL: the contract's example has a bare string there."""
     if not isinstance(envelope, dict) or "request" not in envelope:
         return
     request = envelope["request"]
-    request_id = request.get("id") if isinstance(request, dict) else None
-    is_id = isinstance(request_id, str | int) and not isinstance(request_id, bool)
-    envelope["request"] = {"id": request_id} if is_id else None
+    given = request if isinstance(request, dict) else {}
+    kinds = {"id": (str, int), "url": (str,)}
+    envelope["request"] = {key: given[key] for key in kinds if type(given.get(key)) in kinds[key]}
 
 
 def _keys_seen(body: bytes) -> str:

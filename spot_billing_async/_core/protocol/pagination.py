@@ -1,5 +1,6 @@
 """Pagination: joins the pages of a call, and detects missing and repeated ones. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
@@ -7,13 +8,18 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from spot_billing_async._core.protocol.decoder import SaidByRows
 from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async.errors import DecodeError
 from spot_billing_async.models.envelope import ResponseStatus
 from spot_billing_async.models.money import merge_totals
 from spot_billing_async.models.results import Answer
+from spot_billing_async.telemetry import MismatchKind
 
 T = TypeVar("T")
+
+Differences = Mapping[MismatchKind, frozenset[str]]
+"""What an answer says in place of what was asked."""
 
 
 class _RawResponse(msgspec.Struct):
@@ -41,6 +47,10 @@ class Page(Generic[T]):
         body: the bytes that the items were decoded from; empty for a large body.
         checksum: checksum of the items' text in a large body; None otherwise.
         is_blank: True where the response had no body.
+        echoed_url: URL that the server says it received; None where it does not say.
+        said_by_rows: accounts and days in a large body; None for a small one, whose items are
+            looked at only where they have to be.
+        differs: what contradicts the request; None or empty where nothing does.
     """
 
     items: list[T]
@@ -52,6 +62,9 @@ class Page(Generic[T]):
     body: bytes = b""
     checksum: int | None = None
     is_blank: bool = False
+    echoed_url: str | None = None
+    said_by_rows: SaidByRows | None = None
+    differs: Differences | None = None
 
     def __repr__(self) -> str:
         return f"Page({len(self.items)} items)"

@@ -21,6 +21,7 @@ class Request(NamedTuple):
         base_url: scheme, host, port and path prefix.
         path: path below `base_url`, percent-encoded.
         query: query string, percent-encoded; "" for none.
+        parameters: the query's parameters as they were before encoding; None for those left out.
         body: JSON bytes; None for no body.
     """
 
@@ -28,6 +29,7 @@ class Request(NamedTuple):
     base_url: str
     path: str
     query: str
+    parameters: Mapping[str, str | None]
     body: bytes | None
 
     @property
@@ -59,7 +61,7 @@ def build_request(
         path = path.format(**{name: _encoded(value) for name, value in path_ids.items()})
     present = [f"{name}={_encoded(value)}" for name, value in query.items() if value is not None]
     content = None if body is None else msgspec.json.encode(body)
-    return Request(operation, base_url, path, "&".join(present), content)
+    return Request(operation, base_url, path, "&".join(present), query, content)
 
 
 # Accounts, days and groupings repeat from call to call, so most values are found in the cache.

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from spot_billing_async._core.auth.secret import Secret
-from spot_billing_async._core.protocol.decoder import ItemDecoder, add_totals
+from spot_billing_async._core.protocol.decoder import ItemDecoder, SaidByRows, add_totals
 from spot_billing_async._core.protocol.error_mapping import (
     FIRST_ERROR_STATUS,
     error_code,
@@ -96,12 +96,18 @@ async def parse_large_response(
     name = operation.operation_id
     items: list[T] = LargeList()
     totals: dict[str, Decimal] = {}
+    said = SaidByRows(set(), set())
     bad_amount: DecodeError | None = None
 
     def decode(text: bytes) -> list[T] | None:
         nonlocal totals, bad_amount
         batch = decoder.decode_list(name, text, token)
-        if batch is not None and bad_amount is None:
+        if batch is None:
+            return None
+        part = decoder.said_by_rows(batch, text)
+        said.accounts.update(part.accounts)
+        said.days.update(part.days)
+        if bad_amount is None:
             try:
                 totals = add_totals(name, totals, decoder.totals(name, batch, text, token))
             except DecodeError as error:
@@ -121,7 +127,7 @@ async def parse_large_response(
     page = _page_of(operation, response, decoder.decode(name, outline, token), items, token)
     if bad_amount is not None:
         raise bad_amount
-    page.totals, page.checksum = totals, stream.checksum
+    page.totals, page.checksum, page.said_by_rows = totals, stream.checksum, said
     return page
 
 
@@ -184,6 +190,7 @@ def _page_of(
         outcome,
         next_key,
         total_count,
+        echoed_url=None if envelope.request is None else envelope.request.url,
     )
 
 
