@@ -130,13 +130,14 @@ def contradictions(asked: Asked, answer: Answer) -> set[str]:
 
     A parameter contradicts if both the request and the echoed URL have it, with different values.
     An account contradicts if the request names one; a day if it is before or after the requested
-    range, where that has an end.
+    range, where that has an end. The case of letters tells nothing.
     """
     found = set()
-    sent = asked.parameters
-    if any(sent.get(name, value) != value for name, value in answer.echoed.items()):
+    sent = {name: value.casefold() for name, value in asked.parameters.items()}
+    if any(sent.get(name, value) != value.casefold() for name, value in answer.echoed.items()):
         found.add("url")
-    if asked.account is not None and answer.accounts - {asked.account}:
+    accounts = {account.casefold() for account in answer.accounts}
+    if asked.account is not None and accounts - {asked.account.casefold()}:
         found.add("account")
     first, last = asked.from_date or date.min, asked.to_date or date.max
     if any(not first <= day <= last for day in answer.days):

@@ -221,7 +221,7 @@ class Contest:
         """Make single calls, and calls whose caller leaves; return the number of all."""
         chance = Random(f"{token} {self._name}")  # noqa: S311  a seeded test
         for n in range(SINGLES + LEFT):
-            query = _drawn_query(chance, [*own, *COMMON])
+            query = _drawn_query(chance, [*own, *COMMON], aligned=self.setting.cached)
             work = view.costs.get(
                 query.account_id,
                 query.from_date,
@@ -257,7 +257,7 @@ class Contest:
         page: Asked | None = asked
         for serial, count in parts(costs):
             answer = self._answers.made[serial]
-            assert page is not None
+            assert page is not None, "there are rows after the last page"
             assert count == answer.row_count, "rows of an answer are missing"
             if answer.asked != page:
                 if kinds := contradictions(page, answer):
@@ -321,16 +321,23 @@ def _asked(token: str, query: CostQuery) -> Asked:
     return Asked(token, query.account_id, query.from_date, query.to_date, query.group_by)
 
 
-def _drawn_query(chance: Random, accounts: list[str]) -> CostQuery:
-    """Return a random query; its days are none of the plan's, and no other query's."""
-    first = date(2024, 1, 1) + timedelta(days=chance.randrange(300))
+def _drawn_query(chance: Random, accounts: list[str], *, aligned: bool) -> CostQuery:
+    """Return a random query for days that are none of the plan's.
+
+    Aligned ones have the same days or different ones: a cache then has all of an answer or none.
+    """
     if chance.random() < 0.1:
         account_id = chance.choice((None, chance.choice(accounts)))
         return CostQuery(account_id=account_id, group_by=chance.choice(GROUP_BY))
+    n = chance.randrange(300)
+    length = chance.choice((1, 3, 3, 7, 41))
+    if aligned:
+        n, length = n // 3 * 3, 3
+    first = date(2024, 1, 1) + timedelta(days=n)
     return CostQuery(
         account_id=chance.choice(accounts),
         from_date=first,
-        to_date=first + timedelta(days=chance.choice((0, 2, 2, 6, 40))),
+        to_date=first + timedelta(days=length - 1),
         group_by=chance.choice(GROUP_BY),
     )
 

@@ -18,7 +18,7 @@ class Form(NamedTuple):
     """Answer to a request: its rows, and its `request.url` if there is one."""
 
     rows: list[Row]
-    url: str | None = None
+    url: object = None
 
     @property
     def body(self) -> bytes:
