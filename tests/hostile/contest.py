@@ -286,7 +286,9 @@ class Contest:
         crossed = [self._server.crossed.get((page, answer.serial), set()) for answer in answers]
         found = set().union(*crossed)
         faults |= found
-        if not found:
+        if not found and any(answer.serial in self._server.unread for answer in answers):
+            faults.add("before the request was read")
+        elif not found:
             stray = [self._server.stray.get((page, answer.serial), set()) for answer in answers]
             strays |= set().union(*stray) or {"unknown"}
 

@@ -83,6 +83,8 @@ class Opponent:
         crossed: faults by the request and the serial number of the wrong answer that was written
             to its connection while it was unanswered.
         stray: the same for answers that arrived while the connection was idle, before the request.
+        unread: serial numbers of answers that came before a request was read, which never was, as
+            the client closed the connection.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Opponent:
         self.requests = 0
         self.faults: Counter[Fault] = Counter()
         self.crossed: defaultdict[tuple[Asked, int], set[str]] = defaultdict(set)
+        self.unread: set[int] = set()
         self.stray: defaultdict[tuple[Asked, int], set[str]] = defaultdict(set)
 
     @asynccontextmanager
@@ -128,6 +131,7 @@ class Opponent:
                 await self._answer(link, asked)
                 await writer.drain()
         finally:
+            self.unread.update(answer.serial for answer, _, was_idle in link.strays if not was_idle)
             link.asked = None
             writer.close()
             self._links.remove(link)

@@ -155,6 +155,19 @@ async def test_an_answer_that_agrees_before_the_last_attempt_is_taken(
     assert is_on_new_connections(served)
 
 
+@pytest.mark.parametrize("number", [False, True])
+async def test_an_id_may_be_a_number(number: bool) -> None:
+    """An id that this client asked for elsewhere is a fault as text and as a number."""
+
+    def answer(asked: Asked, _: int) -> Form:
+        return with_id(asked, 77 if number else "77")
+
+    async with serving(answer) as (base_url, _), client_of(base_url) as client:
+        assert len(await get(client, "77")) == 1
+        with pytest.raises(DecodeError, match="row_accounts="):
+            await get(client)
+
+
 @pytest.mark.parametrize("other_tenant", [False, True])
 async def test_the_id_of_another_query_is_never_the_servers_own(other_tenant: bool) -> None:
     """Rows of an account that this client asked for elsewhere fail, and name the setting."""
@@ -302,3 +315,34 @@ async def test_an_answer_that_is_refused_teaches_no_ids() -> None:
         before = len(served.seen)
         await get(client, "second")
     assert len(served.seen) - before == 2
+
+
+async def test_the_id_of_another_query_is_a_fault_where_other_ids_are_known() -> None:
+    """A server that answers with other ids is still asked again for one asked elsewhere."""
+
+    def answer(asked: Asked, before: int) -> Form:
+        if asked.account == "b" and before == 0:
+            return with_id(asked, "a")
+        return with_id(asked, f"own of {asked.account}")
+
+    async with serving(answer) as (base_url, served), client_of(base_url) as client:
+        await get(client, "a")
+        await get(client, "a")
+        assert len(served.seen) == 3
+        assert [row.account_id for row in await get(client, "b")] == ["own of b"]
+    assert len(served.seen) == 5
+
+
+@pytest.mark.parametrize("knows_other_ids", [False, True])
+async def test_one_row_of_another_query_is_a_fault(knows_other_ids: bool) -> None:
+    """A row of an account that was asked for elsewhere is a fault beside right rows too."""
+
+    def answer(asked: Asked, _: int) -> Form:
+        if asked.account == "b":
+            return Form([with_id(asked, account).rows[0] for account in ("b", "a")])
+        return with_id(asked, f"own of {asked.account}" if knows_other_ids else asked.account)
+
+    async with serving(answer) as (base_url, _), client_of(base_url) as client:
+        await get(client, "a")
+        with pytest.raises(DecodeError, match="row_accounts="):
+            await get(client, "b")
