@@ -160,7 +160,7 @@ class Opponent:
             self._give(link, link.last, fault)
         else:
             if fault == "late":
-                await asyncio.sleep(self._chance.uniform(0.002, 0.02))
+                await asyncio.sleep(self._chance.uniform(0.001, 0.01))
             self._give(link, answer, fault, copies=1 + (fault == "twice at once"))
             if fault == "twice after the next request":
                 link.repeated = answer
@@ -220,13 +220,13 @@ class Opponent:
     async def _swap(self, link: Link, answer: Answer) -> None:
         """Wait for a second request to be swapped, and answer each on the connection of the other.
 
-        Where there is none within 20 ms, the answer is right.
+        Where there is none within 10 ms, the answer is right.
         """
         if self._waiting is None:
             done = asyncio.Event()
             self._waiting = link, answer, done
             try:
-                async with asyncio.timeout(0.02):
+                async with asyncio.timeout(0.01):
                     await done.wait()
             except TimeoutError:
                 self._give(link, answer, "late")

@@ -1,4 +1,4 @@
-"""Servers that rightly answer with other ids, months, or URLs: at most one further request each."""
+"""Servers that rightly answer with other ids, months, or URLs, and runs of a client with each."""
 
 from asyncio import gather
 from collections.abc import Callable
@@ -7,15 +7,12 @@ from random import Random
 from typing import Literal, NamedTuple
 from urllib.parse import quote_plus
 
-import pytest
-
 from spot_billing_async import ClientConfig, CostItem, CostPlan, Fetched, SpotBillingClient
 from spot_billing_async.client import TenantClient
 from tests.hostile.answers import Asked
 from tests.hostile.contest import RETRY, TENANTS, Amount
 from tests.hostile.otherwise import Events, Form, Row, serving
 
-RUNS = 50
 ACCOUNTS = [f"act-{n:02d}" for n in range(32)]
 FIRST = date(2025, 1, 1)
 FIRST_REQUESTS = 32
@@ -157,18 +154,3 @@ async def run(name: str, seed: int) -> None:
         assert len(sent) - len(set(sent)) <= server.extra, (name, seed, config.max_concurrency)
     assert sum(call.mismatches for call in events.calls) <= 2 * server.extra
     assert all(report.mismatches == 0 for report in reports)  # it was known before
-
-
-@pytest.mark.parametrize("name", SERVERS)
-async def test_a_server_with_a_form_of_its_own_costs_one_request_for_each_tenant(name: str) -> None:
-    """Of 32 first requests at once, one is sent again; after it there are no errors."""
-    for seed in range(4):
-        await run(name, seed)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("name", SERVERS)
-async def test_fifty_runs_of_each_server(name: str) -> None:
-    """The rule above holds for fifty seeds."""
-    for seed in range(RUNS):
-        await run(name, seed)
