@@ -51,20 +51,12 @@ class Result(NamedTuple):
         return self.rows / self.elapsed_s
 
 
-class Generated(Canned):
-    """A connection that makes the rows of the days that are requested."""
-
-    def __init__(self) -> None:
-        super().__init__(b"")
-
-    def data_received(self, data: bytes) -> None:
-        """Make the response when the query has arrived."""
-        query = _QUERY.search(self._head + data)
-        if query is not None:
-            account, first, last = (word.decode() for word in query.groups())
-            days = date.fromisoformat(first), date.fromisoformat(last)
-            self._response = http_response(page_body(account, *days))
-        super().data_received(data)
+def respond(query: bytes) -> bytes:
+    """Return the response with the rows of the days that a query asks for."""
+    asked = _QUERY.search(query)
+    assert asked is not None
+    account, first, last = (word.decode() for word in asked.groups())
+    return http_response(page_body(account, date.fromisoformat(first), date.fromisoformat(last)))
 
 
 def page_body(account: str, first: date, last: date) -> bytes:
@@ -139,7 +131,7 @@ def main() -> None:
 
 async def _serve() -> None:
     loop = asyncio.get_running_loop()
-    listening = await loop.create_server(Generated, "127.0.0.1", 0)
+    listening = await loop.create_server(lambda: Canned(respond), "127.0.0.1", 0)
     print(listening.sockets[0].getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)
     listening.close()

@@ -1,8 +1,8 @@
 """Servers for peers, each in a process of its own.
 
-Where nginx is installed, it serves a page from a file. Without nginx, and for responses with a
-latency, `benchmarks.harness.server` does. The CPU of both is measured, to show where a server was
-the limit.
+Where nginx is installed, it serves a page from a file, with the account and the day of the query
+filled in. Without nginx, and for responses with a latency, `benchmarks.harness.server` does. The
+CPU of both is measured, to show where a server was the limit.
 """
 
 import os
@@ -50,6 +50,11 @@ http {{
             alias {folder}/page.json;
             types {{ }}
             default_type application/json;
+            sub_filter_types application/json;
+            sub_filter_once off;
+            sub_filter ACCOUNT $arg_accountId;
+            sub_filter THE-DAY $arg_fromDate;
+            sub_filter THE-URL $request_uri;
         }}
     }}
 }}
@@ -82,34 +87,39 @@ def nginx() -> str | None:
 
 
 @contextmanager
-def serving(rows: int, *, latency_s: float = 0, kind: str = "nginx") -> Iterator[RunningServer]:
+def serving(
+    rows: int, *, latency_s: float = 0, kind: str = "nginx", echo: bool = False
+) -> Iterator[RunningServer]:
     """Run a server of pages until the block ends.
 
     Args:
         rows: rows a page.
         latency_s: seconds from a request to its response; not 0 needs the canned server.
         kind: the preferred server, `nginx` or `canned`.
+        echo: repeat the URL of the request in the response.
     """
     program = nginx()
     if kind == "nginx" and program and not latency_s:
-        with _nginx(program, rows) as server:
+        with _nginx(program, rows, echo=echo) as server:
             yield server
     else:
-        with _canned(rows, latency_s) as server:
+        with _canned(rows, latency_s, echo=echo) as server:
             yield server
 
 
 @contextmanager
-def _canned(rows: int, latency_s: float) -> Iterator[RunningServer]:
+def _canned(rows: int, latency_s: float, *, echo: bool) -> Iterator[RunningServer]:
     command = [sys.executable, "-m", "benchmarks.harness.server", str(rows), str(latency_s)]
+    command += ["--echo"] * echo
     with child_process(command) as child:
         yield RunningServer("canned", f"http://127.0.0.1:{child.first_line}", child.process.pid)
 
 
 @contextmanager
-def _nginx(program: str, rows: int) -> Iterator[RunningServer]:
+def _nginx(program: str, rows: int, *, echo: bool) -> Iterator[RunningServer]:
     with tempfile.TemporaryDirectory() as folder, socket.socket() as taken:
-        Path(folder, "page.json").write_bytes(page_body(rows))
+        echoed = ',"url":"THE-URL"' if echo else ""
+        Path(folder, "page.json").write_bytes(page_body(rows, "ACCOUNT", "THE-DAY", echoed))
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         taken.close()

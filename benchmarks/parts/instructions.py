@@ -67,6 +67,8 @@ def count(
     callers: Sequence[int] = CALLERS,
     package_path: Path | None = None,
     repeats: int = REPEATS,
+    *,
+    echo: bool = False,
 ) -> Counts:
     """Count the instructions per call of each peer in each setting.
 
@@ -78,7 +80,7 @@ def count(
     settings = [Setting(each, n) for each in rows for n in callers]
     with ExitStack() as stack:
         environment = stack.enter_context(package_environment(package_path))
-        servers = {each: stack.enter_context(serving(each)).base_url for each in rows}
+        servers = {each: stack.enter_context(serving(each, echo=echo)).base_url for each in rows}
         threads = stack.enter_context(ThreadPoolExecutor(len(os.sched_getaffinity(0))))
         found = threads.map(
             lambda module: _count_peer(counter, module, settings, servers, environment, repeats),
@@ -159,6 +161,9 @@ def main() -> None:
     parser.add_argument(
         "--repeats", type=int, default=REPEATS, help="more for a difference below some percent"
     )
+    parser.add_argument(
+        "--echo", action="store_true", help="repeat the URL of the request in each response"
+    )
     options = parser.parse_args()
     counter = available_counter()
     if counter is None:
@@ -166,7 +171,12 @@ def main() -> None:
     print(f"{PACKAGE} of {(options.package_path or CHECKOUT).resolve()}, by {counter}")
     try:
         counts = count(
-            counter, options.rows, options.callers, options.package_path, options.repeats
+            counter,
+            options.rows,
+            options.callers,
+            options.package_path,
+            options.repeats,
+            echo=options.echo,
         )
         print_counts(counts)
     except PeerError as error:

@@ -43,7 +43,7 @@ async def test_each_call_is_made_once_by_a_fixed_number_of_workers() -> None:
 
 def test_the_canned_page_is_a_valid_response() -> None:
     """The client decodes all its rows; its head states the length of its body."""
-    body = page_body(3)
+    body = page_body(3, "a", "2018-10-01")
     envelope = decoder_for(CostItem, totalled=True).decode("getCostAnalysis", body, Secret("t"))
     assert envelope.response is not None
     assert isinstance(envelope.response.items, list)

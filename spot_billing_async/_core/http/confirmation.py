@@ -73,8 +73,10 @@ async def confirmed(
                 differs = shared.answers.contested(session.namespace, differs, account_id)
     if not differs:
         return page
+    error = _error(request, differs, permanent=False)
     record.counts.mismatches += 1
-    raise _error(request, differs, permanent=False)
+    record.attempt_errors.append(f"{type(error).__name__}: {error}")
+    raise error
 
 
 def _error(request: Request, differs: Differences, *, permanent: bool) -> DecodeError:

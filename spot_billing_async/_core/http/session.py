@@ -6,6 +6,7 @@ variables hold headers and bodies.
 
 import asyncio
 import random
+from collections.abc import Set
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -37,6 +38,7 @@ from spot_billing_async.errors import (
     TransportError,
     without_frames,
 )
+from spot_billing_async.telemetry import MismatchKind
 
 T = TypeVar("T")
 
@@ -60,6 +62,7 @@ class SessionManager:
         self.shared: SharedState = shared
         self._credential = shared.credentials.unified(credential)
         self.namespace: str = self._credential.namespace
+        self._agreed: Set[MismatchKind] = frozenset()  # kept, as looking it up takes as long
 
     def rate_limit(self, operation: Operation) -> RateLimit | None:
         """Return the rate limit of an operation as learned so far; None if nothing shows one."""
@@ -271,7 +274,7 @@ class SessionManager:
             # A caller's item type may run code of its own, which may raise anything.
             problem = f"decoding the items failed with {type(error).__name__}"
             raise DecodeError(f"{operation.operation_id}: {problem}", permanent=True) from None
-        if found:
+        if not found.keys() <= self._agreed or any(found.values()):
             account_id = request.parameters.get("accountId")
             differs = shared.answers.contested(self.namespace, found, account_id)
             if differs:
@@ -279,4 +282,5 @@ class SessionManager:
                     k: frozenset(map(token.removed_from, v)) for k, v in differs.items()
                 }
                 shared.transport.distrust()
+            self._agreed = shared.answers.of_tenant(self.namespace).agreed
         return page

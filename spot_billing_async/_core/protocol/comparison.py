@@ -5,7 +5,6 @@ to, it is compared. Nobody has seen the real API's rows: their ids may be the cl
 their dates the month's (FACTS.md). So a difference is no error yet; see `http.confirmation`.
 """
 
-from collections.abc import Mapping
 from typing import Literal, TypeVar, get_args
 from urllib.parse import parse_qs
 
@@ -53,31 +52,40 @@ def compare(
     """
     if not request.query:
         return {}
-    echoed: Mapping[str, list[str]] = {}
+    sent = request.parameters
+    account, first, last = sent.get("accountId"), sent.get("fromDate"), sent.get("toDate")
+    found: dict[MismatchKind, frozenset[str]] = {}
     url = page.echoed_url
     if check_echo and url is not None and len(url) <= _LONGEST_URL:
         query = url.partition("?")[2]
         if query == request.query:  # the same text in nearly every answer: no need to parse it
             return _URL_AGREES
         echoed = parse_qs(query.partition("#")[0], keep_blank_values=True)
-    sent = {name: value for name, value in request.parameters.items() if value is not None}
-    found: dict[MismatchKind, frozenset[str]] = {}
-    if names := sent.keys() & echoed.keys():
-        pairs = {(name, value) for name in names for value in echoed[name]}
-        found["url"] = frozenset(f"{name}={value}" for name, value in pairs - sent.items())
-    account = None if row_accounts == "any" or "accountId" in echoed else sent.get("accountId")
-    has_days = row_dates != "any" and bool((sent.keys() - echoed.keys()) & {"fromDate", "toDate"})
-    if account is not None or has_days:
-        said = page.said_by_rows or decoder.said_by_rows(page.items, page.body)
-        if account is not None and (accounts := said.accounts - {None}):
-            # Case is no difference: Azure's ids are case-insensitive.
-            is_own = {each.casefold() for each in accounts} == {account.casefold()}
-            found["account"] = _AGREES if is_own else frozenset(accounts)
-        if has_days and (days := said.days - {None}):
-            # Text of days or months, such as 2025-01-31 and 2025-01, has the order of time.
-            size = _COMPARED_CHARACTERS[row_dates]
-            earliest, latest = (day.isoformat()[:size] for day in (min(days), max(days)))
-            first, last = sent.get("fromDate", earliest)[:size], sent.get("toDate", latest)[:size]
-            is_within = first <= earliest and latest <= last
-            found["date"] = _AGREES if is_within else frozenset({earliest, latest})
+        names = [name for name in echoed if sent.get(name) is not None]
+        if names:
+            pairs = {(name, value) for name in names for value in echoed[name]}
+            found["url"] = frozenset(f"{name}={value}" for name, value in pairs - sent.items())
+        if "accountId" in echoed:
+            account = None
+        if {"fromDate", "toDate"} <= echoed.keys():
+            first = last = None
+    if row_accounts == "any":
+        account = None
+    if row_dates == "any":
+        first = last = None
+    if account is None and first is None and last is None:
+        return found
+    accounts, days = page.said_by_rows or decoder.said_by_rows(page.items, page.body)
+    if account is not None and account in accounts and len(accounts) == 1:
+        found["account"] = _AGREES
+    elif account is not None and (accounts := accounts - {None}):
+        # Case is no difference: Azure's ids are case-insensitive.
+        is_own = {each.casefold() for each in accounts} == {account.casefold()}
+        found["account"] = _AGREES if is_own else frozenset(accounts)
+    if (first is not None or last is not None) and (days := days - {None}):
+        # Text of days or months, such as 2025-01-31 and 2025-01, has the order of time.
+        size = _COMPARED_CHARACTERS[row_dates]
+        earliest, latest = min(days).isoformat()[:size], max(days).isoformat()[:size]
+        is_within = (first or earliest)[:size] <= earliest and latest <= (last or latest)[:size]
+        found["date"] = _AGREES if is_within else frozenset({earliest, latest})
     return found

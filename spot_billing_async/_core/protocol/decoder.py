@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
-from operator import attrgetter
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 from msgspec import inspect
@@ -23,6 +22,10 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 _KEYS_SHOWN = 20
+_IDENTITY_FIELDS = (
+    ("account_id", "accountId", inspect.StrType),
+    ("date", "date", inspect.DateType),
+)
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
 """Exceptions of decoding: invalid JSON, JSON of another shape, or numbers out of range."""
@@ -30,6 +33,9 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Arithmeti
 _plain_decoder = msgspec.json.Decoder(float_hook=Decimal)
 _plain_encoder = msgspec.json.Encoder(decimal_format="number")
 
+
+SaidByRows = tuple[set[Any], set[Any]]
+"""Accounts and days that rows name, None for a row that names none. Any: text and days, or None."""
 
 Column = Callable[[list[Any]], list[Any]]
 """Getter of one field of all items. Any: the items have a caller's type."""
@@ -39,16 +45,6 @@ _costs: Column = lambda items: [item.cost for item in items]  # noqa: E731
 _currencies: Column = lambda items: [item.currency for item in items]  # noqa: E731
 _costs_by_key: Column = lambda items: [item["cost"] for item in items]  # noqa: E731
 _currencies_by_key: Column = lambda items: [item["currency"] for item in items]  # noqa: E731
-
-
-class SaidByRows(NamedTuple):
-    """Accounts and days that rows name; None stands for a row that names none.
-
-    Any: a row's id may be anything in JSON; `date` of a caller's type may be None.
-    """
-
-    accounts: set[Any]
-    days: set[Any]
 
 
 class _Row(msgspec.Struct, rename="camel"):
@@ -92,18 +88,15 @@ class ItemDecoder(Generic[T]):
         self._costs_of: Column | None = None  # None where the type has no amounts
         self._currencies_of: Column | None = None  # None where none are totalled
         is_mapping = isinstance(info, inspect.TypedDictType)
-        # Getters of account and day; None where the type does not hold both as text and as a day.
-        self._account_of = self._day_of = None
-        names = {f.encode_name: f.name for f in fields.values()}
-        if (
-            info == inspect.type_info(item_type)
-            and not is_mapping
-            and {"accountId", "date"} <= names.keys()
-            and accepted["accountId"] <= {inspect.StrType, inspect.NoneType}
-            and accepted["date"] <= {inspect.DateType, inspect.NoneType}
-        ):
-            self._account_of = attrgetter(names["accountId"])
-            self._day_of = attrgetter(names["date"])
+        # True where each item holds its account as text, and its day as a day.
+        self._names_account_and_day = not (
+            is_mapping or isinstance(inspect.type_info(item_type), inspect.UnionType)
+        ) and all(
+            name in fields
+            and fields[name].encode_name == key
+            and accepted[key] <= {kind, inspect.NoneType}
+            for name, key, kind in _IDENTITY_FIELDS
+        )
         cost, currency = fields.get("cost"), fields.get("currency")
         if cost is not None and inspect.DecimalType in accepted[cost.encode_name]:
             if cost.default not in {msgspec.NODEFAULT, None} or (
@@ -232,8 +225,9 @@ class ItemDecoder(Generic[T]):
             text: the body or the list that they were decoded from; it is read where the type of
                 the items leaves out the account or the day.
         """
-        if self._account_of is not None and self._day_of is not None:
-            return SaidByRows(set(map(self._account_of, items)), set(map(self._day_of, items)))
+        if self._names_account_and_day:
+            rows: list[Any] = items
+            return {row.account_id for row in rows}, {row.date for row in rows}
         try:
             if text.startswith(b"["):
                 rows = _row_list_decoder.decode(text)
@@ -242,15 +236,15 @@ class ItemDecoder(Generic[T]):
                 rows = (envelope.response and envelope.response.items) or []
         except UNREADABLE:  # items that are no objects say nothing
             rows = []
-        said = SaidByRows(set(), set())
+        accounts, days = set(), set()
         for row in rows:
-            if isinstance(row.account_id, str | int):
-                said.accounts.add(str(row.account_id))
+            if type(row.account_id) in {str, int}:
+                accounts.add(str(row.account_id))
             try:
-                said.days.add(date.fromisoformat(cast(str, _day_of(row.date))))
+                days.add(date.fromisoformat(cast(str, _day_of(row.date))))
             except (ValueError, TypeError):
                 continue
-        return said
+        return accounts, days
 
 
 def add_totals(

@@ -96,7 +96,7 @@ async def parse_large_response(
     name = operation.operation_id
     items: list[T] = LargeList()
     totals: dict[str, Decimal] = {}
-    said = SaidByRows(set(), set())
+    said: SaidByRows = set(), set()
     bad_amount: DecodeError | None = None
 
     def decode(text: bytes) -> list[T] | None:
@@ -104,9 +104,8 @@ async def parse_large_response(
         batch = decoder.decode_list(name, text, token)
         if batch is None:
             return None
-        part = decoder.said_by_rows(batch, text)
-        said.accounts.update(part.accounts)
-        said.days.update(part.days)
+        for found, more in zip(said, decoder.said_by_rows(batch, text), strict=True):
+            found.update(more)
         if bad_amount is None:
             try:
                 totals = add_totals(name, totals, decoder.totals(name, batch, text, token))
