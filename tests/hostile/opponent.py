@@ -126,8 +126,10 @@ class Opponent:
                     found = self.stray if was_idle else self.crossed
                     found[asked, answer.serial].add(fault)
                     self._hits[asked] += 1
+                # The client has taken an answer that came before its request was read.
+                is_answered = any(not was_idle for _, _, was_idle in link.strays)
+                link.asked = None if is_answered else asked
                 link.strays.clear()
-                link.asked = asked
                 await self._answer(link, asked)
                 await writer.drain()
         finally:
