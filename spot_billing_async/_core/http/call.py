@@ -54,7 +54,7 @@ async def call(
     if record.is_timed:
         record.lap("decode_s")  # the first decoder of a type takes milliseconds to make
     paginator: Paginator[T] = Paginator(operation)
-    parameters = dict(query or {})
+    parameters = query or {}
     path = shared.paths[operation.operation_id]
     account_id = parameters.get("accountId")
     if account_id is not None:

@@ -6,7 +6,7 @@ variables hold headers and bodies.
 
 import asyncio
 import random
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -62,7 +62,9 @@ class SessionManager:
         self.shared: SharedState = shared
         self._credential = shared.credentials.unified(credential)
         self.namespace: str = self._credential.namespace
-        self._agreed: Set[MismatchKind] = frozenset()  # kept, as looking it up takes as long
+        self._agreed: AbstractSet[MismatchKind] = (
+            frozenset()
+        )  # kept, as looking it up takes as long
 
     def rate_limit(self, operation: Operation) -> RateLimit | None:
         """Return the rate limit of an operation as learned so far; None if nothing shows one."""

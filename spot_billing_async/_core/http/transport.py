@@ -10,7 +10,6 @@ import time
 import zlib
 from ssl import SSLContext
 from types import SimpleNamespace
-from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -224,9 +223,7 @@ class _CleanConnector(aiohttp.TCPConnector):
         super().__init__(limit=limit, ssl=ssl, force_close=force_close)
         self.generation = 0
         # One per connection: one per request took 1.4 % more instructions of a small call.
-        self._polls: WeakKeyDictionary[ResponseHandler, tuple[select.poll, int]] = (
-            WeakKeyDictionary()
-        )
+        self._polls: dict[ResponseHandler, tuple[select.poll, int]] = {}
 
     async def connect(
         self,
@@ -237,20 +234,18 @@ class _CleanConnector(aiohttp.TCPConnector):
         """Return a new connection, or a kept one on which nothing arrived; close the others."""
         while True:
             connection = await super().connect(req, traces, timeout)
-            protocol, transport = connection.protocol, connection.transport
-            assert protocol is not None and transport is not None  # noqa: PT018, S101  it is open
+            protocol = connection.protocol
+            assert protocol is not None  # noqa: S101  it is open
             known = self._polls.get(protocol)
             if known is None:
-                poll = select.poll()
-                poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-                self._polls[protocol] = poll, self.generation
+                self._watch(protocol)
                 return connection
             poll, generation = known
             # Bytes are still in the kernel if the host's own code blocked the event loop meanwhile.
             has_unread = bool(poll.poll(0))
-            if has_unread and transport.get_extra_info("ssl_object") is not None:
-                # Over TLS 1.3 it may be a session ticket. Two turns of the loop read it: one until
-                # the selector reports the socket, one until its callback has run.
+            if has_unread:
+                # Over TLS 1.3 it may be a session ticket. Two turns of the loop read it, or find
+                # more: one until the selector reports the socket, one until its callback has run.
                 try:
                     await asyncio.sleep(0)
                     await asyncio.sleep(0)
@@ -261,6 +256,16 @@ class _CleanConnector(aiohttp.TCPConnector):
             if not (has_unread or protocol.should_close or generation != self.generation):
                 return connection
             connection.close()
+
+    def _watch(self, protocol: ResponseHandler) -> None:
+        """Make the poll of a new connection, and drop those of connections that are closed."""
+        if len(self._polls) > 2 * self.limit:
+            self._polls = {each: poll for each, poll in self._polls.items() if each.is_connected()}
+        poll = select.poll()
+        transport = protocol.transport
+        assert transport is not None  # noqa: S101  it is connected
+        poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._polls[protocol] = poll, self.generation
 
 
 def _connection_times() -> aiohttp.TraceConfig:

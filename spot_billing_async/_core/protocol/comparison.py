@@ -5,10 +5,13 @@ to, it is compared. Nobody has seen the real API's rows: their ids may be the cl
 their dates the month's (FACTS.md). So a difference is no error yet; see `http.confirmation`.
 """
 
+from calendar import monthrange
+from datetime import date
+from functools import lru_cache
 from typing import Literal, TypeVar, get_args
 from urllib.parse import parse_qs
 
-from spot_billing_async._core.protocol.decoder import ItemDecoder
+from spot_billing_async._core.protocol.decoder import ItemDecoder, SaidByRows
 from spot_billing_async._core.protocol.pagination import Differences, Page
 from spot_billing_async._core.protocol.request import Request
 from spot_billing_async.telemetry import MismatchKind
@@ -20,10 +23,10 @@ RowAccounts = Literal["asked", "any"]
 ROW_DATES: tuple[RowDates, ...] = get_args(RowDates)
 ROW_ACCOUNTS: tuple[RowAccounts, ...] = get_args(RowAccounts)
 
-_COMPARED_CHARACTERS = {"day": len("2025-01-31"), "month": len("2025-01")}
 _LONGEST_URL = 64 * 1024  # characters; parsing a longer one would block the event loop
 _AGREES: frozenset[str] = frozenset()
 _URL_AGREES: Differences = {"url": _AGREES}
+_ROWS_AGREE: Differences = {"account": _AGREES, "date": _AGREES}
 
 
 def compare(
@@ -61,31 +64,52 @@ def compare(
         if query == request.query:  # the same text in nearly every answer: no need to parse it
             return _URL_AGREES
         echoed = parse_qs(query.partition("#")[0], keep_blank_values=True)
-        names = [name for name in echoed if sent.get(name) is not None]
-        if names:
+        if names := [name for name in echoed if sent.get(name) is not None]:
             pairs = {(name, value) for name in names for value in echoed[name]}
             found["url"] = frozenset(f"{name}={value}" for name, value in pairs - sent.items())
-        if "accountId" in echoed:
-            account = None
+        account = None if "accountId" in echoed else account
         if {"fromDate", "toDate"} <= echoed.keys():
             first = last = None
     if row_accounts == "any":
         account = None
-    if row_dates == "any":
-        first = last = None
-    if account is None and first is None and last is None:
-        return found
-    accounts, days = page.said_by_rows or decoder.said_by_rows(page.items, page.body)
-    if account is not None and account in accounts and len(accounts) == 1:
-        found["account"] = _AGREES
-    elif account is not None and (accounts := accounts - {None}):
+    days = None
+    if row_dates != "any" and (first is not None or last is not None):
+        days = _allowed_days(first, last, row_dates)
+    if account is not None or days is not None:
+        if page.said_by_rows is None and decoder.every_row_says(page.items, account, days):
+            return {**found, **_ROWS_AGREE}
+        found |= _found_in_rows(
+            page.said_by_rows or decoder.said_by_rows(page.items, page.body), account, days
+        )
+    return found
+
+
+def _found_in_rows(
+    said: SaidByRows, account: str | None, days: tuple[date, date] | None
+) -> dict[MismatchKind, frozenset[str]]:
+    """Compare what rows say with the account and with the first and the last day they may have."""
+    found: dict[MismatchKind, frozenset[str]] = {}
+    accounts, dates = (each - {None} for each in said)
+    if account is not None and accounts:
         # Case is no difference: Azure's ids are case-insensitive.
         is_own = {each.casefold() for each in accounts} == {account.casefold()}
         found["account"] = _AGREES if is_own else frozenset(accounts)
-    if (first is not None or last is not None) and (days := days - {None}):
-        # Text of days or months, such as 2025-01-31 and 2025-01, has the order of time.
-        size = _COMPARED_CHARACTERS[row_dates]
-        earliest, latest = min(days).isoformat()[:size], max(days).isoformat()[:size]
-        is_within = (first or earliest)[:size] <= earliest and latest <= (last or latest)[:size]
-        found["date"] = _AGREES if is_within else frozenset({earliest, latest})
+    if days is not None and dates:
+        earliest, latest = min(dates), max(dates)
+        is_within = days[0] <= earliest and latest <= days[1]
+        found["date"] = _AGREES if is_within else frozenset({str(earliest), str(latest)})
     return found
+
+
+# The days of a plan repeat from account to account.
+@lru_cache(maxsize=4096)
+def _allowed_days(first: str | None, last: str | None, row_dates: RowDates) -> tuple[date, date]:
+    """Return the first and the last day that rows may have, for days in ISO 8601 or open ends."""
+    lower = date.min if first is None else date.fromisoformat(first)
+    upper = date.max if last is None else date.fromisoformat(last)
+    if row_dates == "month":
+        lower, upper = (
+            lower.replace(day=1),
+            upper.replace(day=monthrange(upper.year, upper.month)[1]),
+        )
+    return lower, upper

@@ -217,6 +217,26 @@ class ItemDecoder(Generic[T]):
             ) from None
         return {}
 
+    def every_row_says(
+        self, items: list[T], account: str | None, days: tuple[date, date] | None
+    ) -> bool:
+        """Return whether all items name this account, and a day from the first to the last of two.
+
+        False where one of them names none, or where their type holds no account and day as such:
+        then `said_by_rows` tells more. This takes half the time in the usual case.
+        """
+        if account is None or days is None or not (items and self._names_account_and_day):
+            return False
+        first, last = days
+        rows: list[Any] = items
+        try:
+            for row in rows:
+                if row.account_id != account or not first <= row.date <= last:
+                    return False
+        except TypeError:  # a row without a day
+            return False
+        return True
+
     def said_by_rows(self, items: list[T], text: bytes) -> SaidByRows:
         """Return the accounts and days that items name.
 
