@@ -10,20 +10,13 @@ from tests.hostile.any_rows import ITEM_TYPES, SCRIPTS, Call, play
 from tests.hostile.contest import contests
 from tests.hostile.other_servers import SERVERS, run
 
-PAGES_ARE_RETRIED = pytest.mark.xfail(
-    strict=True, reason="a page that contradicts an earlier one fails its slice without a retry"
-)
-ASKED_TOO_OFTEN = pytest.mark.xfail(
-    strict=True, reason="each of 32 concurrent answers is asked again where others have agreed"
-)
-
 
 @pytest.mark.parametrize(
     ("seeds", "reuse"),
     [
         ([0, 1, 3], True),
         ([0, 2, 3], False),
-        pytest.param([106], True, marks=PAGES_ARE_RETRIED),
+        ([106], True),
     ],
     ids=["reuse", "no reuse", "pages"],
 )
@@ -36,20 +29,13 @@ async def test_no_answer_to_another_query_is_accepted(seeds: list[int], reuse: b
     assert result.sums == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=ASKED_TOO_OFTEN) if name == "other ids of some accounts" else name
-        for name in SERVERS
-    ],
-)
+@pytest.mark.parametrize("name", SERVERS)
 async def test_a_server_with_a_form_of_its_own_costs_one_request_for_each_tenant(name: str) -> None:
     """Of 32 first requests at once, one is sent again; after it there are no errors."""
     for seed in range(2):
         await run(name, seed)
 
 
-@pytest.mark.xfail(strict=False, reason="the failing rules of test_wrong_answers, met by chance")
 @given(SCRIPTS, ITEM_TYPES)
 def test_no_row_that_contradicts_its_query_is_accepted(
     script: list[Call], item_type: type[Any]

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-import aiohttp
 import pytest
 
 from spot_billing_async import ClientConfig, CostItem, CostPlan, DecodeError, SpotBillingClient
@@ -233,25 +232,6 @@ async def test_each_tenant_has_a_memory_of_its_own() -> None:
             assert len(served.seen) == sent
 
 
-@pytest.mark.xfail(strict=True, reason="it is asked on a kept one")
-async def test_the_own_session_of_a_caller_is_asked_on_a_new_connection() -> None:
-    """A wrong answer is asked again on a new connection of the caller's session too."""
-
-    def answer(asked: Asked, before: int) -> Form:
-        return right(asked) if before or asked.account != "a" else WRONG["date"](asked)
-
-    config = ClientConfig(retry=RETRY)
-    async with (
-        serving(answer) as (base_url, served),
-        aiohttp.ClientSession() as session,
-        SpotBillingClient(TENANTS[0], base_url=base_url, config=config, session=session) as client,
-    ):
-        async with client.costs.pull(CostPlan.build(["b", "c", "d"], DAY, DAY)) as run:
-            assert [outcome async for outcome in run]
-        await get(client)
-    assert is_on_new_connections(served)
-
-
 @pytest.mark.parametrize("kind", WRONG)
 async def test_no_wrong_row_reaches_the_cache(kind: str) -> None:
     """A cache keeps the second answer only."""
@@ -279,9 +259,7 @@ async def test_no_wrong_row_reaches_the_cache(kind: str) -> None:
     "item_type",
     [
         CostItem,
-        pytest.param(
-            Amount, marks=pytest.mark.xfail(strict=True, reason="the rows are not compared")
-        ),
+        Amount,
     ],
 )
 @pytest.mark.parametrize("url", [5, True, {"href": "/x"}, ["/x"]])
@@ -298,7 +276,6 @@ async def test_a_url_that_is_no_text_does_not_hide_the_rows(
             await client.costs.get("a", DAY, DAY, item_type=item_type)
 
 
-@pytest.mark.xfail(strict=True, reason="case counts there")
 async def test_the_id_of_another_query_in_other_letters_is_never_the_servers_own() -> None:
     """An id that differs in case alone from one asked elsewhere is that one."""
 
@@ -312,7 +289,6 @@ async def test_the_id_of_another_query_in_other_letters_is_never_the_servers_own
             await get(client)
 
 
-@pytest.mark.xfail(strict=True, reason="they are remembered")
 async def test_an_answer_that_is_refused_teaches_no_ids() -> None:
     """Ids of answers that another query's URL refuses do not count as the server's own."""
 
@@ -344,7 +320,6 @@ async def test_the_id_of_another_query_is_a_fault_where_other_ids_are_known() ->
     assert len(served.seen) == 5
 
 
-@pytest.mark.xfail(strict=True, reason="they are taken for the server's own")
 @pytest.mark.parametrize("knows_other_ids", [False, True])
 async def test_one_row_of_another_query_is_a_fault(knows_other_ids: bool) -> None:
     """A row of an account that was asked for elsewhere is a fault beside right rows too."""

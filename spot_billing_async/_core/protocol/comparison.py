@@ -68,7 +68,7 @@ def compare(
             pairs = {(name, value) for name in names for value in echoed[name]}
             found["url"] = frozenset(f"{name}={value}" for name, value in pairs - sent.items())
         account = None if "accountId" in echoed else account
-        if {"fromDate", "toDate"} <= echoed.keys():
+        if (first is None or "fromDate" in echoed) and (last is None or "toDate" in echoed):
             first = last = None
     if row_accounts == "any":
         account = None

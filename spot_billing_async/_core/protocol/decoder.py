@@ -54,13 +54,21 @@ _currencies_by_key: Column = lambda items: [item["currency"] for item in items] 
 
 
 class _Row(msgspec.Struct, rename="camel"):
-    """What a row says of its account and day, of any type."""
+    """Account and day that a row names, of any type."""
 
     account_id: Any = None
     date: Any = None
 
 
-_row_decoder = msgspec.json.Decoder(Envelope[_Row])
+class _Rows(msgspec.Struct):
+    items: list[_Row] | None = None
+
+
+class _RowsEnvelope(msgspec.Struct):
+    response: _Rows
+
+
+_row_decoder = msgspec.json.Decoder(_RowsEnvelope)
 _row_list_decoder = msgspec.json.Decoder(list[_Row])
 
 
@@ -260,6 +268,8 @@ class ItemDecoder(Generic[T]):
             text: the body or the list that they were decoded from; it is read where the type of
                 the items leaves out the account or the day.
         """
+        if not items:  # a response without a body has no text either
+            return set(), set()
         if self._names_account_and_day:
             rows: list[Any] = items
             return {row.account_id for row in rows}, {row.date for row in rows}
@@ -267,10 +277,10 @@ class ItemDecoder(Generic[T]):
             if text.startswith(b"["):
                 rows = _row_list_decoder.decode(text)
             else:
-                envelope = _row_decoder.decode(text)
-                rows = (envelope.response and envelope.response.items) or []
-        except UNREADABLE:  # items that are no objects say nothing
-            rows = []
+                rows = _row_decoder.decode(text).response.items or []
+        except UNREADABLE:  # an item that is no object is among them
+            plain = _plain_items(plain_decoder.decode(text))
+            rows = [_Row(item.get("accountId"), item.get("date")) for item in plain]
         accounts, days = set(), set()
         for row in rows:
             if type(row.account_id) in {str, int}:
