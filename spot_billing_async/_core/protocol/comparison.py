@@ -89,7 +89,7 @@ def _found_in_rows(
 ) -> dict[MismatchKind, frozenset[str]]:
     """Compare what rows say with the account and with the first and the last day they may have."""
     found: dict[MismatchKind, frozenset[str]] = {}
-    accounts, dates = (each - {None} for each in said)
+    accounts, dates = (each - {None, ""} for each in said)
     if account is not None and accounts:
         # Case is no difference: Azure's ids are case-insensitive.
         is_own = {each.casefold() for each in accounts} == {account.casefold()}
