@@ -68,6 +68,9 @@ def summary_lines(report: PullReport, missing: Iterable[MissingSlice]) -> Iterat
         f"{pluralize(report.planned, 'slice')}: {states}; {pluralize(report.rows, 'row')}, "
         f"total {format_totals(report.totals)} in {report.elapsed_s:.1f} s"
     )
+    if report.mismatches:
+        responses = pluralize(report.mismatches, "response")
+        yield f"{responses} contradicted the query and were asked for again"
     others = report.planned - report.ok - report.empty - 1
     for query, error, *_ in islice(missing, 1):
         more = f" (and {others:,} more; --report lists all)" if others else ""

@@ -99,7 +99,7 @@ def _error(request: Request, differs: Differences, *, permanent: bool) -> Decode
         ),
         "date": (
             f"its rows are of {values}, outside of {sent.get('fromDate')} to {sent.get('toDate')}",
-            "row_dates='month' or row_dates='any'",
+            "row_dates='month') or ClientConfig(row_dates='any'",
         ),
     }[kind]
     return DecodeError(
