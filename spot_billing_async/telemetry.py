@@ -32,7 +32,7 @@ Phase = Literal[
 """Name of a phase: a field of `Phases`."""
 
 MismatchKind = Literal["url", "account", "date"]
-"""What contradicts a query in an answer: parameters of the echoed URL, accounts or days of rows."""
+"""Kind of a contradiction to a query: parameters of the echoed URL, accounts or days of rows."""
 
 
 class Phases(msgspec.Struct, gc=False):  # floats form no cycle for the collector to find
@@ -79,7 +79,7 @@ class RequestEnded(msgspec.Struct, frozen=True, kw_only=True):
         status: HTTP status; None where no response arrived.
         received_bytes: bytes of the body that arrived, counted compressed.
         error: name of the error class; None where the request succeeded.
-        mismatches: what contradicted the query in the response; the query is then sent again.
+        mismatches: what contradicted the query in the response.
     """
 
     operation_id: str
@@ -123,7 +123,7 @@ class CallEnded(msgspec.Struct, frozen=True, kw_only=True):
         requests: number of requests sent, retries and pages included.
         retries: number of requests sent again after a failed one.
         refusals: number of requests that the rate limit of the server rejected.
-        mismatches: number of responses that contradicted their query.
+        mismatches: number of contradictions after which the query was sent again or the call ended.
         received_bytes: bytes of all bodies that arrived, counted compressed.
         rows: number of items on all pages; 0 where the call failed.
         error: name of the exception's class, "CancelledError" included; None on success.

@@ -82,7 +82,7 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
         retries: attempts made after a failed one.
         refusals: requests that the server rejected because of its rate limit.
         mismatches: responses that contradicted their query: another account or day, or another URL
-            echoed. Each query was sent again, and is in `requests` and `retries` again too.
+            echoed. The query was sent again, unless its slice failed.
         elapsed_s: seconds from entering the run to its end; to now while it is open.
     """
 

@@ -1,4 +1,4 @@
-"""Memory of the way in which a server's answers agree with their queries, tenant by tenant."""
+"""Memory of the kinds in which a server's responses agree with their queries, by tenant."""
 
 import anyio
 
@@ -11,12 +11,12 @@ _MAX_TENANTS = 1_000
 
 
 class TenantAnswers:
-    """Answers that one tenant got.
+    """State of one tenant's comparisons.
 
     Attributes:
-        agreed: kinds in which an answer has agreed with its query.
-        differing: kinds in which the server differs on purpose, as it did so twice for one query.
-        trial: held by the call that finds this out, so that the others need not ask again.
+        agreed: kinds in which a response has agreed with its query.
+        differing: kinds in which the server differed twice for one query: its habit.
+        trial: lock of the call that sends such a query again; others wait for its result.
     """
 
     __slots__ = ("agreed", "differing", "trial")
@@ -28,7 +28,7 @@ class TenantAnswers:
 
 
 class AnswerMemory:
-    """Knowledge of a client's answers. Beyond a limit, the least recent is forgotten."""
+    """Knowledge of a client's responses, of bounded size."""
 
     def __init__(self) -> None:
         self._accounts: RecentlyUsed[str, None] = RecentlyUsed(_MAX_ACCOUNTS)
@@ -37,7 +37,7 @@ class AnswerMemory:
     def note_asked(self, account_id: str | None) -> None:
         """Remember the account that a query of any tenant names; None for none."""
         key = "" if account_id is None else account_id.casefold()
-        if key not in self._accounts:
+        if key not in self._accounts:  # the first ones are forgotten first; `use` takes longer
             self._accounts.use(key, None)
 
     def of_tenant(self, namespace: str) -> TenantAnswers:
@@ -47,12 +47,12 @@ class AnswerMemory:
         return answers
 
     def is_mixed_up(self, differs: Differences, account_id: str | None) -> bool:
-        """Return whether rows name accounts of other queries: a mix-up, or counted twice."""
+        """Return whether rows name accounts that other queries asked for."""
         named = {each.casefold() for each in differs.get("account", ())}
         return not (named - {(account_id or "").casefold()}).isdisjoint(self._accounts)
 
     def contested(self, namespace: str, found: Differences, account_id: str | None) -> Differences:
-        """Note what agrees, and return the differences but for ids that the server is known to use.
+        """Record the kinds that agree; return the differences that are no known ids of the server.
 
         Args:
             namespace: the tenant's.

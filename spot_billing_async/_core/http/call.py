@@ -86,7 +86,7 @@ async def call(
                     answer = paginator.add(page)
                 except DecodeError as error:
                     restarts += 1
-                    _restart_or_raise(error, restarts, shared, record)
+                    _restart_or_raise(error, operation, restarts, shared, record)
                     paginator, parameters = Paginator(operation), query or {}
                     continue
                 if record.is_timed:
@@ -107,16 +107,22 @@ async def call(
 
 
 def _restart_or_raise(
-    error: DecodeError, restarts: int, shared: SharedState, record: CallRecord
+    error: DecodeError,
+    operation: Operation,
+    restarts: int,
+    shared: SharedState,
+    record: CallRecord,
 ) -> None:
-    """Prepare another request of all pages, as one of them may belong to another answer.
+    """Record the failure and stop reusing connections, so that all pages can be requested again.
 
     Raises:
-        DecodeError: `error`, where a retry would end in the same way, or none is left.
+        DecodeError: `error`, where a retry would end in the same way or change something twice, or
+            none is left.
     """
     is_last = restarts >= shared.config.retry.max_attempts
-    if error.permanent or is_last or not shared.retry_budget.take():
+    may_retry = operation.idempotent and not (error.permanent or is_last)
+    if not may_retry or not shared.retry_budget.take():
         raise error
-    record.attempt_errors.append(f"{type(error).__name__}: {error}")
+    record.add_failure(error)
     record.counts.retries += 1
     shared.transport.distrust()

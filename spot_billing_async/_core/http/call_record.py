@@ -68,6 +68,10 @@ class CallRecord:
         setattr(self.phases, phase, getattr(self.phases, phase) + now_s - self._marked_s)
         self._marked_s = now_s
 
+    def add_failure(self, error: SpotBillingError) -> None:
+        """Add the error of an attempt."""
+        self.attempt_errors.append(f"{type(error).__name__}: {error}")
+
     def complete(self, error: SpotBillingError) -> None:
         """Add the number of requests and the errors of all attempts to the call's error."""
         error.attempts = self.counts.requests

@@ -22,7 +22,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of retries: how often idempotent calls are retried, and after what waits.
 
     Attributes:
-        max_attempts: most requests for one response, the first included; 1 never retries.
+        max_attempts: most requests for one response, the first included; 1 never retries, except
+            once for a response that contradicts its query, which takes nothing of the budget.
             Rate-limited requests do not count: the server says how long to wait, and the deadline
             ends the wait.
         backoff_base_s: upper bound of the first random wait, in seconds. It doubles with each
@@ -72,11 +73,11 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         check_echo: compare the parameters of the URL that a response echoes with those sent. An
             answer that differs, in this or in its rows, is asked for once more; if the URL differs
             again, the call fails. False is for gateways that change parameters.
-        row_dates: what the date of a row is, which must lie in the range that was asked for: "day"
-            its day, "month" any day of its month, "any" nothing that can be compared.
-        row_accounts: "asked" refuses rows of an account that other queries asked for. Ids that no
-            query named, such as the cloud provider's, are accepted if the server repeats them.
-            "any" does not compare ids.
+        row_dates: precision of row dates: "day" must be within the requested range, "month" within
+            its months, "any" is not compared. With the last two the cache is not used.
+        row_accounts: "asked" refuses rows of accounts that other queries asked for, and accepts
+            other ids, such as the cloud provider's, once the server has repeated them. "any"
+            accepts all.
         allow_insecure: allow plain http to hosts other than loopback. The token then crosses the
             network in the clear.
         path_overrides: other paths by the contract's operationId, with the same parameters, such as
@@ -125,8 +126,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         check_flag("check_echo", self.check_echo)
         for field, allowed in (("row_dates", ROW_DATES), ("row_accounts", ROW_ACCOUNTS)):
             if getattr(self, field) not in allowed:
-                choices = " or ".join(map(repr, allowed))
-                raise ConfigError(f"{field} must be {choices}, got {getattr(self, field)!r}")
+                choices = ", ".join(map(repr, allowed))
+                raise ConfigError(f"{field} must be one of {choices}, got {getattr(self, field)!r}")
         check_flag("allow_insecure", self.allow_insecure)
         check_flag("trust_env", self.trust_env)
         if not isinstance(self.retry, RetryPolicy):

@@ -19,7 +19,7 @@ from spot_billing_async.errors import DecodeError
 
 T = TypeVar("T")
 
-_RETRIED = 2  # requests that an answer may take without a share of the retry budget
+_FREE_REQUESTS = 2  # requests for one response that take nothing of the retry budget
 _SHOWN = 3  # values in an error's text
 _SHOWN_CHARACTERS = 100  # of each
 
@@ -50,38 +50,33 @@ async def confirmed(
     shared, account_id = session.shared, request.parameters.get("accountId")
     answers = shared.answers.of_tenant(session.namespace)
     differs = page.differs or {}
-    # One call finds out for all, unless it is a mix-up: other answers agree in these kinds, or the
-    # rows are those of another query.
-    is_mix_up = differs.keys() <= answers.agreed | {"account"} and (
+    # One call finds out for all others, unless the server is known to agree: then it is a mix-up.
+    others_agree = differs.keys() <= answers.agreed | {"account"} and (
         "account" not in differs or shared.answers.is_mixed_up(differs, account_id)
     )
-    async with nullcontext() if is_mix_up else answers.trial:
+    most = max(_FREE_REQUESTS, shared.config.retry.max_attempts)
+    async with nullcontext() if others_agree else answers.trial:
         differs = shared.answers.contested(session.namespace, differs, account_id)
-        for attempt in range(_RETRIED, max(_RETRIED, shared.config.retry.max_attempts) + 1):
-            if not differs:
-                return page
-            on_purpose = bool(differs.keys() & answers.differing - {"account"})
-            error = _error(request, differs, permanent=on_purpose)
+        sent = 1
+        while differs:
+            is_habit = bool(differs.keys() & (answers.differing - {"account"}))
+            error = _error(request, differs, permanent=is_habit)
             record.counts.mismatches += 1
-            record.attempt_errors.append(f"{type(error).__name__}: {error}")
-            if on_purpose or (attempt > _RETRIED and not shared.retry_budget.take()):
+            record.add_failure(error)
+            may_send = sent < _FREE_REQUESTS or (sent < most and shared.retry_budget.take())
+            if is_habit or not may_send:
                 raise error
             record.counts.retries += 1
+            sent += 1
             page = await session.send(request, decoder, deadline=deadline, record=record)
             is_repeated, differs = page.differs == differs, page.differs or {}
-            is_mix_up = bool(
-                differs.keys() & answers.agreed - {"account"}
-            ) or shared.answers.is_mixed_up(differs, account_id)
+            kinds = differs.keys() - {"account"}
+            is_mix_up = kinds & answers.agreed or shared.answers.is_mixed_up(differs, account_id)
             if differs and is_repeated and not is_mix_up:
-                # Ids of an answer that is refused for another reason are not the server's own.
-                answers.differing |= differs.keys() - {"account"} or {"account"}
+                # Ids of a response that is refused for another reason are not the server's own.
+                answers.differing |= kinds or {"account"}
                 differs = shared.answers.contested(session.namespace, differs, account_id)
-    if not differs:
-        return page
-    error = _error(request, differs, permanent=False)
-    record.counts.mismatches += 1
-    record.attempt_errors.append(f"{type(error).__name__}: {error}")
-    raise error
+    return page
 
 
 def _error(request: Request, differs: Differences, *, permanent: bool) -> DecodeError:
@@ -91,19 +86,23 @@ def _error(request: Request, differs: Differences, *, permanent: bool) -> Decode
     # repr escapes characters that are not printable: they come from the server.
     values = ", ".join(repr(value[:_SHOWN_CHARACTERS]) for value in sorted(said)[:_SHOWN])
     values += f" and {len(said) - _SHOWN} others" if len(said) > _SHOWN else ""
+    days = f"{sent.get('fromDate') or 'any day'} to {sent.get('toDate') or 'any day'}"
     problem, setting = {
-        "url": (f"the server says that it was asked for {values}", "check_echo=False"),
+        "url": (
+            f"the server says that it was asked for {values}",
+            "ClientConfig(check_echo=False)",
+        ),
         "account": (
             f"its rows are of account {values}, not of {sent.get('accountId')!r}",
-            "row_accounts='any'",
+            "ClientConfig(row_accounts='any')",
         ),
         "date": (
-            f"its rows are of {values}, outside of {sent.get('fromDate')} to {sent.get('toDate')}",
-            "row_dates='month') or ClientConfig(row_dates='any'",
+            f"its rows are of {values}, outside of {days}",
+            "ClientConfig(row_dates='month') or ClientConfig(row_dates='any')",
         ),
     }[kind]
     return DecodeError(
         f"{request.operation.operation_id}: the response belongs to another query: {problem}; if "
-        f"this server answers in this way, ClientConfig({setting}) accepts it",
+        f"this server always answers in this way, {setting} accepts it",
         permanent,
     )

@@ -119,7 +119,7 @@ class SessionManager:
                 return await self._attempt(request, token, limiter, permit, decoder, record)
             except SpotBillingError as error:
                 failure = error
-            record.attempt_errors.append(f"{type(failure).__name__}: {failure}")
+            record.add_failure(failure)
             is_refused = isinstance(failure, RateLimitedError)
             counts.refusals += is_refused
             if isinstance(failure, AuthenticationError):

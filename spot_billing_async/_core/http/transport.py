@@ -235,7 +235,8 @@ class _CleanConnector(aiohttp.TCPConnector):
     account's rows, or another tenant's.
 
     Attributes:
-        generation: number of the connections opened from now on; those of a lower one are closed.
+        generation: generation of new connections; one of an earlier generation is closed, not
+            reused.
     """
 
     def __init__(self, *, limit: int, ssl: SSLContext | bool, force_close: bool) -> None:

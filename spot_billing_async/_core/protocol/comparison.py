@@ -2,7 +2,7 @@
 
 A server or a proxy may return the answer to another query. Where the answer says what it belongs
 to, it is compared. Nobody has seen the real API's rows: their ids may be the cloud provider's, and
-their dates the month's (FACTS.md). So a difference is no error yet; see `http.confirmation`.
+their dates the month's. So a difference is no error yet; see `http.confirmation`.
 """
 
 from calendar import monthrange
@@ -46,7 +46,7 @@ def compare(
         decoder: decoder of the page's items.
         check_echo: whether to compare the parameters of the echoed URL. Its path is never compared,
             as gateways rewrite it.
-        row_dates: what the dates of rows are.
+        row_dates: precision of the rows' dates.
         row_accounts: "any" to not compare the account ids of rows.
 
     Returns:

@@ -210,7 +210,7 @@ class ItemDecoder(Generic[T]):
     def totals(
         self, operation_id: str, items: list[T], body: bytes, token: Secret
     ) -> dict[str, Decimal]:
-        """Check that every item has an amount, and return the exact sum of the costs by currency.
+        """Check the text and the amounts of items, and return the exact sum of costs by currency.
 
         {} for a type without a `cost: Decimal` or a `currency`, and without `totalled`.
 
@@ -221,8 +221,8 @@ class ItemDecoder(Generic[T]):
             token: removed from the error, in case the body holds it.
 
         Raises:
-            DecodeError: an item has no amount, or one that is not a finite number. The message
-                lists the keys of the items, as the amount may have another key.
+            DecodeError: a key is there twice, or an item has no amount that is a finite number. The
+                message lists the keys of the items, as the amount may have another key.
         """
         self._strictness.check(operation_id, len(items), body, token)
         if self._costs_of is None or not items:
@@ -243,7 +243,7 @@ class ItemDecoder(Generic[T]):
     def every_row_says(
         self, items: list[T], account: str | None, days: tuple[date, date] | None
     ) -> bool:
-        """Return whether all items name this account, and a day from the first to the last of two.
+        """Return whether every item has this account and a date within `days` (inclusive).
 
         False where one of them names none, or where their type holds no account and day as such:
         then `said_by_rows` tells more. This takes half the time in the usual case.

@@ -21,10 +21,10 @@ plain_decoder: msgspec.json.Decoder[object] = msgspec.json.Decoder(float_hook=De
 
 
 class Strictness:
-    """Check of the text that items were decoded from.
+    """Check of JSON text for repeated keys and misspelled amounts.
 
-    A look at every key takes as long as decoding, so there is one only if there is a cheap sign:
-    two lists named `items`; any key twice in the first row, unless an object is in it; a second
+    Reading every key takes as long as decoding, so all are read only if there is a cheap sign: two
+    lists named `items`; any key twice in the first row, unless an object is in it; a second
     cost in any row of a text of up to 4 KB. Amounts given as text are looked at if the first row
     has one, or a text of up to 4 KB has a character that no number has.
 
@@ -53,11 +53,10 @@ class Strictness:
             decoded = None
         fields = decoded if isinstance(decoded, dict) else {}
         has_cost = self._cost_key is not None
-        has_sign = (
-            (fields and row.count(b'":') > len(fields))
-            or (has_cost and is_small and text.count(self._cost_text) > item_count)
-            or ((not item_count or text.find(b"[", first + 1) >= 0) and text.count(b'"items"') > 1)
-        )
+        row_repeats = bool(fields) and row.count(b'":') > len(fields)
+        cost_repeats = has_cost and is_small and text.count(self._cost_text) > item_count
+        has_lists = not item_count or text.find(b"[", first + 1) >= 0
+        has_sign = row_repeats or cost_repeats or (has_lists and text.count(b'"items"') > 1)
         if has_sign and (key := key_given_twice(text)) is not None:
             problem = f"an object has the key {token.removed_from(key)[:_KEY_CHARACTERS]!r} twice"
             raise DecodeError(f"{operation_id}: {problem}", permanent=True)

@@ -19,7 +19,7 @@ from spot_billing_async.telemetry import MismatchKind
 T = TypeVar("T")
 
 Differences = Mapping[MismatchKind, frozenset[str]]
-"""What an answer says in place of what was asked."""
+"""Values that contradict a request, by kind; an empty set where the response agrees."""
 
 
 class _RawResponse(msgspec.Struct):

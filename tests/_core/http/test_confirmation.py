@@ -284,7 +284,7 @@ async def test_text_of_the_server_is_cut_and_printable_in_errors() -> None:
 @pytest.mark.parametrize("value", ["days", None, 1, []])
 def test_settings_are_checked(field: str, value: Any) -> None:
     """A value that is not allowed is refused with the field, the value and what is allowed."""
-    with pytest.raises(SpotBillingError, match=f"{field} must be '.*' or '.*', got"):
+    with pytest.raises(SpotBillingError, match=f"{field} must be one of '.*', '.*', got"):
         ClientConfig(**{field: value})
 
 
@@ -313,3 +313,43 @@ async def test_monthly_windows_agree_without_a_setting() -> None:
         async with client.costs.pull(months) as run:
             assert all([isinstance(outcome, Fetched) async for outcome in run])
     assert run.report.mismatches == 0
+
+
+async def test_a_change_is_never_repeated_for_its_pages() -> None:
+    """A response to a POST whose count contradicts its items is an error, and sent once."""
+    requests = 0
+
+    async def handle(_: web.Request) -> web.Response:
+        nonlocal requests
+        requests += 1
+        paging = {"paginationInfo": {"totalCount": 5}}
+        return web.json_response({"response": {"items": [{"id": "f", "name": "n"}], **paging}})
+
+    async with (
+        serve(handle) as url,
+        SpotBillingClient("t", base_url=url, config=config()) as client,
+    ):
+        with pytest.raises(DecodeError, match="totalCount"):
+            await client.families.create(name="n")
+    assert requests == 1
+
+
+async def test_pages_that_contradict_each_other_are_requested_again() -> None:
+    """All pages are requested again, within `max_attempts` and with the errors on record."""
+    counts = iter([3, 2])
+
+    async def handle(request: web.Request) -> web.Response:
+        key = request.query.get("paginationKey")
+        total = next(counts, 2) if key is None else 2
+        info = {"totalCount": total, "nextKey": None if key else "k"}
+        rows = [own(request, cost=2 if key else 1)]
+        return web.json_response({"response": {"items": rows, "paginationInfo": info}})
+
+    async with (
+        serve(handle) as url,
+        SpotBillingClient("t", base_url=url, config=config()) as client,
+        client.costs.pull([CostQuery(account_id="a", from_date=DAY, to_date=DAY)]) as run,
+    ):
+        outcomes = [outcome async for outcome in run]
+    assert [isinstance(o, Fetched) and len(o.items) for o in outcomes] == [2]
+    assert (run.report.requests, run.report.retries, run.report.mismatches) == (4, 1, 0)
