@@ -47,15 +47,10 @@ def build_request(
     query: Mapping[str, str | None],
     body: Mapping[str, object] | None = None,
 ) -> Request:
-    """Build a request; ids and values are percent-encoded, so none can change the URL's structure.
+    """Build a request from the path template of an operation, or its override.
 
-    Args:
-        operation: the operation to call.
-        base_url: a checked base URL.
-        path: path template of the operation, or its override.
-        path_ids: values of the path's parameters.
-        query: query parameters; those that are None are left out.
-        body: plain data to send as JSON; None sends no body.
+    Ids and values are percent-encoded, so none can change the URL's structure. Parameters that are
+    None are left out. The body is plain data to send as JSON; None sends no body.
     """
     if path_ids:
         path = path.format(**{name: _encoded(value) for name, value in path_ids.items()})

@@ -101,22 +101,19 @@ class StreamingDecoder(Generic[T]):
         """
         if self._head is None:
             return [], bytes(self._list)
-        items: list[T] = []
-        if self._tail is None:
+        if self._tail is not None:
+            return [], self._head + b"[]" + self._tail
+        end = -1
+        for _ in range(_MAX_ENDS):
             # The rest of the list may hold items of any kind, so each bracket may be its end.
-            end = self._list.find(b"]")
-            for _ in range(_MAX_ENDS):
-                if end < 0:
-                    break
-                decoded = self._decode(bytes(self._list[: end + 1]))
-                if decoded is not None:
-                    items = decoded
-                    self._take(end)
-                    break
-                end = self._list.find(b"]", end + 1)
-        if self._tail is None:
-            return items, self._head + self._list
-        return items, self._head + b"[]" + self._tail
+            end = self._list.find(b"]", end + 1)
+            if end < 0:
+                break
+            items = self._decode(bytes(self._list[: end + 1]))
+            if items is not None:
+                self._take(end)
+                return items, self.end()[1]  # the outline, as the list has now ended
+        return [], self._head + self._list
 
     def _cut(self) -> list[T] | None:
         """Take the items before the last cut that decodes; None where there is none yet."""
