@@ -62,16 +62,19 @@ class CacheLookup(Generic[T]):
     async def _load_missing(self) -> Answer[T] | None:
         """Load the days that are not in memory; return the answer if it cannot be kept by day."""
         # There is a further round only if a joined fetch failed because of its starter's limits.
-        is_first_round = True
+        query, is_first_round = self._query, True
         while missing := self._missing():
-            started, joined = self._start_or_join(missing)
+            in_flight = {key: self._fetches.with_key(key) for key in missing}
+            joined = list({fetch: None for fetch in in_flight.values() if fetch is not None})
+            gaps = contiguous_windows(day for key, day in missing.items() if in_flight[key] is None)
+            started = [self._fetches.start(query, query.series.keys(gap)) for gap in gaps]
             # The fetches started here have the same deadline and a more specific error. The grace
             # lets that error come before the one of this wait.
-            grace_s = self._query.grace_s if is_first_round and not joined else 0.0
+            grace_s = query.grace_s if is_first_round and not joined else 0.0
             fetch = await self._before_deadline(self._wait(started, joined), grace_s=grace_s)
             if fetch is not None and fetch.unsplit is not None:
                 window, answer = fetch.unsplit
-                is_this_query = fetch in started and window == self._query.days
+                is_this_query = fetch in started and window == query.days
                 return answer if is_this_query else await self._fetch_directly()
             found = self._fetches.store.get_local(list(self._missing()))
             self._values |= found
@@ -85,16 +88,6 @@ class CacheLookup(Generic[T]):
 
     def _missing(self) -> dict[str, date]:
         return {key: day for key, day in self._keys.items() if key not in self._values}
-
-    def _start_or_join(
-        self, missing: dict[str, date]
-    ) -> tuple[list[SharedFetch], list[SharedFetch]]:
-        """Return the fetches that load the missing days: those started here, and those joined."""
-        in_flight = {key: self._fetches.with_key(key) for key in missing}
-        joined = list({fetch: None for fetch in in_flight.values() if fetch is not None})
-        gaps = contiguous_windows(day for key, day in missing.items() if in_flight[key] is None)
-        query = self._query
-        return [self._fetches.start(query, query.series.keys(gap)) for gap in gaps], joined
 
     async def _wait(
         self, started: list[SharedFetch], joined: list[SharedFetch]

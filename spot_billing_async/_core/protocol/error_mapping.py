@@ -1,7 +1,7 @@
 """Mapping of an error response to its error class and details. Pure."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -56,52 +56,38 @@ def read_error(
     An HTTP status below 400 is replaced by the code in the body, which may be an envelope, other
     JSON, HTML or nothing.
     """
-    details = _error_details(body)
-    limited = any(code.lower() in _RATE_LIMIT_CODES for code in details.codes)
-    if status < FIRST_ERROR_STATUS and details.status is not None:
-        status = details.status
-    error_class = RateLimitedError if limited else _ERRORS_BY_STATUS.get(status)
-    if error_class is None:
-        error_class = ServerError if status >= _FIRST_SERVER_ERROR_STATUS else ApiError
-    # A token across the end of the excerpt is removed whole, before the excerpt is cut.
-    start = body[: _EXCERPT_BYTES + LONGEST_ESCAPE * len(token)].decode("utf-8", "replace")
-    return error_class(
-        status,
-        [token.removed_from(code) for code in details.codes],
-        token.removed_from(details.message),
-        token.removed_from(details.request_id or "") or header_request_id(headers, token),
-        operation.operation_id,
-        retry_after_s(headers, limited=error_class is RateLimitedError),
-        token.removed_from(start)[:_EXCERPT_BYTES],
-    )
-
-
-class _ErrorDetails(NamedTuple):
-    """Details in the body of an error response, as far as it has any."""
-
-    status: int | None
-    codes: list[str]
-    message: str
-    request_id: str | None
-
-
-def _error_details(body: bytes) -> _ErrorDetails:
     try:
         envelope = _mapping(msgspec.json.decode(body))
     except UNREADABLE:
         envelope = {}
     request_id = _mapping(envelope.get("request")).get("id")
     response = _mapping(envelope.get("response"))
-    status, errors = response.get("status"), response.get("errors")
+    details, errors = response.get("status"), response.get("errors")
     entries = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
-    return _ErrorDetails(
-        status=error_code(status),
-        codes=[str(entry["code"]) for entry in entries if entry.get("code") is not None],
-        # An entry's message says more than the status message; a 429 has its text in `data`.
-        message="; ".join(filter(None, (_text(entry.get("message")) for entry in entries)))
+    codes = [str(entry["code"]) for entry in entries if entry.get("code") is not None]
+    # An entry's message says more than the status message; a 429 has its text in `data`.
+    message = (
+        "; ".join(filter(None, (_text(entry.get("message")) for entry in entries)))
         or _text(response.get("data"))
-        or _text(_mapping(status).get("message")),
-        request_id=str(request_id) if isinstance(request_id, str | int) else None,
+        or _text(_mapping(details).get("message"))
+    )
+    if status < FIRST_ERROR_STATUS:
+        status = error_code(details) or status
+    limited = any(code.lower() in _RATE_LIMIT_CODES for code in codes)
+    error_class = RateLimitedError if limited else _ERRORS_BY_STATUS.get(status)
+    if error_class is None:
+        error_class = ServerError if status >= _FIRST_SERVER_ERROR_STATUS else ApiError
+    # A token across the end of the excerpt is removed whole, before the excerpt is cut.
+    start = body[: _EXCERPT_BYTES + LONGEST_ESCAPE * len(token)].decode("utf-8", "replace")
+    stated_id = token.removed_from(str(request_id)) if isinstance(request_id, str | int) else ""
+    return error_class(
+        status,
+        [token.removed_from(code) for code in codes],
+        token.removed_from(message),
+        stated_id or header_request_id(headers, token),
+        operation.operation_id,
+        retry_after_s(headers, limited=error_class is RateLimitedError),
+        token.removed_from(start)[:_EXCERPT_BYTES],
     )
 
 

@@ -42,20 +42,9 @@ VALIDATE_INTELLIGENCE = Operation(
 )
 
 OPERATIONS = {
-    operation.operation_id: operation
-    for operation in (
-        LIST_ACCOUNTS,
-        SETUP,
-        VALIDATE_SETUP,
-        CREATE_FAMILY,
-        LIST_FAMILIES,
-        GET_FAMILY,
-        UPDATE_FAMILY,
-        DELETE_FAMILY,
-        GET_COSTS,
-        SETUP_INTELLIGENCE,
-        VALIDATE_INTELLIGENCE,
-    )
+    constant.operation_id: constant
+    for constant in list(globals().values())  # those above
+    if isinstance(constant, Operation)
 }
 
 # A path alone, which cannot change the rest of a URL: from ! to ~, without ?, # and backslash.

@@ -1,8 +1,7 @@
 """Building of requests: an operation and its parameters become a URL and a body."""
 
-import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -10,7 +9,8 @@ import msgspec
 
 from spot_billing_async._core.protocol.operations import Operation
 
-_is_unreserved = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
+# Accounts, days and groupings repeat from call to call, so most values are found in the cache.
+_encoded = lru_cache(maxsize=4096)(partial(quote, safe=""))
 
 
 class Request(NamedTuple):
@@ -57,10 +57,3 @@ def build_request(
     present = [f"{name}={_encoded(value)}" for name, value in query.items() if value is not None]
     content = None if body is None else msgspec.json.encode(body)
     return Request(operation, base_url, path, "&".join(present), query, content)
-
-
-# Accounts, days and groupings repeat from call to call, so most values are found in the cache.
-@lru_cache(maxsize=4096)
-def _encoded(value: str) -> str:
-    """Percent-encode a value; one of unreserved characters only is returned unchanged."""
-    return value if _is_unreserved(value) else quote(value, safe="")
