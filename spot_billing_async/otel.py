@@ -54,8 +54,9 @@ class OpenTelemetryHook:
     `http.client.response.body.size` in bytes, counted compressed. Histograms of the client:
     `spot_billing.call.duration` in seconds, and `spot_billing.phase.duration` in seconds by
     `spot_billing.phase`, for phases in which the call spent time. Counters: `spot_billing.rows`,
-    `spot_billing.retries`, `spot_billing.refusals`, and `spot_billing.cache.days` by
-    `spot_billing.cache.result` (hit, joined or missed). No metric identifies an account.
+    `spot_billing.retries`, `spot_billing.refusals`, `spot_billing.mismatches`, and
+    `spot_billing.cache.days` by `spot_billing.cache.result` (hit, joined or missed). No metric
+    identifies an account.
 
     Args:
         tracer_provider: creates the spans; None for the global one.
@@ -164,6 +165,9 @@ class _Instruments:
         self._refusals = meter.create_counter(
             "spot_billing.refusals", "{request}", "Requests that the rate limit rejected."
         )
+        self._mismatches = meter.create_counter(
+            "spot_billing.mismatches", "{response}", "Responses that contradicted their query."
+        )
         self._days = meter.create_counter(
             "spot_billing.cache.days", "{day}", "Days looked up in the cost cache."
         )
@@ -183,6 +187,7 @@ class _Instruments:
         self._rows.add(call.rows, operation)
         self._retries.add(call.retries, operation)
         self._refusals.add(call.refusals, operation)
+        self._mismatches.add(call.mismatches, operation)
 
     def count_days(self, read: CacheRead) -> None:
         for result, days in (
@@ -231,6 +236,7 @@ def _call_attributes(call: CallEnded, *, identify_accounts: bool) -> Attributes:
         "spot_billing.requests": call.requests,
         "spot_billing.retries": call.retries,
         "spot_billing.refusals": call.refusals,
+        "spot_billing.mismatches": call.mismatches,
         "spot_billing.received_bytes": call.received_bytes,
         "spot_billing.rows": call.rows,
     }

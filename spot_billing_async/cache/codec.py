@@ -17,7 +17,8 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
-from spot_billing_async._core.protocol.decoder import UNREADABLE, decoder_for, kinds_of
+from spot_billing_async._core.protocol.decoder import decoder_for, kinds_of
+from spot_billing_async._core.protocol.json_text import UNREADABLE
 from spot_billing_async._core.protocol.streaming_decoder import LARGE_BYTES, LargeList
 
 T = TypeVar("T")

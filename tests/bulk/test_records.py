@@ -84,6 +84,7 @@ def test_a_report_is_a_record() -> None:
         requests=11,
         retries=4,
         refusals=5,
+        mismatches=6,
         elapsed_s=1.23456,
     )
     record = report_record(report)
@@ -99,5 +100,6 @@ def test_a_report_is_a_record() -> None:
         "requests": 11,
         "retries": 4,
         "refusals": 5,
+        "mismatches": 6,
         "elapsed_s": 1.235,
     }

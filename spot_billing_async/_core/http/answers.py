@@ -28,16 +28,17 @@ class TenantAnswers:
 
 
 class AnswerMemory:
-    """What is known of a client's answers. Beyond a limit, the least recent is forgotten."""
+    """Knowledge of a client's answers. Beyond a limit, the least recent is forgotten."""
 
     def __init__(self) -> None:
         self._accounts: RecentlyUsed[str, None] = RecentlyUsed(_MAX_ACCOUNTS)
         self._tenants: RecentlyUsed[str, TenantAnswers] = RecentlyUsed(_MAX_TENANTS)
 
-    def note_asked(self, account_id: str) -> None:
-        """Remember that a query of any tenant names an account."""
-        if account_id not in self._accounts:
-            self._accounts.use(account_id, None)
+    def note_asked(self, account_id: str | None) -> None:
+        """Remember the account that a query of any tenant names; None for none."""
+        key = "" if account_id is None else account_id.casefold()
+        if key not in self._accounts:
+            self._accounts.use(key, None)
 
     def of_tenant(self, namespace: str) -> TenantAnswers:
         """Return what is known of a tenant's answers."""
@@ -46,9 +47,9 @@ class AnswerMemory:
         return answers
 
     def is_mixed_up(self, differs: Differences, account_id: str | None) -> bool:
-        """Return whether rows name accounts of other queries in place of the query's own."""
-        named = differs.get("account", frozenset())
-        return account_id not in named and not named.isdisjoint(self._accounts)
+        """Return whether rows name accounts of other queries: a mix-up, or counted twice."""
+        named = {each.casefold() for each in differs.get("account", ())}
+        return not (named - {(account_id or "").casefold()}).isdisjoint(self._accounts)
 
     def contested(self, namespace: str, found: Differences, account_id: str | None) -> Differences:
         """Note what agrees, and return the differences but for ids that the server is known to use.

@@ -7,12 +7,13 @@ from spot_billing_async._core.aio.deadline import Deadline, hard_end_s
 from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.confirmation import confirmed
 from spot_billing_async._core.http.session import SessionManager
+from spot_billing_async._core.http.shared import SharedState
 from spot_billing_async._core.pacing.budget import RequestCounts
 from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async._core.protocol.pagination import Paginator
 from spot_billing_async._core.protocol.request import build_request
-from spot_billing_async.errors import SpotBillingError
+from spot_billing_async.errors import DecodeError, SpotBillingError
 from spot_billing_async.models.results import Answer
 
 T = TypeVar("T")
@@ -56,11 +57,9 @@ async def call(
     paginator: Paginator[T] = Paginator(operation)
     parameters = query or {}
     path = shared.paths[operation.operation_id]
-    account_id = parameters.get("accountId")
-    if account_id is not None:
-        shared.answers.note_asked(account_id)
+    shared.answers.note_asked(parameters.get("accountId"))
     failure: str | None = None
-    rows = 0
+    rows = restarts = 0
     try:
         with Deadline(
             shared.timer,
@@ -83,7 +82,13 @@ async def call(
                     page = await confirmed(
                         session, request, page, decoder, deadline=deadline, record=record
                     )
-                answer = paginator.add(page)
+                try:
+                    answer = paginator.add(page)
+                except DecodeError as error:
+                    restarts += 1
+                    _restart_or_raise(error, restarts, shared, record)
+                    paginator, parameters = Paginator(operation), query or {}
+                    continue
                 if record.is_timed:
                     record.lap("decode_s")
                 if answer is not None:
@@ -99,3 +104,19 @@ async def call(
         if record.is_timed:
             all_parameters = {**(path_ids or {}), **(query or {})}
             record.call_ended(operation.operation_id, failure, parameters=all_parameters, rows=rows)
+
+
+def _restart_or_raise(
+    error: DecodeError, restarts: int, shared: SharedState, record: CallRecord
+) -> None:
+    """Prepare another request of all pages, as one of them may belong to another answer.
+
+    Raises:
+        DecodeError: `error`, where a retry would end in the same way, or none is left.
+    """
+    is_last = restarts >= shared.config.retry.max_attempts
+    if error.permanent or is_last or not shared.retry_budget.take():
+        raise error
+    record.attempt_errors.append(f"{type(error).__name__}: {error}")
+    record.counts.retries += 1
+    shared.transport.distrust()

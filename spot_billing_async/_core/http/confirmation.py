@@ -50,8 +50,12 @@ async def confirmed(
     shared, account_id = session.shared, request.parameters.get("accountId")
     answers = shared.answers.of_tenant(session.namespace)
     differs = page.differs or {}
-    # One call finds out for all, unless the server is known to agree: then it is a mix-up.
-    async with nullcontext() if differs.keys() <= answers.agreed else answers.trial:
+    # One call finds out for all, unless it is a mix-up: other answers agree in these kinds, or the
+    # rows are those of another query.
+    is_mix_up = differs.keys() <= answers.agreed | {"account"} and (
+        "account" not in differs or shared.answers.is_mixed_up(differs, account_id)
+    )
+    async with nullcontext() if is_mix_up else answers.trial:
         differs = shared.answers.contested(session.namespace, differs, account_id)
         for attempt in range(_RETRIED, max(_RETRIED, shared.config.retry.max_attempts) + 1):
             if not differs:
@@ -65,11 +69,12 @@ async def confirmed(
             record.counts.retries += 1
             page = await session.send(request, decoder, deadline=deadline, record=record)
             is_repeated, differs = page.differs == differs, page.differs or {}
-            is_mix_up = (
+            is_mix_up = bool(
                 differs.keys() & answers.agreed - {"account"}
             ) or shared.answers.is_mixed_up(differs, account_id)
             if differs and is_repeated and not is_mix_up:
-                answers.differing |= differs.keys()
+                # Ids of an answer that is refused for another reason are not the server's own.
+                answers.differing |= differs.keys() - {"account"} or {"account"}
                 differs = shared.answers.contested(session.namespace, differs, account_id)
     if not differs:
         return page

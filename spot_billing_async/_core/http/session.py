@@ -66,6 +66,7 @@ class SessionManager:
         self.namespace: str = self._credential.namespace
         self.credential_key: Hashable = self._credential.key
         self._limiters: dict[str, Limiter] = {}
+        self._kept: set[str] = set()  # operations whose limiter is kept beyond this object
         # Kept, as looking it up takes as long as comparing an answer.
         self._agreed: AbstractSet[MismatchKind] = frozenset()
 
@@ -227,11 +228,13 @@ class SessionManager:
             record.lap("first_byte_s" if response is None else "decode_s")
         # Without a SpotBillingError, the call was cancelled while it decoded a large response.
         is_cancelled = failure is not None and not isinstance(failure, SpotBillingError)
-        if failure is None:
+        if failure is None and shared.refused:
             shared.refused.pop(self.credential_key, None)
-        if failure is None or isinstance(failure, RateLimitedError):
-            # The API counts the requests of organizations, so it knows a token that it limits.
+        # The API counts the requests of organizations, so it knows a token that it limits.
+        is_accepted = failure is None or isinstance(failure, RateLimitedError)
+        if is_accepted and operation.operation_id not in self._kept:
             shared.keep(self._credential, operation.operation_id, limiter)
+            self._kept.add(operation.operation_id)
         # The quota in a 401, where it has one, is not that of the tenant.
         if response is None or is_cancelled or isinstance(failure, AuthenticationError):
             is_unsent = isinstance(failure, TransportError) and not failure.sent

@@ -68,7 +68,7 @@ def compare(
             pairs = {(name, value) for name in names for value in echoed[name]}
             found["url"] = frozenset(f"{name}={value}" for name, value in pairs - sent.items())
         account = None if "accountId" in echoed else account
-        if {"fromDate", "toDate"} <= echoed.keys():
+        if (first is None or "fromDate" in echoed) and (last is None or "toDate" in echoed):
             first = last = None
     if row_accounts == "any":
         account = None
@@ -89,7 +89,7 @@ def _found_in_rows(
 ) -> dict[MismatchKind, frozenset[str]]:
     """Compare what rows say with the account and with the first and the last day they may have."""
     found: dict[MismatchKind, frozenset[str]] = {}
-    accounts, dates = (each - {None} for each in said)
+    accounts, dates = (each - {None, ""} for each in said)
     if account is not None and accounts:
         # Case is no difference: Azure's ids are case-insensitive.
         is_own = {each.casefold() for each in accounts} == {account.casefold()}

@@ -4,10 +4,7 @@ The lenient pass accepts known variations of this API family: ids as JSON intege
 in place of a day. It never changes an amount.
 """
 
-import json
-import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -17,6 +14,7 @@ import msgspec
 from msgspec import inspect
 
 from spot_billing_async._core.auth.secret import Secret
+from spot_billing_async._core.protocol.json_text import UNREADABLE, Strictness, plain_decoder
 from spot_billing_async.errors import ConfigError, DecodeError
 from spot_billing_async.models.envelope import Envelope
 from spot_billing_async.models.money import (
@@ -29,21 +27,16 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 _KEYS_SHOWN = 20
-_START_BYTES = 200  # of a key, or of a body that is not JSON, shown in the error
-_SMALL_BYTES = 4096
+_START_BYTES = 200  # of a body that is not JSON, shown in the error
 _IDENTITY_FIELDS = (
     ("account_id", "accountId", inspect.StrType),
     ("date", "date", inspect.DateType),
 )
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
-"""Exceptions of decoding: invalid JSON, JSON of another shape, or numbers out of range."""
-
 # While freezegun replaces `datetime.date`, msgspec's inspection takes the real one for a custom
 # type.
 _DATES: dict[type, type[inspect.Type]] = {date: inspect.DateType, datetime: inspect.DateTimeType}
 
-_plain_decoder = msgspec.json.Decoder(float_hook=Decimal)
 _plain_encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -61,13 +54,21 @@ _currencies_by_key: Column = lambda items: [item["currency"] for item in items] 
 
 
 class _Row(msgspec.Struct, rename="camel"):
-    """What a row says of its account and day, of any type."""
+    """Account and day that a row names, of any type."""
 
     account_id: Any = None
     date: Any = None
 
 
-_row_decoder = msgspec.json.Decoder(Envelope[_Row])
+class _Rows(msgspec.Struct):
+    items: list[_Row] | None = None
+
+
+class _RowsEnvelope(msgspec.Struct):
+    response: _Rows
+
+
+_row_decoder = msgspec.json.Decoder(_RowsEnvelope)
 _row_list_decoder = msgspec.json.Decoder(list[_Row])
 
 
@@ -98,7 +99,7 @@ class ItemDecoder(Generic[T]):
         }
         self._day_keys = {key for key, kinds in accepted.items() if inspect.DateType in kinds}
         self._amount_key: str | None = None  # key of a cost that must not be None
-        self._cost_key: str = ""  # key of a cost; "" where the type has none
+        cost_key: str | None = None
         self._costs_of: Column | None = None  # None where the type has no amounts
         self._currencies_of: Column | None = None  # None where none are totalled
         is_mapping = isinstance(info, inspect.TypedDictType)
@@ -121,13 +122,10 @@ class ItemDecoder(Generic[T]):
                     "would get the default"
                 )
             self._costs_of = _costs_by_key if is_mapping else _costs
-            self._cost_key = cost.encode_name
+            cost_key = cost.encode_name
             if inspect.NoneType not in accepted[cost.encode_name]:
                 self._amount_key = cost.encode_name
-        self._cost_text: bytes = b'"%b"' % self._cost_key.encode() if self._cost_key else b""
-        self._odd_amount: re.Pattern[bytes] = re.compile(
-            re.escape(self._cost_text) + rb'\s*:\s*"[^"]*[^0-9A-Za-z.+"-]'
-        )
+        self._strictness = Strictness(cost_key)
         if currency is not None:
             allowed = {inspect.StrType, inspect.LiteralType, inspect.NoneType}
             if not accepted[currency.encode_name] <= allowed:
@@ -170,7 +168,7 @@ class ItemDecoder(Generic[T]):
             return None
         # An item of another shape may precede invalid JSON: the text may be cut in the wrong place.
         try:
-            _plain_decoder.decode(text)
+            plain_decoder.decode(text)
         except UNREADABLE:
             return None
         return self._decode_leniently(self._list_decoder, operation_id, text, token)
@@ -184,7 +182,7 @@ class ItemDecoder(Generic[T]):
             DecodeError: the text has another shape all the same, or is not readable.
         """
         try:
-            plain = _plain_decoder.decode(text)
+            plain = plain_decoder.decode(text)
             _repair_request(plain)
             for item in _plain_items(plain):
                 self._repair(item)
@@ -209,37 +207,6 @@ class ItemDecoder(Generic[T]):
         if self._amount_key is not None and item.get(self._amount_key) is None:
             item[self._amount_key] = "NaN"
 
-    def check_text(self, operation_id: str, items: list[T], text: bytes, token: Secret) -> None:
-        """Raise if decoding dropped a value because its key came twice, or repaired an amount.
-
-        A look at every key takes as long as decoding, so there is one only if there is a cheap
-        sign: two lists named `items`; any key twice in the first row, unless an object is in it; a
-        second cost in any row of a text of up to 4 KB. Amounts given as text are looked at if the
-        first row has one, or a text of up to 4 KB has a character that no number has.
-
-        Raises:
-            DecodeError: an object has a key twice, or an amount is not spelled as a number.
-        """
-        first, is_small = text.find(b"["), len(text) <= _SMALL_BYTES
-        row = text[text.find(b"{", first) : text.find(b"}", first) + 1]
-        try:
-            fields = _plain_decoder.decode(row)
-        except UNREADABLE:
-            fields = {}
-        if (
-            (fields and row.count(b'":') > len(fields))
-            or ((not items or text.find(b"[", first + 1) >= 0) and text.count(b'"items"') > 1)
-            or (is_small and self._cost_text and text.count(self._cost_text) > len(items))
-        ) and (key := _key_given_twice(text)) is not None:
-            problem = f"an object has the key {token.removed_from(key)[:_START_BYTES]!r} twice"
-            raise DecodeError(f"{operation_id}: {problem}", permanent=True)
-        is_text = isinstance(fields.get(self._cost_key), str) or (
-            is_small and (b"_" in text or b"\\" in text or not text.isascii())
-        )
-        if self._cost_text and is_text and self._odd_amount.search(text):
-            problem = "an amount has characters that no number has"
-            raise DecodeError(f"{operation_id}: {problem}", permanent=True)
-
     def totals(
         self, operation_id: str, items: list[T], body: bytes, token: Secret
     ) -> dict[str, Decimal]:
@@ -257,7 +224,7 @@ class ItemDecoder(Generic[T]):
             DecodeError: an item has no amount, or one that is not a finite number. The message
                 lists the keys of the items, as the amount may have another key.
         """
-        self.check_text(operation_id, items, body, token)
+        self._strictness.check(operation_id, len(items), body, token)
         if self._costs_of is None or not items:
             return {}
         try:
@@ -301,6 +268,8 @@ class ItemDecoder(Generic[T]):
             text: the body or the list that they were decoded from; it is read where the type of
                 the items leaves out the account or the day.
         """
+        if not items:  # a response without a body has no text either
+            return set(), set()
         if self._names_account_and_day:
             rows: list[Any] = items
             return {row.account_id for row in rows}, {row.date for row in rows}
@@ -308,10 +277,10 @@ class ItemDecoder(Generic[T]):
             if text.startswith(b"["):
                 rows = _row_list_decoder.decode(text)
             else:
-                envelope = _row_decoder.decode(text)
-                rows = (envelope.response and envelope.response.items) or []
-        except UNREADABLE:  # items that are no objects say nothing
-            rows = []
+                rows = _row_decoder.decode(text).response.items or []
+        except UNREADABLE:  # an item that is no object is among them
+            plain = _plain_items(plain_decoder.decode(text))
+            rows = [_Row(item.get("accountId"), item.get("date")) for item in plain]
         accounts, days = set(), set()
         for row in rows:
             if type(row.account_id) in {str, int}:
@@ -378,25 +347,10 @@ def _repair_request(envelope: object) -> None:
 def _keys_seen(body: bytes) -> str:
     """Return the keys of a body's items, for an error's message."""
     try:
-        items = _plain_items(_plain_decoder.decode(body))
+        items = _plain_items(plain_decoder.decode(body))
     except UNREADABLE:
         return "none that are readable"
     return ", ".join(sorted({key for item in items for key in item})[:_KEYS_SHOWN])
-
-
-def _key_given_twice(text: bytes) -> str | None:
-    """Return a key that an object in a JSON text has twice; None where there is none."""
-    found: list[str] = []
-
-    def look(pairs: list[tuple[str, object]]) -> None:
-        keys = [key for key, _ in pairs]
-        if len(set(keys)) < len(keys):
-            found.append(max(keys, key=keys.count))
-
-    with suppress(ValueError, RecursionError):  # msgspec has decoded it
-        # Numbers stay text: Python refuses thousands of digits.
-        json.loads(text, strict=False, object_pairs_hook=look, parse_float=str, parse_int=str)
-    return found[0] if found else None
 
 
 def _object_type(info: inspect.Type) -> inspect.Type:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from spot_billing_async._core.auth.secret import LONGEST_ESCAPE, Secret
-from spot_billing_async._core.protocol.decoder import UNREADABLE
+from spot_billing_async._core.protocol.json_text import UNREADABLE
 from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async._core.protocol.rate_limit import retry_after_s
 from spot_billing_async.errors import (

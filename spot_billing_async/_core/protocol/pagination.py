@@ -104,7 +104,8 @@ class Paginator(Generic[T]):
             try:
                 self._totals = merge_totals(self._totals, page.totals)
             except ArithmeticError:
-                raise self._error("cannot be added to the others without rounding") from None
+                problem = "cannot be added to the others without rounding"
+                raise self._error(problem, permanent=True) from None
         else:
             self._items, self._totals = page.items, page.totals
         # The first count that a page states holds for all pages, as a later one may lack it.
@@ -136,5 +137,6 @@ class Paginator(Generic[T]):
             raise self._error("repeats the items of an earlier page")
         self._digests.add(digest)
 
-    def _error(self, problem: str) -> DecodeError:
-        return DecodeError(f"{self._operation.operation_id}: page {len(self._keys) + 1} {problem}")
+    def _error(self, problem: str, *, permanent: bool = False) -> DecodeError:
+        message = f"{self._operation.operation_id}: page {len(self._keys) + 1} {problem}"
+        return DecodeError(message, permanent)

@@ -115,8 +115,9 @@ async def parse_large_response(
         batch = decoder.decode_list(name, text, token)
         if batch is None:
             return None
-        for found, more in zip(said, decoder.said_by_rows(batch, text), strict=True):
-            found.update(more)
+        accounts, days = decoder.said_by_rows(batch, text)
+        said[0].update(accounts)
+        said[1].update(days)
         if bad_amount is None:
             try:
                 totals = add_totals(name, totals, decoder.totals(name, batch, text, token))
@@ -141,9 +142,9 @@ async def parse_large_response(
         raise bad_amount
     rest = page.items[batches:]  # of a list that does not begin in the first 64 KB
     page.totals = add_totals(name, totals, decoder.totals(name, rest, outline, token))
-    for found, more in zip(said, decoder.said_by_rows(rest, outline), strict=True):
-        found.update(more)
-    page.checksum, page.said_by_rows = stream.checksum, said
+    accounts, days = decoder.said_by_rows(rest, outline)
+    page.said_by_rows = said[0] | accounts, said[1] | days
+    page.checksum = stream.checksum
     return page
 
 

@@ -123,13 +123,19 @@ async def test_an_account_of_another_query_is_never_learned() -> None:
             assert await client.costs.get("act-2", DAY, DAY)
 
 
-async def test_an_account_beside_its_own_is_learned() -> None:
-    """A payer's rows name its members too, which may be asked for by other queries."""
+async def test_members_of_an_account_are_learned_unless_they_are_asked_for_too() -> None:
+    """A payer's rows may name its members; if these are asked for too, costs would count twice."""
     api = Api(lambda request: [own(request), own(request, accountId="act-member")])
-    async with serve(api.handle) as url, SpotBillingClient("t", base_url=url) as client:
-        for account in ("act-member", "act-payer", "act-member"):
+    async with (
+        serve(api.handle) as url,
+        SpotBillingClient("t", base_url=url, config=config()) as client,
+    ):
+        for account in ("act-payer", "act-other"):
             assert len(await client.costs.get(account, DAY, DAY)) == 2
-    assert len(api.requests) == 4
+        assert len(api.requests) == 3
+        await client.costs.get("act-member", DAY, DAY)
+        with pytest.raises(DecodeError, match="row_accounts='any'"):
+            await client.costs.get("act-payer", DAY, DAY)
 
 
 @pytest.mark.parametrize(
