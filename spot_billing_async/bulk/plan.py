@@ -81,11 +81,8 @@ class CostPlan(Sequence[CostQuery]):
     def __getitem__(self, index: slice) -> list[CostQuery]: ...
     def __getitem__(self, index: int | slice) -> CostQuery | list[CostQuery]:
         if isinstance(index, slice):
-            return [self._query(i) for i in range(len(self))[index]]
-        return self._query(range(len(self))[index])
-
-    def _query(self, index: int) -> CostQuery:
-        account, window = divmod(index, len(self.windows))
+            return [self[i] for i in range(len(self))[index]]
+        account, window = divmod(range(len(self))[index], len(self.windows))
         from_date, to_date = self.windows[window]
         return CostQuery(
             account_id=self.accounts[account],
