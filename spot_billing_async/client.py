@@ -1,5 +1,6 @@
 """The client: wires the parts together, and offers one resource for each tag of the API."""
 
+from contextlib import AsyncExitStack
 from functools import cached_property
 from types import TracebackType
 from typing import Self
@@ -18,10 +19,9 @@ from spot_billing_async.cache import CostCache
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models.validation import checked_id
 from spot_billing_async.resources.accounts import AccountsResource
-from spot_billing_async.resources.billing_engine import BillingEngineResource
-from spot_billing_async.resources.cost_intelligence import CostIntelligenceResource
 from spot_billing_async.resources.costs import CostsResource
 from spot_billing_async.resources.families import FamiliesResource
+from spot_billing_async.resources.setups import BillingEngineResource, CostIntelligenceResource
 from spot_billing_async.telemetry import Hook, check_hook
 
 
@@ -167,15 +167,15 @@ class SpotBillingClient(TenantClient):
         )
         sender = SessionManager(self._shared, settings.credential.of_tenant(tenant))
         super().__init__(sender, settings.account_id, cache)
+        self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await self._shared.open()
-        if self._cache is not None:
-            try:
-                await self._cache.__aenter__()
-            except BaseException:
-                await self._shared.close()
-                raise
+        async with AsyncExitStack() as opened:
+            opened.push_async_callback(self._shared.close)
+            if self._cache is not None:
+                await opened.enter_async_context(self._cache)
+            self._opened = opened.pop_all()
         return self
 
     async def __aexit__(
@@ -184,8 +184,4 @@ class SpotBillingClient(TenantClient):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            if self._cache is not None:
-                await self._cache.__aexit__(kind, error, trace)
-        finally:
-            await self._shared.close()
+        await self._opened.__aexit__(kind, error, trace)

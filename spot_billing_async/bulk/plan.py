@@ -1,6 +1,6 @@
 """Plan of a pull: accounts times windows, as a sequence whose queries are made on access."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import overload
@@ -81,14 +81,8 @@ class CostPlan(Sequence[CostQuery]):
     def __getitem__(self, index: slice) -> list[CostQuery]: ...
     def __getitem__(self, index: int | slice) -> CostQuery | list[CostQuery]:
         if isinstance(index, slice):
-            return [self._query(i) for i in range(len(self))[index]]
-        return self._query(range(len(self))[index])
-
-    def __iter__(self) -> Iterator[CostQuery]:
-        return map(self._query, range(len(self)))
-
-    def _query(self, index: int) -> CostQuery:
-        account, window = divmod(index, len(self.windows))
+            return [self[i] for i in range(len(self))[index]]
+        account, window = divmod(range(len(self))[index], len(self.windows))
         from_date, to_date = self.windows[window]
         return CostQuery(
             account_id=self.accounts[account],

@@ -7,7 +7,7 @@ done with one, and waits while the buffer has no room for its outcome.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from math import inf
 from typing import Generic, TypeVar
@@ -70,7 +70,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         self._worker_count = min(worker_count, len(plan))
         self._slices = iter(range(len(plan)))
         self._states = bytearray(len(plan))
-        self._buffer: OutcomeBuffer[tuple[int, Fetched[T] | Failed, Answer[T] | None]] = (
+        self._buffer: OutcomeBuffer[tuple[int, Fetched[T] | Failed, Mapping[str, Decimal]]] = (
             OutcomeBuffer(self._worker_count * _BUFFER_PER_WORKER, ordered=ordered)
         )
         self._workers: asyncio.Task[None] | None = None
@@ -105,7 +105,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         if self._workers is None or self._ended_s is not None:
             raise ConfigError("this run is not open; iterate it inside its 'async with'")
         try:
-            index, outcome, answer = await self._buffer.get()
+            return self._counted(*await self._buffer.get())
         except StopAsyncIteration:
             await asyncio.wait([self._workers])
             if self._workers.cancelled():
@@ -116,7 +116,6 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             if any(self.unfinished()):
                 raise SpotBillingError("the pull ended before all slices had an outcome") from None
             raise
-        return self._counted(index, outcome, answer)
 
     @property
     def report(self) -> PullReport:
@@ -161,7 +160,9 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             # The result gets no name: a local would keep its rows alive during the next fetch.
             await self._buffer.put(index, await self._fetch_slice(index))
 
-    async def _fetch_slice(self, index: int) -> tuple[int, Fetched[T] | Failed, Answer[T] | None]:
+    async def _fetch_slice(
+        self, index: int
+    ) -> tuple[int, Fetched[T] | Failed, Mapping[str, Decimal]]:
         query = self._plan[index]
         started_s = self._clock()
         counts = RequestCounts(allowance=self._allowance)
@@ -170,26 +171,25 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
                 raise DeadlineExceededError("the pull's deadline passed before this slice began")
             answer = await self._fetch(query, counts, self._ends_at_s)
         except SpotBillingError as error:
-            return index, Failed(query, error, counts.requests, self._clock() - started_s), None
+            return index, Failed(query, error, counts.requests, self._clock() - started_s), {}
         finally:
             self._counts.add(counts)  # also if the slice is cancelled: its requests were sent
         elapsed_s = self._clock() - started_s
         outcome = Fetched(query, answer.items, answer.request_id, counts.requests, elapsed_s)
-        return index, outcome, answer
+        return index, outcome, answer.totals
 
     def _counted(
-        self, index: int, outcome: Fetched[T] | Failed, answer: Answer[T] | None
+        self, index: int, outcome: Fetched[T] | Failed, totals: Mapping[str, Decimal]
     ) -> Fetched[T] | Failed:
         """Count an outcome and return it; a slice that would round the total becomes `Failed`."""
-        if answer is None:
-            self._states[index] = SliceState.FAILED
-            return outcome
         try:
-            self._totals = merge_totals(self._totals, answer.totals)
+            self._totals = merge_totals(self._totals, totals)
         except ArithmeticError:
-            self._states[index] = SliceState.FAILED
             error = DecodeError("the amounts cannot be added to the pull's total without rounding")
-            return Failed(outcome.query, error, outcome.attempts, outcome.elapsed_s)
-        self._states[index] = SliceState.OK if answer.items else SliceState.EMPTY
-        self._rows += len(answer.items)
+            outcome = Failed(outcome.query, error, outcome.attempts, outcome.elapsed_s)
+        if isinstance(outcome, Failed):
+            self._states[index] = SliceState.FAILED
+        else:
+            self._states[index] = SliceState.OK if outcome.items else SliceState.EMPTY
+            self._rows += len(outcome.items)
         return outcome

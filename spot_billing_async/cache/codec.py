@@ -24,7 +24,7 @@ from spot_billing_async._core.protocol.streaming_decoder import LARGE_BYTES, Lar
 T = TypeVar("T")
 
 _STEP_ROWS = 200  # about 40 KB, which block the event loop for a third of a millisecond
-_STEP_BYTES = 64 * 1024
+_STEP_BYTES = 64 * 1024  # decoded before the event loop runs other tasks
 _SEPARATOR = b"\n"  # msgspec writes JSON without it
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -56,37 +56,39 @@ class Codec(Generic[T]):
             trip. Such rows must not be kept.
         """
         by_day: dict[date, list[T]] = {day: [] for day in days}
+        values: dict[date, bytes] = {}
+        size_bytes = 0
         try:
             for place in range(0, len(rows), _STEP_ROWS):
                 if place:
                     await asyncio.sleep(0)
                 for row in rows[place : place + _STEP_ROWS]:
                     by_day[self._day_of(row)].append(row)
-            step = Step()
-            return {day: await self._encode(part, step) for day, part in by_day.items()}
+            for day, of_day in by_day.items():
+                parts = []
+                for place in range(0, len(of_day), _STEP_ROWS):
+                    part = _encoder.encode(of_day[place : place + _STEP_ROWS])
+                    if _SEPARATOR in part or _encoder.encode(self._decoder.decode(part)) != part:
+                        return None
+                    parts.append(part)
+                    if (size_bytes := size_bytes + len(part)) > _STEP_BYTES:
+                        size_bytes = 0
+                        await asyncio.sleep(0)
+                values[day] = _SEPARATOR.join(parts)
         except Exception:  # noqa: BLE001  an unknown day, or code of a caller's type that fails
             return None
-
-    async def _encode(self, rows: list[T], step: "Step") -> bytes:
-        parts = []
-        for place in range(0, len(rows), _STEP_ROWS):
-            part = _encoder.encode(rows[place : place + _STEP_ROWS])
-            if _SEPARATOR in part or _encoder.encode(self._decoder.decode(part)) != part:
-                raise ValueError("the rows do not survive the round trip")
-            parts.append(part)
-            if step.is_done_after(len(part)):
-                await asyncio.sleep(0)
-        return _SEPARATOR.join(parts)
+        return values
 
     async def decode(self, days: Sequence[bytes]) -> list[T] | None:
         """Decode the rows of some days, in order; return None if a value cannot be decoded."""
         rows: list[T] = LargeList() if sum(map(len, days)) > LARGE_BYTES else []
-        step = Step()
+        size_bytes = 0
         try:
             for day in days:
                 for part in day.split(_SEPARATOR) if day else ():
                     rows += self._decoder.decode(part)
-                    if step.is_done_after(len(part)):
+                    if (size_bytes := size_bytes + len(part)) > _STEP_BYTES:
+                        size_bytes = 0
                         await asyncio.sleep(0)
         except UNREADABLE:
             return None
@@ -96,21 +98,6 @@ class Codec(Generic[T]):
         """Return whether a value can be decoded, and all of its rows are of a day."""
         rows = await self.decode([data])
         return rows is not None and all(self._day_of(row) == day for row in rows)
-
-
-class Step:
-    """Counter of bytes that may be processed before the event loop runs other tasks."""
-
-    def __init__(self) -> None:
-        self._left_bytes = _STEP_BYTES
-
-    def is_done_after(self, size_bytes: int) -> bool:
-        """Count bytes; return True, and begin the next step, when the present one is used up."""
-        self._left_bytes -= size_bytes
-        if self._left_bytes >= 0:
-            return False
-        self._left_bytes = _STEP_BYTES
-        return True
 
 
 def codec_for(item_type: type[T]) -> Codec[T] | None:

@@ -6,15 +6,13 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
 
-from spot_billing_async.cache.inflight import InflightFetches
-from spot_billing_async.cache.loader import Loader
+from spot_billing_async.cache.fetch import SharedFetches
 from spot_billing_async.cache.lookup import CacheLookup
 from spot_billing_async.cache.policy import CachePolicy, utc_now
 from spot_billing_async.cache.query import CacheQuery
 from spot_billing_async.cache.store import MemoryStore, Store
 from spot_billing_async.errors import CLIENT_IS_IN_ANOTHER_LOOP, CLIENT_IS_NOT_OPEN, ConfigError
 from spot_billing_async.models.results import Answer
-from spot_billing_async.telemetry import emit
 
 T = TypeVar("T")
 
@@ -52,17 +50,18 @@ class CostCache:
             # The value is not shown: a URL given by mistake may hold a password.
             kind = type(store).__name__
             raise ConfigError(f"store must be a MemoryStore, a RedisStore or a Store, got a {kind}")
-        self._loader = Loader(self._store, policy, now)
-        self._inflight: InflightFetches | None = None
+        self._policy = policy
+        self._now = now
+        self._fetches: SharedFetches | None = None
 
     async def __aenter__(self) -> Self:
-        if self._inflight is not None:
+        if self._fetches is not None:
             raise ConfigError("this cache is in use; a cache serves one client at a time")
-        self._inflight = InflightFetches()
+        self._fetches = SharedFetches(self._store, self._policy, self._now)
         try:
             await self._store.__aenter__()
         except BaseException:
-            self._inflight = None
+            self._fetches = None
             raise
         return self
 
@@ -72,10 +71,10 @@ class CostCache:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        inflight, self._inflight = self._inflight, None
-        assert inflight is not None  # noqa: S101  entered before it is left
+        fetches, self._fetches = self._fetches, None
+        assert fetches is not None  # noqa: S101  entered before it is left
         try:
-            await inflight.close()
+            await fetches.close()
         finally:
             await self._store.__aexit__(kind, error, trace)
 
@@ -87,20 +86,8 @@ class CostCache:
         Raises:
             SpotBillingError: a fetch failed, or the caller's deadline passed.
         """
-        if self._inflight is None:
+        if self._fetches is None:
             raise ConfigError(CLIENT_IS_NOT_OPEN)
-        if asyncio.get_running_loop() is not self._inflight.loop:
+        if asyncio.get_running_loop() is not self._fetches.loop:
             raise ConfigError(CLIENT_IS_IN_ANOTHER_LOOP)
-        lookup = CacheLookup(query, self._loader, self._inflight)
-        try:
-            if not lookup.keys.keys() <= lookup.values.keys():
-                result = await lookup.load_missing()
-                if result is not None:
-                    return result
-            rows = await query.codec.decode([lookup.values[key] for key in lookup.keys])
-            if rows is None:  # the store holds data that this package did not write
-                return await lookup.fetch_directly()
-        finally:
-            if query.hook is not None:
-                emit(query.hook, lookup.event())
-        return Answer(rows, lookup.request_id, None, {})
+        return await CacheLookup(query, self._fetches).answer()

@@ -3,12 +3,10 @@
 import asyncio
 from collections.abc import Awaitable
 from datetime import date
-from functools import partial
 from math import inf
 from typing import Generic, TypeVar
 
-from spot_billing_async.cache.inflight import InflightFetch, InflightFetches
-from spot_billing_async.cache.loader import Loader
+from spot_billing_async.cache.fetch import SharedFetch, SharedFetches
 from spot_billing_async.cache.query import CacheQuery, contiguous_windows
 from spot_billing_async.errors import (
     ApiError,
@@ -21,84 +19,79 @@ from spot_billing_async.errors import (
     own_copy,
 )
 from spot_billing_async.models.results import Answer
-from spot_billing_async.telemetry import CacheRead
+from spot_billing_async.telemetry import CacheRead, emit
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class CacheLookup(Generic[T]):
-    """Lookup of one query: takes the days that are in memory, and loads the missing ones.
+    """Lookup of one query: takes the days that are in memory, and loads the missing ones."""
 
-    Attributes:
-        keys: days of the query by cache key, in order.
-        values: encoded rows of the days found so far, by cache key.
-        request_id: id of the last request that was sent for this query; None if none was.
-    """
-
-    def __init__(self, query: CacheQuery[T], loader: Loader, inflight: InflightFetches) -> None:
+    def __init__(self, query: CacheQuery[T], fetches: SharedFetches) -> None:
         self._query = query
-        self._loader = loader
-        self._inflight = inflight
-        self.keys: dict[str, date] = query.series.keys(query.days)
-        self.values: dict[str, bytes] = loader.store.get_local(list(self.keys))
-        self.request_id: str | None = None
-        self._hit = len(self.values)
+        self._fetches = fetches
+        self._keys: dict[str, date] = query.series.keys(query.days)
+        self._values: dict[str, bytes] = fetches.store.get_local(list(self._keys))
+        self._request_id: str | None = None
+        self._hit = len(self._values)
         self._joined = self._missed = 0
 
-    async def load_missing(self) -> Answer[T] | None:
-        """Load the days that are not in `values`; return the answer if it cannot be kept by day."""
+    async def answer(self) -> Answer[T]:
+        """Return the rows of the query, and report the lookup to the hook."""
+        query = self._query
+        try:
+            if not self._keys.keys() <= self._values.keys():
+                answer = await self._load_missing()
+                if answer is not None:
+                    return answer
+            rows = await query.codec.decode([self._values[key] for key in self._keys])
+            if rows is None:  # the store holds data that this package did not write
+                return await self._fetch_directly()
+        finally:
+            if query.hook is not None:
+                event = CacheRead(
+                    operation_id=query.operation_id,
+                    days_hit=self._hit,
+                    days_joined=self._joined,
+                    days_missed=self._missed,
+                )
+                emit(query.hook, event)
+        return Answer(rows, self._request_id, None, {})
+
+    async def _load_missing(self) -> Answer[T] | None:
+        """Load the days that are not in memory; return the answer if it cannot be kept by day."""
         # There is a further round only if a joined fetch failed because of its starter's limits.
-        is_first_round = True
+        query, is_first_round = self._query, True
         while missing := self._missing():
-            started, joined = self._start_or_join(missing)
+            in_flight = {key: self._fetches.with_key(key) for key in missing}
+            joined = list({fetch: None for fetch in in_flight.values() if fetch is not None})
+            gaps = contiguous_windows(day for key, day in missing.items() if in_flight[key] is None)
+            started = [self._fetches.start(query, query.series.keys(gap)) for gap in gaps]
             # The fetches started here have the same deadline and a more specific error. The grace
             # lets that error come before the one of this wait.
-            grace_s = self._query.grace_s if is_first_round and not joined else 0.0
+            grace_s = query.grace_s if is_first_round and not joined else 0.0
             fetch = await self._before_deadline(self._wait(started, joined), grace_s=grace_s)
-            if fetch is not None and fetch.loaded.unsplit is not None:
-                window, answer = fetch.loaded.unsplit
-                is_this_query = fetch in started and window == self._query.days
-                return answer if is_this_query else await self.fetch_directly()
-            found = self._loader.store.get_local(list(self._missing()))
-            self.values |= found
+            if fetch is not None and fetch.unsplit is not None:
+                window, answer = fetch.unsplit
+                is_this_query = fetch in started and window == query.days
+                return answer if is_this_query else await self._fetch_directly()
+            found = self._fetches.store.get_local(list(self._missing()))
+            self._values |= found
             self._hit += len(found)
             is_first_round = False
         return None
 
-    async def fetch_directly(self) -> Answer[T]:
+    async def _fetch_directly(self) -> Answer[T]:
         """Request the whole query from the API without using the cache."""
         return await self._before_deadline(self._query.fetch(self._query.days))
 
-    def event(self) -> CacheRead:
-        """Return the telemetry event of this lookup."""
-        return CacheRead(
-            operation_id=self._query.operation_id,
-            days_hit=self._hit,
-            days_joined=self._joined,
-            days_missed=self._missed,
-        )
-
     def _missing(self) -> dict[str, date]:
-        return {key: day for key, day in self.keys.items() if key not in self.values}
-
-    def _start_or_join(
-        self, missing: dict[str, date]
-    ) -> tuple[list[InflightFetch], list[InflightFetch]]:
-        """Return the fetches that load the missing days: those started here, and those joined."""
-        in_flight = {key: self._inflight.with_key(key) for key in missing}
-        joined = list({fetch: None for fetch in in_flight.values() if fetch is not None})
-        started = []
-        gaps = contiguous_windows(day for key, day in missing.items() if in_flight[key] is None)
-        for gap in gaps:
-            days = self._query.series.keys(gap)
-            work = partial(self._loader.load, self._query, days)
-            started.append(self._inflight.start(self._query.credential, days, work))
-        return started, joined
+        return {key: day for key, day in self._keys.items() if key not in self._values}
 
     async def _wait(
-        self, started: list[InflightFetch], joined: list[InflightFetch]
-    ) -> InflightFetch | None:
+        self, started: list[SharedFetch], joined: list[SharedFetch]
+    ) -> SharedFetch | None:
         """Wait for fetches and take their days; return the first that cannot be kept by day."""
         fetches = started + joined
         for fetch in fetches:
@@ -112,33 +105,32 @@ class CacheLookup(Generic[T]):
                         if isinstance(failure, SpotBillingError):
                             failure = own_copy(failure)
                         raise failure
-                elif fetch.loaded.unsplit is not None:
+                elif fetch.unsplit is not None:
                     return fetch
                 else:
-                    found = fetch.loaded.values
-                    values = {key: found[key] for key in self.keys if key in found}
-                    self.values |= values
+                    values = {key: fetch.values[key] for key in self._keys if key in fetch.values}
+                    self._values |= values
                     if fetch in joined:
                         self._joined += len(values)
                     else:
-                        self.request_id = fetch.loaded.request_id
+                        self._request_id = fetch.request_id
         finally:
             for fetch in started:
-                self._hit += fetch.loaded.stored
-                self._joined += fetch.loaded.awaited
-                self._missed += fetch.loaded.requested
-            await self._inflight.leave(fetches)
+                self._hit += fetch.stored
+                self._joined += fetch.awaited
+                self._missed += fetch.requested
+            await self._fetches.leave(fetches)
         return None
 
-    def _can_retry(self, fetch: InflightFetch, failure: BaseException) -> bool:
+    def _can_retry(self, fetch: SharedFetch, failure: BaseException) -> bool:
         """Return whether the cause of a joined fetch's failure may not hold for this query."""
         match failure:
             case DeadlineExceededError() | RequestLimitReachedError():
                 return True  # limits of the caller that started it
             case AuthenticationError() | PermissionDeniedError():
-                return fetch.credential != self._query.credential
+                return fetch.query.credential != self._query.credential
             case ResponseTooLargeError() | ApiError(status=413):
-                return not fetch.days.keys() <= self.keys.keys()  # this query is narrower
+                return not fetch.days.keys() <= self._keys.keys()  # this query is narrower
             case _:
                 return False
 

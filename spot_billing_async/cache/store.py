@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from math import inf
 from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 from spot_billing_async.models.validation import check_count
@@ -101,10 +102,7 @@ class MemoryStore:
         now_s = self._clock()
         found = {}
         for key in keys:
-            entry = self._entries.get(key)
-            if entry is None:
-                continue
-            data, expires_at_s = entry
+            data, expires_at_s = self._entries.get(key, (b"", -inf))
             if expires_at_s > now_s:
                 self._entries.move_to_end(key)
                 found[key] = data

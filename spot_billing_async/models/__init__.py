@@ -1,9 +1,8 @@
 """Data types of the API by tag (msgspec structs), its response envelope, and exact money."""
 
-from spot_billing_async.models.accounts import CLOUD_PROVIDERS, BillingAccount
+from spot_billing_async.models.accounts import CLOUD_PROVIDERS, AccountFamily, BillingAccount
 from spot_billing_async.models.costs import GROUP_BY, CostItem, CostQuery, GroupBy
 from spot_billing_async.models.envelope import ResponseStatus
-from spot_billing_async.models.families import AccountFamily
 from spot_billing_async.models.results import Acknowledgement
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Accounts registered with Billing Engine."""
+"""Accounts registered with Billing Engine, and named groups of accounts."""
 
 from typing import Any
 
@@ -25,3 +25,23 @@ class BillingAccount(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     cloud_provider: str | None = None
     status: Any = None
     billing_account_id: str | None = None
+
+
+class AccountFamily(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Named group of accounts; an account is in at most one family.
+
+    The contract shows no family in a response. The field names of its request are assumed, and
+    `familyId` or `id` for the id.
+
+    Attributes:
+        family_id: the server's id. None where the server answered without a body: the other fields
+            then repeat what was sent.
+        name: name of the family.
+        description: free text.
+        account_ids: ids of the accounts in the family.
+    """
+
+    family_id: str | None = None
+    name: str | None = None
+    description: str | None = None
+    account_ids: list[str] = []

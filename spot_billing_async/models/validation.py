@@ -30,16 +30,6 @@ def check_flag(field: str, value: object) -> None:
         raise ConfigError(f"{field} must be True or False, got {value!r}")
 
 
-def checked_path_id(field: str, value: object) -> str:
-    """Return an id for use in a path, where `.` and `..` would lead to another resource."""
-    text = checked_id(field, value)
-    if text in {".", ".."}:
-        raise ArgumentError(
-            f"{field} must not be '.' or '..', which would change the path, got {text!r}"
-        )
-    return text
-
-
 def checked_text(field: str, value: object, *, may_be_empty: bool = False) -> str:
     """Return a text that UTF-8 can encode, by default one that is not blank.
 

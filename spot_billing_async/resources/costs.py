@@ -1,19 +1,26 @@
 """Cost analysis: the contract's tag 'Cost Analysis'."""
 
-from collections.abc import Awaitable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date
 from functools import partial
 from typing import Any, TypeVar, overload
 
+from msgspec.structs import replace
+
+from spot_billing_async._core.aio.deadline import deadline_message, hard_end_s
+from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.call import call
 from spot_billing_async._core.http.session import SessionManager
 from spot_billing_async._core.pacing.budget import RequestCounts
-from spot_billing_async._core.protocol.decoder import decoder_for
+from spot_billing_async._core.protocol.decoder import add_totals, decoder_for
 from spot_billing_async._core.protocol.operations import GET_COSTS
 from spot_billing_async._core.protocol.rate_limit import RateLimit
 from spot_billing_async.bulk.plan import CostPlan
 from spot_billing_async.bulk.run import PullRun
 from spot_billing_async.cache import CostCache
+from spot_billing_async.cache.codec import codec_for
+from spot_billing_async.cache.query import CacheQuery, SeriesKey
 from spot_billing_async.errors import ArgumentError
 from spot_billing_async.models import CostItem, CostQuery, GroupBy
 from spot_billing_async.models.results import Answer
@@ -24,9 +31,14 @@ from spot_billing_async.models.validation import (
     checked_group_by,
     checked_id,
 )
-from spot_billing_async.resources.cached_costs import cache_query_for, read_cached
+from spot_billing_async.models.windows import DateWindow
 
 T = TypeVar("T")
+
+_OPERATION_ID = GET_COSTS.operation_id
+_GRACE_S = 1.0
+_MAX_DAYS = 3_660  # ten years; looking up a day blocks the event loop for some microseconds
+_STEP_ROWS = 5_000  # adding them up blocks the event loop for half a millisecond
 
 
 class CostsResource:
@@ -191,17 +203,14 @@ class CostsResource:
         """
         is_refused = self._session.credential_key in self._session.shared.refused
         if self._cache is not None and not is_refused:
-            cached = cache_query_for(
-                self._session,
-                query,
-                item_type,
-                lambda part: self.uncached._fetch(  # noqa: SLF001  of the same class
-                    part, counts, pull_ends_at_s, item_type=item_type
-                ),
-                pull_ends_at_s,
+            fetch = self.uncached._fetch  # noqa: SLF001  of the same class
+            fetch_part = partial(
+                fetch, counts=counts, pull_ends_at_s=pull_ends_at_s, item_type=item_type
             )
+            cached = self._cache_query(query, item_type, fetch_part, pull_ends_at_s)
             if cached is not None:
-                return read_cached(self._cache, cached, item_type, totalled=totalled)
+                answer = self._cache.read(cached)
+                return _with_totals(answer, item_type) if totalled else answer
         return call(
             self._session,
             GET_COSTS,
@@ -216,6 +225,66 @@ class CostsResource:
             pull_ends_at_s=pull_ends_at_s,
             totalled=totalled,
         )
+
+    def _cache_query(
+        self,
+        query: CostQuery,
+        item_type: type[T],
+        fetch: Callable[[CostQuery], Awaitable[Answer[T]]],
+        pull_ends_at_s: float | None,
+    ) -> CacheQuery[T] | None:
+        """Return the cache query of a cost query; None if the cache cannot serve it by day.
+
+        It can if the query names the account, the first and the last day, at most ten years, and
+        the rows of the item type have a date, which is their day (`ClientConfig.row_dates`).
+        `fetch` requests a part of the query from the API. A single call, whose `pull_ends_at_s` is
+        None, has the client's `deadline_s`.
+        """
+        shared, session, codec = self._session.shared, self._session, codec_for(item_type)
+        account_id, first, last = query.account_id, query.from_date, query.to_date
+        is_by_day = shared.config.row_dates == "day"
+        if not is_by_day or codec is None or account_id is None or first is None or last is None:
+            return None
+        if (days := DateWindow(first, last)).days > _MAX_DAYS:
+            return None
+        deadline_s, clock = shared.config.deadline_s, shared.clock
+        own_ends_at_s = clock() + deadline_s if pull_ends_at_s is None else pull_ends_at_s
+        ends_at_s = min(own_ends_at_s, hard_end_s(pull_ends_at_s, clock))
+        is_own = ends_at_s == own_ends_at_s
+        timeout_s = deadline_s if is_own and pull_ends_at_s is None else None
+        origin = shared.base_url + shared.paths[_OPERATION_ID]
+        return CacheQuery(
+            operation_id=_OPERATION_ID,
+            credential=session.credential_key,
+            series=SeriesKey(session.namespace, origin, account_id, query.group_by, codec.name),
+            days=days,
+            codec=codec,
+            fetch=lambda days: fetch(replace(query, from_date=days[0], to_date=days[1])),
+            clock=clock,
+            ends_at_s=ends_at_s,
+            grace_s=_GRACE_S if is_own else 0.0,
+            timeout_message=deadline_message(_OPERATION_ID, timeout_s),
+            hook=shared.hook,
+        )
+
+
+async def _with_totals(reading: Awaitable[Answer[T]], item_type: type[T]) -> Answer[T]:
+    """Add up the costs of an answer from the cache, in steps.
+
+    Raises:
+        DecodeError: the amounts cannot be added exactly.
+    """
+    answer = await reading
+    # Amounts were checked when they were fetched; only the sum of all can fail here, so the body
+    # and the token, which the decoder needs for its error texts, are empty.
+    decoder = decoder_for(item_type, totalled=True)
+    for start in range(0, len(answer.items), _STEP_ROWS):
+        if start:
+            await asyncio.sleep(0)
+        part = answer.items[start : start + _STEP_ROWS]
+        more = decoder.totals(_OPERATION_ID, part, b"", Secret(""))
+        answer.totals = add_totals(_OPERATION_ID, answer.totals, more)
+    return answer
 
 
 def _check_queries(plan: object) -> None:

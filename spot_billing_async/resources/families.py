@@ -17,7 +17,7 @@ from spot_billing_async._core.protocol.operations import (
 )
 from spot_billing_async.errors import ArgumentError, DecodeError
 from spot_billing_async.models import AccountFamily
-from spot_billing_async.models.validation import checked_ids, checked_path_id, checked_text
+from spot_billing_async.models.validation import checked_id, checked_ids, checked_text
 
 
 class _ReceivedFamily(msgspec.Struct, rename="camel"):
@@ -67,7 +67,8 @@ class FamiliesResource:
         if description is not None:
             fields["description"] = checked_text("description", description, may_be_empty=True)
         fields["accountIds"] = checked_ids("account_ids", account_ids)
-        return await self._one(CREATE_FAMILY, {}, {"family": fields}) or _sent_family(fields)
+        family = await self._one(CREATE_FAMILY, {}, fields)
+        return family or msgspec.convert(fields, AccountFamily)
 
     async def list(self) -> list[AccountFamily]:
         """List all families.
@@ -135,8 +136,8 @@ class FamiliesResource:
             raise ArgumentError(
                 "update must be given name, description or account_ids, got nothing to change"
             )
-        family = await self._one(UPDATE_FAMILY, _in_path(family_id), {"family": fields})
-        return family or _sent_family(fields)
+        family = await self._one(UPDATE_FAMILY, _in_path(family_id), fields)
+        return family or msgspec.convert(fields, AccountFamily)
 
     async def delete(self, family_id: str) -> None:
         """Delete a family; its accounts then belong to none.
@@ -156,9 +157,10 @@ class FamiliesResource:
         self,
         operation: Operation,
         path_ids: Mapping[str, str],
-        body: Mapping[str, object] | None = None,
+        fields: Mapping[str, object] | None = None,
     ) -> AccountFamily | None:
         """Call an operation that returns one family; None where the response has no items."""
+        body = None if fields is None else {"family": fields}
         answer = await call(self._session, operation, _ReceivedFamily, path_ids=path_ids, body=body)
         if len(answer.items) > 1:
             raise DecodeError(
@@ -169,13 +171,9 @@ class FamiliesResource:
 
 
 def _in_path(family_id: str) -> dict[str, str]:
-    return {"familyId": checked_path_id("family_id", family_id)}
-
-
-def _sent_family(fields: Mapping[str, Any]) -> AccountFamily:
-    """Return the family that was sent, without an id: the server's answer was empty."""
-    return AccountFamily(
-        name=fields.get("name"),
-        description=fields.get("description"),
-        account_ids=[*fields.get("accountIds", ())],
-    )
+    """Return the path's parameter, in which `.` and `..` would lead to another resource."""
+    if checked_id("family_id", family_id) in {".", ".."}:
+        raise ArgumentError(
+            f"family_id must not be '.' or '..', which would change the path, got {family_id!r}"
+        )
+    return {"familyId": family_id}

@@ -141,8 +141,8 @@ def test_no_day_is_fetched_twice_and_no_task_is_left(some: list[Caller], failing
                 for caller in some:
                     group.create_task(query_or_cancel(cache, api, caller, failing))
             assert asyncio.all_tasks() == {asyncio.current_task()}
-            assert cache._inflight is not None
-            assert not cache._inflight._by_key
+            assert cache._fetches is not None
+            assert not cache._fetches._by_key
         assert set(api.fetched.values()) <= {1}
 
     run_virtually(body())
@@ -157,7 +157,7 @@ def test_closing_the_client_leaves_no_task(some: list[Caller], closed_s: float) 
         async with CostCache(MemoryStore(2000)) as cache:
             tasks = [asyncio.create_task(query_or_cancel(cache, api, each, set())) for each in some]
             await asyncio.sleep(closed_s)
-        assert cache._inflight is None
+        assert cache._fetches is None
         assert not +api.in_flight
         await asyncio.wait(tasks)
         assert asyncio.all_tasks() == {asyncio.current_task()}

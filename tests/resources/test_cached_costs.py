@@ -28,7 +28,7 @@ from spot_billing_async import (
 )
 from spot_billing_async.cache import CostCache
 from spot_billing_async.emulator import Emulator
-from spot_billing_async.resources import cached_costs
+from spot_billing_async.resources import costs as costs_module
 from spot_billing_async.table import sync
 from spot_billing_async.telemetry import CacheRead, CallEnded, Event
 from tests.support import serve
@@ -87,7 +87,7 @@ async def test_many_rows_are_added_up_in_steps(
     server: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Totals do not depend on the steps, which keep the event loop responsive."""
-    monkeypatch.setattr(cached_costs, "_STEP_ROWS", 7)
+    monkeypatch.setattr(costs_module, "_STEP_ROWS", 7)
     totals = []
     query = CostQuery(account_id=ACCOUNT, from_date=FIRST, to_date=LAST, group_by="service")
     async with SpotBillingClient("t", base_url=server.base_url, cache=CostCache()) as client:

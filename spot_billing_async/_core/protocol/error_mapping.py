@@ -1,6 +1,7 @@
 """Mapping of an error response to its error class and details. Pure."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -52,69 +53,46 @@ def read_error(
 ) -> ApiError:
     """Return the error of a response, with all its details and without the token.
 
-    Args:
-        operation: the operation that was called.
-        status: HTTP status; below 400, the code in the body replaces it.
-        headers: case-insensitive headers of the response.
-        body: body of the response: an envelope, other JSON, HTML or nothing.
-        token: removed from everything that the error carries.
+    An HTTP status below 400 is replaced by the code in the body, which may be an envelope, other
+    JSON, HTML or nothing.
     """
-    details = _error_details(body)
-    limited = any(code.lower() in _RATE_LIMIT_CODES for code in details.codes)
-    if status < FIRST_ERROR_STATUS and details.status is not None:
-        status = details.status
+    try:
+        envelope = _mapping(msgspec.json.decode(body))
+    except UNREADABLE:
+        envelope = {}
+    request_id = _mapping(envelope.get("request")).get("id")
+    response = _mapping(envelope.get("response"))
+    details, errors = response.get("status"), response.get("errors")
+    entries = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
+    codes = [str(entry["code"]) for entry in entries if entry.get("code") is not None]
+    # An entry's message says more than the status message; a 429 has its text in `data`.
+    message = (
+        "; ".join(filter(None, (_text(entry.get("message")) for entry in entries)))
+        or _text(response.get("data"))
+        or _text(_mapping(details).get("message"))
+    )
+    if status < FIRST_ERROR_STATUS:
+        status = error_code(details) or status
+    limited = any(code.lower() in _RATE_LIMIT_CODES for code in codes)
     error_class = RateLimitedError if limited else _ERRORS_BY_STATUS.get(status)
     if error_class is None:
         error_class = ServerError if status >= _FIRST_SERVER_ERROR_STATUS else ApiError
     # A token across the end of the excerpt is removed whole, before the excerpt is cut.
     start = body[: _EXCERPT_BYTES + LONGEST_ESCAPE * len(token)].decode("utf-8", "replace")
+    stated_id = token.removed_from(str(request_id)) if isinstance(request_id, str | int) else ""
     return error_class(
         status,
-        [token.removed_from(code) for code in details.codes],
-        token.removed_from(details.message),
-        token.removed_from(details.request_id or "") or header_request_id(headers, token),
+        [token.removed_from(code) for code in codes],
+        token.removed_from(message),
+        stated_id or header_request_id(headers, token),
         operation.operation_id,
         retry_after_s(headers, limited=error_class is RateLimitedError),
         token.removed_from(start)[:_EXCERPT_BYTES],
     )
 
 
-class _ErrorDetails(msgspec.Struct):
-    """Details in the body of an error response, as far as it has any."""
-
-    status: int | None = None
-    codes: list[str] = []
-    message: str = ""
-    request_id: str | None = None
-
-
-def _error_details(body: bytes) -> _ErrorDetails:
-    """Read an error's body, which may be an envelope, other JSON, HTML or nothing."""
-    details = _ErrorDetails()
-    try:
-        envelope = msgspec.json.decode(body)
-    except UNREADABLE:
-        return details
-    if not isinstance(envelope, dict):
-        return details
-    request = envelope.get("request")
-    if isinstance(request, dict) and isinstance(request.get("id"), str | int):
-        details.request_id = str(request["id"])
-    response = envelope.get("response")
-    if not isinstance(response, dict):
-        return details
-    status = response.get("status")
-    details.status = error_code(status)
-    errors = response.get("errors")
-    entries = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
-    details.codes = [str(entry["code"]) for entry in entries if entry.get("code") is not None]
-    # An entry's message says more than the status message; a 429 has its text in `data`.
-    details.message = (
-        "; ".join(filter(None, (_text(entry.get("message")) for entry in entries)))
-        or _text(response.get("data"))
-        or (_text(status.get("message")) if isinstance(status, dict) else "")
-    )
-    return details
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _text(value: object) -> str:

@@ -52,14 +52,11 @@ def retry_after_s(headers: Mapping[str, str], *, limited: bool) -> float | None:
     seconds by the vendor's documentation and comes with every response, so it is used only of a
     response that was rate limited.
     """
-    header = headers.get("Retry-After")
-    if header is not None:
-        wait_s = _seconds(header)
-        if wait_s is None:
-            wait_s = _seconds_between(headers.get("Date"), header)
-        if wait_s is not None:
-            return wait_s
-    return _reset_s(headers) if limited else None
+    header = headers.get("Retry-After", "")
+    wait_s = _seconds(header)
+    if wait_s is None:
+        wait_s = _seconds_between(headers.get("Date", ""), header)
+    return _reset_s(headers) if wait_s is None and limited else wait_s
 
 
 def read_quota(headers: Mapping[str, str]) -> Quota:
@@ -83,7 +80,7 @@ def _reset_s(headers: Mapping[str, str]) -> float | None:
 
 def _seconds(text: str | None) -> float | None:
     """Parse a finite number of at least 0; None for anything else."""
-    if text is None:
+    if not text:
         return None
     try:
         value = float(text)
@@ -92,10 +89,10 @@ def _seconds(text: str | None) -> float | None:
     return value if isfinite(value) and value >= 0 else None
 
 
-def _seconds_between(earlier: str | None, later: str) -> float | None:
+def _seconds_between(earlier: str, later: str) -> float | None:
     """Return the seconds between two HTTP dates, at least 0; None for an invalid one."""
     try:
-        gap = parsedate_to_datetime(later) - parsedate_to_datetime(earlier or "")
+        gap = parsedate_to_datetime(later) - parsedate_to_datetime(earlier)
     except (ValueError, TypeError, OverflowError):
         return None
     return max(0.0, gap.total_seconds())

@@ -1,8 +1,7 @@
 """Building of requests: an operation and its parameters become a URL and a body."""
 
-import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -10,7 +9,8 @@ import msgspec
 
 from spot_billing_async._core.protocol.operations import Operation
 
-_is_unreserved = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
+# Accounts, days and groupings repeat from call to call, so most values are found in the cache.
+_encoded = lru_cache(maxsize=4096)(partial(quote, safe=""))
 
 
 class Request(NamedTuple):
@@ -47,25 +47,13 @@ def build_request(
     query: Mapping[str, str | None],
     body: Mapping[str, object] | None = None,
 ) -> Request:
-    """Build a request; ids and values are percent-encoded, so none can change the URL's structure.
+    """Build a request from the path template of an operation, or its override.
 
-    Args:
-        operation: the operation to call.
-        base_url: a checked base URL.
-        path: path template of the operation, or its override.
-        path_ids: values of the path's parameters.
-        query: query parameters; those that are None are left out.
-        body: plain data to send as JSON; None sends no body.
+    Ids and values are percent-encoded, so none can change the URL's structure. Parameters that are
+    None are left out. The body is plain data to send as JSON; None sends no body.
     """
     if path_ids:
         path = path.format(**{name: _encoded(value) for name, value in path_ids.items()})
     present = [f"{name}={_encoded(value)}" for name, value in query.items() if value is not None]
     content = None if body is None else msgspec.json.encode(body)
     return Request(operation, base_url, path, "&".join(present), query, content)
-
-
-# Accounts, days and groupings repeat from call to call, so most values are found in the cache.
-@lru_cache(maxsize=4096)
-def _encoded(value: str) -> str:
-    """Percent-encode a value; one of unreserved characters only is returned unchanged."""
-    return value if _is_unreserved(value) else quote(value, safe="")

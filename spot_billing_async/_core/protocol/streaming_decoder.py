@@ -57,24 +57,21 @@ class StreamingDecoder(Generic[T]):
 
     Args:
         decode: decodes a JSON list to items; returns None for invalid JSON.
-        cut_bytes: approximate number of bytes to decode at once.
 
     Attributes:
         checksum: CRC-32 of the list's text so far, independent of where it was cut.
     """
 
-    def __init__(
-        self, decode: Callable[[bytes], list[T] | None], cut_bytes: int = _CUT_BYTES
-    ) -> None:
+    def __init__(self, decode: Callable[[bytes], list[T] | None]) -> None:
         self._decode = decode
         self.checksum = 0
-        self._cut_bytes = self._due_bytes = cut_bytes
+        self._due_bytes = _CUT_BYTES
         self._head: bytes | None = None
         self._list = bytearray()  # from its bracket on; the whole body until that is found
         self._tail: bytearray | None = None  # set once the list has ended
 
     def feed(self, piece: bytes) -> Iterator[list[T]]:
-        """Add a piece, and yield the items that are complete, in batches of about `cut_bytes`."""
+        """Add a piece, and yield the items that are complete, in batches of about 32 KB."""
         if self._tail is not None:
             self._tail += piece
             return
@@ -91,7 +88,7 @@ class StreamingDecoder(Generic[T]):
                 # Doubling keeps the cost of repeated tries linear in the size of a huge item.
                 self._due_bytes = 2 * len(self._list)
                 return
-            self._due_bytes = self._cut_bytes
+            self._due_bytes = _CUT_BYTES
             yield items
 
     def end(self) -> tuple[list[T], bytes]:
@@ -101,26 +98,23 @@ class StreamingDecoder(Generic[T]):
         """
         if self._head is None:
             return [], bytes(self._list)
-        items: list[T] = []
-        if self._tail is None:
+        if self._tail is not None:
+            return [], self._head + b"[]" + self._tail
+        end = -1
+        for _ in range(_MAX_ENDS):
             # The rest of the list may hold items of any kind, so each bracket may be its end.
-            end = self._list.find(b"]")
-            for _ in range(_MAX_ENDS):
-                if end < 0:
-                    break
-                decoded = self._decode(bytes(self._list[: end + 1]))
-                if decoded is not None:
-                    items = decoded
-                    self._take(end)
-                    break
-                end = self._list.find(b"]", end + 1)
-        if self._tail is None:
-            return items, self._head + self._list
-        return items, self._head + b"[]" + self._tail
+            end = self._list.find(b"]", end + 1)
+            if end < 0:
+                break
+            items = self._decode(bytes(self._list[: end + 1]))
+            if items is not None:
+                self._take(end)
+                return items, self.end()[1]  # the outline, as the list has now ended
+        return [], self._head + self._list
 
     def _cut(self) -> list[T] | None:
         """Take the items before the last cut that decodes; None where there is none yet."""
-        end = self._cut_bytes
+        end = _CUT_BYTES
         for _ in range(_MAX_TRIES):
             end = self._list.rfind(b"}", 0, end)
             if end < 0:

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -13,6 +15,7 @@ from multidict import CIMultiDict
 
 from spot_billing_async import CostItem, DecodeError, ServerError
 from spot_billing_async._core.auth.secret import Secret
+from spot_billing_async._core.protocol import streaming_decoder
 from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async._core.protocol.operations import GET_COSTS
 from spot_billing_async._core.protocol.pagination import Page, Paginator
@@ -55,6 +58,10 @@ def pieces_of(body: bytes, sizes: list[int]) -> list[bytes]:
     return pieces
 
 
+def cut_after(size_bytes: int) -> AbstractContextManager[object]:
+    return patch.object(streaming_decoder, "_CUT_BYTES", size_bytes)
+
+
 def decoded(text: bytes) -> list[Any] | None:
     try:
         return msgspec.json.decode(text, type=list[Any])
@@ -66,12 +73,11 @@ def decoded(text: bytes) -> list[Any] | None:
 def test_any_pieces_give_all_items_in_order(items: list[Any], sizes: list[int], cut: int) -> None:
     """A body cut at any places, within text and nested objects too, has the items of the whole."""
     body = body_of(items)
-    stream = StreamingDecoder(decoded, cut)
-    decoded_items = [
-        item for piece in pieces_of(body, sizes) for batch in stream.feed(piece) for item in batch
-    ]
+    with cut_after(cut):
+        stream = StreamingDecoder(decoded)
+        batches = [batch for piece in pieces_of(body, sizes) for batch in stream.feed(piece)]
     last, outline = stream.end()
-    assert [*decoded_items, *last] == items
+    assert [*(item for batch in batches for item in batch), *last] == items
     rest = msgspec.json.decode(outline)
     assert rest["response"]["items"] == []
     assert rest["response"]["count"] == len(items)
@@ -82,9 +88,10 @@ def test_the_checksum_is_that_of_the_list(items: list[Any], cuts: tuple[int, int
     """The checksum does not depend on the cuts, so that a repeated page is recognized."""
     sums = set()
     for cut in cuts:
-        stream = StreamingDecoder(decoded, cut)
-        for piece in pieces_of(body_of(items), [cut]):
-            list(stream.feed(piece))
+        with cut_after(cut):
+            stream = StreamingDecoder(decoded)
+            for piece in pieces_of(body_of(items), [cut]):
+                list(stream.feed(piece))
         stream.end()
         sums.add(stream.checksum)
     assert len(sums) == 1
@@ -92,15 +99,16 @@ def test_the_checksum_is_that_of_the_list(items: list[Any], cuts: tuple[int, int
 
 @pytest.mark.parametrize("size", [1, 700, 5000, 1_000_000])
 def test_each_step_is_bounded(size: int) -> None:
-    """A batch decodes little more than `cut_bytes`, and as few bytes as possible are read twice."""
+    """A batch decodes little more than is due, and as few bytes as possible are read twice."""
     body, steps = body_of([{"n": n, "text": "x" * 20} for n in range(3000)]), []
 
     def noting(text: bytes) -> list[Any] | None:
         steps.append(len(text))
         return decoded(text)
 
-    stream = StreamingDecoder(noting, 4000)
-    batches = [batch for piece in pieces_of(body, [size]) for batch in stream.feed(piece)]
+    with cut_after(4000):
+        stream = StreamingDecoder(noting)
+        batches = [batch for piece in pieces_of(body, [size]) for batch in stream.feed(piece)]
     stream.end()
     assert max(steps) <= 4000 + 100 + size % 1_000_000
     assert sum(steps) < 1.1 * len(body)
@@ -115,11 +123,11 @@ def test_a_huge_item_is_not_tried_with_every_piece() -> None:
         steps.append(len(text))
         return decoded(text)
 
-    stream = StreamingDecoder(noting, 1000)
-    items = [
-        item for piece in pieces_of(body, [500]) for batch in stream.feed(piece) for item in batch
-    ]
-    assert [item["n"] for item in [*items, *stream.end()[0]]] == [0, 1]
+    with cut_after(1000):
+        stream = StreamingDecoder(noting)
+        batches = [batch for piece in pieces_of(body, [500]) for batch in stream.feed(piece)]
+    batches.append(stream.end()[0])
+    assert [item["n"] for batch in batches for item in batch] == [0, 1]
     assert len(steps) < 500
 
 

@@ -1,10 +1,16 @@
-"""Setup of billing accounts: the part that Billing Engine and Cost Intelligence share."""
+"""Setups of billing accounts: the tags 'Billing Engine Setup' and 'Cost Intelligence'."""
 
 from typing import Any, ClassVar
 
 from spot_billing_async._core.http.call import call
 from spot_billing_async._core.http.session import SessionManager
-from spot_billing_async._core.protocol.operations import Operation
+from spot_billing_async._core.protocol.operations import (
+    SETUP,
+    SETUP_INTELLIGENCE,
+    VALIDATE_INTELLIGENCE,
+    VALIDATE_SETUP,
+    Operation,
+)
 from spot_billing_async.errors import ArgumentError
 from spot_billing_async.models import CLOUD_PROVIDERS, Acknowledgement
 from spot_billing_async.models.validation import checked_id, checked_text
@@ -47,7 +53,55 @@ class SetupResource:
         )
 
 
-def checked_provider(value: object) -> str:
+class BillingEngineResource(SetupResource):
+    """Setup that links billing accounts to their cost data: `client.billing_engine`."""
+
+    _name = "billingEngine"
+    _validation = VALIDATE_SETUP
+
+    async def setup(
+        self, *, cloud_provider: str, billing_account_id: str, bucket_name: str
+    ) -> Acknowledgement:
+        """Link a billing account to the bucket that holds its cost and usage reports.
+
+        The request is retried only if it is certain that the server did not act on it.
+
+        Args:
+            cloud_provider: "aws", "azure" or "gcp", in upper or lower case.
+            billing_account_id: billing or payer account at the provider.
+            bucket_name: bucket or storage container of the reports.
+
+        Raises:
+            ArgumentError: an argument is not usable; nothing was sent.
+            SpotBillingError: the call failed.
+        """
+        provider = _checked_provider(cloud_provider)
+        bucket = checked_text("bucket_name", bucket_name)
+        return await self._call(SETUP, provider, billing_account_id, bucketName=bucket)
+
+
+class CostIntelligenceResource(SetupResource):
+    """Setup of Cost Intelligence for a billing account: `client.cost_intelligence`."""
+
+    _name = "costIntelligence"
+    _validation = VALIDATE_INTELLIGENCE
+
+    async def setup(self, *, cloud_provider: str, billing_account_id: str) -> Acknowledgement:
+        """Set up Cost Intelligence for a billing account.
+
+        Args:
+            cloud_provider: "aws", "azure" or "gcp", in upper or lower case.
+            billing_account_id: billing account at the provider.
+
+        Raises:
+            ArgumentError: an argument is not usable; nothing was sent.
+            SpotBillingError: the call failed.
+        """
+        provider = _checked_provider(cloud_provider)
+        return await self._call(SETUP_INTELLIGENCE, provider, billing_account_id)
+
+
+def _checked_provider(value: object) -> str:
     """Return the contract's spelling of a cloud provider, given in upper or lower case.
 
     Raises:
