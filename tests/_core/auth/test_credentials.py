@@ -310,11 +310,11 @@ def test_a_namespace_separates_credentials() -> None:
     async def provider() -> str:
         return SECRET
 
-    namespace = Credential(SECRET).namespace
+    namespace = Credential(SECRET).checked().namespace
     assert (
         namespace
         == Credential(f" {SECRET} ").checked().namespace
-        != Credential(SECRET + "x").namespace
+        != Credential(SECRET + "x").checked().namespace
     )
     assert Credential(provider).namespace != Credential(provider).namespace
     assert SECRET not in namespace
