@@ -17,27 +17,26 @@ class DeadlineTimer:
 
     A timer per call would be the largest cost of a small request beside its bytes. Calls have
     similar deadlines and nearly all end before them, so one timer for the earliest is enough.
+
+    Attributes:
+        running: deadlines of the calls that have neither ended nor expired.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock: Callable[[], float] = clock
-        self._running: set[Deadline] = set()
+        self.running: set[Deadline] = set()
         self._fires_at_s = inf
         self._handle: asyncio.TimerHandle | None = None
 
     def add(self, deadline: "Deadline") -> None:
         """Start to watch a deadline, or watch it at its new time."""
-        self._running.add(deadline)
+        self.running.add(deadline)
         if deadline.due_s < self._fires_at_s:
             self._set(deadline.due_s)
 
-    def remove(self, deadline: "Deadline") -> None:
-        """Stop watching the deadline of a call that ended."""
-        self._running.discard(deadline)
-
     def close(self) -> None:
         """Cancel the timer, unless a call is still running."""
-        if not self._running:
+        if not self.running:
             self._set(inf)
 
     def _set(self, at_s: float) -> None:
@@ -51,17 +50,14 @@ class DeadlineTimer:
 
     def _fire(self) -> None:
         now_s = self.clock()
-        for deadline in [d for d in self._running if d.due_s <= now_s]:
-            self._running.discard(deadline)
+        for deadline in [d for d in self.running if d.due_s <= now_s]:
+            self.running.discard(deadline)
             deadline.expire()
-        self._set(min((deadline.due_s for deadline in self._running), default=inf))
+        self._set(min((deadline.due_s for deadline in self.running), default=inf))
 
 
 class Deadline:
-    """Deadline of one call: a context manager around it.
-
-    At the deadline it cancels the task inside, as `asyncio.timeout` does, and turns that
-    cancellation into a `DeadlineExceededError`.
+    """Deadline of one call: a context manager that ends it with a `DeadlineExceededError`.
 
     Args:
         timer: shared timer; its clock is used.
@@ -107,7 +103,7 @@ class Deadline:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._timer.remove(self)
+        self._timer.running.discard(self)
         if not self._is_over:
             return
         # Race: the caller may have cancelled the task as well. Then its cancellation stands.
@@ -135,7 +131,7 @@ class Deadline:
             self._move(self.ends_at_s)
 
     def expire(self) -> None:
-        """Cancel the call: its deadline has passed."""
+        """Cancel the task of the call, as `asyncio.timeout` does."""
         self._is_over = True
         self._task.cancel()
 
@@ -146,10 +142,7 @@ class Deadline:
 
 
 def deadline_message(what: str, timeout_s: float | None) -> str:
-    """Return the text of the error for a call that did not end within `timeout_s`.
-
-    `timeout_s` is None if its pull or its caller ended the call before its own time had passed.
-    """
+    """Return the text of a call's error; `timeout_s` is None if its pull or its caller ended it."""
     if timeout_s is None:
         return f"{what} did not end before the deadline of its pull or its caller"
     return f"{what} did not end within {timeout_s:g} s"
@@ -198,11 +191,11 @@ def hard_end_s(pull_ends_at_s: float | None, clock: Callable[[], float]) -> floa
     Raises:
         DeadlineExceededError: the `deadline` of the block has passed.
     """
-    pull_ends_at_s = inf if pull_ends_at_s is None else pull_ends_at_s
+    ends_at_s = inf if pull_ends_at_s is None else pull_ends_at_s
     block_ends_at_s = _ends_at_s.get()
-    if block_ends_at_s == inf:
-        return pull_ends_at_s
-    left_s = block_ends_at_s - time.monotonic()
-    if left_s <= 0:
-        raise DeadlineExceededError("the caller's deadline passed before this call began")
-    return min(pull_ends_at_s, clock() + left_s)
+    if block_ends_at_s < inf:
+        left_s = block_ends_at_s - time.monotonic()
+        if left_s <= 0:
+            raise DeadlineExceededError("the caller's deadline passed before this call began")
+        ends_at_s = min(ends_at_s, clock() + left_s)
+    return ends_at_s
