@@ -71,19 +71,15 @@ class Admission:
         try:
             return await waiter.admitted
         except BaseException:
-            self._leave(limiter, waiter)
+            admitted = waiter.admitted
+            if waiter in self._queues.get(limiter, ()):
+                self._queues[limiter].remove(waiter)
+            # A task may be cancelled between its admission and the loop iteration that resumes it.
+            if admitted.done() and not admitted.cancelled() and admitted.exception() is None:
+                self.on_lost(limiter, admitted.result(), sent=False)
+            else:
+                self._admit_next(limiter)
             raise
-
-    def _leave(self, limiter: Limiter, waiter: _Waiter) -> None:
-        """Remove a call that no longer waits, and return its permit if it has one."""
-        admitted = waiter.admitted
-        if waiter in self._queues.get(limiter, ()):
-            self._queues[limiter].remove(waiter)
-        # A task may be cancelled between its admission and the loop iteration that resumes it.
-        if admitted.done() and not admitted.cancelled() and admitted.exception() is None:
-            self.on_lost(limiter, admitted.result(), sent=False)
-        else:
-            self._admit_next(limiter)
 
     def on_lost(self, limiter: Limiter, permit: Permit, *, sent: bool) -> None:
         """Record a request without a response; `sent` if the server may have counted it."""
