@@ -51,8 +51,8 @@ class DeadlineTimer:
     def _fire(self) -> None:
         now_s = self.clock()
         for deadline in [d for d in self.running if d.due_s <= now_s]:
-            self.running.discard(deadline)
-            deadline.expire()
+            self.running.remove(deadline)
+            deadline.task.cancel()  # as `asyncio.timeout` does
         self._set(min((deadline.due_s for deadline in self.running), default=inf))
 
 
@@ -66,12 +66,6 @@ class Deadline:
         pauses_for_quota: waiting for the server's quota does not count. Slices of a pull use this,
             because their workers wait for the quota by design.
         hard_end_s: reading of the clock at which the call ends in any case.
-
-    Attributes:
-        loop: event loop of the call.
-        ends_at_s: reading of the clock at which the call's own time ends, as known so far.
-        due_s: reading of the clock at which the call is cancelled; later than `ends_at_s` while
-            the deadline is paused.
     """
 
     def __init__(
@@ -88,14 +82,14 @@ class Deadline:
         self._timeout_s = timeout_s
         self._pauses_for_quota = pauses_for_quota
         self._hard_end_s = hard_end_s
+        # Reading of the clock at which the call's own time ends, as known so far, ...
         self.ends_at_s: float = min(timer.clock() + timeout_s, hard_end_s)
-        self.due_s: float = self.ends_at_s
-        self._is_over = False
+        self.due_s: float = self.ends_at_s  # ... and is cancelled: later while it is paused
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  a coroutine that awaits runs in a task
-        self._task = task
+        self.task: asyncio.Task[object] = task
         # Taken from the task: asyncio.get_running_loop() makes a system call on Python 3.11.
         self.loop: asyncio.AbstractEventLoop = task.get_loop()
         self._cancels_before = task.cancelling()
@@ -103,11 +97,11 @@ class Deadline:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._timer.running.discard(self)
-        if not self._is_over:
+        if self in self._timer.running:
+            self._timer.running.remove(self)
             return
         # Race: the caller may have cancelled the task as well. Then its cancellation stands.
-        is_ours = self._task.uncancel() <= self._cancels_before
+        is_ours = self.task.uncancel() <= self._cancels_before
         if is_ours and isinstance(error, asyncio.CancelledError):
             timeout_s = None if self.due_s == self._hard_end_s else self._timeout_s
             raise DeadlineExceededError(deadline_message(self._what, timeout_s)) from None
@@ -130,13 +124,8 @@ class Deadline:
             self.ends_at_s = min(self.ends_at_s + waited_s, self._hard_end_s)
             self._move(self.ends_at_s)
 
-    def expire(self) -> None:
-        """Cancel the task of the call, as `asyncio.timeout` does."""
-        self._is_over = True
-        self._task.cancel()
-
     def _move(self, due_s: float) -> None:
-        if not self._is_over:
+        if self in self._timer.running:
             self.due_s = due_s
             self._timer.add(self)
 
