@@ -27,10 +27,7 @@ class Profile(NamedTuple):
 
     def over(self, other: "Profile") -> "Profile":
         """Return this profile with its missing fields taken from another one."""
-        return Profile(
-            other.token if self.token is None else self.token,
-            other.account_id if self.account_id is None else self.account_id,
-        )
+        return Profile(self.token or other.token, self.account_id or other.account_id)
 
 
 def variable(*names: str) -> str | None:

@@ -27,12 +27,7 @@ _MIN_FREE_LENGTH = 8  # characters; shorter texts are words, found only where th
 
 
 class Hidden(Generic[T]):
-    """A value that is masked wherever a value is shown, and cannot be pickled.
-
-    Args:
-        value: value to hide.
-        shown: text that the repr shows instead.
-    """
+    """A value that cannot be pickled, and whose repr shows another text."""
 
     __slots__ = ("_shown", "_value")
 
@@ -60,9 +55,7 @@ class Hidden(Generic[T]):
 class Secret(Hidden[str]):
     """A hidden text, which is also found where a server sends it back.
 
-    Args:
-        text: text to hide. Anything but a `str` becomes "", which its user then refuses.
-        shown: text that the repr shows instead.
+    Anything but a `str` becomes "", which its user then refuses.
     """
 
     __slots__ = ("_forms",)
