@@ -46,15 +46,12 @@ class RetryBudget:
     """Number of retries that the calls of a client may still make.
 
     Of n calls that all fail, the server gets at most n + max(reserve, share * n) requests.
-
-    Attributes:
-        calls: requests that were sent for the first time; counted by the session.
     """
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._share = policy.budget_share
         self._reserve = policy.budget_reserve
-        self.calls: int = 0
+        self.calls: int = 0  # requests that the session sent for the first time
         self._spent = 0.0
 
     def take(self) -> bool:
