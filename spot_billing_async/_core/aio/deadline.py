@@ -59,13 +59,9 @@ class DeadlineTimer:
 class Deadline:
     """Deadline of one call: a context manager that ends it with a `DeadlineExceededError`.
 
-    Args:
-        timer: shared timer; its clock is used.
-        what: name of the call, for the error's text.
-        timeout_s: seconds for the call itself.
-        pauses_for_quota: waiting for the server's quota does not count. Slices of a pull use this,
-            because their workers wait for the quota by design.
-        hard_end_s: reading of the clock at which the call ends in any case.
+    With `pauses_for_quota`, waiting for the server's quota does not count against `timeout_s`.
+    Slices of a pull use this, because their workers wait for the quota by design. `hard_end_s` is
+    the reading of the timer's clock at which the call ends in any case.
     """
 
     def __init__(

@@ -74,17 +74,11 @@ def decide(
     budget: RetryBudget,
     random: Callable[[], float],
 ) -> Retry | GiveUp:
-    """Decide whether to send a request again.
+    """Decide whether to send a request again, and take the retry from the budget.
 
-    Args:
-        policy: limits of retries and waits.
-        failure: error of the last request.
-        idempotent: whether sending twice has the effect of sending once.
-        attempts: requests for this response so far that were not rate-limited.
-        left_s: seconds until the call's deadline.
-        limiter_wait_s: seconds until the limiter may let the next request through.
-        budget: shared by all calls; a retry that is decided on is taken from it.
-        random: returns a number from 0 to 1.
+    `attempts` are the requests for this response so far that were not rate-limited. `left_s` is
+    the time until the call's deadline, and `limiter_wait_s` until the limiter may let the next
+    request through. `random` returns a number from 0 to 1.
     """
     server_wait_s = failure.retry_after_s if isinstance(failure, ApiError) else None
     is_rate_limited = isinstance(failure, RateLimitedError)
