@@ -17,27 +17,26 @@ class DeadlineTimer:
 
     A timer per call would be the largest cost of a small request beside its bytes. Calls have
     similar deadlines and nearly all end before them, so one timer for the earliest is enough.
+
+    Attributes:
+        running: deadlines of the calls that have neither ended nor expired.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock: Callable[[], float] = clock
-        self._running: set[Deadline] = set()
+        self.running: set[Deadline] = set()
         self._fires_at_s = inf
         self._handle: asyncio.TimerHandle | None = None
 
     def add(self, deadline: "Deadline") -> None:
         """Start to watch a deadline, or watch it at its new time."""
-        self._running.add(deadline)
+        self.running.add(deadline)
         if deadline.due_s < self._fires_at_s:
             self._set(deadline.due_s)
 
-    def remove(self, deadline: "Deadline") -> None:
-        """Stop watching the deadline of a call that ended."""
-        self._running.discard(deadline)
-
     def close(self) -> None:
         """Cancel the timer, unless a call is still running."""
-        if not self._running:
+        if not self.running:
             self._set(inf)
 
     def _set(self, at_s: float) -> None:
@@ -51,31 +50,18 @@ class DeadlineTimer:
 
     def _fire(self) -> None:
         now_s = self.clock()
-        for deadline in [d for d in self._running if d.due_s <= now_s]:
-            self._running.discard(deadline)
-            deadline.expire()
-        self._set(min((deadline.due_s for deadline in self._running), default=inf))
+        for deadline in [d for d in self.running if d.due_s <= now_s]:
+            self.running.remove(deadline)
+            deadline.task.cancel()  # as `asyncio.timeout` does
+        self._set(min((deadline.due_s for deadline in self.running), default=inf))
 
 
 class Deadline:
-    """Deadline of one call: a context manager around it.
+    """Deadline of one call: a context manager that ends it with a `DeadlineExceededError`.
 
-    At the deadline it cancels the task inside, as `asyncio.timeout` does, and turns that
-    cancellation into a `DeadlineExceededError`.
-
-    Args:
-        timer: shared timer; its clock is used.
-        what: name of the call, for the error's text.
-        timeout_s: seconds for the call itself.
-        pauses_for_quota: waiting for the server's quota does not count. Slices of a pull use this,
-            because their workers wait for the quota by design.
-        hard_end_s: reading of the clock at which the call ends in any case.
-
-    Attributes:
-        loop: event loop of the call.
-        ends_at_s: reading of the clock at which the call's own time ends, as known so far.
-        due_s: reading of the clock at which the call is cancelled; later than `ends_at_s` while
-            the deadline is paused.
+    With `pauses_for_quota`, waiting for the server's quota does not count against `timeout_s`.
+    Slices of a pull use this, because their workers wait for the quota by design. `hard_end_s` is
+    the reading of the timer's clock at which the call ends in any case.
     """
 
     def __init__(
@@ -92,14 +78,14 @@ class Deadline:
         self._timeout_s = timeout_s
         self._pauses_for_quota = pauses_for_quota
         self._hard_end_s = hard_end_s
+        # Reading of the clock at which the call's own time ends, as known so far, ...
         self.ends_at_s: float = min(timer.clock() + timeout_s, hard_end_s)
-        self.due_s: float = self.ends_at_s
-        self._is_over = False
+        self.due_s: float = self.ends_at_s  # ... and is cancelled: later while it is paused
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  a coroutine that awaits runs in a task
-        self._task = task
+        self.task: asyncio.Task[object] = task
         # Taken from the task: asyncio.get_running_loop() makes a system call on Python 3.11.
         self.loop: asyncio.AbstractEventLoop = task.get_loop()
         self._cancels_before = task.cancelling()
@@ -107,11 +93,11 @@ class Deadline:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._timer.remove(self)
-        if not self._is_over:
+        if self in self._timer.running:
+            self._timer.running.remove(self)
             return
         # Race: the caller may have cancelled the task as well. Then its cancellation stands.
-        is_ours = self._task.uncancel() <= self._cancels_before
+        is_ours = self.task.uncancel() <= self._cancels_before
         if is_ours and isinstance(error, asyncio.CancelledError):
             timeout_s = None if self.due_s == self._hard_end_s else self._timeout_s
             raise DeadlineExceededError(deadline_message(self._what, timeout_s)) from None
@@ -134,22 +120,14 @@ class Deadline:
             self.ends_at_s = min(self.ends_at_s + waited_s, self._hard_end_s)
             self._move(self.ends_at_s)
 
-    def expire(self) -> None:
-        """Cancel the call: its deadline has passed."""
-        self._is_over = True
-        self._task.cancel()
-
     def _move(self, due_s: float) -> None:
-        if not self._is_over:
+        if self in self._timer.running:
             self.due_s = due_s
             self._timer.add(self)
 
 
 def deadline_message(what: str, timeout_s: float | None) -> str:
-    """Return the text of the error for a call that did not end within `timeout_s`.
-
-    `timeout_s` is None if its pull or its caller ended the call before its own time had passed.
-    """
+    """Return the text of a call's error; `timeout_s` is None if its pull or its caller ended it."""
     if timeout_s is None:
         return f"{what} did not end before the deadline of its pull or its caller"
     return f"{what} did not end within {timeout_s:g} s"
@@ -198,11 +176,11 @@ def hard_end_s(pull_ends_at_s: float | None, clock: Callable[[], float]) -> floa
     Raises:
         DeadlineExceededError: the `deadline` of the block has passed.
     """
-    pull_ends_at_s = inf if pull_ends_at_s is None else pull_ends_at_s
+    ends_at_s = inf if pull_ends_at_s is None else pull_ends_at_s
     block_ends_at_s = _ends_at_s.get()
-    if block_ends_at_s == inf:
-        return pull_ends_at_s
-    left_s = block_ends_at_s - time.monotonic()
-    if left_s <= 0:
-        raise DeadlineExceededError("the caller's deadline passed before this call began")
-    return min(pull_ends_at_s, clock() + left_s)
+    if block_ends_at_s < inf:
+        left_s = block_ends_at_s - time.monotonic()
+        if left_s <= 0:
+            raise DeadlineExceededError("the caller's deadline passed before this call began")
+        ends_at_s = min(ends_at_s, clock() + left_s)
+    return ends_at_s

@@ -53,17 +53,14 @@ def is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-class TurnQueue:
+class TurnQueue(asyncio.Lock):
     """Queue of tasks that each block the event loop for a moment; other tasks run between them.
 
     Without it, responses that arrive together are all decoded before the loop does anything else,
     and the rows of the first have left the CPU caches by the time they are used.
     """
 
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-
     async def take(self) -> None:
         """Wait for a turn. It lasts until the task awaits something or ends."""
-        await self._lock.acquire()
-        asyncio.get_running_loop().call_soon(self._lock.release)
+        await self.acquire()
+        asyncio.get_running_loop().call_soon(self.release)

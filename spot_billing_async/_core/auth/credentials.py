@@ -1,6 +1,7 @@
 """Bearer tokens: given once, or provided by an async function and renewed when refused."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from hashlib import blake2b
@@ -18,25 +19,17 @@ TokenProvider = Callable[[], Awaitable[str]]
 token: before the first request, and after the server has refused (401) the last token."""
 
 _NAMESPACE_BYTES = 16
-
-
-class _ProviderCall:
-    """One call of a token provider.
-
-    Attributes:
-        ended: set when the call has succeeded, failed or was cancelled.
-        failure: error that the call failed with.
-    """
-
-    def __init__(self) -> None:
-        self.ended = asyncio.Event()
-        self.failure: SpotBillingError | None = None
+# A token must be able to stand in a header and to be found in what a server sends back. Quotes and
+# backslashes are in no bearer token (RFC 6750), and are escaped wherever text is quoted, so that
+# `Secret.removed_from` could miss them.
+_TOKEN = re.compile(r"[!#-&(-\[\]-~]+")  # printable ASCII but for the space, quotes and backslash
 
 
 class Credential:
     """A bearer token, given or provided, that does not show itself.
 
     The constructor refuses nothing: an error raised there would carry a frame that holds the token.
+    `checked` does, and gives equal tokens one namespace.
 
     Attributes:
         current: token to send; None until the provider has returned one.
@@ -50,11 +43,10 @@ class Credential:
 
     def __init__(self, token: str | TokenProvider) -> None:
         self._provider = Hidden(token) if callable(token) else None
-        self._call: _ProviderCall | None = None
+        # The running call of the provider: it results in its failure, or in None.
+        self._call: asyncio.Future[SpotBillingError | None] | None = None
         self.current: Secret | None = None if callable(token) else Secret(token)
-        self.namespace: str = (
-            token_hex(_NAMESPACE_BYTES) if self.current is None else _digest(self.current)
-        )
+        self.namespace: str = token_hex(_NAMESPACE_BYTES)
         self.key: Hashable = self.namespace
 
     def checked(self) -> "Credential":
@@ -98,19 +90,20 @@ class Credential:
         while self.current is None:
             call = self._call
             if call is not None:
-                await call.ended.wait()
-                if call.failure is not None:
-                    raise own_copy(call.failure)
+                await asyncio.wait([call])
+                if (failure := call.result()) is not None:
+                    raise own_copy(failure)
                 continue  # the caller that made the call may have been cancelled
-            call = self._call = _ProviderCall()
+            call = self._call = asyncio.get_running_loop().create_future()
             try:
                 self.current = await self._provided()
             except SpotBillingError as error:
-                call.failure = error
+                call.set_result(error)
                 raise
             finally:
                 self._call = None
-                call.ended.set()
+                if not call.done():
+                    call.set_result(None)
         return self.current
 
     def reject(self, token: Secret) -> bool:
@@ -150,19 +143,9 @@ def _digest(secret: Secret) -> str:
 
 
 def _checked_token(field: str, given: Secret) -> Secret:
-    """Return the token without surrounding white space; no message and no frame holds it.
-
-    A token must be able to stand in a header and to be found in what a server sends back. Quotes
-    and backslashes are in no bearer token (RFC 6750), and are escaped wherever text is quoted, so
-    that `Secret.removed_from` could miss them.
-    """
+    """Return the token without surrounding white space; no message and no frame holds it."""
     token = Secret(given.reveal().strip())
-    if not (
-        token.reveal().isascii()
-        and token.reveal().isprintable()
-        and token.reveal()
-        and not set(token.reveal()) & set(" \"'\\")
-    ):
+    if not _TOKEN.fullmatch(token.reveal()):
         raise ConfigError(
             f"{field} must be printable ASCII text without spaces and quotes, or an async function "
             "that returns it; the value is not shown"

@@ -27,10 +27,7 @@ class Profile(NamedTuple):
 
     def over(self, other: "Profile") -> "Profile":
         """Return this profile with its missing fields taken from another one."""
-        return Profile(
-            other.token if self.token is None else self.token,
-            other.account_id if self.account_id is None else self.account_id,
-        )
+        return Profile(self.token or other.token, self.account_id or other.account_id)
 
 
 def variable(*names: str) -> str | None:
@@ -109,11 +106,9 @@ def _warn_once(path: Path, problem: str) -> None:
 
 
 def _parse(content: Secret) -> dict[str, Profile] | str:
-    """Parse the file: INI, or the two-level YAML that one vendor tool writes.
+    """Return the profiles of an INI file, or of the two-level YAML that one vendor tool writes.
 
-    Returns:
-        The profiles by name, or a description of the problem. It does not raise, because its
-        variables hold the file's text, and a parser's error quotes it.
+    A problem is described, not raised, because the variables and a parser's error hold the text.
     """
     import configparser  # noqa: PLC0415  late: most clients never read a file
 

@@ -8,11 +8,7 @@ V = TypeVar("V")
 
 
 class RecentlyUsed(OrderedDict[K, V]):
-    """Mapping that forgets its least recently used entry when it is full.
-
-    Args:
-        most: number of entries to keep.
-    """
+    """Mapping of at most `most` entries, which forgets the least recently used one."""
 
     def __init__(self, most: int) -> None:
         super().__init__()

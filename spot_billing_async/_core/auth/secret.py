@@ -8,7 +8,7 @@ may pass through.
 
 import re
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from html import unescape
 from typing import Generic, NoReturn, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -20,18 +20,14 @@ T = TypeVar("T")
 _REMOVED = "[token removed]"
 _MOST_CHARACTERS = 16_384  # of a text of the server; reading the escapes of more would take long
 LONGEST_ESCAPE = 81  # characters that one may take, such as 9 of `&#x0026;`, each escaped again
-_ESCAPE = re.compile(r"%[\da-f]{2}|\\u[\da-f]{4}|\\x[\da-f]{2}|\\|&#?\w{1,31};?", re.IGNORECASE)
+_ESCAPE = re.compile(r"%[\da-fA-F]{2}|\\[uU][\da-fA-F]{4}|\\[xX][\da-fA-F]{2}|\\|&#?\w{1,31};?")
+_RUN = re.compile(r"[\w.~+/=%\\&#;-]+")  # characters of bearer tokens, base64 and escapes
 _MOST_LEVELS = 8  # of escapes inside escapes; text that was escaped more often is not read
-_MIN_FREE_LENGTH = 8  # characters; shorter texts are words, cut out only where they stand alone
+_MIN_FREE_LENGTH = 8  # characters; shorter texts are words, found only where they stand alone
 
 
 class Hidden(Generic[T]):
-    """A value that is masked wherever a value is shown, and cannot be pickled.
-
-    Args:
-        value: value to hide.
-        shown: text that the repr shows instead.
-    """
+    """A value that cannot be pickled, and whose repr shows another text."""
 
     __slots__ = ("_shown", "_value")
 
@@ -59,9 +55,7 @@ class Hidden(Generic[T]):
 class Secret(Hidden[str]):
     """A hidden text, which is also found where a server sends it back.
 
-    Args:
-        text: text to hide. Anything but a `str` becomes "", which its user then refuses.
-        shown: text that the repr shows instead.
+    Anything but a `str` becomes "", which its user then refuses.
     """
 
     __slots__ = ("_forms",)
@@ -71,48 +65,37 @@ class Secret(Hidden[str]):
         self._forms: tuple[str, ...] = ()
 
     def removed_from(self, text: str) -> str:
-        """Return the first 16 KiB of `text` without this secret.
+        """Return the first 16 KiB of `text` without the runs of characters that show the secret."""
+        if len(text) < len(self._value):  # as nearly always
+            return text
+        # A secret across the end is removed whole.
+        text = text[: _MOST_CHARACTERS + LONGEST_ESCAPE * len(self)]
+        if self.is_in(text):
+            text = _RUN.sub(lambda run: _REMOVED if self.is_in(run[0]) else run[0], text)
+            if self.is_in(text.replace(_REMOVED, " ")):  # it has other characters
+                text = _REMOVED
+        return text[:_MOST_CHARACTERS]
+
+    def is_in(self, text: str) -> bool:
+        """Return whether `text` shows this secret.
 
         It is found in upper and lower case, escaped as in JSON, URLs and HTML, also inside each
         other, and encoded in base64 or hexadecimal digits.
         """
-        if len(text) < len(self._value):  # as nearly always
-            return text
-        # A secret across the end is removed whole.
-        text, end = text[: _MOST_CHARACTERS + LONGEST_ESCAPE * len(self)], 0
-        kept: list[str] = []
-        for start, stop in sorted(self._spans(text)):
-            if start >= end:
-                kept += text[end:start], _REMOVED
-            end = max(end, stop)
-        return "".join((*kept, text[end:]))[:_MOST_CHARACTERS]
-
-    def is_in(self, text: str) -> bool:
-        """Return whether `text` shows this secret, in one of the forms of `removed_from`."""
-        return next(self._spans(text), None) is not None
-
-    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where in `text` this secret starts and ends."""
-        if not self._value or len(text) < len(self._value):
-            return
+        if not self._value:
+            return False
         self._forms = self._forms or _forms(self._value)
-        if not (_has_escape(text) or any(map(text.lower().__contains__, self._forms))):
-            return
-        stands_alone = len(self._value) < _MIN_FREE_LENGTH
-        for plain, places in _unescaped(text):
-            lowered = plain.lower()
-            for number, form in enumerate(self._forms):
-                is_base64 = number > 1  # where a character on each side may have some bits of it
-                start = lowered.find(form)
-                while start >= 0:
-                    stop = start + len(form)
-                    around = lowered[max(start - 1, 0) : start] + lowered[stop : stop + 1]
-                    if not (stands_alone and re.search(r"\w", around)):
-                        yield (
-                            places[max(start - is_base64, 0)],
-                            places[min(stop + is_base64, len(plain))],
-                        )
-                    start = lowered.find(form, stop)
+        for _ in range(_MOST_LEVELS + 1):
+            lowered = text.lower()
+            if any(map(lowered.__contains__, self._forms)) and (
+                len(self._value) >= _MIN_FREE_LENGTH
+                or re.search(rf"(?<!\w){re.escape(self._forms[0])}(?!\w)", lowered)
+            ):
+                return True
+            escaped, text = text, _ESCAPE.sub(_plain, text)
+            if text == escaped:
+                break
+        return False
 
     def __len__(self) -> int:
         return len(self._value)
@@ -139,36 +122,10 @@ def _forms(text: str) -> tuple[str, ...]:
     )
 
 
-def _unescaped(text: str) -> Iterator[tuple[str, Sequence[int]]]:
-    """Yield a text with its escapes read, level by level, and the places of its characters."""
-    places: Sequence[int] = range(len(text) + 1)
-    yield text, places
-    for _ in range(_MOST_LEVELS):
-        if not _has_escape(text):
-            return
-        characters: list[str] = []
-        origins: list[int] = []
-        end = 0
-        for found in _ESCAPE.finditer(text):
-            start, plain = found.start(), _plain(found[0])
-            characters += text[end:start], plain
-            origins += *places[end:start], *[places[start]] * len(plain)
-            end = found.end()
-        plain = "".join((*characters, text[end:]))
-        if plain == text:
-            return
-        text, places = plain, [*origins, *places[end:]]
-        yield text, places
-
-
-def _has_escape(text: str) -> bool:
-    return "%" in text or "\\" in text or "&" in text
-
-
-def _plain(escape: str) -> str:
-    if escape.startswith("&"):
-        return unescape(escape)
-    digits = escape.lstrip("%\\uUxX")
+def _plain(escape: re.Match[str]) -> str:
+    if escape[0].startswith("&"):
+        return unescape(escape[0])
+    digits = escape[0].lstrip("%\\uUxX")
     return chr(int(digits, 16)) if digits else ""  # a backslash before a character
 
 

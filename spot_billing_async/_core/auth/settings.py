@@ -15,7 +15,7 @@ from spot_billing_async._core.auth.credentials_file import (
     variable,
 )
 from spot_billing_async._core.auth.hosts import is_loopback
-from spot_billing_async._core.auth.secret import Secret, hidden, masked
+from spot_billing_async._core.auth.secret import Secret, masked
 from spot_billing_async.errors import ConfigError
 
 DEFAULT_BASE_URL = "https://api.spotinst.io"
@@ -68,7 +68,7 @@ def resolve(
     )
 
 
-def checked_base_url(url: str | Secret, *, allow_insecure: bool) -> str:
+def checked_base_url(base_url: Secret, *, allow_insecure: bool) -> str:
     """Return a base URL that the token may be sent to, without a trailing slash.
 
     Raises:
@@ -76,8 +76,6 @@ def checked_base_url(url: str | Secret, *, allow_insecure: bool) -> str:
             host other than loopback without `allow_insecure`. Nothing of a URL that may hold a
             password is shown.
     """
-    base_url = hidden(url)
-    del url  # no frame that raises holds it
     # An @ anywhere: in a password, a slash that is not escaped would begin the path.
     parts = None if "@" in base_url.reveal() else masked(base_url, {"http", "https"})
     if parts is None:

@@ -20,44 +20,20 @@ _call_ids = count(1)
 
 
 class CallRecord:
-    """Record of one call. Without a hook it keeps no times, and only `complete` may be called.
-
-    Attributes:
-        is_timed: True if there is a hook.
-        call_id: number of the call in this process, if there is a hook.
-        counts: requests sent.
-        attempt_errors: errors of the attempts in order, as `SpotBillingError.attempt_errors`.
-        started_s: reading of the clock at the start of the call.
-        phases: time spent in each phase so far.
-        received_bytes: bytes of bodies received so far, as they crossed the wire.
-    """
-
-    __slots__ = (
-        "_clock",
-        "_hook",
-        "_marked_s",
-        "_reported_bytes",
-        "attempt_errors",
-        "call_id",
-        "counts",
-        "is_timed",
-        "phases",
-        "received_bytes",
-        "started_s",
-    )
+    """Record of one call. Without a hook it keeps no times, and only `complete` may be called."""
 
     def __init__(
         self, counts: RequestCounts, hook: Hook | None, clock: Callable[[], float]
     ) -> None:
         self.counts: RequestCounts = counts
-        self.attempt_errors: list[str] = []
-        self.received_bytes: int = 0
+        self.attempt_errors: list[str] = []  # in order, as `SpotBillingError.attempt_errors`
+        self.received_bytes: int = 0  # of bodies, as they crossed the wire
         self.is_timed: bool = hook is not None
         if hook is not None:
             self._hook = hook
             self._clock = clock
             self._reported_bytes = 0
-            self.call_id: int = next(_call_ids)
+            self.call_id: int = next(_call_ids)  # in this process
             self.phases: Phases = Phases()
             self.started_s: float = clock()
             self._marked_s = self.started_s

@@ -122,14 +122,12 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         check_seconds("deadline_s", self.deadline_s)
         check_seconds("connect_timeout_s", self.connect_timeout_s)
         check_count("max_response_bytes", self.max_response_bytes)
-        check_flag("reuse_connections", self.reuse_connections)
-        check_flag("check_echo", self.check_echo)
+        for flag in ("reuse_connections", "check_echo", "allow_insecure", "trust_env"):
+            check_flag(flag, getattr(self, flag))
         for field, allowed in (("row_dates", ROW_DATES), ("row_accounts", ROW_ACCOUNTS)):
             if getattr(self, field) not in allowed:
                 choices = ", ".join(map(repr, allowed))
                 raise ConfigError(f"{field} must be one of {choices}, got {getattr(self, field)!r}")
-        check_flag("allow_insecure", self.allow_insecure)
-        check_flag("trust_env", self.trust_env)
         if not isinstance(self.retry, RetryPolicy):
             raise ConfigError(f"retry must be a RetryPolicy, got {self.retry!r}")
         check_tls(self.tls)

@@ -46,15 +46,12 @@ class RetryBudget:
     """Number of retries that the calls of a client may still make.
 
     Of n calls that all fail, the server gets at most n + max(reserve, share * n) requests.
-
-    Attributes:
-        calls: requests that were sent for the first time; counted by the session.
     """
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._share = policy.budget_share
         self._reserve = policy.budget_reserve
-        self.calls: int = 0
+        self.calls: int = 0  # requests that the session sent for the first time
         self._spent = 0.0
 
     def take(self) -> bool:
@@ -77,17 +74,11 @@ def decide(
     budget: RetryBudget,
     random: Callable[[], float],
 ) -> Retry | GiveUp:
-    """Decide whether to send a request again.
+    """Decide whether to send a request again, and take the retry from the budget.
 
-    Args:
-        policy: limits of retries and waits.
-        failure: error of the last request.
-        idempotent: whether sending twice has the effect of sending once.
-        attempts: requests for this response so far that were not rate-limited.
-        left_s: seconds until the call's deadline.
-        limiter_wait_s: seconds until the limiter may let the next request through.
-        budget: shared by all calls; a retry that is decided on is taken from it.
-        random: returns a number from 0 to 1.
+    `attempts` are the requests for this response so far that were not rate-limited. `left_s` is
+    the time until the call's deadline, and `limiter_wait_s` until the limiter may let the next
+    request through. `random` returns a number from 0 to 1.
     """
     server_wait_s = failure.retry_after_s if isinstance(failure, ApiError) else None
     is_rate_limited = isinstance(failure, RateLimitedError)

@@ -32,13 +32,6 @@ class SharedState:
 
     Limiters and provided credentials are kept beyond their use once the API has accepted the token,
     the most recently used first: nothing remains of a token that it never accepted.
-
-    Attributes:
-        paths: path template of each operation, by operationId, overrides included.
-        decode_turns: queue of the calls whose response takes long to decode.
-        refused: keys of the credentials that the API refused most recently, without a later
-            success.
-        answers: what is known of the way in which answers agree with their queries.
     """
 
     def __init__(
@@ -56,9 +49,10 @@ class SharedState:
         self.hook: Hook | None = hook
         self.clock: Callable[[], float] = time.monotonic
         templates = {name: operation.path for name, operation in OPERATIONS.items()}
-        self.paths: dict[str, str] = templates | dict(config.path_overrides)
+        self.paths: dict[str, str] = templates | dict(config.path_overrides)  # by operationId
         self.transport: Transport = transport
         self.retry_budget: RetryBudget = RetryBudget(config.retry)
+        # Keys of the credentials that the API refused most recently, without a later success.
         self.refused: RecentlyUsed[Hashable, None] = RecentlyUsed(has_cache * _MOST_CREDENTIALS)
         self._limiters: WeakValueDictionary[tuple[str, str], Limiter] = WeakValueDictionary()
         self._kept_limiters: RecentlyUsed[tuple[str, str], Limiter] = RecentlyUsed(_MOST_LIMITERS)
@@ -100,7 +94,7 @@ class SharedState:
         limit = ConcurrencyLimit(self.config.max_concurrency)
         self.admission: Admission = Admission(limit, self.clock)
         self.timer: DeadlineTimer = DeadlineTimer(self.clock)
-        self.decode_turns: TurnQueue = TurnQueue()
+        self.decode_turns: TurnQueue = TurnQueue()  # of responses that take long to decode
 
     async def open(self) -> None:
         """Open the connections, and join the shared quota.

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from spot_billing_async._core.auth.secret import Secret, hidden, masked
 from spot_billing_async.errors import ConfigError
@@ -46,9 +47,7 @@ class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         # The password comes first: a later error's traceback shows the fields of this value.
         if self.client_key_password is not None:
-            msgspec.structs.force_setattr(
-                self, "client_key_password", hidden(self.client_key_password)
-            )
+            force_setattr(self, "client_key_password", hidden(self.client_key_password))
         for name in ("ca_file", "client_cert_file", "client_key_file"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str | os.PathLike):
@@ -110,12 +109,11 @@ def load_network(
         return Network(context, hidden(proxy))
     server = urlsplit(base_url)
     # Only for https: over plain http the proxy would see the token.
-    if not trust_env or server.scheme != "https" or proxy_bypass(server.netloc):
-        return Network(context)
-    from_environment = Secret(getproxies().get("https"))
-    if not len(from_environment):
-        return Network(context)
-    return Network(context, _with_netrc(checked_proxy("HTTPS_PROXY", from_environment)))
+    if trust_env and server.scheme == "https" and not proxy_bypass(server.netloc):
+        found = Secret(getproxies().get("https"))
+        if len(found):
+            return Network(context, _with_netrc(checked_proxy("HTTPS_PROXY", found)))
+    return Network(context)
 
 
 def _context(tls: TlsConfig) -> ssl.SSLContext | None:
@@ -131,17 +129,13 @@ def _context(tls: TlsConfig) -> ssl.SSLContext | None:
     context.set_alpn_protocols(["http/1.1"])
     if tls.client_cert_file is None:
         return context
-    password = tls.client_key_password
+    # Never None: OpenSSL would ask on the terminal for the password of an encrypted key.
+    password = hidden(tls.client_key_password or "")
     try:
-        # Never None: OpenSSL would ask on the terminal for the password of an encrypted key.
-        context.load_cert_chain(
-            tls.client_cert_file,
-            tls.client_key_file,
-            hidden("" if password is None else password).reveal,
-        )
+        context.load_cert_chain(tls.client_cert_file, tls.client_key_file, password.reveal)
     except (OSError, ValueError) as error:
-        key = tls.client_key_file
-        files = f"{str(tls.client_cert_file)!r}" + ("" if key is None else f" and {str(key)!r}")
+        given = (tls.client_cert_file, tls.client_key_file)
+        files = " and ".join(repr(str(file)) for file in given if file is not None)
         problem = _problem(error)
         raise ConfigError(
             "tls.client_cert_file and tls.client_key_file must be PEM files of a certificate and "

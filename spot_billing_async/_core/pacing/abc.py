@@ -36,7 +36,6 @@ class Limiter(Protocol):
 
     def on_accepted(self) -> None:
         """Record that the server has accepted the credential: its quota may be shared and kept."""
-        ...
 
     def on_lost(self, permit: Permit, now_s: float, *, sent: bool) -> None:
         """Record a request without a response; `sent` if the server may have counted it."""

@@ -16,12 +16,7 @@ from spot_billing_async._core.pacing.abc import Limiter
 from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
 from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.rate_limit import Quota
-from spot_billing_async.errors import (
-    CLIENT_IS_CLOSED,
-    ConfigError,
-    DeadlineExceededError,
-    SpotBillingError,
-)
+from spot_billing_async.errors import CLIENT_IS_CLOSED, ConfigError, DeadlineExceededError
 
 _SHORTEST_TIMER_S = 0.0005
 
@@ -33,13 +28,6 @@ class _Waiter(NamedTuple):
     ends_at_s: float
 
 
-class _Timer(NamedTuple):
-    """Next check of a queue; the time is kept because not every event loop's handles have it."""
-
-    at_s: float
-    handle: asyncio.Handle
-
-
 class Admission:
     """Queues of calls to one server, by limiter; `clock` is monotonic, in seconds."""
 
@@ -47,7 +35,8 @@ class Admission:
         self.limit: ConcurrencyLimit = limit
         self._clock = clock
         self._queues: dict[Limiter, deque[_Waiter]] = {}
-        self._timers: dict[Limiter, _Timer] = {}
+        # Next check of each queue. The time is kept, as not every event loop's handles have it.
+        self._timers: dict[Limiter, tuple[float, asyncio.Handle]] = {}
         # True if a limiter admitted a call that found no free slot: any freed slot may serve it.
         self._lacks_slots = False
 
@@ -70,10 +59,9 @@ class Admission:
         Raises:
             DeadlineExceededError: the call would certainly be admitted after `ends_at_s`.
         """
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), ends_at_s)
-        late = self._lateness(limiter, waiter)
-        if late is not None:
+        if (late := self._lateness(limiter, ends_at_s)) is not None:
             raise late
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), ends_at_s)
         queue = self._queues.setdefault(limiter, deque())
         if again:
             queue.appendleft(waiter)
@@ -83,19 +71,15 @@ class Admission:
         try:
             return await waiter.admitted
         except BaseException:
-            self._leave(limiter, waiter)
+            admitted = waiter.admitted
+            if waiter in self._queues.get(limiter, ()):
+                self._queues[limiter].remove(waiter)
+            # A task may be cancelled between its admission and the loop iteration that resumes it.
+            if admitted.done() and not admitted.cancelled() and admitted.exception() is None:
+                self.on_lost(limiter, admitted.result(), sent=False)
+            else:
+                self._admit_next(limiter)
             raise
-
-    def _leave(self, limiter: Limiter, waiter: _Waiter) -> None:
-        """Remove a call that no longer waits, and return its permit if it has one."""
-        admitted = waiter.admitted
-        if waiter in self._queues.get(limiter, ()):
-            self._queues[limiter].remove(waiter)
-        # A task may be cancelled between its admission and the loop iteration that resumes it.
-        if admitted.done() and not admitted.cancelled() and admitted.exception() is None:
-            self.on_lost(limiter, admitted.result(), sent=False)
-        else:
-            self._admit_next(limiter)
 
     def on_lost(self, limiter: Limiter, permit: Permit, *, sent: bool) -> None:
         """Record a request without a response; `sent` if the server may have counted it."""
@@ -150,30 +134,26 @@ class Admission:
 
     def _fail_late(self, limiter: Limiter) -> None:
         if limiter.min_wait_s(self._clock()) > 0:
-            for waiter in tuple(self._queues.get(limiter, ())):
-                late = self._lateness(limiter, waiter)
-                if late is not None:
-                    self._fail(limiter, waiter, late)
+            for admitted, ends_at_s in self._queues.get(limiter, ()):
+                late = self._lateness(limiter, ends_at_s)
+                if late is not None and not admitted.done():
+                    admitted.set_exception(late)
 
     def close(self) -> None:
         """Fail all waiting calls, as the client is closed."""
-        for limiter in tuple(self._queues):
-            for waiter in tuple(self._queues.get(limiter, ())):
-                self._fail(limiter, waiter, ConfigError(CLIENT_IS_CLOSED))
+        for limiter, queue in tuple(self._queues.items()):
+            for admitted, _ in queue:
+                if not admitted.done():
+                    admitted.set_exception(ConfigError(CLIENT_IS_CLOSED))
             self._remove_queue(limiter)
 
-    def _lateness(self, limiter: Limiter, waiter: _Waiter) -> DeadlineExceededError | None:
+    def _lateness(self, limiter: Limiter, ends_at_s: float) -> DeadlineExceededError | None:
         now_s = self._clock()
         min_wait_s = limiter.min_wait_s(now_s)
-        if now_s + min_wait_s < waiter.ends_at_s:
+        if now_s + min_wait_s < ends_at_s:
             return None
         message = f"the server's rate limit resets in {min_wait_s:.3g} s, after the deadline"
         return DeadlineExceededError(message, min_wait_s)
-
-    def _fail(self, limiter: Limiter, waiter: _Waiter, error: SpotBillingError) -> None:
-        self._queues[limiter].remove(waiter)
-        if not waiter.admitted.done():
-            waiter.admitted.set_exception(error)
 
     def _slot_freed(self, limiter: Limiter) -> None:
         """Admit waiting calls after a request of `limiter` has ended.
@@ -184,24 +164,19 @@ class Admission:
         self._admit_next(None if self._lacks_slots else limiter)
 
     def _admit_next(self, changed: Limiter | None) -> None:
-        """Admit waiting calls of one limiter, or of all in turns of one call each.
-
-        The loop over all limiters ends when all slots are taken.
-        """
-        if not self._queues:
-            return
+        """Admit waiting calls of one limiter, or of all in turns while there are free slots."""
         if changed is None:
-            pending = deque(self._queues.items())
             self._lacks_slots = False
-        else:
-            queue = self._queues.get(changed)
-            pending = deque([(changed, queue)] if queue is not None else [])
+        elif changed not in self._queues:
+            return
+        pending = deque(self._queues if changed is None else (changed,))
         while pending:
             if changed is None and not self.limit.has_room(has_quota_headers=True):
                 self._lacks_slots = True
                 break
-            limiter, queue = pending.popleft()
-            # Cancelled or expired calls are about to resume; no request is to be sent for them.
+            limiter = pending.popleft()
+            queue = self._queues[limiter]
+            # Failed and expired calls are about to resume; no request is to be sent for them.
             while queue and (queue[0].admitted.done() or queue[0].ends_at_s <= self._clock()):
                 queue.popleft()
             if not queue:
@@ -212,7 +187,7 @@ class Admission:
                 queue.popleft().admitted.set_result(permit)
                 # To the back of the order of turns, in this loop and in the next one.
                 self._queues[limiter] = self._queues.pop(limiter)
-                pending.append((limiter, queue))
+                pending.append(limiter)
 
     def _can_admit(self, limiter: Limiter) -> bool:
         """Return True if the head of a queue may start; set a timer if only time is missing."""
@@ -228,12 +203,11 @@ class Admission:
     def _set_timer(self, limiter: Limiter, wait_s: float) -> None:
         loop = asyncio.get_running_loop()
         at_s = loop.time() + max(wait_s, _SHORTEST_TIMER_S)
-        timer = self._timers.get(limiter)
-        if timer is not None:
-            if timer.at_s <= at_s:
-                return
-            timer.handle.cancel()
-        self._timers[limiter] = _Timer(at_s, loop.call_at(at_s, self._on_timer, limiter))
+        earlier_s, handle = self._timers.get(limiter, (inf, None))
+        if earlier_s > at_s:
+            if handle is not None:
+                handle.cancel()
+            self._timers[limiter] = at_s, loop.call_at(at_s, self._on_timer, limiter)
 
     def _on_timer(self, limiter: Limiter) -> None:
         del self._timers[limiter]  # first, so that _set_timer does not take it for a pending one
@@ -241,6 +215,5 @@ class Admission:
 
     def _remove_queue(self, limiter: Limiter) -> None:
         self._queues.pop(limiter, None)
-        timer = self._timers.pop(limiter, None)
-        if timer is not None:
-            timer.handle.cancel()
+        if limiter in self._timers:
+            self._timers.pop(limiter)[1].cancel()

@@ -12,21 +12,13 @@ class Allowance(msgspec.Struct):
 
 
 class RequestCounts(msgspec.Struct):
-    """Request counters, updated at sending so that failed and cancelled calls are included.
+    """Request counters, updated at sending so that failed and cancelled calls are included."""
 
-    Attributes:
-        requests: requests sent, including retries.
-        retries: attempts after a failed one.
-        refusals: requests rejected by the server's rate limit.
-        mismatches: responses that contradicted their query.
-        allowance: allowance that each request is deducted from; None for no limit.
-    """
-
-    requests: int = 0
-    retries: int = 0
-    refusals: int = 0
-    mismatches: int = 0
-    allowance: Allowance | None = None
+    requests: int = 0  # sent, including retries
+    retries: int = 0  # attempts after a failed one
+    refusals: int = 0  # requests rejected by the server's rate limit
+    mismatches: int = 0  # responses that contradicted their query
+    allowance: Allowance | None = None  # that each request is deducted from; None for no limit
 
     def require_request(self) -> None:
         """Raise `RequestLimitReachedError` if the allowance is used up."""

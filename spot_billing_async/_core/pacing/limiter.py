@@ -62,33 +62,12 @@ _MIN_HISTORY = 100
 
 
 class _QuotaReading(msgspec.Struct, array_like=True):
-    """Remaining quota as reported by one response.
+    """Remaining quota as reported by one response."""
 
-    Attributes:
-        read_s: time of the response.
-        remaining: reported quota, less later requests that may be counted but had no response.
-        surely_expired: `ServerWindow.surely_expired` at that time.
-        likely_expired: `ServerWindow.likely_expired` at that time.
-    """
-
-    read_s: float
-    remaining: int
-    surely_expired: int
-    likely_expired: int
-
-
-class _RejectionStreak(msgspec.Struct, array_like=True):
-    """Consecutive rejections.
-
-    Attributes:
-        count: number of rejections; those of concurrent requests count as one.
-        first_s: time of the first one.
-        last_number: number of the request admitted last at the time of the latest one.
-    """
-
-    count: int = 0
-    first_s: float = 0.0
-    last_number: int = 0
+    read_s: float  # time of the response
+    remaining: int  # reported, less later requests that may be counted but had no response
+    surely_expired: int  # `ServerWindow.surely_expired` at that time
+    likely_expired: int  # `ServerWindow.likely_expired` at that time
 
 
 class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
@@ -96,12 +75,9 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
 
     Its state is plain values and its decisions depend only on events and their times: a copy that
     was serialized, or fed the same events elsewhere, decides the same.
-
-    Args:
-        first_pause_s: first pause after a rejection that does not say how long to wait.
     """
 
-    first_pause_s: float = 0.25
+    first_pause_s: float = 0.25  # first pause after a rejection that does not say how long to wait
     _window: ServerWindow = msgspec.field(default_factory=ServerWindow)
     _limit: int | None = None
     has_quota_headers: bool = False
@@ -117,7 +93,9 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
     _no_probe_before_s: float = -inf  # the reset is not probed earlier
     _probe_number: int = 0  # number of the request that probes a reset
     _closed_until_s: float = -inf
-    _rejections: _RejectionStreak = msgspec.field(default_factory=_RejectionStreak)
+    _rejections: int = 0  # since a request was accepted; those of concurrent ones count as one
+    _rejected_s: float = 0.0  # time of the first of them
+    _rejected_number: int = 0  # of the request admitted last at the time of the latest rejection
     _raise_at_s: float = inf  # time at which a guessed limit is raised
 
     @property
@@ -179,11 +157,10 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
             for reading in self._readings:
                 reading.remaining -= 1
         else:
-            self._window.discard()
+            self._window.in_flight -= 1
 
     def on_response(self, permit: Permit, now_s: float, quota: Quota) -> None:
         """Record a response other than a rate-limit rejection."""
-        rejections = self._rejections
         self._window.end(permit, now_s, is_accepted=True)
         self._observe_quota(permit, now_s, quota)
         if self._limit is not None:
@@ -191,8 +168,8 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
                 self._raise_guess(permit, now_s, self._limit)
             elif quota.remaining is not None:
                 self._bound_from_above(permit, now_s, self._limit, quota)
-        if permit.number > rejections.last_number:
-            rejections.count = 0
+        if permit.number > self._rejected_number:
+            self._rejections = 0
 
     def on_rejected(
         self, permit: Permit, now_s: float, quota: Quota, retry_after_s: float | None
@@ -202,17 +179,16 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
         Of several rejections the latest reset applies. After at most an hour the limiter opens for
         another attempt: a client may outlive a proxy's retry hint.
         """
-        rejections = self._rejections
         self._window.end(permit, now_s)
         self._observe_quota(permit, now_s, quota)
         if permit.number == self._probe_number:
             self._no_probe_before_s = now_s + _FAILED_PROBE_WINDOWS * self.window_s
         # Rejections of requests sent before the first rejection arrived count as one event.
-        if permit.number > rejections.last_number:
-            rejections.last_number = self._window.last_number
-            rejections.count += 1
-            if rejections.count == 1:
-                rejections.first_s = now_s
+        if permit.number > self._rejected_number:
+            self._rejected_number = self._window.last_number
+            self._rejections += 1
+            if self._rejections == 1:
+                self._rejected_s = now_s
             if not self.has_quota_headers:
                 self._lower_guess(now_s)
             self._bound_from_below(permit, quota.reset_s)
@@ -220,14 +196,14 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
         if pause_s:
             until_s = now_s + min(pause_s, LONGEST_WAIT_S)
         else:
-            pause_s = self.first_pause_s * 2.0 ** min(rejections.count - 1, _MAX_DOUBLINGS)
-            until_s = min(rejections.first_s + pause_s, now_s + LONGEST_WAIT_S)
+            pause_s = self.first_pause_s * 2.0 ** min(self._rejections - 1, _MAX_DOUBLINGS)
+            until_s = min(self._rejected_s + pause_s, now_s + LONGEST_WAIT_S)
         self._closed_until_s = max(self._closed_until_s, until_s)
 
     def _room(self, now_s: float) -> int:
         """Return the number of requests that may start now."""
         window = self._window
-        if self._rejections.count:
+        if self._rejections:
             return 1 - window.in_flight
         if self._last_response_s == -inf:
             return FIRST_REQUESTS - window.in_flight
@@ -317,34 +293,32 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
         if self.has_quota_headers:
             if reset_s and reset_s - 1 > window.length.longest_s:
                 window.length = WindowLength()  # the server's window has changed
-            return
-        last = window.last_accepted(self._limit or 0, window.accepted)
-        if not last:
-            return
-        # If the L-th last of ours had left the window, this request would have been accepted.
-        bound_s = permit.sent_s - last[0].ended_s
-        if bound_s >= window.length.longest_s:
-            window.length = WindowLength()  # other consumers' requests had expired: start anew
-        window.length.at_least(bound_s)
+        elif last := window.last_accepted(self._limit or 0, window.accepted):
+            # If the L-th last of ours had left the window, this request would have been accepted.
+            bound_s = permit.sent_s - last[0].ended_s
+            if bound_s >= window.length.longest_s:
+                window.length = WindowLength()  # other consumers' requests had expired: start anew
+            window.length.at_least(bound_s)
 
     def _lower_guess(self, now_s: float) -> None:
         """Guess the limit without headers: what was accepted in the window before a rejection."""
-        if self._rejections.count == 1:
+        if self._rejections == 1:
             self._window.occupied(now_s)  # drops what has expired
-            seen, known = self._window.accepted_inside(), self._limit
+            seen, known = sum(ended.is_accepted for ended in self._window.ended), self._limit
             self._limit = max(1, seen if known is None else max(min(seen, known), known // 2))
         self._raise_at_s = now_s + _QUIET_WINDOWS * self.window_s
 
     def _raise_guess(self, permit: Permit, now_s: float, limit: int) -> None:
         """Update window and limit by an accepted request, without quota headers."""
-        window, rejections = self._window, self._rejections
-        if rejections.count and permit.number <= rejections.last_number:
-            self._limit = limit + 1  # accepted before that rejection, with a later response
-            return
-        oldest_s = window.oldest_sent_s() if rejections.count else inf
-        if oldest_s <= rejections.first_s:
-            # The window was full of ours at the rejection, so the first of them has left it.
-            window.length.at_most(now_s - oldest_s)
+        window = self._window
+        if self._rejections:
+            if permit.number <= self._rejected_number:
+                self._limit = limit + 1  # accepted before that rejection, with a later response
+                return
+            oldest_s = min((ended.sent_s for ended in window.ended), default=inf)
+            if oldest_s <= self._rejected_s:
+                # The window was full of ours at the rejection, so the first of them has left it.
+                window.length.at_most(now_s - oldest_s)
         # This request was accepted, so the last `limit` before it cannot all be in the window.
         window.bound_length(now_s, permit.accepted_before, limit)
         if now_s >= self._raise_at_s:

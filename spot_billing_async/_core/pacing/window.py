@@ -16,25 +16,15 @@ _MAX_HISTORY = 4_000  # requests; enough for a server that sends no quota header
 
 
 class Permit(msgspec.Struct, eq=False, gc=False, array_like=True):
-    """Admitted request, until its place in the server's window is free again.
+    """Admitted request, until its place in the server's window is free again."""
 
-    Attributes:
-        number: position in the order of admission, from 1.
-        sent_s: time of admission; the server counts the request at this time or later.
-        accepted_before: requests accepted up to then, hence counted before this one.
-        expired_before: `ServerWindow.possibly_expired` at that time.
-        ended_s: time of the response or the failure; the server counted the request by then.
-        is_accepted: True once the server has accepted the request.
-        has_quota_headers: True if the server was sending quota headers at admission.
-    """
-
-    number: int
-    sent_s: float
-    accepted_before: int
-    expired_before: int
-    ended_s: float = inf
-    is_accepted: bool = False
-    has_quota_headers: bool = False
+    number: int  # position in the order of admission, from 1
+    sent_s: float  # time of admission; the server counts the request at this time or later
+    accepted_before: int  # requests accepted up to then, hence counted before this one
+    expired_before: int  # `ServerWindow.possibly_expired` at that time
+    ended_s: float = inf  # time of the response or failure; the server counted the request by then
+    is_accepted: bool = False  # set once the server has accepted the request
+    has_quota_headers: bool = False  # whether the server was sending them at admission
 
 
 class WindowLength(msgspec.Struct, array_like=True):
@@ -43,17 +33,12 @@ class WindowLength(msgspec.Struct, array_like=True):
     The documented length holds until a bound is observed. Windows are usually whole seconds: the
     estimate is the largest whole second below the upper bound, unless a rejection has shown that
     value to be too short.
-
-    Attributes:
-        value_s: estimate.
-        longest_s: upper bound.
-        is_known: True once the server's behaviour has confirmed the upper bound.
     """
 
-    value_s: float = DOCUMENTED_WINDOW_S
-    longest_s: float = DOCUMENTED_WINDOW_S
-    is_known: bool = False
-    _shortest_s: float = 0.0
+    value_s: float = DOCUMENTED_WINDOW_S  # estimate
+    longest_s: float = DOCUMENTED_WINDOW_S  # upper bound
+    is_known: bool = False  # set once the server's behaviour has confirmed the upper bound
+    _shortest_s: float = 0.0  # lower bound
 
     def is_tighter(self, bound_s: float) -> bool:
         """Return True if an upper bound adds information."""
@@ -81,32 +66,20 @@ class WindowLength(msgspec.Struct, array_like=True):
 
 
 class ServerWindow(msgspec.Struct, array_like=True):
-    """This client's requests that may be in the server's window, and recently accepted ones.
-
-    Attributes:
-        length: estimate of the window's length.
-        last_number: number of the request admitted last.
-        in_flight: requests without a response.
-        accepted: requests the server has accepted so far.
-        surely_expired: accepted requests that certainly left the window after the latest response
-            of that time.
-        likely_expired: requests that probably did, if counted halfway between sending and response.
-        possibly_expired: all requests that have left the window.
-        history_size: minimum number of accepted requests to remember; at most twice as many are.
-        observed_s: time of the latest response; expiries after it are not in its count.
-    """
+    """This client's requests that may be in the server's window, and recently accepted ones."""
 
     length: WindowLength = msgspec.field(default_factory=WindowLength)
-    last_number: int = 0
-    in_flight: int = 0
-    accepted: int = 0
+    last_number: int = 0  # number of the request admitted last
+    in_flight: int = 0  # requests without a response
+    accepted: int = 0  # requests the server has accepted so far
+    # Accepted requests that certainly left the window after the latest response of that time, ...
     surely_expired: int = 0
-    likely_expired: int = 0
-    possibly_expired: int = 0
-    history_size: int = _MAX_HISTORY
-    _ended: deque[Permit] = msgspec.field(default_factory=deque)
+    likely_expired: int = 0  # ... that did if counted halfway between sending and response, ...
+    possibly_expired: int = 0  # ... and all requests that have left the window.
+    history_size: int = _MAX_HISTORY  # accepted requests to remember; at most twice as many are
+    ended: deque[Permit] = msgspec.field(default_factory=deque)  # that may be in the window
     _history: list[Permit] = msgspec.field(default_factory=list)  # accepted, in response order
-    observed_s: float = -inf
+    observed_s: float = -inf  # time of the latest response; expiries after it are not in its count
 
     def start(self, now_s: float) -> Permit:
         """Record and return a new request."""
@@ -118,9 +91,9 @@ class ServerWindow(msgspec.Struct, array_like=True):
         """Record the end of a request that the server may have counted."""
         self.in_flight -= 1
         permit.ended_s = now_s
-        self._ended.append(permit)
-        if len(self._ended) > _MAX_HISTORY:
-            self._ended.popleft()
+        self.ended.append(permit)
+        if len(self.ended) > _MAX_HISTORY:
+            self.ended.popleft()
         if is_accepted:
             permit.is_accepted = True
             self.accepted += 1
@@ -128,13 +101,9 @@ class ServerWindow(msgspec.Struct, array_like=True):
             if len(self._history) > 2 * self.history_size:
                 del self._history[: -self.history_size]
 
-    def discard(self) -> None:
-        """Remove a request that was never sent."""
-        self.in_flight -= 1
-
     def occupied(self, now_s: float) -> int:
         """Return the number of places in the window that this client may occupy."""
-        ended, length_s = self._ended, self.length.value_s
+        ended, length_s = self.ended, self.length.value_s
         while ended and ended[0].ended_s + length_s <= now_s:
             permit = ended.popleft()
             self.possibly_expired += 1
@@ -146,21 +115,10 @@ class ServerWindow(msgspec.Struct, array_like=True):
     @property
     def next_free_s(self) -> float:
         """Time at which the next place is certainly free; inf while all requests are in flight."""
-        return self._ended[0].ended_s + self.length.value_s if self._ended else inf
-
-    def oldest_sent_s(self) -> float:
-        """Return the send time of the oldest ended request still counted; inf for none."""
-        return min((permit.sent_s for permit in self._ended), default=inf)
-
-    def accepted_inside(self) -> int:
-        """Return the number of accepted requests that may be in the window."""
-        return sum(permit.is_accepted for permit in self._ended)
+        return self.ended[0].ended_s + self.length.value_s if self.ended else inf
 
     def last_accepted(self, count: int, before: int) -> list[Permit]:
-        """Return the last `count` of the first `before` accepted requests.
-
-        Empty if some of them are no longer remembered.
-        """
+        """Return the last `count` of the first `before` accepted requests; none if one is lost."""
         end = before - (self.accepted - len(self._history))
         return self._history[end - count : end] if end >= count > 0 else []
 

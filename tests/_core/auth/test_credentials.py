@@ -19,6 +19,7 @@ from spot_billing_async import (
     TransportError,
 )
 from spot_billing_async._core.auth.credentials import Credential
+from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.auth.settings import Settings, checked_base_url, resolve
 from tests.support import serve
 
@@ -177,7 +178,7 @@ async def test_a_provider_is_asked_when_its_token_is_refused() -> None:
 )
 def test_https_and_loopback_are_allowed(url: str) -> None:
     """A base URL may have a port and a path; a trailing slash is dropped."""
-    assert checked_base_url(url, allow_insecure=False) == url.rstrip("/")
+    assert checked_base_url(Secret(url), allow_insecure=False) == url.rstrip("/")
 
 
 @pytest.mark.parametrize(
@@ -203,14 +204,14 @@ def test_https_and_loopback_are_allowed(url: str) -> None:
 def test_other_base_urls_are_refused(url: str) -> None:
     """Only an unambiguous https URL, or loopback, is accepted as base URL."""
     with pytest.raises(ConfigError, match="base_url") as caught:
-        checked_base_url(url, allow_insecure=False)
+        checked_base_url(Secret(url), allow_insecure=False)
     assert "secret" not in str(caught.value)
 
 
 def test_plain_http_can_be_allowed() -> None:
     """Plain http is accepted with `allow_insecure=True`."""
     url = "http://api.example.com"
-    assert checked_base_url(url, allow_insecure=True) == url
+    assert checked_base_url(Secret(url), allow_insecure=True) == url
 
 
 def test_the_base_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,11 +311,11 @@ def test_a_namespace_separates_credentials() -> None:
     async def provider() -> str:
         return SECRET
 
-    namespace = Credential(SECRET).namespace
+    namespace = Credential(SECRET).checked().namespace
     assert (
         namespace
         == Credential(f" {SECRET} ").checked().namespace
-        != Credential(SECRET + "x").namespace
+        != Credential(SECRET + "x").checked().namespace
     )
     assert Credential(provider).namespace != Credential(provider).namespace
     assert SECRET not in namespace

@@ -53,14 +53,6 @@ def test_a_place_is_free_one_window_after_the_response() -> None:
     assert (window.occupied(5.9), window.occupied(6.0)) == (1, 0)
 
 
-def test_a_request_that_was_never_sent_takes_no_place() -> None:
-    """A discarded request is neither in flight nor in the window."""
-    window = ServerWindow()
-    window.start(0.0)
-    window.discard()
-    assert (window.occupied(0.0), window.in_flight) == (0, 0)
-
-
 def test_certain_likely_and_possible_expiries_are_counted_apart() -> None:
     """An expiry before the latest response may already be included in its count."""
     window = ServerWindow()
