@@ -9,8 +9,8 @@ The rule, for default settings. An answer contradicts its query by
 Accounts are not compared where the URL has the requested one, and dates are not where it has the
 first and the last requested day. An answer that contradicts nothing is taken. Another one is taken
 only if it contradicts by accounts alone, with the same other ids that an earlier answer of the same
-call had, none of which this client asked for in another query; or if that happened before with this
-tenant's token, also with other ids of that sort.
+call had, none of which this client asked for in another query that has rows; or if that happened
+before with this tenant's token, also with other ids of that sort.
 """
 
 import asyncio
@@ -50,11 +50,15 @@ class Row:
         """True where a value has a type that its field does not have."""
         return any(value in ODD_VALUES for value in (self.account, self.day) if value is not ...)
 
+    @property
+    def has_id(self) -> bool:
+        """True where the row has an id."""
+        return isinstance(self.account, str | int) and not isinstance(self.account, bool)
+
     def other_account(self, asked: str) -> str | None:
         """Return the row's id, if it has one that is not the requested one."""
-        is_id = isinstance(self.account, str | int) and not isinstance(self.account, bool)
         folded = str(self.account).casefold()
-        return folded if is_id and folded != asked.casefold() else None
+        return folded if self.has_id and folded != asked.casefold() else None
 
     def is_outside(self, query: CostQuery) -> bool:
         """Return whether the row's UTC day is outside the requested days."""
@@ -256,8 +260,9 @@ class Rule:
                 self._knows_other_ids[call.tenant] = True
             elif not self._was_odd and not known:
                 assert sent == 1 + sum(1 for _ in _while_true(kinds))
-        if query.account_id is not None:
-            self._asked.add(query.account_id.casefold())
+        for reply in replies[:sent]:
+            if query.account_id is not None and reply.rows:
+                self._asked.add(query.account_id.casefold())
 
 
 def _while_true(kinds: list[set[str]]) -> Iterator[set[str]]:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 _REMOVED = "[token removed]"
 _MOST_CHARACTERS = 16_384  # of a text of the server; reading the escapes of more would take long
-LONGEST_ESCAPE = 81  # characters that one may take, such as 9 of `&#x0026;`, each escaped again
+_LONGEST_ESCAPE = 81  # characters that one may take, such as 9 of `&#x0026;`, each escaped again
 _ESCAPE = re.compile(r"%[\da-fA-F]{2}|\\[uU][\da-fA-F]{4}|\\[xX][\da-fA-F]{2}|\\|&#?\w{1,31};?")
 _RUN = re.compile(r"[\w.~+/=%\\&#;-]+")  # characters of bearer tokens, base64 and escapes
 _MOST_LEVELS = 8  # of escapes inside escapes; text that was escaped more often is not read
@@ -69,12 +69,17 @@ class Secret(Hidden[str]):
         if len(text) < len(self._value):  # as nearly always
             return text
         # A secret across the end is removed whole.
-        text = text[: _MOST_CHARACTERS + LONGEST_ESCAPE * len(self)]
+        text = text[: _MOST_CHARACTERS + _LONGEST_ESCAPE * len(self)]
         if self.is_in(text):
             text = _RUN.sub(lambda run: _REMOVED if self.is_in(run[0]) else run[0], text)
             if self.is_in(text.replace(_REMOVED, " ")):  # it has other characters
                 text = _REMOVED
         return text[:_MOST_CHARACTERS]
+
+    def excerpt(self, body: bytes, size: int) -> str:
+        """Return the first characters of a body without the secret, in whole before it is cut."""
+        start = body[: size + _LONGEST_ESCAPE * len(self)].decode("utf-8", "replace")
+        return self.removed_from(start)[:size]
 
     def is_in(self, text: str) -> bool:
         """Return whether `text` shows this secret.

@@ -1,13 +1,17 @@
 """Memory of the kinds in which a server's responses agree with their queries, by tenant."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import anyio
 
-from spot_billing_async._core.auth.recent import RecentlyUsed
+from spot_billing_async._core.aio.recent import RecentlyUsed
 from spot_billing_async._core.protocol.pagination import Differences
 from spot_billing_async.telemetry import MismatchKind
 
 _MAX_ACCOUNTS = 100_000
 _MAX_TENANTS = 1_000
+_TRIAL_S = 5.0  # a request that hangs must not hold up every call of the tenant
 
 
 class TenantAnswers:
@@ -16,15 +20,23 @@ class TenantAnswers:
     Attributes:
         agreed: kinds in which a response has agreed with its query.
         differing: kinds in which the server differed twice for one query: its habit.
-        trial: lock of the call that sends such a query again; others wait for its result.
     """
-
-    __slots__ = ("agreed", "differing", "trial")
 
     def __init__(self) -> None:
         self.agreed: set[MismatchKind] = set()
         self.differing: set[MismatchKind] = set()
-        self.trial = anyio.Lock()
+        self.lock = anyio.Lock()
+
+    @asynccontextmanager
+    async def trial(self) -> AsyncIterator[None]:
+        """Let one call at a time find out how the server answers; others wait a few seconds."""
+        with anyio.move_on_after(_TRIAL_S) as waiting:
+            await self.lock.acquire()
+        try:
+            yield
+        finally:
+            if not waiting.cancelled_caught:
+                self.lock.release()
 
 
 class AnswerMemory:
@@ -34,36 +46,44 @@ class AnswerMemory:
         self._accounts: RecentlyUsed[str, None] = RecentlyUsed(_MAX_ACCOUNTS)
         self._tenants: RecentlyUsed[str, TenantAnswers] = RecentlyUsed(_MAX_TENANTS)
 
-    def note_asked(self, account_id: str | None) -> None:
-        """Remember the account that a query of any tenant names; None for none."""
-        key = "" if account_id is None else account_id.casefold()
-        if key not in self._accounts:  # the first ones are forgotten first; `use` takes longer
-            self._accounts.use(key, None)
+    def renew(self) -> None:
+        """Make the locks of another event loop; one may be held by a task of the last loop."""
+        for answers in self._tenants.values():
+            answers.lock = anyio.Lock()
 
     def of_tenant(self, namespace: str) -> TenantAnswers:
-        """Return what is known of a tenant's answers."""
+        """Return what is known of a tenant's responses."""
         answers = self._tenants.get(namespace) or TenantAnswers()
         self._tenants.use(namespace, answers)
         return answers
+
+    def note_asked(self, account_id: str) -> None:
+        """Remember an account that a query of any tenant named, and that has rows."""
+        key = account_id.casefold()
+        if key not in self._accounts:  # the first ones are forgotten first; `use` takes longer
+            self._accounts.use(key, None)
 
     def is_mixed_up(self, differs: Differences, account_id: str | None) -> bool:
         """Return whether rows name accounts that other queries asked for."""
         named = {each.casefold() for each in differs.get("account", ())}
         return not (named - {(account_id or "").casefold()}).isdisjoint(self._accounts)
 
-    def contested(self, namespace: str, found: Differences, account_id: str | None) -> Differences:
+    def contested(
+        self, answers: TenantAnswers, found: Differences, account_id: str | None
+    ) -> Differences:
         """Record the kinds that agree; return the differences that are no known ids of the server.
 
         Args:
-            namespace: the tenant's.
-            found: what an answer says in place of what was asked; nothing where it agrees.
+            answers: state of the tenant.
+            found: what a response says in place of what was asked; nothing where it agrees.
             account_id: account that was asked for; None for none.
         """
-        answers = self.of_tenant(namespace)
         differs: dict[MismatchKind, frozenset[str]] = {}
         for kind, said in found.items():
             if not said:
                 answers.agreed.add(kind)
+                if kind != "account":
+                    answers.differing.discard(kind)
             elif (
                 kind != "account"
                 or kind not in answers.differing

@@ -13,7 +13,7 @@ from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async._core.protocol.pagination import Paginator
 from spot_billing_async._core.protocol.request import build_request
-from spot_billing_async.errors import DecodeError, SpotBillingError
+from spot_billing_async.errors import DecodeError, SpotBillingError, without_frames
 from spot_billing_async.models.results import Answer
 
 T = TypeVar("T")
@@ -57,7 +57,6 @@ async def call(
     paginator: Paginator[T] = Paginator(operation)
     parameters = query or {}
     path = shared.paths[operation.operation_id]
-    shared.answers.note_asked(parameters.get("accountId"))
     failure: str | None = None
     rows = restarts = 0
     try:
@@ -122,7 +121,7 @@ def _restart_or_raise(
     is_last = restarts >= shared.config.retry.max_attempts
     may_retry = operation.idempotent and not (error.permanent or is_last)
     if not may_retry or not shared.retry_budget.take():
-        raise error
+        raise without_frames(error)  # they hold the page
     record.add_failure(error)
     record.counts.retries += 1
     shared.transport.distrust()

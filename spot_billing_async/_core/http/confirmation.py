@@ -13,7 +13,7 @@ from spot_billing_async._core.aio.deadline import Deadline
 from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.session import SessionManager
 from spot_billing_async._core.protocol.decoder import ItemDecoder
-from spot_billing_async._core.protocol.pagination import Differences, Page
+from spot_billing_async._core.protocol.pagination import Contradictions, Page
 from spot_billing_async._core.protocol.request import Request
 from spot_billing_async.errors import DecodeError
 
@@ -21,7 +21,6 @@ T = TypeVar("T")
 
 _FREE_REQUESTS = 2  # requests for one response that take nothing of the retry budget
 _SHOWN = 3  # values in an error's text
-_SHOWN_CHARACTERS = 100  # of each
 
 
 async def confirmed(
@@ -35,28 +34,17 @@ async def confirmed(
 ) -> Page[T]:
     """Return a page that agrees with its query, or names accounts as this server always does.
 
-    Args:
-        session: sends the request again.
-        request: the request.
-        page: the answer that contradicts it.
-        decoder: decodes the items.
-        deadline: deadline of the call.
-        record: record of the call.
-
     Raises:
         DecodeError: the contradiction remains; the message names the setting that accepts it.
         SpotBillingError: asking again failed.
     """
-    shared, account_id = session.shared, request.parameters.get("accountId")
-    answers = shared.answers.of_tenant(session.namespace)
-    differs = page.differs or {}
-    # One call finds out for all others, unless the server is known to agree: then it is a mix-up.
-    others_agree = differs.keys() <= answers.agreed | {"account"} and (
-        "account" not in differs or shared.answers.is_mixed_up(differs, account_id)
-    )
+    shared, answers, differs = session.shared, session.answers, page.differs
     most = max(_FREE_REQUESTS, shared.config.retry.max_attempts)
-    async with nullcontext() if others_agree else answers.trial:
-        differs = shared.answers.contested(session.namespace, differs, account_id)
+    # One call finds out for all others, unless it is a mix-up, which tells nothing of the server.
+    others_agree = page.is_mixed_up or differs.keys() <= answers.agreed - {"account"}
+    async with nullcontext() if others_agree else answers.trial():
+        if "account" in answers.differing and not page.is_mixed_up:  # found out meanwhile
+            differs = _without_account(differs)
         sent = 1
         while differs:
             is_habit = bool(differs.keys() & (answers.differing - {"account"}))
@@ -69,23 +57,25 @@ async def confirmed(
             record.counts.retries += 1
             sent += 1
             page = await session.send(request, decoder, deadline=deadline, record=record)
-            is_repeated, differs = page.differs == differs, page.differs or {}
+            is_repeated, differs = page.differs == differs, page.differs
             kinds = differs.keys() - {"account"}
-            is_mix_up = kinds & answers.agreed or shared.answers.is_mixed_up(differs, account_id)
-            if differs and is_repeated and not is_mix_up:
+            if differs and is_repeated and not (page.is_mixed_up or kinds & answers.agreed):
                 # Ids of a response that is refused for another reason are not the server's own.
                 answers.differing |= kinds or {"account"}
-                differs = shared.answers.contested(session.namespace, differs, account_id)
+                differs = differs if kinds else {}
     return page
 
 
-def _error(request: Request, differs: Differences, *, permanent: bool) -> DecodeError:
+def _without_account(differs: Contradictions) -> Contradictions:
+    return {kind: said for kind, said in differs.items() if kind != "account"}
+
+
+def _error(request: Request, differs: Contradictions, *, permanent: bool) -> DecodeError:
     """Return the error for an answer that contradicts its query in `differs`."""
     sent = request.parameters
     kind, said = next(iter(differs.items()))
     # repr escapes characters that are not printable: they come from the server.
-    values = ", ".join(repr(value[:_SHOWN_CHARACTERS]) for value in sorted(said)[:_SHOWN])
-    values += f" and {len(said) - _SHOWN} others" if len(said) > _SHOWN else ""
+    values = ", ".join(map(repr, said[:_SHOWN])) + (" and others" if len(said) > _SHOWN else "")
     days = f"{sent.get('fromDate') or 'any day'} to {sent.get('toDate') or 'any day'}"
     problem, setting = {
         "url": (

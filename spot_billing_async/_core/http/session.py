@@ -7,13 +7,14 @@ variables hold headers and bodies.
 import asyncio
 import random
 from collections.abc import Hashable
-from collections.abc import Set as AbstractSet
+from heapq import nsmallest
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from spot_billing_async._core.aio.deadline import Deadline
 from spot_billing_async._core.auth.credentials import Credential
 from spot_billing_async._core.auth.secret import Secret
+from spot_billing_async._core.http.answers import TenantAnswers
 from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.retry import GiveUp, decide, is_retryable
 from spot_billing_async._core.http.shared import SharedState
@@ -39,11 +40,12 @@ from spot_billing_async.errors import (
     TransportError,
     without_frames,
 )
-from spot_billing_async.telemetry import MismatchKind
 
 T = TypeVar("T")
 
 _OVERLOADED = 503
+_KEPT_VALUES = 4
+_KEPT_CHARACTERS = 100
 _QUICK_BYTES = 32 * 1024
 """Largest body that is decoded without waiting for a turn: it takes a tenth of a millisecond."""
 
@@ -67,8 +69,14 @@ class SessionManager:
         self.credential_key: Hashable = self._credential.key
         self._limiters: dict[str, Limiter] = {}
         self._kept: set[str] = set()  # operations whose limiter is kept beyond this object
-        # Kept, as looking it up takes as long as comparing an answer.
-        self._agreed: AbstractSet[MismatchKind] = frozenset()
+        self._answers: TenantAnswers | None = None
+
+    @property
+    def answers(self) -> TenantAnswers:
+        """State of the tenant's comparisons; kept here, as looking it up takes as long as one."""
+        if self._answers is None:
+            self._answers = self.shared.answers.of_tenant(self.namespace)
+        return self._answers
 
     def rate_limit(self, operation: Operation) -> RateLimit | None:
         """Return the rate limit of an operation as learned so far; None if nothing shows one."""
@@ -298,13 +306,18 @@ class SessionManager:
             # A caller's item type may run code of its own, which may raise anything.
             problem = f"decoding the items failed with {type(error).__name__}"
             raise DecodeError(f"{operation.operation_id}: {problem}", permanent=True) from None
-        if not found.keys() <= self._agreed or any(found.values()):
-            account_id = request.parameters.get("accountId")
-            differs = shared.answers.contested(self.namespace, found, account_id)
+        account_id = request.parameters.get("accountId")
+        if account_id is not None and page.items:  # not without rows: it may be a mistyped id
+            shared.answers.note_asked(account_id)
+        if not found.keys() <= self.answers.agreed or any(found.values()):
+            differs = shared.answers.contested(self.answers, found, account_id)
             if differs:
+                page.is_mixed_up = shared.answers.is_mixed_up(differs, account_id)
+                # A few values tell one contradiction from another; a response may have thousands.
                 page.differs = {
-                    k: frozenset(map(token.removed_from, v)) for k, v in differs.items()
+                    kind: tuple(token.removed_from(each)[:_KEPT_CHARACTERS] for each in few)
+                    for kind, said in differs.items()
+                    if (few := nsmallest(_KEPT_VALUES, said))
                 }
                 shared.transport.distrust()
-            self._agreed = shared.answers.of_tenant(self.namespace).agreed
         return page

@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable
 from weakref import WeakValueDictionary
 
 from spot_billing_async._core.aio.deadline import DeadlineTimer
+from spot_billing_async._core.aio.recent import RecentlyUsed
 from spot_billing_async._core.aio.tasks import TurnQueue
 from spot_billing_async._core.auth.credentials import Credential
-from spot_billing_async._core.auth.recent import RecentlyUsed
 from spot_billing_async._core.http.answers import AnswerMemory
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.retry import RetryBudget
@@ -94,6 +94,7 @@ class SharedState:
         limit = ConcurrencyLimit(self.config.max_concurrency)
         self.admission: Admission = Admission(limit, self.clock)
         self.timer: DeadlineTimer = DeadlineTimer(self.clock)
+        self.answers.renew()
         self.decode_turns: TurnQueue = TurnQueue()  # of responses that take long to decode
 
     async def open(self) -> None:

@@ -257,10 +257,7 @@ class _CleanConnector(aiohttp.TCPConnector):
             protocol = connection.protocol
             assert protocol is not None  # noqa: S101  it is open
             known = self._polls.get(protocol)
-            if known is None:
-                self._watch(protocol)
-                return connection
-            poll, generation = known
+            poll, generation = known or self._watch(protocol)
             # Bytes are still in the kernel if the host's own code blocked the event loop meanwhile.
             has_unread = bool(poll.poll(0))
             if has_unread:
@@ -276,8 +273,10 @@ class _CleanConnector(aiohttp.TCPConnector):
             if not (has_unread or protocol.should_close or generation != self.generation):
                 return connection
             connection.close()
+            if known is None:
+                raise aiohttp.ServerDisconnectedError("a response came before the request")
 
-    def _watch(self, protocol: ResponseHandler) -> None:
+    def _watch(self, protocol: ResponseHandler) -> tuple[select.poll, int]:
         """Make the poll of a new connection, and drop those of connections that are closed."""
         if len(self._polls) > 2 * self.limit:
             self._polls = {each: poll for each, poll in self._polls.items() if each.is_connected()}
@@ -285,7 +284,8 @@ class _CleanConnector(aiohttp.TCPConnector):
         transport = protocol.transport
         assert transport is not None  # noqa: S101  it is connected
         poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        self._polls[protocol] = poll, self.generation
+        self._polls[protocol] = watched = poll, self.generation
+        return watched
 
 
 def _connection_times() -> aiohttp.TraceConfig:

@@ -23,6 +23,7 @@ RowAccounts = Literal["asked", "any"]
 ROW_DATES: tuple[RowDates, ...] = get_args(RowDates)
 ROW_ACCOUNTS: tuple[RowAccounts, ...] = get_args(RowAccounts)
 
+_PAGE_KEY = "paginationKey"
 _LONGEST_URL = 64 * 1024  # characters; parsing a longer one would block the event loop
 _AGREES: frozenset[str] = frozenset()
 _URL_AGREES: Differences = {"url": _AGREES}
@@ -40,14 +41,8 @@ def compare(
 ) -> Differences:
     """Compare an answer with its request. Rows are looked at for what the echoed URL leaves open.
 
-    Args:
-        request: the request that was sent.
-        page: the answer.
-        decoder: decoder of the page's items.
-        check_echo: whether to compare the parameters of the echoed URL. Its path is never compared,
-            as gateways rewrite it.
-        row_dates: precision of the rows' dates.
-        row_accounts: "any" to not compare the account ids of rows.
+    The path of that URL is never compared, as gateways rewrite it. The last three arguments are
+    those of `ClientConfig`.
 
     Returns:
         What the answer says in place of what was asked, by kind: nothing where it agrees. A kind
@@ -64,9 +59,15 @@ def compare(
         if query == request.query:  # the same text in nearly every answer: no need to parse it
             return _URL_AGREES
         echoed = parse_qs(query.partition("#")[0], keep_blank_values=True)
-        if names := [name for name in echoed if sent.get(name) is not None]:
-            pairs = {(name, value) for name in names for value in echoed[name]}
-            found["url"] = frozenset(f"{name}={value}" for name, value in pairs - sent.items())
+        if names := [name for name in echoed if sent.get(name) is not None or name == _PAGE_KEY]:
+            echoed.setdefault(_PAGE_KEY, [""])  # its absence tells the first page from the others
+            pairs = {(name, value) for name in {*names, _PAGE_KEY} for value in echoed[name]}
+            # Some servers echo a plus sign as it is, which stands for a blank.
+            found["url"] = frozenset(
+                f"{name}={value}"
+                for name, value in pairs
+                if value.replace(" ", "+") != (sent.get(name) or "").replace(" ", "+")
+            )
         account = None if "accountId" in echoed else account
         if (first is None or "fromDate" in echoed) and (last is None or "toDate" in echoed):
             first = last = None

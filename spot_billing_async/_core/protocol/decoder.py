@@ -148,10 +148,7 @@ class ItemDecoder(Generic[T]):
         except UNREADABLE as error:
             problem = str(error) if isinstance(error, msgspec.DecodeError) else "unreadable text"
             if body.lstrip()[:1] not in {b"{", b"["}:  # HTML, for example
-                start = token.removed_from(
-                    body[: _START_BYTES + len(token)].decode("utf-8", "replace")
-                )
-                problem += f"; it begins with {start[:_START_BYTES]!r}"
+                problem += f"; it begins with {token.excerpt(body, _START_BYTES)!r}"
             raise DecodeError(f"{operation_id}: the body is not valid JSON: {problem}") from None
 
     def decode_list(self, operation_id: str, text: bytes, token: Secret) -> list[T] | None:
@@ -212,13 +209,8 @@ class ItemDecoder(Generic[T]):
     ) -> dict[str, Decimal]:
         """Check the text and the amounts of items, and return the exact sum of costs by currency.
 
-        {} for a type without a `cost: Decimal` or a `currency`, and without `totalled`.
-
-        Args:
-            operation_id: the operation that was called.
-            items: the decoded items.
-            body: the bytes that they were decoded from.
-            token: removed from the error, in case the body holds it.
+        {} for a type without a `cost: Decimal` or a `currency`, and without `totalled`. The token
+        is removed from the error, in case the body, which the items were decoded from, holds it.
 
         Raises:
             DecodeError: a key is there twice, or an item has no amount that is a finite number. The
@@ -263,10 +255,7 @@ class ItemDecoder(Generic[T]):
     def said_by_rows(self, items: list[T], text: bytes) -> SaidByRows:
         """Return the accounts and days that items name.
 
-        Args:
-            items: the decoded items.
-            text: the body or the list that they were decoded from; it is read where the type of
-                the items leaves out the account or the day.
+        The text that they were decoded from is read where their type leaves out either.
         """
         if not items:  # a response without a body has no text either
             return set(), set()

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from spot_billing_async._core.auth.secret import LONGEST_ESCAPE, Secret
+from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.protocol.json_text import UNREADABLE
 from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async._core.protocol.rate_limit import retry_after_s
@@ -21,6 +21,7 @@ from spot_billing_async.errors import (
 )
 
 _EXCERPT_BYTES = 500
+_MAX_CODES = 20
 
 _REQUEST_ID_HEADERS = (
     "X-Request-Id",
@@ -77,17 +78,15 @@ def read_error(
     error_class = RateLimitedError if limited else _ERRORS_BY_STATUS.get(status)
     if error_class is None:
         error_class = ServerError if status >= _FIRST_SERVER_ERROR_STATUS else ApiError
-    # A token across the end of the excerpt is removed whole, before the excerpt is cut.
-    start = body[: _EXCERPT_BYTES + LONGEST_ESCAPE * len(token)].decode("utf-8", "replace")
     stated_id = token.removed_from(str(request_id)) if isinstance(request_id, str | int) else ""
     return error_class(
         status,
-        [token.removed_from(code) for code in codes],
+        [token.removed_from(code) for code in codes[:_MAX_CODES]],
         token.removed_from(message),
         stated_id or header_request_id(headers, token),
         operation.operation_id,
         retry_after_s(headers, limited=error_class is RateLimitedError),
-        token.removed_from(start)[:_EXCERPT_BYTES],
+        token.excerpt(body, _EXCERPT_BYTES),
     )
 
 

@@ -1,7 +1,7 @@
 """Pagination: joins the pages of a call, and detects missing and repeated ones. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Generic, TypeVar
@@ -17,6 +17,9 @@ from spot_billing_async.models.results import Answer
 from spot_billing_async.telemetry import MismatchKind
 
 T = TypeVar("T")
+
+Contradictions = Mapping[MismatchKind, tuple[str, ...]]
+"""The first few values of a response that contradict its request, by kind."""
 
 Differences = Mapping[MismatchKind, frozenset[str]]
 """Values that contradict a request, by kind; an empty set where the response agrees."""
@@ -50,7 +53,8 @@ class Page(Generic[T]):
         echoed_url: URL that the server says it received; None where it does not say.
         said_by_rows: accounts and days in a large body; None for a small one, whose items are
             looked at only where they have to be.
-        differs: what contradicts the request; None or empty where nothing does.
+        differs: contradictions to the request.
+        is_mixed_up: True where rows name accounts that other queries asked for.
     """
 
     items: list[T]
@@ -64,7 +68,8 @@ class Page(Generic[T]):
     is_blank: bool = False
     echoed_url: str | None = None
     said_by_rows: SaidByRows | None = None
-    differs: Differences | None = None
+    differs: Contradictions = field(default_factory=dict)
+    is_mixed_up: bool = False
 
     def __repr__(self) -> str:
         return f"Page({len(self.items)} items)"

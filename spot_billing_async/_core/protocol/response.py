@@ -29,6 +29,7 @@ from spot_billing_async.models.envelope import Envelope, ResponseStatus
 
 T = TypeVar("T")
 
+_LONGEST_KEY = 4_096
 _NO_CONTENT = 204
 _SUCCESS = {200, 201, 202, 203, _NO_CONTENT}  # no 206: a partial body is never requested
 
@@ -220,6 +221,9 @@ def _checked_key(operation: Operation, given: str | int | None, token: Secret) -
     if given is None or given == "":
         return None
     key = str(given)
+    if len(key) > _LONGEST_KEY:
+        problem = f"the next page's key has more than {_LONGEST_KEY:,} characters"
+        raise DecodeError(f"{operation.operation_id}: {problem}", permanent=True)
     if operation.method != "GET":  # fetching the next page would make the change twice
         problem = "the response has a next page, which only a list may have"
         raise DecodeError(f"{operation.operation_id}: {problem}", permanent=True)

@@ -289,7 +289,7 @@ def test_settings_are_checked(field: str, value: Any) -> None:
 
 
 def test_the_memory_is_bounded() -> None:
-    """The least recent accounts and tenants are forgotten."""
+    """The first accounts and the least recent tenants are forgotten."""
     memory = AnswerMemory()
     for n in range(150_000):
         memory.note_asked(f"act-{n}")

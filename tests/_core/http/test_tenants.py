@@ -17,7 +17,7 @@ from spot_billing_async import (
     SpotBillingClient,
     SpotBillingError,
 )
-from spot_billing_async._core.auth.recent import RecentlyUsed
+from spot_billing_async._core.aio.recent import RecentlyUsed
 from spot_billing_async._core.http import shared
 from spot_billing_async.cache import CostCache
 from tests.support import serve

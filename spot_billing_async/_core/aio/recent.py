@@ -1,4 +1,4 @@
-"""Mapping of bounded size, for what is kept per token."""
+"""Mapping of bounded size."""
 
 from collections import OrderedDict
 from typing import TypeVar
