@@ -2,7 +2,8 @@
 
 The rule, for default settings. An answer contradicts its query by
 
-- its URL, if a parameter that both the request and the echoed `request.url` have differs;
+- its URL, if a parameter that both the request and the echoed `request.url` have differs, or if the
+  URL has the key of a page that the request does not have;
 - an account, if the request names one, and a row has another id, whatever its case;
 - a date, if a row's UTC day is before or after the requested days.
 
@@ -104,6 +105,8 @@ class Reply:
         sent = sent_by(query)
         named = self.named if self.odd_url is ... else {}
         found = {"url"} if any(sent.get(k, v) != v for k, v in named.items()) else set()
+        if "paginationKey" in named:  # of a later page; no call here has one
+            found.add("url")
         if "accountId" not in named and self.other_ids(query):
             found.add("account")
         days = {name for name in ("fromDate", "toDate") if name in sent}

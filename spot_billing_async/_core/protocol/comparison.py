@@ -59,9 +59,9 @@ def compare(
         if query == request.query:  # the same text in nearly every answer: no need to parse it
             return _URL_AGREES
         echoed = parse_qs(query.partition("#")[0], keep_blank_values=True)
+        # The key of a page that was not asked for is a difference too.
         if names := [name for name in echoed if sent.get(name) is not None or name == _PAGE_KEY]:
-            echoed.setdefault(_PAGE_KEY, [""])  # its absence tells the first page from the others
-            pairs = {(name, value) for name in {*names, _PAGE_KEY} for value in echoed[name]}
+            pairs = {(name, value) for name in names for value in echoed[name]}
             # Some servers echo a plus sign as it is, which stands for a blank.
             found["url"] = frozenset(
                 f"{name}={value}"
