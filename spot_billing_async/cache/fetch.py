@@ -27,35 +27,23 @@ _LONGEST_POLL_S = 0.25
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class SharedFetch:
-    """Load of a range of days from the store, from other processes that fetch them, or the API.
+    """Load of a range of days from the store, from other processes that fetch them, or the API."""
 
-    Attributes:
-        query: the query that started it; its limits hold.
-        days: days by cache key, in order.
-        values: encoded rows loaded so far by cache key; complete when the task is done, unless
-            there are `unsplit` rows.
-        request_id: id of the last request.
-        stored: number of days that were in the store.
-        awaited: number of days that another process fetched meanwhile.
-        requested: number of days that were requested from the API.
-        unsplit: a window and the answer whose rows cannot be kept by day; None if all rows can.
-        waiter_count: number of callers that wait for it.
-        task: the task that loads the days; set by `SharedFetches.start`.
-    """
-
-    query: CacheQuery[Any]
-    days: Mapping[str, date]
+    query: CacheQuery[Any]  # which started it; its limits hold
+    days: Mapping[str, date]  # by cache key, in order
     store: Store
     policy: CachePolicy
     now: Callable[[], datetime]
+    # Encoded rows by cache key; all when the task is done, unless there are `unsplit` rows.
     values: dict[str, bytes] = field(default_factory=dict)
     request_id: str | None = None
-    stored: int = 0
-    awaited: int = 0
-    requested: int = 0
+    stored: int = 0  # days that were in the store
+    awaited: int = 0  # days that another process fetched meanwhile
+    requested: int = 0  # days that were requested from the API
+    # A window and the answer whose rows cannot be kept by day.
     unsplit: tuple[DateWindow, Answer[Any]] | None = None
     waiter_count: int = 0
-    task: asyncio.Task[None] = field(init=False)
+    task: asyncio.Task[None] = field(init=False)  # set by `SharedFetches.start`
 
     async def wait(self) -> BaseException | None:
         """Wait until the fetch ends; return its exception, or raise if the client was closed."""

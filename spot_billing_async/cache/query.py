@@ -50,28 +50,17 @@ def _digest(series: SeriesKey) -> str:
 
 
 class CacheQuery(msgspec.Struct, Generic[T], frozen=True):
-    """Query of the cache, with the limits of its caller.
-
-    Attributes:
-        credential: key of the credential; another one of the same tenant has another key.
-        fetch: requests a window from the API, within the caller's limits.
-        clock: monotonic clock, in seconds.
-        ends_at_s: reading of the clock at which the caller stops waiting; infinite for never.
-        grace_s: further seconds that the caller waits for a fetch of its own, which has the same
-            deadline and a more specific error.
-        timeout_message: text of the error that is raised at the deadline.
-        hook: receives the event of the lookup; None for no hook.
-    """
+    """Query of the cache, with the limits of its caller."""
 
     operation_id: str
-    credential: Hashable
+    credential: Hashable  # key of the credential; another one of the tenant has another key
     series: SeriesKey
     days: DateWindow
     codec: Codec[T]
-    fetch: Callable[[DateWindow], Awaitable[Answer[T]]]
+    fetch: Callable[[DateWindow], Awaitable[Answer[T]]]  # requests a window from the API
     clock: Callable[[], float]
-    ends_at_s: float
-    grace_s: float
+    ends_at_s: float  # reading of the clock at which the caller stops waiting
+    grace_s: float  # to wait longer for a fetch of its own, whose error is more specific
     timeout_message: str
     hook: Hook | None
 

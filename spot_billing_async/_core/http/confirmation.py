@@ -44,7 +44,7 @@ async def confirmed(
     others_agree = page.is_mixed_up or differs.keys() <= answers.agreed - {"account"}
     async with nullcontext() if others_agree else answers.trial():
         if "account" in answers.differing and not page.is_mixed_up:  # found out meanwhile
-            differs = _without_account(differs)
+            differs = {kind: said for kind, said in differs.items() if kind != "account"}
         sent = 1
         while differs:
             is_habit = bool(differs.keys() & (answers.differing - {"account"}))
@@ -64,10 +64,6 @@ async def confirmed(
                 answers.differing |= kinds or {"account"}
                 differs = differs if kinds else {}
     return page
-
-
-def _without_account(differs: Contradictions) -> Contradictions:
-    return {kind: said for kind, said in differs.items() if kind != "account"}
 
 
 def _error(request: Request, differs: Contradictions, *, permanent: bool) -> DecodeError:

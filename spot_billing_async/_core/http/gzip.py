@@ -1,11 +1,14 @@
-"""Decompression of gzip bodies in bounded steps, without I/O.
+"""Reading of bodies, and decompression of gzip in bounded steps.
 
 aiohttp can decompress too, but it wakes its reader only for decompressed bytes, so bytes that
 decompress to nothing would not be counted; and it accepts a body that ends in the middle.
 """
 
+import asyncio
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+from spot_billing_async.errors import ResponseTooLargeError
 
 STEP_BYTES = 256 * 1024
 """Most bytes that one step returns, whatever the compression ratio."""
@@ -47,3 +50,42 @@ class Gunzip:
             # A full piece may leave output inside zlib that needs no further input.
             has_more = len(piece) == STEP_BYTES and not self._inflate.eof
             yield piece
+
+
+async def read_pieces(
+    chunks: AsyncIterator[bytes], codings: Sequence[str], max_bytes: int
+) -> list[bytes]:
+    """Read a body in pieces, decompressed; the limit holds before and after decompression.
+
+    Raises:
+        zlib.error: the body is not gzip, or was cut off.
+        ResponseTooLargeError: the body is larger than `max_bytes`.
+    """
+    if codings not in ([], ["gzip"]):
+        raise zlib.error("its Content-Encoding was not asked for")
+    gunzip = Gunzip() if codings else None
+    pieces = []
+    received_bytes = size_bytes = 0
+    async for chunk in chunks:
+        received_bytes += len(chunk)
+        check_size(received_bytes, max_bytes)
+        if gunzip is None:
+            pieces.append(chunk)
+            continue
+        for piece in gunzip.feed(chunk):
+            size_bytes += len(piece)
+            check_size(size_bytes, max_bytes)
+            pieces.append(piece)
+            if len(piece) == STEP_BYTES:  # much may follow: let the event loop go on
+                await asyncio.sleep(0)
+    if gunzip is not None and received_bytes and not gunzip.is_complete:
+        raise zlib.error("it ends in the middle")
+    return pieces
+
+
+def check_size(size_bytes: int, max_bytes: int) -> None:
+    """Raise if a body is larger than the limit."""
+    if size_bytes > max_bytes:
+        raise ResponseTooLargeError(
+            f"the body has more than max_response_bytes ({max_bytes} bytes)"
+        )

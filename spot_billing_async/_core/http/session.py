@@ -53,10 +53,6 @@ _QUICK_BYTES = 32 * 1024
 class SessionManager:
     """Sender of one credential's requests, over the connections that all views share.
 
-    Args:
-        shared: state of the client and all its views.
-        credential: its token is sent, to the client's base URL only.
-
     Attributes:
         namespace: key under which the credential's quota and cached costs are kept.
         credential_key: key of the credential; others may have the same namespace.
@@ -95,17 +91,12 @@ class SessionManager:
     ) -> Page[T]:
         """Send a request, with retries as `retry.decide` says, and parse its response.
 
-        Args:
-            request: request to send.
-            decoder: decodes the items of the response.
-            deadline: deadline of the call; a wait that would pass it is not started.
-            record: record of the call.
+        A wait that would pass the deadline is not started.
 
         Raises:
             SpotBillingError: error of the last attempt.
         """
-        shared, counts = self.shared, record.counts
-        credential = self._credential
+        shared, counts, credential = self.shared, record.counts, self._credential
         limiter = self._limiter(request.operation.operation_id)
         shared.retry_budget.calls += 1
         attempts, is_refused, is_renewed = 0, False, False

@@ -22,7 +22,7 @@ from spot_billing_async._core.aio.tasks import is_being_cancelled
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.config import ClientConfig
-from spot_billing_async._core.http.gzip import STEP_BYTES, Gunzip
+from spot_billing_async._core.http.gzip import check_size, read_pieces
 from spot_billing_async._core.http.tls import Network, load_network, without_credentials
 from spot_billing_async._core.protocol.request import Request
 from spot_billing_async._core.protocol.response import Response, content_codings
@@ -30,7 +30,6 @@ from spot_billing_async._core.protocol.streaming_decoder import LARGE_BYTES
 from spot_billing_async.errors import (
     CLIENT_IS_NOT_OPEN,
     ConfigError,
-    ResponseTooLargeError,
     SpotBillingError,
     TransportError,
 )
@@ -314,11 +313,12 @@ async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: in
     if response.content.is_eof() and "Content-Encoding" not in headers:
         # A small body arrives with the headers: it is there without waiting.
         body = response.content.read_nowait()
-        _check_size(len(body), max_bytes)
+        check_size(len(body), max_bytes)
         pieces = [body] if body else []
     else:
         try:
-            pieces = await _read_pieces(response, max_bytes)
+            chunks, codings = response.content.iter_any(), content_codings(response.headers)
+            pieces = await read_pieces(chunks, codings, max_bytes)
         except zlib.error:
             if response.ok:
                 raise
@@ -336,43 +336,6 @@ async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: in
         or response.version is None
     )
     return Response(status, headers, b"".join(pieces), end_is_marked, waited_s=waited_s)
-
-
-async def _read_pieces(response: aiohttp.ClientResponse, max_bytes: int) -> list[bytes]:
-    """Read a body in pieces, decompressed; the limit holds before and after decompression.
-
-    Raises:
-        zlib.error: the body is not gzip, or was cut off.
-        ResponseTooLargeError: the body is larger than `max_bytes`.
-    """
-    codings = content_codings(response.headers)
-    if codings not in ([], ["gzip"]):
-        raise zlib.error("its Content-Encoding was not asked for")
-    gunzip = Gunzip() if codings else None
-    pieces = []
-    received_bytes = size_bytes = 0
-    async for chunk in response.content.iter_any():
-        received_bytes += len(chunk)
-        _check_size(received_bytes, max_bytes)
-        if gunzip is None:
-            pieces.append(chunk)
-            continue
-        for piece in gunzip.feed(chunk):
-            size_bytes += len(piece)
-            _check_size(size_bytes, max_bytes)
-            pieces.append(piece)
-            if len(piece) == STEP_BYTES:  # much may follow: let the event loop go on
-                await asyncio.sleep(0)
-    if gunzip is not None and received_bytes and not gunzip.is_complete:
-        raise zlib.error("it ends in the middle")
-    return pieces
-
-
-def _check_size(size_bytes: int, max_bytes: int) -> None:
-    if size_bytes > max_bytes:
-        raise ResponseTooLargeError(
-            f"the body has more than max_response_bytes ({max_bytes} bytes)"
-        )
 
 
 def _translated(error: Exception) -> SpotBillingError:

@@ -9,19 +9,13 @@ from spot_billing_async.errors import ConfigError
 
 
 class Operation(NamedTuple):
-    """One operation of the contract.
-
-    Attributes:
-        operation_id: the contract's operationId.
-        method: HTTP method.
-        path: path below the base URL, with `{name}` in place of a parameter.
-        idempotent: True where sending the request twice has the effect of sending it once, so that
-            it may be retried after it may have reached the server.
-    """
+    """One operation of the contract."""
 
     operation_id: str
     method: str
-    path: str
+    path: str  # below the base URL, with `{name}` in place of a parameter
+    # True where sending the request twice has the effect of sending it once, so that it may be
+    # retried after it may have reached the server.
     idempotent: bool
 
 

@@ -40,36 +40,22 @@ _raw_decoder = msgspec.json.Decoder(_RawEnvelope)
 class Page(Generic[T]):
     """Items of one response, and the key of the next page. Its repr shows the number of items only.
 
-    Attributes:
-        items: the decoded items.
-        totals: exact sum of their costs by currency.
-        request_id: the server's id of the request; None where it gave none.
-        status: outcome from the envelope; None where it has none.
-        next_key: key of the next page; None on the last page.
-        total_count: number of items on all pages, where the server states it.
-        body: the bytes that the items were decoded from; empty for a large body.
-        checksum: checksum of the items' text in a large body; None otherwise.
-        is_blank: True where the response had no body.
-        echoed_url: URL that the server says it received; None where it does not say.
-        said_by_rows: accounts and days in a large body; None for a small one, whose items are
-            looked at only where they have to be.
-        differs: contradictions to the request.
-        is_mixed_up: True where rows name accounts that other queries asked for.
+    A large body leaves no `body`, but a checksum of the items' text, and what its rows say.
     """
 
     items: list[T]
-    totals: dict[str, Decimal]
+    totals: dict[str, Decimal]  # exact sums of their costs by currency
     request_id: str | None
     status: ResponseStatus | None
-    next_key: str | None
-    total_count: int | None
-    body: bytes = b""
+    next_key: str | None  # None on the last page
+    total_count: int | None  # items on all pages, where the server states it
+    body: bytes = b""  # which the items were decoded from
     checksum: int | None = None
-    is_blank: bool = False
-    echoed_url: str | None = None
+    is_blank: bool = False  # the response had no body
+    echoed_url: str | None = None  # which the server says it received
     said_by_rows: SaidByRows | None = None
     differs: Contradictions = field(default_factory=dict)
-    is_mixed_up: bool = False
+    is_mixed_up: bool = False  # rows name accounts that other queries asked for
 
     def __repr__(self) -> str:
         return f"Page({len(self.items)} items)"

@@ -28,15 +28,10 @@ class RateLimit(NamedTuple):
 
 
 class Quota(NamedTuple):
-    """Rate limit headers of one response; None for a header that is missing or invalid.
+    """Rate limit headers of one response; None for a header that is missing or invalid."""
 
-    Attributes:
-        limit: number of requests that the server's window holds, at most a billion.
-        remaining: number of requests left when this one was counted.
-        reset_s: seconds from then until a request is allowed.
-    """
-
-    limit: Annotated[int, Meta(ge=1, le=_MOST_REQUESTS)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=_MOST_REQUESTS)] | None = None  # requests in a window
+    # Requests left when this one was counted, and seconds from then until one is allowed.
     remaining: Annotated[int, Meta(ge=0, le=_MOST_REQUESTS)] | None = None
     reset_s: Annotated[float, Meta(ge=0, le=_LONGEST_RESET_S)] | None = None
 

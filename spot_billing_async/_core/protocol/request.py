@@ -14,23 +14,14 @@ _encoded = lru_cache(maxsize=4096)(partial(quote, safe=""))
 
 
 class Request(NamedTuple):
-    """Request without its bearer token, which the transport adds as a header.
-
-    Attributes:
-        operation: the operation that is called.
-        base_url: scheme, host, port and path prefix.
-        path: path below `base_url`, percent-encoded.
-        query: query string, percent-encoded; "" for none.
-        parameters: the query's parameters as they were before encoding; None for those left out.
-        body: JSON bytes; None for no body.
-    """
+    """Request without its bearer token, which the transport adds as a header."""
 
     operation: Operation
-    base_url: str
-    path: str
-    query: str
-    parameters: Mapping[str, str | None]
-    body: bytes | None
+    base_url: str  # scheme, host, port and path prefix
+    path: str  # below `base_url`, percent-encoded
+    query: str  # percent-encoded; "" for none
+    parameters: Mapping[str, str | None]  # of the query before encoding; None for those left out
+    body: bytes | None  # JSON
 
     @property
     def url(self) -> str:

@@ -38,23 +38,16 @@ _SUCCESS = {200, 201, 202, 203, _NO_CONTENT}  # no 206: a partial body is never 
 class Response:
     """Complete HTTP response. Its repr shows no header and no body, as a server may echo a token.
 
-    Attributes:
-        status: HTTP status.
-        headers: case-insensitive mapping.
-        body: the decompressed body; of one too large to be decoded at once, only its beginning.
-        end_is_marked: True where a length or a last chunk marks the end of the body, False where
-            only the closing of the connection does.
-        pieces: the whole body where it is too large to be decoded at once, emptied as it is
-            parsed; empty otherwise.
-        waited_s: seconds from the request to the head of the response, connecting included.
+    A body that is too large to be decoded at once is in `pieces`, which are removed as they are
+    parsed; `body` holds its beginning only.
     """
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
-    end_is_marked: bool = True
+    headers: Mapping[str, str]  # case-insensitive
+    body: bytes  # decompressed
+    end_is_marked: bool = True  # by a length or a last chunk, not only by the closed connection
     pieces: list[bytes] = field(default_factory=list)
-    waited_s: float = 0.0
+    waited_s: float = 0.0  # from the request to the head of the response, connecting included
 
     def __post_init__(self) -> None:
         self.body = self.body.removeprefix(BOM_UTF8)
@@ -74,11 +67,7 @@ def parse_response(
 ) -> Page[T]:
     """Parse a response whose body is small enough to be decoded at once.
 
-    Args:
-        operation: the operation that was called.
-        response: the whole response.
-        decoder: decodes the items.
-        token: the token of the request; it is removed from everything that an error carries.
+    The token of the request is removed from everything that an error carries.
 
     Raises:
         ApiError: the status, or the body of a 2xx, is an error.
@@ -156,14 +145,9 @@ def _page_of(
     decoded: list[T] | None,
     token: Secret,
 ) -> Page[T]:
-    """Check an envelope and make its page, without totals.
+    """Check an envelope and make its page, without totals and without the token.
 
-    Args:
-        operation: the operation that was called.
-        response: the response that holds the envelope.
-        envelope: the decoded body.
-        decoded: items of a large body, decoded before its envelope; None for a small one.
-        token: removed from everything that the page or an error carries.
+    Items of a large body were decoded before its envelope; `decoded` is None for a small one.
 
     Raises:
         ApiError: the envelope describes an error.
