@@ -22,6 +22,7 @@ _MOST_CHARACTERS = 16_384  # of a text of the server; reading the escapes of mor
 _LONGEST_ESCAPE = 81  # characters that one may take, such as 9 of `&#x0026;`, each escaped again
 _ESCAPE = re.compile(r"%[\da-fA-F]{2}|\\[uU][\da-fA-F]{4}|\\[xX][\da-fA-F]{2}|\\|&#?\w{1,31};?")
 _RUN = re.compile(r"[\w.~+/=%\\&#;-]+")  # characters of bearer tokens, base64 and escapes
+_ESCAPE_STARTS = "%\\&"
 _MOST_LEVELS = 8  # of escapes inside escapes; text that was escaped more often is not read
 _MIN_FREE_LENGTH = 8  # characters; shorter texts are words, found only where they stand alone
 
@@ -97,6 +98,8 @@ class Secret(Hidden[str]):
                 or re.search(rf"(?<!\w){re.escape(self._forms[0])}(?!\w)", lowered)
             ):
                 return True
+            if not any(map(text.__contains__, _ESCAPE_STARTS)):  # as in nearly every request id
+                break
             escaped, text = text, _ESCAPE.sub(_plain, text)
             if text == escaped:
                 break
