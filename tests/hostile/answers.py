@@ -19,7 +19,6 @@ from tests.support import http
 Echo = Literal["none", "no url", "path only", "full", "account", "days", "encoded", "mixed"]
 ECHOES: tuple[Echo, ...] = get_args(Echo)
 
-EPOCH = date(2020, 1, 1)
 DEFAULT_LAST = date(2024, 1, 9)
 _LARGE_ROWS = 6000
 

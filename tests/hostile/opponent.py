@@ -64,7 +64,7 @@ class Link:
     @property
     def is_idle(self) -> bool:
         """True if no request is under way on it: none unanswered, none unread."""
-        has_unread = bool(getattr(self._reader, "_buffer")) or bool(self._poll.poll(0))  # noqa: B009
+        has_unread = bool(getattr(self._reader, "_buffer")) or bool(self._poll.poll(0))  # noqa: B009  private
         return self.asked is None and not has_unread
 
 

@@ -127,5 +127,5 @@ def test_days_of_a_subclass_are_exported() -> None:
     """JSON lines hold the days of a query whose dates are of a subclass of `date`."""
     day = FrozenDate(2018, 10, 1)
     (query,) = CostPlan.build(["a"], day, day)
-    line = json_lines([Fetched(query, [CostItem(cost=1)], None, 1, 0.0)])  # type: ignore[arg-type]
+    line = json_lines([Fetched(query, [CostItem(cost=1)], None, 1, 0.0)])  # type: ignore[arg-type]  # int
     assert b'"query_from":"2018-10-01"' in line

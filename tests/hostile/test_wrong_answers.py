@@ -53,7 +53,7 @@ WRONG: dict[str, Callable[[Asked], Form]] = {
 
 def client_of(base_url: str, events: Events | None = None, **options: object) -> SpotBillingClient:
     """Return the first tenant's client."""
-    config = ClientConfig(retry=RETRY, **options)  # type: ignore[arg-type]
+    config = ClientConfig(retry=RETRY, **options)  # type: ignore[arg-type]  # any option
     return SpotBillingClient(TENANTS[0], base_url=base_url, config=config, hook=events)
 
 
