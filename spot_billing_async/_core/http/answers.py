@@ -25,7 +25,7 @@ class TenantAnswers:
     def __init__(self) -> None:
         self.agreed: set[MismatchKind] = set()
         self.differing: set[MismatchKind] = set()
-        self.lock = anyio.Lock()
+        self.lock: anyio.Lock = anyio.Lock()
 
     @asynccontextmanager
     async def trial(self) -> AsyncIterator[None]:
