@@ -99,7 +99,9 @@ async def test_a_token_without_an_answer_leaves_nothing() -> None:
     async with SpotBillingClient("app", base_url="http://127.0.0.1:9", config=ONCE) as client:
         for number in range(20):
             await refused(client.with_token(f"made-up-{number}").accounts.list)
-        assert kept(client) == [0, 0, 0]
+        # Python 3.13 keeps the frames of the last failure: those of the view that is in use.
+        await refused(client.accounts.list)
+        assert kept(client) == [1, 0, 0]
 
 
 @pytest.mark.parametrize("status", [200, 429])
