@@ -53,7 +53,7 @@ class SharedState:
         self.transport: Transport = transport
         self.retry_budget: RetryBudget = RetryBudget(config.retry)
         # Keys of the credentials that the API refused most recently, without a later success.
-        self.refused: RecentlyUsed[Hashable, None] = RecentlyUsed(10_000 if has_cache else 0)
+        self.refused: RecentlyUsed[Hashable, None] = RecentlyUsed(_MOST_LIMITERS if has_cache else 0)
         self._limiters: WeakValueDictionary[tuple[str, str], Limiter] = WeakValueDictionary()
         self._kept_limiters: RecentlyUsed[tuple[str, str], Limiter] = RecentlyUsed(_MOST_LIMITERS)
         self._credentials: WeakValueDictionary[Hashable, Credential] = WeakValueDictionary()

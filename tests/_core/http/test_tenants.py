@@ -145,7 +145,7 @@ async def test_refused_tokens_are_remembered_for_a_cache_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With a cache, digests of the most recently refused tokens are kept, and no token."""
-    monkeypatch.setattr(shared, "_MOST_CREDENTIALS", 4)
+    monkeypatch.setattr(shared, "_MOST_LIMITERS", 4)
     async with Api().client(cache=CostCache()) as client:
         for number in range(20):
             await refused(client.with_token(f"made-up-{number}").accounts.list)
