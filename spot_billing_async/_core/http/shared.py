@@ -21,8 +21,8 @@ from spot_billing_async._core.protocol.operations import OPERATIONS
 from spot_billing_async.errors import CLIENT_IS_IN_ANOTHER_LOOP, CLIENT_IS_NOT_OPEN, ConfigError
 from spot_billing_async.telemetry import Hook
 
-_MOST_LIMITERS = 10_000  # a backend serves many tenants, with a new view for each request
-_MOST_CREDENTIALS = 1_000
+_MAX_LIMITERS = 10_000  # a backend serves many tenants, with a new view for each request
+_MAX_CREDENTIALS = 1_000
 
 
 class SharedState:
@@ -53,11 +53,11 @@ class SharedState:
         self.transport: Transport = transport
         self.retry_budget: RetryBudget = RetryBudget(config.retry)
         # Keys of the credentials that the API refused most recently, without a later success.
-        self.refused: RecentlyUsed[Hashable, None] = RecentlyUsed(_MOST_LIMITERS if has_cache else 0)
+        self.refused: RecentlyUsed[Hashable, None] = RecentlyUsed(_MAX_LIMITERS if has_cache else 0)
         self._limiters: WeakValueDictionary[tuple[str, str], Limiter] = WeakValueDictionary()
-        self._kept_limiters: RecentlyUsed[tuple[str, str], Limiter] = RecentlyUsed(_MOST_LIMITERS)
+        self._kept_limiters: RecentlyUsed[tuple[str, str], Limiter] = RecentlyUsed(_MAX_LIMITERS)
         self._credentials: WeakValueDictionary[Hashable, Credential] = WeakValueDictionary()
-        self._kept_credentials: RecentlyUsed[Hashable, Credential] = RecentlyUsed(_MOST_CREDENTIALS)
+        self._kept_credentials: RecentlyUsed[Hashable, Credential] = RecentlyUsed(_MAX_CREDENTIALS)
         self.answers: AnswerMemory = AnswerMemory()
         self._quota = quota
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -127,8 +127,8 @@ async def test_of_many_known_tokens_the_least_recently_used_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The limiters and provided credentials that a client keeps have a cap."""
-    monkeypatch.setattr(shared, "_MOST_LIMITERS", 8)
-    monkeypatch.setattr(shared, "_MOST_CREDENTIALS", 4)
+    monkeypatch.setattr(shared, "_MAX_LIMITERS", 8)
+    monkeypatch.setattr(shared, "_MAX_CREDENTIALS", 4)
     names = [f"tenant-{number}" for number in range(30)]
     regular, providers = provider_of("regular"), [provider_of(name) for name in names]
     async with Api("regular", *names).client() as client:
@@ -145,7 +145,7 @@ async def test_refused_tokens_are_remembered_for_a_cache_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With a cache, digests of the most recently refused tokens are kept, and no token."""
-    monkeypatch.setattr(shared, "_MOST_LIMITERS", 4)
+    monkeypatch.setattr(shared, "_MAX_LIMITERS", 4)
     async with Api().client(cache=CostCache()) as client:
         for number in range(20):
             await refused(client.with_token(f"made-up-{number}").accounts.list)
