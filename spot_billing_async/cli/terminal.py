@@ -60,7 +60,7 @@ class _TerminalBuffer(io.BufferedIOBase):
 def protect_terminals() -> None:
     """Replace standard output and standard error, each where it is a terminal.
 
-    Standard output that is no terminal becomes UTF-8 in any locale, as JSON and CSV are.
+    Standard output to a pipe or a file becomes UTF-8 in any locale, as JSON and CSV are.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

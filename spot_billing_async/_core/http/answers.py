@@ -71,7 +71,7 @@ class AnswerMemory:
     def contested(
         self, answers: TenantAnswers, found: Differences, account_id: str | None
     ) -> Differences:
-        """Record the kinds that agree; return the differences that are no known ids of the server.
+        """Record the kinds that agree; return the differences, without ids the server always uses.
 
         Args:
             answers: state of the tenant.

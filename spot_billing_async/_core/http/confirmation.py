@@ -3,7 +3,7 @@
 A server or a proxy that mixes answers up gives the right one then, on a new connection. A server
 that repeats the contradiction answers in this way on purpose: it names accounts by other ids, dates
 rows by month, or changes the URL. Other ids are accepted from then on. The rest needs a setting, as
-it cannot be told from a wrong answer.
+it looks the same as a wrong answer.
 """
 
 from contextlib import nullcontext

@@ -260,7 +260,7 @@ class SessionManager:
                 elapsed_s=shared.clock() - permit.sent_s if elapsed_s is None else elapsed_s,
                 status=None if response is None else response.status,
                 error=failure,
-                mismatches=() if failure is not None else tuple(page.differs or ()),
+                mismatches=() if failure is not None else tuple(page.differs),
             )
         if failure is not None:
             del response  # tools evaluate the lines of a frame, and its headers may echo the token
@@ -306,9 +306,11 @@ class SessionManager:
                 page.is_mixed_up = shared.answers.is_mixed_up(differs, account_id)
                 # A few values tell one contradiction from another; a response may have thousands.
                 page.differs = {
-                    kind: tuple(token.removed_from(each)[:_KEPT_CHARACTERS] for each in few)
+                    kind: tuple(
+                        token.removed_from(each)[:_KEPT_CHARACTERS]
+                        for each in nsmallest(_KEPT_VALUES, said)
+                    )
                     for kind, said in differs.items()
-                    if (few := nsmallest(_KEPT_VALUES, said))
                 }
                 shared.transport.distrust()
         return page

@@ -1,8 +1,9 @@
 """Comparison of an answer with its query: echoed URL, accounts and days of rows. Pure.
 
 A server or a proxy may return the answer to another query. Where the answer says what it belongs
-to, it is compared. Nobody has seen the real API's rows: their ids may be the cloud provider's, and
-their dates the month's. So a difference is no error yet; see `http.confirmation`.
+to, it is compared. The form of the real API's rows is not known: their ids may be the cloud
+provider's, and their dates the month's. So a difference alone raises nothing; `http.confirmation`
+decides.
 """
 
 from calendar import monthrange

@@ -17,11 +17,7 @@ from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.protocol.json_text import UNREADABLE, Strictness, plain_decoder
 from spot_billing_async.errors import ConfigError, DecodeError
 from spot_billing_async.models.envelope import Envelope
-from spot_billing_async.models.money import (
-    merge_totals,
-    require_amounts,
-    totals_by_currency,
-)
+from spot_billing_async.models.money import merge_totals, require_amounts, totals_by_currency
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -238,7 +234,7 @@ class ItemDecoder(Generic[T]):
         """Return whether every item has this account and a date within `days` (inclusive).
 
         False where one of them names none, or where their type holds no account and day as such:
-        then `said_by_rows` tells more. This takes half the time in the usual case.
+        then `said_by_rows` has to be called. This takes half the time in the usual case.
         """
         if account is None or days is None or not (items and self._names_account_and_day):
             return False
