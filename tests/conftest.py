@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # `pytest --hypothesis-profile=thorough` tries five times as many examples.
 settings.register_profile("thorough", settings.get_profile("untimed"), max_examples=500)
-# `--hypothesis-profile=brief` tries a quarter, for a second Python on the same commit.
+# `--hypothesis-profile=brief` tries a quarter, for a second run on the same commit.
 settings.register_profile("brief", settings.get_profile("untimed"), max_examples=25)
 settings.load_profile("untimed")
 

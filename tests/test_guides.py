@@ -175,7 +175,7 @@ def test_every_block_runs(
     assert WRITTEN.get(path.stem, set()) <= {each.name for each in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize("command", commands("spot-billing emulator"))
+@pytest.mark.parametrize("command", dict.fromkeys(commands("spot-billing emulator")))
 def test_every_emulator_starts(command: str, tmp_path: Path) -> None:
     """Each printed emulator command prints an address, and ends on SIGTERM."""
     program = [sys.executable, "-m", "spot_billing_async.cli"]

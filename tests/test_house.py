@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -80,10 +81,16 @@ def test_importing_the_package_imports_no_extra() -> None:
     assert done.stdout.split() == []
 
 
+@cache
+def _nodes(path: Path) -> list[ast.AST]:
+    """Return all nodes of a file's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text("utf-8"))))
+
+
 def test_every_test_states_its_rule() -> None:
     """Each test function has a docstring."""
     for path in TESTS.rglob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in _nodes(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 stated = not node.name.startswith("test_") or ast.get_docstring(node)
                 assert stated, f"{path.name}: {node.name}"
@@ -93,7 +100,7 @@ def _docstrings() -> Iterator[tuple[str, str]]:
     """Yield the place and the text of each docstring of package, tests and benchmarks."""
     documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     for path in (path for folder in FOLDERS for path in folder.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in _nodes(path):
             if isinstance(node, documented) and (text := ast.get_docstring(node)):
                 line = getattr(node, "lineno", 1)
                 yield f"{path.relative_to(TESTS.parent)}:{line}", text.splitlines()[0]
@@ -135,7 +142,7 @@ def test_no_test_imports_the_benchmarks() -> None:
     users = {
         path.relative_to(TESTS).as_posix()
         for path in TESTS.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in _nodes(path)
         if "benchmarks" in _imported(node)
     }
     assert users == set()
@@ -146,7 +153,7 @@ def test_one_file_uses_the_http_client() -> None:
     users = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in _nodes(path)
         if "aiohttp" in _imported(node)
     }
     assert {user for user in users if not user.startswith("emulator/")} == {
@@ -162,7 +169,7 @@ def test_one_file_uses_deltalake() -> None:
     users = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in _nodes(path)
         if "deltalake" in _imported(node)
     }
     assert users == {"table/storage/delta.py"}

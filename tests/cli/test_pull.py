@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -176,21 +177,17 @@ def test_a_missing_slice_is_code_3(call: Call, tmp_path: Path) -> None:
         (*JANUARY, "--all-accounts", "--out", "x.csv", "--report", "./x.csv"),
     ],
 )
-async def test_bad_input_is_refused_before_anything_is_sent(
-    environment: dict[str, str], tmp_path: Path, words: tuple[str, ...]
+def test_bad_input_is_refused_before_anything_is_sent(
+    call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    """Wrong arguments give exit code 2 and one line, without a request or a file."""
-    async with Emulator(token="t") as server:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "spot_billing_async.cli", "costs", "pull", *words),
-            cwd=tmp_path,
-            env=environment | {"SPOTINST_BASE_URL": server.base_url, "SPOTINST_TOKEN": "t"},
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, stderr = await process.communicate()
-        assert (process.returncode, server.requests) == (2, 0)
-    assert stderr.startswith(b"error: ")
-    assert stderr.count(b"\n") == 1
+    """Wrong arguments give exit code 2 and one line, without a connection or a file."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        monkeypatch.setenv("SPOTINST_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        code, out, err = call("costs", "pull", *words)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert (code, out, err.startswith("error: "), err.count("\n")) == (2, "", True, 1)
     assert list(tmp_path.iterdir()) == []
 
 

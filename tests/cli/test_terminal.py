@@ -96,7 +96,7 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(envelope=ENVELOPES)
 def test_no_command_shows_a_character_that_steers(server: Answering, envelope: Any) -> None:
     """Whatever texts an answer holds, each command shows only printable ones, in every format."""
@@ -109,7 +109,7 @@ def test_no_command_shows_a_character_that_steers(server: Answering, envelope: A
                 assert shown.count("\n") == 2  # the header and one row
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(envelope=st.none() | ERRORS, header=TEXTS)
 def test_no_error_shows_a_character_that_steers(
     server: Answering, envelope: Any, header: str
@@ -127,7 +127,7 @@ def test_no_error_shows_a_character_that_steers(
     server.header = ""
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(envelope=ENVELOPES)
 def test_json_on_a_terminal_stands_for_the_same_data(server: Answering, envelope: Any) -> None:
     """JSON shown on a terminal, with its escapes, is equal to the JSON in a pipe."""
@@ -141,7 +141,7 @@ def test_json_on_a_terminal_stands_for_the_same_data(server: Answering, envelope
     assert (item["service"], item["currency"]) == (sent["service"], sent["currency"])
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(envelope=ENVELOPES)
 def test_a_pipe_and_a_file_keep_the_data(server: Answering, envelope: Any) -> None:
     """CSV and JSON lines hold the texts of the server unchanged, where no terminal shows them."""
@@ -163,7 +163,7 @@ def test_a_pipe_and_a_file_keep_the_data(server: Answering, envelope: Any) -> No
     assert json.loads(shown.splitlines()[0]) == json.loads(lines)
 
 
-@settings(max_examples=4)
+@settings(max_examples=3)
 @given(envelope=ENVELOPES, error=ERRORS)
 def test_a_table_is_shown_printable(server: Answering, envelope: Any, error: Any) -> None:
     """A sync, its errors, and the totals of its table are printable; restatements are, too."""

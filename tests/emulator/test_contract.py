@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import settings
 
 from spot_billing_async.emulator import Emulator
 
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.skipif(
     not CONTRACT.is_file(), reason="the contract is not next to the checkout"
 )
 
-EXAMPLES = 100
+EXAMPLES = settings().max_examples // 2  # of the profile: 50, thorough 250
 """Generated cases per operation in the fuzzing phase; the coverage phase has its own number."""
 
 STATUSES_WITH_400 = '["2xx", "400", "404", "409"]'

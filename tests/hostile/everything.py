@@ -71,8 +71,8 @@ class Everything(logging.Handler):
         self.texts += traceback.format_exception(error)
         with_locals = traceback.TracebackException.from_exception(error, capture_locals=True)
         self.texts += list(with_locals.format())
-        console = Console(file=io.StringIO(), width=500)
-        shown = Traceback.from_exception(
+        # What rich shows of the frames, without its layout, which takes a second for each error.
+        trace = Traceback.extract(
             type(error),
             error,
             error.__traceback__,
@@ -81,9 +81,7 @@ class Everything(logging.Handler):
             locals_max_string=sys.maxsize,
             locals_hide_dunder=False,
         )
-        console.print(shown)
-        assert isinstance(console.file, io.StringIO)
-        self.texts.append(console.file.getvalue())
+        self.texts.append(repr(trace))
         if type(error) in copyreg.dispatch_table or isinstance(error, Exception):
             self.texts.append(pickle.dumps(error).decode("latin-1"))
 

@@ -16,7 +16,10 @@ async def totals(
     server: Emulator, window: WindowSize, group_by: GroupBy | None
 ) -> dict[str, Decimal]:
     """Return the totals of a pull of all accounts and days."""
-    config = ClientConfig(retry=RetryPolicy(max_attempts=20, backoff_base_s=0.001))
+    config = ClientConfig(
+        max_response_bytes=2**24,  # a gzip bomb of the emulator has four times as much
+        retry=RetryPolicy(max_attempts=20, backoff_base_s=0.001),
+    )
     async with SpotBillingClient(server.token, base_url=server.base_url, config=config) as client:
         accounts = [account.account_id for account in await client.accounts.list()]
         plan = CostPlan.build(accounts, FROM, TO, window, group_by)
