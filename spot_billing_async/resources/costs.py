@@ -209,6 +209,7 @@ class CostsResource:
             )
             cached = self._cache_query(query, item_type, fetch_part, pull_ends_at_s)
             if cached is not None:
+                self._session.shared.own_task()
                 answer = self._cache.read(cached)
                 return _with_totals(answer, item_type) if totalled else answer
         return call(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
-from spot_billing_async._core.aio.deadline import Deadline, hard_end_s
+from spot_billing_async._core.aio.deadline import Deadline
 from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.confirmation import confirmed
 from spot_billing_async._core.http.session import SessionManager
@@ -47,9 +47,11 @@ async def call(
         totalled: whether to add up the items' costs.
 
     Raises:
-        SpotBillingError: the call failed; `attempts` is the number of requests it sent.
+        SpotBillingError: the call failed; `attempts` is the number of requests it sent. A client
+            that is not open in this event loop fails it before anything else happens, hooks too.
     """
     shared = session.shared
+    task = shared.own_task()  # first: a call from another event loop changes nothing
     record = CallRecord(RequestCounts() if counts is None else counts, shared.hook, shared.clock)
     decoder = decoder_for(item_type, totalled=totalled)
     if record.is_timed:
@@ -60,12 +62,9 @@ async def call(
     failure: str | None = None
     rows = restarts = 0
     try:
+        timeout_s = shared.config.deadline_s
         with Deadline(
-            shared.timer,
-            operation.operation_id,
-            shared.config.deadline_s,
-            pauses_for_quota=pull_ends_at_s is not None,
-            hard_end_s=hard_end_s(pull_ends_at_s, shared.clock),
+            shared.timer, task, operation.operation_id, timeout_s, pull_ends_at_s
         ) as deadline:
             while True:
                 request = build_request(

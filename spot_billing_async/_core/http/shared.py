@@ -1,9 +1,10 @@
 """State that all views of a client share."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Hashable
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from spot_billing_async._core.aio.deadline import DeadlineTimer
 from spot_billing_async._core.aio.recent import RecentlyUsed
@@ -23,6 +24,7 @@ from spot_billing_async.telemetry import Hook
 
 _MAX_LIMITERS = 10_000  # a backend serves many tenants, with a new view for each request
 _MAX_CREDENTIALS = 1_000
+_OPENED: "WeakSet[SharedState]" = WeakSet()
 
 
 class SharedState:
@@ -60,8 +62,11 @@ class SharedState:
         self._kept_credentials: RecentlyUsed[Hashable, Credential] = RecentlyUsed(_MAX_CREDENTIALS)
         self.answers: AnswerMemory = AnswerMemory()
         self._quota = quota
+        # Objects of the event loop in which the client is open; made anew each time it is entered.
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._renew()
+        self.admission: Admission
+        self.timer: DeadlineTimer
+        self.decode_turns: TurnQueue  # of responses that take long to decode
 
     def unified(self, credential: Credential) -> Credential:
         """Return the known credential of the same token provider, else this one."""
@@ -89,14 +94,6 @@ class SharedState:
         if credential.is_provided:
             self._kept_credentials.use(credential.key, credential)
 
-    def _renew(self) -> None:
-        """Make the objects of one event loop, anew each time the client is entered."""
-        limit = ConcurrencyLimit(self.config.max_concurrency)
-        self.admission: Admission = Admission(limit, self.clock)
-        self.timer: DeadlineTimer = DeadlineTimer(self.clock)
-        self.answers.renew()
-        self.decode_turns: TurnQueue = TurnQueue()  # of responses that take long to decode
-
     async def open(self) -> None:
         """Open the connections, and join the shared quota.
 
@@ -105,7 +102,12 @@ class SharedState:
         """
         await self.transport.open()
         self._loop = asyncio.get_running_loop()
-        self._renew()
+        limit = ConcurrencyLimit(self.config.max_concurrency)
+        self.admission = Admission(limit, self.clock)
+        self.timer = DeadlineTimer(self.clock)
+        self.decode_turns = TurnQueue()
+        self.answers.renew()
+        _OPENED.add(self)
         if self._quota is not None:
             try:
                 await self._quota.open(self.admission, self.clock)
@@ -126,9 +128,30 @@ class SharedState:
         self.timer.close()
         await self.transport.close()
 
-    def require_open(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Raise `ConfigError` unless the client is open in this loop, with an open session."""
+    def own_task(self) -> "asyncio.Task[object]":
+        """Return the current task; raise `ConfigError` unless the client is open in its loop."""
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # no event loop of asyncio runs
+            task = None
+        if task is None:
+            raise ConfigError(CLIENT_IS_IN_ANOTHER_LOOP)
+        self.require_open(task)
+        return task
+
+    def require_open(self, task: "asyncio.Task[object]") -> None:
+        """Raise `ConfigError` unless the client is open in the task's event loop and process."""
         if self.transport.session is None or self.transport.session.closed:
             raise ConfigError(CLIENT_IS_NOT_OPEN)
-        if loop is not self._loop:
+        if task.get_loop() is not self._loop:
             raise ConfigError(CLIENT_IS_IN_ANOTHER_LOOP)
+
+
+def _after_fork() -> None:
+    """Refuse calls in a forked child: parent and child would read from the same connections."""
+    for shared in _OPENED:
+        shared._loop = None  # noqa: SLF001  of the class above
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
