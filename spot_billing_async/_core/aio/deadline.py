@@ -11,7 +11,7 @@ from typing import Self
 from spot_billing_async.errors import DeadlineExceededError
 from spot_billing_async.models.validation import check_seconds
 
-_AGAIN_S = 0.1
+_AGAIN_S = 0.02
 """A call that goes on is cancelled again after it: a token provider may catch a cancellation."""
 
 
