@@ -12,11 +12,11 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import date
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio.from_thread
 import anyio.to_thread
@@ -71,9 +71,10 @@ class Deadlines:
         """Use one client in two event loops, one after the other."""
         with_cache = self.random.random() < 0.5
         for _ in range(2):
-            factory = self.random.choice([asyncio.new_event_loop, uvloop.new_event_loop])
+            kind = self.random.choice(["asyncio", "eager", "uvloop"])
+            factory = uvloop.new_event_loop if kind == "uvloop" else asyncio.new_event_loop
             with asyncio.Runner(loop_factory=factory) as runner:
-                if sys.version_info >= (3, 12) and self.random.random() < 0.5:
+                if sys.version_info >= (3, 12) and kind == "eager":
                     runner.get_loop().set_task_factory(asyncio.eager_task_factory)
                 runner.run(self.used(with_cache=with_cache))
         return self.findings
@@ -278,7 +279,7 @@ async def forked(run: Deadlines, client: SpotBillingClient) -> None:
         run.findings.problems.append(f"{run.name}: a forked child was served, or failed")
 
 
-Caller = Callable[[Deadlines, SpotBillingClient], Awaitable[None]]
+Caller = Callable[[Deadlines, SpotBillingClient], Coroutine[Any, Any, None]]
 
 CALLERS: list[Caller] = [
     *(bare, single, single, in_block, pull, cancelled, in_worker_thread),

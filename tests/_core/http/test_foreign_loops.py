@@ -190,7 +190,7 @@ async def test_a_task_that_cannot_be_cancelled_delays_no_other(silent: str) -> N
     loop, reports = asyncio.get_running_loop(), []
     loop.set_exception_handler(lambda _, context: reports.append(context["exception"]))
     async with opened(silent) as client:
-        calls = [Broken(client.accounts.list(), loop=loop)]
+        calls: list[asyncio.Task[Any]] = [Broken(client.accounts.list(), loop=loop)]
         calls += [asyncio.create_task(client.accounts.list()) for _ in range(5)]
         ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
     assert {type(end) for end in ends} == {DeadlineExceededError}
