@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 from msgspec.structs import replace
 
 from spot_billing_async._core.aio.deadline import deadline_message, hard_end_s
+from spot_billing_async._core.aio.tasks import current_task
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.call import call
 from spot_billing_async._core.http.session import SessionManager
@@ -209,7 +210,7 @@ class CostsResource:
             )
             cached = self._cache_query(query, item_type, fetch_part, pull_ends_at_s)
             if cached is not None:
-                self._session.shared.own_task()
+                self._session.shared.require_open(current_task())
                 answer = self._cache.read(cached)
                 return _with_totals(answer, item_type) if totalled else answer
         return call(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from spot_billing_async._core.aio.deadline import Deadline
+from spot_billing_async._core.aio.tasks import current_task
 from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.confirmation import confirmed
 from spot_billing_async._core.http.session import SessionManager
@@ -51,7 +52,9 @@ async def call(
             that is not open in this event loop fails it before anything else happens, hooks too.
     """
     shared = session.shared
-    task = shared.own_task()  # first: a call from another event loop changes nothing
+    task = shared.require_open(
+        current_task()
+    )  # first: a call from another event loop changes nothing
     record = CallRecord(RequestCounts() if counts is None else counts, shared.hook, shared.clock)
     decoder = decoder_for(item_type, totalled=totalled)
     if record.is_timed:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Hashable
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from spot_billing_async._core.aio.deadline import DeadlineTimer
 from spot_billing_async._core.aio.recent import RecentlyUsed
@@ -24,7 +24,10 @@ from spot_billing_async.telemetry import Hook
 
 _MAX_LIMITERS = 10_000  # a backend serves many tenants, with a new view for each request
 _MAX_CREDENTIALS = 1_000
-_OPENED: "WeakSet[SharedState]" = WeakSet()
+
+_forks: list[None] = []  # an entry for each fork that led to this process; getpid is a system call
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=lambda: _forks.append(None))
 
 
 class SharedState:
@@ -62,11 +65,8 @@ class SharedState:
         self._kept_credentials: RecentlyUsed[Hashable, Credential] = RecentlyUsed(_MAX_CREDENTIALS)
         self.answers: AnswerMemory = AnswerMemory()
         self._quota = quota
-        # Objects of the event loop in which the client is open; made anew each time it is entered.
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.admission: Admission
-        self.timer: DeadlineTimer
-        self.decode_turns: TurnQueue  # of responses that take long to decode
+        self._fork_count = 0
 
     def unified(self, credential: Credential) -> Credential:
         """Return the known credential of the same token provider, else this one."""
@@ -94,6 +94,14 @@ class SharedState:
         if credential.is_provided:
             self._kept_credentials.use(credential.key, credential)
 
+    def _renew(self) -> None:
+        """Make the objects of one event loop, anew each time the client is entered."""
+        limit = ConcurrencyLimit(self.config.max_concurrency)
+        self.admission: Admission = Admission(limit, self.clock)
+        self.timer: DeadlineTimer = DeadlineTimer(self.clock)
+        self.answers.renew()
+        self.decode_turns: TurnQueue = TurnQueue()  # of responses that take long to decode
+
     async def open(self) -> None:
         """Open the connections, and join the shared quota.
 
@@ -101,13 +109,8 @@ class SharedState:
             ConfigError: the client is open already, or a file or a proxy cannot be used.
         """
         await self.transport.open()
-        self._loop = asyncio.get_running_loop()
-        limit = ConcurrencyLimit(self.config.max_concurrency)
-        self.admission = Admission(limit, self.clock)
-        self.timer = DeadlineTimer(self.clock)
-        self.decode_turns = TurnQueue()
-        self.answers.renew()
-        _OPENED.add(self)
+        self._loop, self._fork_count = asyncio.get_running_loop(), len(_forks)
+        self._renew()
         if self._quota is not None:
             try:
                 await self._quota.open(self.admission, self.clock)
@@ -128,30 +131,14 @@ class SharedState:
         self.timer.close()
         await self.transport.close()
 
-    def own_task(self) -> "asyncio.Task[object]":
-        """Return the current task; raise `ConfigError` unless the client is open in its loop."""
-        try:
-            task = asyncio.current_task()
-        except RuntimeError:  # no event loop of asyncio runs
-            task = None
-        if task is None:
-            raise ConfigError(CLIENT_IS_IN_ANOTHER_LOOP)
-        self.require_open(task)
-        return task
+    def require_open(self, task: "asyncio.Task[object] | None") -> "asyncio.Task[object]":
+        """Return the task; raise `ConfigError` unless the client is open in its event loop.
 
-    def require_open(self, task: "asyncio.Task[object]") -> None:
-        """Raise `ConfigError` unless the client is open in the task's event loop and process."""
+        It is not in a forked child, even in the same loop: parent and child would read from the
+        same connections.
+        """
         if self.transport.session is None or self.transport.session.closed:
             raise ConfigError(CLIENT_IS_NOT_OPEN)
-        if task.get_loop() is not self._loop:
+        if task is None or task.get_loop() is not self._loop or len(_forks) != self._fork_count:
             raise ConfigError(CLIENT_IS_IN_ANOTHER_LOOP)
-
-
-def _after_fork() -> None:
-    """Refuse calls in a forked child: parent and child would read from the same connections."""
-    for shared in _OPENED:
-        shared._loop = None  # noqa: SLF001  of the class above
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+        return task
