@@ -251,7 +251,7 @@ class CostsResource:
             return None
         deadline_s, clock = shared.config.deadline_s, shared.clock
         own_ends_at_s = clock() + deadline_s if pull_ends_at_s is None else pull_ends_at_s
-        ends_at_s = min(own_ends_at_s, hard_end_s(pull_ends_at_s, clock))
+        ends_at_s = min(own_ends_at_s, hard_end_s(pull_ends_at_s))
         is_own = ends_at_s == own_ends_at_s
         timeout_s = deadline_s if is_own and pull_ends_at_s is None else None
         origin = shared.base_url + shared.paths[_OPERATION_ID]

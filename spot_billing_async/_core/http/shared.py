@@ -98,7 +98,7 @@ class SharedState:
         """Make the objects of one event loop, anew each time the client is entered."""
         limit = ConcurrencyLimit(self.config.max_concurrency)
         self.admission: Admission = Admission(limit, self.clock)
-        self.timer: DeadlineTimer = DeadlineTimer(self.clock)
+        self.timer: DeadlineTimer = DeadlineTimer()
         self.answers.renew()
         self.decode_turns: TurnQueue = TurnQueue()  # of responses that take long to decode
 
@@ -132,10 +132,9 @@ class SharedState:
         await self.transport.close()
 
     def require_open(self, task: "asyncio.Task[object] | None") -> "asyncio.Task[object]":
-        """Return the task; raise `ConfigError` unless the client is open in its event loop.
+        """Return the task; raise `ConfigError` unless the client is open in its loop and process.
 
-        It is not in a forked child, even in the same loop: parent and child would read from the
-        same connections.
+        A forked child that keeps the loop would read from its parent's connections.
         """
         if self.transport.session is None or self.transport.session.closed:
             raise ConfigError(CLIENT_IS_NOT_OPEN)
