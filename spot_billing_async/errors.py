@@ -16,7 +16,7 @@ E = TypeVar("E", bound=BaseException)
 # Messages of the `ConfigError` for a client that is used outside its block or its event loop.
 CLIENT_IS_NOT_OPEN = "the client is not open; use it inside 'async with'"
 CLIENT_IS_CLOSED = "the client is closed; use it inside 'async with'"
-CLIENT_IS_IN_ANOTHER_LOOP = "the client was opened in another event loop; use it in that loop"
+CLIENT_IS_IN_ANOTHER_LOOP = "the client was opened in another event loop or process; use it there"
 
 _MAX_TEXT = 2_000  # characters of a text of the server
 _MAX_NAME = 200  # characters of a code or an id

@@ -1,6 +1,5 @@
 """Cache of costs of a client: owns the fetches in flight and the store."""
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
@@ -11,7 +10,7 @@ from spot_billing_async.cache.lookup import CacheLookup
 from spot_billing_async.cache.policy import CachePolicy, utc_now
 from spot_billing_async.cache.query import CacheQuery
 from spot_billing_async.cache.store import MemoryStore, Store
-from spot_billing_async.errors import CLIENT_IS_IN_ANOTHER_LOOP, CLIENT_IS_NOT_OPEN, ConfigError
+from spot_billing_async.errors import CLIENT_IS_NOT_OPEN, ConfigError
 from spot_billing_async.models.results import Answer
 
 T = TypeVar("T")
@@ -88,6 +87,4 @@ class CostCache:
         """
         if self._fetches is None:
             raise ConfigError(CLIENT_IS_NOT_OPEN)
-        if asyncio.get_running_loop() is not self._fetches.loop:
-            raise ConfigError(CLIENT_IS_IN_ANOTHER_LOOP)
         return await CacheLookup(query, self._fetches).answer()

@@ -123,7 +123,7 @@ class SharedFetch:
 
 
 class SharedFetches:
-    """All shared fetches in flight, in `loop`: the event loop in which the object was made."""
+    """All shared fetches in flight, in the event loop in which the cache was entered."""
 
     def __init__(self, store: Store, policy: CachePolicy, now: Callable[[], datetime]) -> None:
         self.store: Store = store
@@ -131,7 +131,6 @@ class SharedFetches:
         self._now = now
         self._by_key: dict[str, SharedFetch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
 
     async def close(self) -> None:
         """Cancel all fetches, and wait until their tasks have ended."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 from msgspec.structs import replace
 
 from spot_billing_async._core.aio.deadline import deadline_message, hard_end_s
+from spot_billing_async._core.aio.tasks import current_task
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.call import call
 from spot_billing_async._core.http.session import SessionManager
@@ -209,6 +210,7 @@ class CostsResource:
             )
             cached = self._cache_query(query, item_type, fetch_part, pull_ends_at_s)
             if cached is not None:
+                self._session.shared.require_open(current_task())
                 answer = self._cache.read(cached)
                 return _with_totals(answer, item_type) if totalled else answer
         return call(
@@ -249,7 +251,7 @@ class CostsResource:
             return None
         deadline_s, clock = shared.config.deadline_s, shared.clock
         own_ends_at_s = clock() + deadline_s if pull_ends_at_s is None else pull_ends_at_s
-        ends_at_s = min(own_ends_at_s, hard_end_s(pull_ends_at_s, clock))
+        ends_at_s = min(own_ends_at_s, hard_end_s(pull_ends_at_s))
         is_own = ends_at_s == own_ends_at_s
         timeout_s = deadline_s if is_own and pull_ends_at_s is None else None
         origin = shared.base_url + shared.paths[_OPERATION_ID]

@@ -43,6 +43,14 @@ async def finished(work: Callable[[*Ts], T], *args: *Ts) -> T:
     return running.result()
 
 
+def current_task() -> "asyncio.Task[object] | None":
+    """Return the current task; None outside the tasks of asyncio, such as in a loop of trio."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
 def is_being_cancelled() -> bool:
     """Return whether a `CancelledError` in this task was meant for this task.
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
-from spot_billing_async._core.aio.deadline import Deadline, hard_end_s
+from spot_billing_async._core.aio.deadline import Deadline
+from spot_billing_async._core.aio.tasks import current_task
 from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.confirmation import confirmed
 from spot_billing_async._core.http.session import SessionManager
-from spot_billing_async._core.http.shared import SharedState
 from spot_billing_async._core.pacing.budget import RequestCounts
 from spot_billing_async._core.protocol.decoder import decoder_for
 from spot_billing_async._core.protocol.operations import Operation
@@ -47,31 +47,29 @@ async def call(
         totalled: whether to add up the items' costs.
 
     Raises:
-        SpotBillingError: the call failed; `attempts` is the number of requests it sent.
+        SpotBillingError: the call failed; `attempts` is the number of requests it sent. A client
+            that is not open in this event loop fails it before anything else happens, hooks too.
     """
     shared = session.shared
+    task = shared.require_open(current_task())
     record = CallRecord(RequestCounts() if counts is None else counts, shared.hook, shared.clock)
     decoder = decoder_for(item_type, totalled=totalled)
     if record.is_timed:
         record.lap("decode_s")  # the first decoder of a type takes milliseconds to make
     paginator: Paginator[T] = Paginator(operation)
     parameters = query or {}
-    path = shared.paths[operation.operation_id]
+    name = operation.operation_id
+    answer: Answer[T] | None = None
     failure: str | None = None
     rows = restarts = 0
     try:
-        with Deadline(
-            shared.timer,
-            operation.operation_id,
-            shared.config.deadline_s,
-            pauses_for_quota=pull_ends_at_s is not None,
-            hard_end_s=hard_end_s(pull_ends_at_s, shared.clock),
-        ) as deadline:
-            while True:
+        timeout_s = shared.config.deadline_s
+        with Deadline(shared.timer, task, name, timeout_s, pull_ends_at_s) as deadline:
+            while answer is None:
                 request = build_request(
                     operation,
                     shared.base_url,
-                    path,
+                    shared.paths[name],
                     path_ids=path_ids or {},
                     query=parameters,
                     body=body,
@@ -85,15 +83,21 @@ async def call(
                     answer = paginator.add(page)
                 except DecodeError as error:
                     restarts += 1
-                    _restart_or_raise(error, operation, restarts, shared, record)
+                    is_last = restarts >= shared.config.retry.max_attempts
+                    may_retry = operation.idempotent and not (error.permanent or is_last)
+                    if not may_retry or not shared.retry_budget.take():
+                        raise without_frames(error) from None  # they hold the page
+                    # All pages are requested again, over new connections.
+                    record.add_failure(error)
+                    record.counts.retries += 1
+                    shared.transport.distrust()
                     paginator, parameters = Paginator(operation), query or {}
                     continue
                 if record.is_timed:
                     record.lap("decode_s")
-                if answer is not None:
-                    rows = len(answer.items)
-                    return answer
                 parameters = {**parameters, "paginationKey": paginator.next_key}
+            rows = len(answer.items)
+            return answer
     except BaseException as error:
         failure = type(error).__name__
         if isinstance(error, SpotBillingError):
@@ -102,26 +106,4 @@ async def call(
     finally:
         if record.is_timed:
             all_parameters = {**(path_ids or {}), **(query or {})}
-            record.call_ended(operation.operation_id, failure, parameters=all_parameters, rows=rows)
-
-
-def _restart_or_raise(
-    error: DecodeError,
-    operation: Operation,
-    restarts: int,
-    shared: SharedState,
-    record: CallRecord,
-) -> None:
-    """Record the failure and stop reusing connections, so that all pages can be requested again.
-
-    Raises:
-        DecodeError: `error`, where a retry would end in the same way or change something twice, or
-            none is left.
-    """
-    is_last = restarts >= shared.config.retry.max_attempts
-    may_retry = operation.idempotent and not (error.permanent or is_last)
-    if not may_retry or not shared.retry_budget.take():
-        raise without_frames(error)  # they hold the page
-    record.add_failure(error)
-    record.counts.retries += 1
-    shared.transport.distrust()
+            record.call_ended(name, failure, parameters=all_parameters, rows=rows)

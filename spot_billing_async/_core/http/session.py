@@ -107,7 +107,7 @@ class SessionManager:
                 token = credential.current
                 if token is None:  # before admission, so that no permit is held meanwhile
                     token = await self._provided_token(record)
-                shared.require_open(deadline.loop)
+                shared.require_open(deadline.task)
                 permit = shared.admission.try_start(limiter)
                 if permit is None:
                     permit = await self._wait_for_permit(

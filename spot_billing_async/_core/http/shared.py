@@ -1,6 +1,7 @@
 """State that all views of a client share."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Hashable
 from weakref import WeakValueDictionary
@@ -23,6 +24,10 @@ from spot_billing_async.telemetry import Hook
 
 _MAX_LIMITERS = 10_000  # a backend serves many tenants, with a new view for each request
 _MAX_CREDENTIALS = 1_000
+
+_forks: list[None] = []  # an entry for each fork that led to this process; getpid is a system call
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=lambda: _forks.append(None))
 
 
 class SharedState:
@@ -61,7 +66,7 @@ class SharedState:
         self.answers: AnswerMemory = AnswerMemory()
         self._quota = quota
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._renew()
+        self._fork_count = 0
 
     def unified(self, credential: Credential) -> Credential:
         """Return the known credential of the same token provider, else this one."""
@@ -93,7 +98,7 @@ class SharedState:
         """Make the objects of one event loop, anew each time the client is entered."""
         limit = ConcurrencyLimit(self.config.max_concurrency)
         self.admission: Admission = Admission(limit, self.clock)
-        self.timer: DeadlineTimer = DeadlineTimer(self.clock)
+        self.timer: DeadlineTimer = DeadlineTimer()
         self.answers.renew()
         self.decode_turns: TurnQueue = TurnQueue()  # of responses that take long to decode
 
@@ -104,7 +109,7 @@ class SharedState:
             ConfigError: the client is open already, or a file or a proxy cannot be used.
         """
         await self.transport.open()
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._fork_count = asyncio.get_running_loop(), len(_forks)
         self._renew()
         if self._quota is not None:
             try:
@@ -126,9 +131,13 @@ class SharedState:
         self.timer.close()
         await self.transport.close()
 
-    def require_open(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Raise `ConfigError` unless the client is open in this loop, with an open session."""
+    def require_open(self, task: "asyncio.Task[object] | None") -> "asyncio.Task[object]":
+        """Return the task; raise `ConfigError` unless the client is open in its loop and process.
+
+        A forked child that keeps the loop would read from its parent's connections.
+        """
         if self.transport.session is None or self.transport.session.closed:
             raise ConfigError(CLIENT_IS_NOT_OPEN)
-        if loop is not self._loop:
+        if task is None or task.get_loop() is not self._loop or len(_forks) != self._fork_count:
             raise ConfigError(CLIENT_IS_IN_ANOTHER_LOOP)
+        return task
