@@ -39,9 +39,8 @@ from spot_billing_async.models import (
     ResponseStatus,
 )
 from spot_billing_async.models.windows import DateWindow, WindowSize
-from spot_billing_async.resources.accounts import AccountsResource
+from spot_billing_async.resources.accounts import AccountsResource, FamiliesResource
 from spot_billing_async.resources.costs import CostsResource
-from spot_billing_async.resources.families import FamiliesResource
 from spot_billing_async.resources.setups import BillingEngineResource, CostIntelligenceResource
 from spot_billing_async.telemetry import CacheRead, CallEnded, Event, Hook, Phases, RequestEnded
 from spot_billing_async.version import __version__

@@ -18,9 +18,8 @@ from spot_billing_async._core.pacing.abc import SharedQuota
 from spot_billing_async.cache import CostCache
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models.validation import checked_id
-from spot_billing_async.resources.accounts import AccountsResource
+from spot_billing_async.resources.accounts import AccountsResource, FamiliesResource
 from spot_billing_async.resources.costs import CostsResource
-from spot_billing_async.resources.families import FamiliesResource
 from spot_billing_async.resources.setups import BillingEngineResource, CostIntelligenceResource
 from spot_billing_async.telemetry import Hook, check_hook
 

@@ -1,10 +1,4 @@
-"""Bounded buffer between the workers of a pull and the caller that iterates its outcomes.
-
-Each outcome has a position, counted from 0: with `ordered` the index of its slice in the plan,
-otherwise its rank in the order of completion. The reader takes one position after the other. A
-worker whose position is `capacity` or more ahead of the reader waits. So a slow reader slows the
-workers down, and memory stays bounded even if the first slice is the slowest of all.
-"""
+"""Bounded buffer between the workers of a pull and the caller that iterates its outcomes."""
 
 from asyncio import Event
 from typing import Generic, TypeVar
@@ -13,7 +7,12 @@ T = TypeVar("T")
 
 
 class OutcomeBuffer(Generic[T]):
-    """Bounded buffer with many producers; `ordered` delivers by index instead of as put."""
+    """Bounded buffer with many producers.
+
+    Each value has a position: its index if `ordered`, otherwise its rank in the order of arrival.
+    Readers take one position after the other. A producer whose position is `capacity` or more ahead
+    waits, so memory stays bounded even if the first slice of a plan is the slowest of all.
+    """
 
     def __init__(self, capacity: int, *, ordered: bool) -> None:
         self._capacity = capacity

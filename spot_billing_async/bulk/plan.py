@@ -56,15 +56,13 @@ class CostPlan(Sequence[CostQuery]):
             group_by: "account", "service", "region", "family", or None for no breakdown.
 
         Raises:
-            ArgumentError: an argument is not valid; the message names it, what is allowed and the
-                value.
+            ArgumentError: an argument is not valid.
         """
         account_ids = checked_ids("accounts", accounts)
         if not account_ids:
             raise ArgumentError("accounts must hold at least one account id, got none")
-        checked_date("from_date", from_date)  # unlike a query, a plan needs both days
-        checked_date("to_date", to_date)
-        check_range(from_date, to_date)
+        # Unlike a query, a plan needs both days.
+        check_range(checked_date("from_date", from_date), checked_date("to_date", to_date))
         is_days = isinstance(window, int) and not isinstance(window, bool) and window >= 1
         if not is_days and not (isinstance(window, str) and window in CALENDAR_WINDOWS):
             names = ", ".join(map(repr, CALENDAR_WINDOWS))

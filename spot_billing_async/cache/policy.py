@@ -26,8 +26,7 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
             its last day, in UTC. Until then its costs may be restated. Default: 45.
 
     Raises:
-        ConfigError: a value is out of range; the message names the field, what is allowed and the
-            value.
+        ConfigError: a value is out of range.
     """
 
     closed_ttl_s: float = 7 * 86_400.0

@@ -2,8 +2,7 @@
 
 from spot_billing_async.models.accounts import CLOUD_PROVIDERS, AccountFamily, BillingAccount
 from spot_billing_async.models.costs import GROUP_BY, CostItem, CostQuery, GroupBy
-from spot_billing_async.models.envelope import ResponseStatus
-from spot_billing_async.models.results import Acknowledgement
+from spot_billing_async.models.results import Acknowledgement, ResponseStatus
 
 __all__ = [
     "CLOUD_PROVIDERS",

@@ -10,7 +10,6 @@ GroupBy = Literal["account", "service", "region", "family"]
 """Dimension that costs are grouped by."""
 
 GROUP_BY: tuple[GroupBy, ...] = get_args(GroupBy)
-"""All dimensions that the contract allows."""
 
 
 class CostQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,6 @@
-"""Exact money: amounts are added digit by digit and never rounded.
+"""Exact money: a sum holds every digit of every amount, or is an error.
 
-Python's default decimal context keeps 28 digits and rounds silently. The context used here traps
-instead: a sum either holds every digit of every amount or is an error. The functions raise an
+Python's default decimal context rounds silently to 28 digits. The functions raise an
 ArithmeticError if an amount is NaN or infinite or a sum needs over 200 digits, and a TypeError if
 an amount is not a number.
 """
@@ -39,14 +38,9 @@ def require_amounts(amounts: Iterable[Decimal]) -> None:
 def totals_by_currency(
     amounts: Sequence[Decimal], currencies: Sequence[str | None]
 ) -> dict[str, Decimal]:
-    """Sum amounts by currency; amounts of different currencies are never added.
+    """Sum amounts by the upper-case code of the currency at the same index.
 
-    Args:
-        amounts: the amounts.
-        currencies: currency of the amount at the same index, in any case; None or "" for none.
-
-    Returns:
-        The total of each currency, by its upper-case code; `NO_CURRENCY` for amounts without one.
+    Amounts whose currency is None or "" have the code `NO_CURRENCY`.
     """
     if not currencies:
         return {}

@@ -1,4 +1,8 @@
-"""Results of calls: the items of all pages, or the acknowledgement of a change."""
+"""Envelope around every response of the API, and what calls make of it.
+
+`request` and `status` may have any shape, as the contract's examples have a bare string in place of
+an object. What decides about completeness is strict: items, count, errors and the next page's key.
+"""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -6,9 +10,50 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from spot_billing_async.models.envelope import ResponseStatus
-
 T = TypeVar("T")
+
+
+class ResponseStatus(msgspec.Struct, frozen=True):
+    """Outcome of a request, from the body's `response.status`.
+
+    Attributes:
+        code: a code like an HTTP status; None where the body has none.
+        message: text of the server, with any token removed; None where the body has none.
+    """
+
+    code: int | None = None
+    message: str | None = None
+
+
+class PaginationInfo(msgspec.Struct, frozen=True, rename="camel"):
+    """`response.paginationInfo`: number of items on all pages, and the key of the next page."""
+
+    total_count: int | None = None
+    next_key: str | int | None = None
+
+
+class RequestInfo(msgspec.Struct, frozen=True):
+    """`request` of an envelope: the server's id of the request, and the URL that it received."""
+
+    id: str | int | None = None
+    url: str | None = None
+
+
+class ResponseEnvelope(msgspec.Struct, Generic[T], frozen=True, rename="camel"):
+    """`response` of an envelope: the items and their metadata."""
+
+    status: Any = None
+    items: list[T] | msgspec.UnsetType | None = msgspec.UNSET
+    count: int | None = None
+    errors: Any = None
+    pagination_info: PaginationInfo | None = None
+
+
+class Envelope(msgspec.Struct, Generic[T], frozen=True):
+    """Whole body of a response; `response` is None where the body has none."""
+
+    request: RequestInfo | None = None
+    response: ResponseEnvelope[T] | None = None
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +71,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, Generic[T]):
-    """Result of a call: the items of all its pages. Its repr shows the number of items only.
+    """Items of all pages of a call. The repr shows only how many there are.
 
     Attributes:
         items: every item, in the server's order.
@@ -42,4 +87,4 @@ class Answer(msgspec.Struct, Generic[T]):
     totals: Mapping[str, Decimal]
 
     def __repr__(self) -> str:
-        return f"Answer({len(self.items)} items)"
+        return f"{type(self).__name__}({len(self.items)} items)"

@@ -11,14 +11,11 @@ from sys import float_info
 from typing import TypeGuard
 
 from spot_billing_async.errors import ArgumentError, ConfigError
-from spot_billing_async.models import GROUP_BY, GroupBy
+from spot_billing_async.models import GROUP_BY, CostQuery, GroupBy
 
 
 def checked_id(field: str, value: object) -> str:
-    """Return an id: text that is not blank and holds no control character.
-
-    Any other character is allowed, as the contract does not restrict ids.
-    """
+    """Return an id: printable text that is not blank; the contract restricts ids no further."""
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ArgumentError(f"{field} must be a non-empty string of printable text, got {value!r}")
     return value
@@ -46,10 +43,8 @@ def checked_text(field: str, value: object, *, may_be_empty: bool = False) -> st
 
 
 def checked_ids(field: str, values: Iterable[object]) -> tuple[str, ...]:
-    """Return ids in the given order, without duplicates; an error names the index too.
-
-    A bare string is refused, as its characters are hardly meant as ids.
-    """
+    """Return ids in the given order, without duplicates; an error names the index too."""
+    # The characters of a bare string are hardly meant as ids.
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ArgumentError(f"{field} must be a list of ids, got {values!r}")
     return tuple(
@@ -74,6 +69,14 @@ def check_range(from_date: date | None, to_date: date | None) -> None:
         raise ArgumentError(f"from_date must be on or before to_date {to_date}, got {from_date}")
 
 
+def check_query(place: str, query: CostQuery) -> None:
+    """Raise unless the fields of a query are valid; the error names the id with its place."""
+    if query.account_id is not None:
+        checked_id(place + "account_id", query.account_id)
+    check_range(query.from_date, query.to_date)
+    checked_group_by(query.group_by)
+
+
 def checked_group_by(value: object) -> GroupBy | None:
     """Return a dimension of the contract, or None."""
     if value is not None and not (isinstance(value, str) and value in GROUP_BY):
@@ -90,9 +93,8 @@ def check_count(name: str, value: object, *, minimum: int = 1) -> None:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Return whether `value` is an int or float that a float can hold, and not a bool."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    return abs(value) <= float_info.max
+    is_bool = isinstance(value, bool)
+    return isinstance(value, int | float) and not is_bool and abs(value) <= float_info.max
 
 
 def check_seconds(name: str, value: object) -> None:

@@ -1,7 +1,6 @@
 """Inclusive date windows, and the division of a range of days into them.
 
-A window includes its first and its last day. The windows of one range follow each other without a
-gap and without a shared day, and together cover exactly the range: no cost is requested twice.
+The windows of a range cover it without a gap and without a shared day: no cost is requested twice.
 """
 
 from calendar import monthrange
@@ -13,12 +12,9 @@ CalendarWindow = Literal["day", "week", "month", "quarter", "whole"]
 """Calendar unit of a window; `whole` stands for the whole range at once."""
 
 CALENDAR_WINDOWS: tuple[CalendarWindow, ...] = get_args(CalendarWindow)
-"""All calendar units."""
 
 WindowSize = CalendarWindow | int
 """Size of a window: a calendar unit, or a number of days."""
-
-_MONTHS_PER_QUARTER = 3
 
 
 class DateWindow(NamedTuple):
@@ -36,39 +32,27 @@ class DateWindow(NamedTuple):
 def cut(from_date: date, to_date: date, size: WindowSize) -> Iterator[DateWindow]:
     """Divide the days from `from_date` to `to_date`, both included, into windows of a size.
 
-    Calendar windows end where the calendar unit does: weeks on Sunday (ISO 8601), months and
-    quarters on their last day; so the first and the last window may be shorter. A number of days is
-    counted from `from_date`. Range and size must be valid: `CostPlan.build` checks them.
+    Calendar windows end where the calendar unit does, weeks on Sunday (ISO 8601), so the first and
+    the last one may be shorter. Range and size must be valid: `CostPlan.build` checks them.
     """
-    first = from_date
-    while True:
-        last = min(_last_day(first, size), to_date)
-        yield DateWindow(first, last)
-        if last >= to_date:
-            return
-        first = last + timedelta(days=1)
+    last = _last_day(from_date, size)
+    while last < to_date:
+        yield DateWindow(from_date, last)
+        from_date = last + timedelta(days=1)
+        last = _last_day(from_date, size)
+    yield DateWindow(from_date, to_date)
 
 
 def _last_day(first: date, size: WindowSize) -> date:
     """Return the last day of the window that starts on `first`, at most `date.max`."""
     match size:
-        case "day":
-            return first
-        case "week":
-            return _days_later(first, 6 - first.weekday())
-        case "month":
-            return _end_of_month(first.year, first.month)
-        case "quarter":
-            return _end_of_month(first.year, first.month + -first.month % _MONTHS_PER_QUARTER)
         case "whole":
             return date.max
-        case int():
-            return _days_later(first, size - 1)
-
-
-def _end_of_month(year: int, month: int) -> date:
-    return date(year, month, monthrange(year, month)[1])
-
-
-def _days_later(day: date, days: int) -> date:
-    return day + timedelta(days=min(days, (date.max - day).days))
+        case "month" | "quarter":
+            month = first.month + (0 if size == "month" else -first.month % 3)
+            return date(first.year, month, monthrange(first.year, month)[1])
+        case "week":
+            days_left = 6 - first.weekday()
+        case _:
+            days_left = 0 if size == "day" else size - 1
+    return first + timedelta(days=min(days_left, (date.max - first).days))

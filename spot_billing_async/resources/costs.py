@@ -1,7 +1,7 @@
 """Cost analysis: the contract's tag 'Cost Analysis'."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import date
 from functools import partial
 from typing import Any, TypeVar, overload
@@ -25,13 +25,7 @@ from spot_billing_async.cache.query import CacheQuery, SeriesKey
 from spot_billing_async.errors import ArgumentError
 from spot_billing_async.models import CostItem, CostQuery, GroupBy
 from spot_billing_async.models.results import Answer
-from spot_billing_async.models.validation import (
-    check_count,
-    check_range,
-    check_seconds,
-    checked_group_by,
-    checked_id,
-)
+from spot_billing_async.models.validation import check_count, check_query, check_seconds
 from spot_billing_async.models.windows import DateWindow
 
 T = TypeVar("T")
@@ -109,14 +103,13 @@ class CostsResource:
             DecodeError: the response cannot be trusted, or a row has no amount.
             SpotBillingError: the call failed.
         """
-        check_range(from_date, to_date)
-        account_id = account_id if account_id is not None else self._account_id
         query = CostQuery(
-            account_id=None if account_id is None else checked_id("account_id", account_id),
+            account_id=account_id if account_id is not None else self._account_id,
             from_date=from_date,
             to_date=to_date,
-            group_by=checked_group_by(group_by),
+            group_by=group_by,
         )
+        check_query("", query)
         answer: Answer[Any] = await self._fetch(query, item_type=item_type)
         return answer.items
 
@@ -148,9 +141,7 @@ class CostsResource:
         deadline_s: float | None = None,
         max_requests: int | None = None,
     ) -> PullRun[Any]:
-        """Start a pull: fetch every slice of a plan, `max_concurrency` at once.
-
-        A slice is one query of the plan: one account and one window of days.
+        """Start a pull: fetch every slice (query) of a plan, `max_concurrency` at once.
 
         Args:
             plan: a `CostPlan`, or a list of `CostQuery`.
@@ -173,7 +164,12 @@ class CostsResource:
             ConfigError: a limit is out of its range, or the item type cannot be decoded.
         """
         if not isinstance(plan, CostPlan):
-            _check_queries(plan)
+            if not isinstance(plan, list | tuple):
+                raise ArgumentError(f"plan must be a CostPlan or a list of CostQuery, got {plan!r}")
+            for place, query in enumerate(plan):
+                if not isinstance(query, CostQuery):
+                    raise ArgumentError(f"plan[{place}] must be a CostQuery, got {query!r}")
+                check_query(f"plan[{place}].", query)
         if max_requests is not None:
             check_count("max_requests", max_requests)
         if deadline_s is not None:
@@ -204,11 +200,7 @@ class CostsResource:
         """
         is_refused = self._session.credential_key in self._session.shared.refused
         if self._cache is not None and not is_refused:
-            fetch = self.uncached._fetch  # noqa: SLF001  of the same class
-            fetch_part = partial(
-                fetch, counts=counts, pull_ends_at_s=pull_ends_at_s, item_type=item_type
-            )
-            cached = self._cache_query(query, item_type, fetch_part, pull_ends_at_s)
+            cached = self._cache_query(query, counts, pull_ends_at_s, item_type)
             if cached is not None:
                 self._session.shared.require_open(current_task())
                 answer = self._cache.read(cached)
@@ -231,16 +223,14 @@ class CostsResource:
     def _cache_query(
         self,
         query: CostQuery,
-        item_type: type[T],
-        fetch: Callable[[CostQuery], Awaitable[Answer[T]]],
+        counts: RequestCounts | None,
         pull_ends_at_s: float | None,
+        item_type: type[T],
     ) -> CacheQuery[T] | None:
         """Return the cache query of a cost query; None if the cache cannot serve it by day.
 
         It can if the query names the account, the first and the last day, at most ten years, and
         the rows of the item type have a date, which is their day (`ClientConfig.row_dates`).
-        `fetch` requests a part of the query from the API. A single call, whose `pull_ends_at_s` is
-        None, has the client's `deadline_s`.
         """
         shared, session, codec = self._session.shared, self._session, codec_for(item_type)
         account_id, first, last = query.account_id, query.from_date, query.to_date
@@ -249,6 +239,11 @@ class CostsResource:
             return None
         if (days := DateWindow(first, last)).days > _MAX_DAYS:
             return None
+
+        def fetch(part: DateWindow) -> Awaitable[Answer[T]]:
+            part_query = replace(query, from_date=part.from_date, to_date=part.to_date)
+            return self.uncached._fetch(part_query, counts, pull_ends_at_s, item_type=item_type)  # noqa: SLF001  of the same class
+
         deadline_s, clock = shared.config.deadline_s, shared.clock
         own_ends_at_s = clock() + deadline_s if pull_ends_at_s is None else pull_ends_at_s
         ends_at_s = min(own_ends_at_s, hard_end_s(pull_ends_at_s))
@@ -261,7 +256,7 @@ class CostsResource:
             series=SeriesKey(session.namespace, origin, account_id, query.group_by, codec.name),
             days=days,
             codec=codec,
-            fetch=lambda days: fetch(replace(query, from_date=days[0], to_date=days[1])),
+            fetch=fetch,
             clock=clock,
             ends_at_s=ends_at_s,
             grace_s=_GRACE_S if is_own else 0.0,
@@ -271,11 +266,7 @@ class CostsResource:
 
 
 async def _with_totals(reading: Awaitable[Answer[T]], item_type: type[T]) -> Answer[T]:
-    """Add up the costs of an answer from the cache, in steps.
-
-    Raises:
-        DecodeError: the amounts cannot be added exactly.
-    """
+    """Add up the costs of an answer from the cache, in steps."""
     answer = await reading
     # Amounts were checked when they were fetched; only the sum of all can fail here, so the body
     # and the token, which the decoder needs for its error texts, are empty.
@@ -287,16 +278,3 @@ async def _with_totals(reading: Awaitable[Answer[T]], item_type: type[T]) -> Ans
         more = decoder.totals(_OPERATION_ID, part, b"", Secret(""))
         answer.totals = add_totals(_OPERATION_ID, answer.totals, more)
     return answer
-
-
-def _check_queries(plan: object) -> None:
-    """Raise unless `plan` is a list of valid queries; nothing was sent yet."""
-    if not isinstance(plan, list | tuple):
-        raise ArgumentError(f"plan must be a CostPlan or a list of CostQuery, got {plan!r}")
-    for place, query in enumerate(plan):
-        if not isinstance(query, CostQuery):
-            raise ArgumentError(f"plan[{place}] must be a CostQuery, got {query!r}")
-        if query.account_id is not None:
-            checked_id(f"plan[{place}].account_id", query.account_id)
-        check_range(query.from_date, query.to_date)
-        checked_group_by(query.group_by)

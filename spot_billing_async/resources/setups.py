@@ -4,13 +4,8 @@ from typing import Any, ClassVar
 
 from spot_billing_async._core.http.call import call
 from spot_billing_async._core.http.session import SessionManager
-from spot_billing_async._core.protocol.operations import (
-    SETUP,
-    SETUP_INTELLIGENCE,
-    VALIDATE_INTELLIGENCE,
-    VALIDATE_SETUP,
-    Operation,
-)
+from spot_billing_async._core.protocol import operations
+from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async.errors import ArgumentError
 from spot_billing_async.models import CLOUD_PROVIDERS, Acknowledgement
 from spot_billing_async.models.validation import checked_id, checked_text
@@ -32,10 +27,6 @@ class SetupResource:
             cloud_provider: provider of the setup. The contract lists no values here, so any text is
                 sent unchanged.
             billing_account_id: billing account of the setup.
-
-        Raises:
-            ArgumentError: an argument is not usable; nothing was sent.
-            SpotBillingError: the call failed.
         """
         provider = checked_text("cloud_provider", cloud_provider)
         return await self._call(self._validation, provider, billing_account_id)
@@ -43,7 +34,6 @@ class SetupResource:
     async def _call(
         self, operation: Operation, provider: str, billing_account_id: str, **fields: str
     ) -> Acknowledgement:
-        """Send a setup with checked fields; raise `ArgumentError` if the account is not an id."""
         account_id = checked_id("billing_account_id", billing_account_id)
         setup = {"cloudProvider": provider, "billingAccountId": account_id, **fields}
         # Any: the contract does not describe the items, so they stay plain data.
@@ -54,10 +44,14 @@ class SetupResource:
 
 
 class BillingEngineResource(SetupResource):
-    """Setup that links billing accounts to their cost data: `client.billing_engine`."""
+    """Setup that links billing accounts to their cost data: `client.billing_engine`.
+
+    Its methods raise an `ArgumentError` for an argument that is not usable, before they send
+    anything, and another `SpotBillingError` if the call fails.
+    """
 
     _name = "billingEngine"
-    _validation = VALIDATE_SETUP
+    _validation = operations.VALIDATE_SETUP
 
     async def setup(
         self, *, cloud_provider: str, billing_account_id: str, bucket_name: str
@@ -70,21 +64,20 @@ class BillingEngineResource(SetupResource):
             cloud_provider: "aws", "azure" or "gcp", in upper or lower case.
             billing_account_id: billing or payer account at the provider.
             bucket_name: bucket or storage container of the reports.
-
-        Raises:
-            ArgumentError: an argument is not usable; nothing was sent.
-            SpotBillingError: the call failed.
         """
         provider = _checked_provider(cloud_provider)
         bucket = checked_text("bucket_name", bucket_name)
-        return await self._call(SETUP, provider, billing_account_id, bucketName=bucket)
+        return await self._call(operations.SETUP, provider, billing_account_id, bucketName=bucket)
 
 
 class CostIntelligenceResource(SetupResource):
-    """Setup of Cost Intelligence for a billing account: `client.cost_intelligence`."""
+    """Setup of Cost Intelligence for a billing account: `client.cost_intelligence`.
+
+    Its methods raise the same errors as those of `client.billing_engine`.
+    """
 
     _name = "costIntelligence"
-    _validation = VALIDATE_INTELLIGENCE
+    _validation = operations.VALIDATE_INTELLIGENCE
 
     async def setup(self, *, cloud_provider: str, billing_account_id: str) -> Acknowledgement:
         """Set up Cost Intelligence for a billing account.
@@ -92,24 +85,15 @@ class CostIntelligenceResource(SetupResource):
         Args:
             cloud_provider: "aws", "azure" or "gcp", in upper or lower case.
             billing_account_id: billing account at the provider.
-
-        Raises:
-            ArgumentError: an argument is not usable; nothing was sent.
-            SpotBillingError: the call failed.
         """
         provider = _checked_provider(cloud_provider)
-        return await self._call(SETUP_INTELLIGENCE, provider, billing_account_id)
+        return await self._call(operations.SETUP_INTELLIGENCE, provider, billing_account_id)
 
 
 def _checked_provider(value: object) -> str:
-    """Return the contract's spelling of a cloud provider, given in upper or lower case.
-
-    Raises:
-        ArgumentError: the contract does not list it.
-    """
+    """Return the contract's spelling of a cloud provider, given in upper or lower case."""
     provider = value.lower() if isinstance(value, str) else ""
     if provider not in CLOUD_PROVIDERS:
-        raise ArgumentError(
-            f"cloud_provider must be one of {', '.join(CLOUD_PROVIDERS)}, got {value!r}"
-        )
+        allowed = ", ".join(CLOUD_PROVIDERS)
+        raise ArgumentError(f"cloud_provider must be one of {allowed}, got {value!r}")
     return provider

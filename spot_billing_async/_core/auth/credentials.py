@@ -7,7 +7,6 @@ from contextlib import suppress
 from hashlib import blake2b
 from inspect import isawaitable
 from secrets import token_hex
-from typing import NoReturn
 
 from spot_billing_async._core.aio.tasks import is_being_cancelled
 from spot_billing_async._core.auth.secret import Hidden, Secret
@@ -19,9 +18,8 @@ TokenProvider = Callable[[], Awaitable[str]]
 token: before the first request, and after the server has refused (401) the last token."""
 
 _NAMESPACE_BYTES = 16
-# A token must be able to stand in a header and to be found in what a server sends back. Quotes and
-# backslashes are in no bearer token (RFC 6750), and are escaped wherever text is quoted, so that
-# `Secret.removed_from` could miss them.
+# Quotes and backslashes are in no bearer token (RFC 6750), and are escaped wherever text is quoted,
+# so that `Secret.removed_from` could miss them.
 _TOKEN = re.compile(r"[!#-&(-\[\]-~]+")  # printable ASCII but for the space, quotes and backslash
 
 
@@ -37,9 +35,10 @@ class Credential:
             equal tokens and does not reveal them. A provided token changes, so each such object has
             a namespace of its own, unless its tenant is named.
         key: equal for equal tokens, and for a provider that is given again for the same tenant.
+        is_provided: True if a provider returns the token.
     """
 
-    __slots__ = ("__weakref__", "_call", "_provider", "current", "key", "namespace")
+    __slots__ = ("__weakref__", "_call", "_provider", "current", "is_provided", "key", "namespace")
 
     def __init__(self, token: str | TokenProvider) -> None:
         self._provider = Hidden(token) if callable(token) else None
@@ -48,24 +47,17 @@ class Credential:
         self.current: Secret | None = None if callable(token) else Secret(token)
         self.namespace: str = token_hex(_NAMESPACE_BYTES)
         self.key: Hashable = self.namespace
+        self.is_provided: bool = self._provider is not None
 
     def checked(self) -> "Credential":
-        """Return this credential with its token stripped of white space.
-
-        Raises:
-            ConfigError: the token is neither sendable text nor an async function.
-        """
+        """Strip the token of white space; raise `ConfigError` unless it is sendable text."""
         if self.current is not None:
             self.current = _checked_token("token", self.current)
             self.key = self.namespace = _digest(self.current)
         return self
 
     def of_tenant(self, tenant: str | None) -> "Credential":
-        """Return this credential in the namespace of a tenant; None leaves its own.
-
-        Raises:
-            ConfigError: `tenant` is not a name.
-        """
+        """Move this credential to the namespace of a tenant, and return it; None keeps its own."""
         if tenant is not None:
             self.namespace = _digest(Secret(f"tenant {checked_text('tenant', tenant)}"))
         if self._provider is not None:
@@ -74,11 +66,6 @@ class Credential:
                 hash(self._provider)
                 self.key = self._provider, tenant
         return self
-
-    @property
-    def is_provided(self) -> bool:
-        """True if a provider returns the token."""
-        return self._provider is not None
 
     async def token(self) -> Secret:
         """Return the token to send. Concurrent callers share one call of the provider.
@@ -107,10 +94,8 @@ class Credential:
         return self.current
 
     def reject(self, token: Secret) -> bool:
-        """Drop a token that the server refused, and return whether there is another one to send.
-
-        Of several requests that sent the token, only the first makes the provider be called again.
-        """
+        """Drop a token that the server refused, and return whether there is another one to send."""
+        # Of several requests that sent the token, only the first leads to a call of the provider.
         if self._provider is not None and self.current is token:
             self.current = None
         return self.current is not token
@@ -131,10 +116,7 @@ class Credential:
         return _checked_token("the token provider's result", token)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({'***' if self._provider is None else 'provider'})"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a credential cannot be pickled: its token would be written out")
+        return f"{type(self).__name__}({'provider' if self.is_provided else '***'})"
 
 
 def _digest(secret: Secret) -> str:

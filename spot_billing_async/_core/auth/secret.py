@@ -22,8 +22,7 @@ _MOST_CHARACTERS = 16_384  # of a text of the server; reading the escapes of mor
 _LONGEST_ESCAPE = 81  # characters that one may take, such as 9 of `&#x0026;`, each escaped again
 _ESCAPE = re.compile(r"%[\da-fA-F]{2}|\\[uU][\da-fA-F]{4}|\\[xX][\da-fA-F]{2}|\\|&#?\w{1,31};?")
 _RUN = re.compile(r"[\w.~+/=%\\&#;-]+")  # characters of bearer tokens, base64 and escapes
-_ESCAPE_STARTS = "%\\&"
-_MOST_LEVELS = 8  # of escapes inside escapes; text that was escaped more often is not read
+_MOST_LEVELS = 8  # of escapes inside escapes
 _MIN_FREE_LENGTH = 8  # characters; shorter texts are words, found only where they stand alone
 
 
@@ -83,11 +82,7 @@ class Secret(Hidden[str]):
         return self.removed_from(start)[:size]
 
     def is_in(self, text: str) -> bool:
-        """Return whether `text` shows this secret.
-
-        It is found in upper and lower case, escaped as in JSON, URLs and HTML, also inside each
-        other, and encoded in base64 or hexadecimal digits.
-        """
+        """Return whether `text` shows this secret, in any case, encoding or nested escapes."""
         if not self._value:
             return False
         self._forms = self._forms or _forms(self._value)
@@ -98,10 +93,8 @@ class Secret(Hidden[str]):
                 or re.search(rf"(?<!\w){re.escape(self._forms[0])}(?!\w)", lowered)
             ):
                 return True
-            if not any(map(text.__contains__, _ESCAPE_STARTS)):  # as in nearly every request id
-                break
             escaped, text = text, _ESCAPE.sub(_plain, text)
-            if text == escaped:
+            if text == escaped:  # as nearly every request id
                 break
         return False
 
@@ -114,20 +107,15 @@ def _forms(text: str) -> tuple[str, ...]:
 
     All are in lower case; of base64, characters that other bytes have a part in are left out.
     """
-    if len(text) < _MIN_FREE_LENGTH:
-        return (text.lower(),)
-    data = text.encode("utf-8", "surrogatepass")
-    return (
-        text.lower(),
-        data.hex(),
-        *(
-            encode(bytes(before) + data)
-            .decode()[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6]
-            .lower()
-            for before in range(3)
-            for encode in (b64encode, urlsafe_b64encode)
-        ),
-    )
+    forms = [text]
+    if len(text) >= _MIN_FREE_LENGTH:
+        data = text.encode("utf-8", "surrogatepass")
+        forms.append(data.hex())
+        for before in range(3):
+            own = slice((before * 8 + 5) // 6, (before + len(data)) * 8 // 6)
+            encoders = (b64encode, urlsafe_b64encode)
+            forms += (encode(bytes(before) + data).decode()[own] for encode in encoders)
+    return tuple(map(str.lower, forms))
 
 
 def _plain(escape: re.Match[str]) -> str:
@@ -145,9 +133,8 @@ def hidden(text: str | Secret) -> Secret:
 def masked(hidden_url: Secret, schemes: Collection[str]) -> SplitResult | None:
     """Return the parts of a server's URL with its credentials masked.
 
-    Returns:
-        None for a URL of another scheme, one with a query or fragment, or no URL at all. The
-        function raises nothing, because its variables hold the credentials.
+    None for another scheme, a query, a fragment, or no URL: nothing is raised, as the variables
+    hold the credentials.
     """
     url = hidden_url.reveal()
     try:

@@ -73,10 +73,7 @@ class AnswerMemory:
     ) -> Differences:
         """Record the kinds that agree; return the differences, without ids the server always uses.
 
-        Args:
-            answers: state of the tenant.
-            found: what a response says in place of what was asked; nothing where it agrees.
-            account_id: account that was asked for; None for none.
+        `found` is what `compare` returned for a query of `account_id`.
         """
         differs: dict[MismatchKind, frozenset[str]] = {}
         for kind, said in found.items():

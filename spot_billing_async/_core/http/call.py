@@ -33,18 +33,9 @@ async def call(
 ) -> Answer[T]:
     """Call an operation and follow its pages to the end, within one deadline.
 
-    Args:
-        session: sends the requests.
-        operation: operation of the contract.
-        item_type: type that the items are decoded to.
-        path_ids: values of the path's parameters.
-        query: query parameters; None values are left out.
-        body: plain data to send as JSON.
-        counts: counts the requests as they are sent.
-        pull_ends_at_s: reading of the clock at which the pull ends, for a slice of a pull; waiting
-            for the server's quota then does not count against the call's deadline. None for a call
-            of its own.
-        totalled: whether to add up the items' costs.
+    For a slice of a pull, `pull_ends_at_s` is the reading of the clock at which the pull ends;
+    waiting for the server's quota then does not count against the call's deadline. With `totalled`,
+    the items' costs are added up.
 
     Raises:
         SpotBillingError: the call failed; `attempts` is the number of requests it sent. A client

@@ -30,11 +30,7 @@ class Gunzip:
         return self._inflate.eof
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decompress bytes into pieces of at most `STEP_BYTES`.
-
-        Raises:
-            zlib.error: the bytes are not gzip, or have more members than any real body.
-        """
+        """Decompress gzip of at most 1000 members into pieces of at most `STEP_BYTES`."""
         has_more = False
         while data or has_more:
             if self._inflate.eof:
@@ -59,7 +55,6 @@ async def read_pieces(
 
     Raises:
         zlib.error: the body is not gzip, or was cut off.
-        ResponseTooLargeError: the body is larger than `max_bytes`.
     """
     if codings not in ([], ["gzip"]):
         raise zlib.error("its Content-Encoding was not asked for")
@@ -69,10 +64,7 @@ async def read_pieces(
     async for chunk in chunks:
         received_bytes += len(chunk)
         check_size(received_bytes, max_bytes)
-        if gunzip is None:
-            pieces.append(chunk)
-            continue
-        for piece in gunzip.feed(chunk):
+        for piece in (chunk,) if gunzip is None else gunzip.feed(chunk):
             size_bytes += len(piece)
             check_size(size_bytes, max_bytes)
             pieces.append(piece)
@@ -84,8 +76,7 @@ async def read_pieces(
 
 
 def check_size(size_bytes: int, max_bytes: int) -> None:
-    """Raise if a body is larger than the limit."""
+    """Raise `ResponseTooLargeError` if a body is larger than the limit."""
     if size_bytes > max_bytes:
-        raise ResponseTooLargeError(
-            f"the body has more than max_response_bytes ({max_bytes} bytes)"
-        )
+        problem = f"the body has more than max_response_bytes ({max_bytes} bytes)"
+        raise ResponseTooLargeError(problem)

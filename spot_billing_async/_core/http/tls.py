@@ -1,8 +1,4 @@
-"""TLS and proxy of the connection to the server.
-
-Files and environment are read once, when the client is entered. Reading blocks and belongs in a
-thread.
-"""
+"""TLS and proxy of the connection to the server."""
 
 import netrc
 import os
@@ -71,10 +67,7 @@ def check_tls(tls: object) -> None:
 
 
 def checked_proxy(field: str, url: str | Secret) -> Secret:
-    """Return the URL of an http proxy as a secret that shows scheme, host and port.
-
-    The `ConfigError` of any other URL does not show it, as it may hold a password.
-    """
+    """Return the URL of an http proxy as a secret that shows scheme, host and port."""
     proxy = hidden(url)
     parts = masked(proxy, {"http"})
     if parts is None or parts.path not in {"", "/"}:
@@ -119,35 +112,26 @@ def load_network(
 def _context(tls: TlsConfig) -> ssl.SSLContext | None:
     if tls == TlsConfig():
         return None
+    fault = f"tls.ca_file must be a PEM file of certificates, got {str(tls.ca_file)!r}"
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
+        context.set_alpn_protocols(["http/1.1"])
+        if tls.client_cert_file is not None:
+            given = (tls.client_cert_file, tls.client_key_file)
+            files = " and ".join(repr(str(file)) for file in given if file is not None)
+            fault = (
+                "tls.client_cert_file and tls.client_key_file must be PEM files of a certificate "
+                "and its key, with the password if the key is encrypted (tls.client_key_password), "
+                f"got {files}"
+            )
+            # Never None: OpenSSL would ask on the terminal for the password of an encrypted key.
+            password = hidden(tls.client_key_password or "")
+            context.load_cert_chain(tls.client_cert_file, tls.client_key_file, password.reveal)
     except (OSError, ValueError) as error:
-        problem = _problem(error)
-        raise ConfigError(
-            f"tls.ca_file must be a PEM file of certificates, got {str(tls.ca_file)!r}: {problem}"
-        ) from None
-    context.set_alpn_protocols(["http/1.1"])
-    if tls.client_cert_file is None:
-        return context
-    # Never None: OpenSSL would ask on the terminal for the password of an encrypted key.
-    password = hidden(tls.client_key_password or "")
-    try:
-        context.load_cert_chain(tls.client_cert_file, tls.client_key_file, password.reveal)
-    except (OSError, ValueError) as error:
-        given = (tls.client_cert_file, tls.client_key_file)
-        files = " and ".join(repr(str(file)) for file in given if file is not None)
-        problem = _problem(error)
-        raise ConfigError(
-            "tls.client_cert_file and tls.client_key_file must be PEM files of a certificate and "
-            "its key, with the password if the key is encrypted (tls.client_key_password), got "
-            f"{files}: {problem}"
-        ) from None
+        # In the words of the system or of OpenSSL.
+        problem = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+        raise ConfigError(f"{fault}: {problem}") from None
     return context
-
-
-def _problem(error: Exception) -> str:
-    """Return a description of a bad file, in the words of the system or of OpenSSL."""
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 
 def _with_netrc(proxy: Secret) -> Secret:

@@ -43,11 +43,7 @@ def compare(
     """Compare an answer with its request. Rows are looked at for what the echoed URL leaves open.
 
     The path of that URL is never compared, as gateways rewrite it. The last three arguments are
-    those of `ClientConfig`.
-
-    Returns:
-        What the answer says in place of what was asked, by kind: nothing where it agrees. A kind
-        that it says nothing about is left out.
+    those of `ClientConfig`. Kinds that the answer says nothing about are left out of the result.
     """
     sent = request.parameters
     account, first, last = sent.get("accountId"), sent.get("fromDate"), sent.get("toDate")

@@ -16,8 +16,8 @@ from msgspec import inspect
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.protocol.json_text import UNREADABLE, Strictness, plain_decoder
 from spot_billing_async.errors import ConfigError, DecodeError
-from spot_billing_async.models.envelope import Envelope
 from spot_billing_async.models.money import merge_totals, require_amounts, totals_by_currency
+from spot_billing_async.models.results import Envelope
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -71,9 +71,7 @@ _row_list_decoder = msgspec.json.Decoder(list[_Row])
 class ItemDecoder(Generic[T]):
     """Decoder of bodies whose items have one type. `decoder_for` makes one per type and keeps it.
 
-    Args:
-        item_type: type of the items.
-        totalled: True to add the costs up, False to only check that each is an amount.
+    With `totalled` the costs are added up, otherwise only checked.
 
     Raises:
         ConfigError: a missing amount would decode as an amount, or the currency is not text.

@@ -1,24 +1,18 @@
 """Mapping of an error response to its error class and details. Pure."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
+from spot_billing_async import errors
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.protocol.json_text import UNREADABLE
 from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async._core.protocol.rate_limit import retry_after_s
-from spot_billing_async.errors import (
-    ApiError,
-    AuthenticationError,
-    ConflictError,
-    InvalidRequestError,
-    NotFoundError,
-    PermissionDeniedError,
-    RateLimitedError,
-    ServerError,
-)
+from spot_billing_async.errors import ApiError, RateLimitedError
+
+K = TypeVar("K")
 
 _EXCERPT_BYTES = 500
 _MAX_CODES = 20
@@ -35,12 +29,12 @@ _REQUEST_ID_HEADERS = (
 _RATE_LIMIT_CODES = {"throttling", "requestlimitexceeded"}
 
 _ERRORS_BY_STATUS: dict[int, type[ApiError]] = {
-    400: InvalidRequestError,
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    409: ConflictError,
-    422: InvalidRequestError,
+    400: errors.InvalidRequestError,
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    409: errors.ConflictError,
+    422: errors.InvalidRequestError,
     429: RateLimitedError,
 }
 FIRST_ERROR_STATUS = 400
@@ -58,26 +52,26 @@ def read_error(
     JSON, HTML or nothing.
     """
     try:
-        envelope = _mapping(msgspec.json.decode(body))
+        envelope = _as(dict, msgspec.json.decode(body))
     except UNREADABLE:
         envelope = {}
-    request_id = _mapping(envelope.get("request")).get("id")
-    response = _mapping(envelope.get("response"))
-    details, errors = response.get("status"), response.get("errors")
-    entries = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
+    request_id = _as(dict, envelope.get("request")).get("id")
+    response = _as(dict, envelope.get("response"))
+    details = response.get("status")
+    entries = [_as(dict, entry) for entry in _as(list, response.get("errors"))]
     codes = [str(entry["code"]) for entry in entries if entry.get("code") is not None]
     # An entry's message says more than the status message; a 429 has its text in `data`.
     message = (
-        "; ".join(filter(None, (_text(entry.get("message")) for entry in entries)))
-        or _text(response.get("data"))
-        or _text(_mapping(details).get("message"))
+        "; ".join(filter(None, (_as(str, entry.get("message")) for entry in entries)))
+        or _as(str, response.get("data"))
+        or _as(str, _as(dict, details).get("message"))
     )
     if status < FIRST_ERROR_STATUS:
         status = error_code(details) or status
     limited = any(code.lower() in _RATE_LIMIT_CODES for code in codes)
     error_class = RateLimitedError if limited else _ERRORS_BY_STATUS.get(status)
     if error_class is None:
-        error_class = ServerError if status >= _FIRST_SERVER_ERROR_STATUS else ApiError
+        error_class = errors.ServerError if status >= _FIRST_SERVER_ERROR_STATUS else ApiError
     stated_id = token.removed_from(str(request_id)) if isinstance(request_id, str | int) else ""
     return error_class(
         status,
@@ -90,20 +84,15 @@ def read_error(
     )
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+def _as(kind: type[K], value: object) -> K:
+    return value if isinstance(value, kind) else kind()
 
 
 def error_code(status: object) -> int | None:
     """Return the error code in an envelope's status, at most 999; None where it has none.
 
-    The status is an object in the vendor's samples. A bare code, text and a list of objects are
-    read too, as an error must not pass for a response without items. The search is not recursive,
-    as what decodes may still be nested deeper than Python's stack.
+    It is an object in the vendor's samples; a bare code, text and a list of objects are read too,
+    as an error must not pass for no items. No recursion: the nesting may be deeper than the stack.
     """
     pending = [status]
     while pending:

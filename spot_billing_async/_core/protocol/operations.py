@@ -14,25 +14,25 @@ class Operation(NamedTuple):
     operation_id: str
     method: str
     path: str  # below the base URL, with `{name}` in place of a parameter
-    # True where sending the request twice has the effect of sending it once, so that it may be
-    # retried after it may have reached the server.
-    idempotent: bool
+
+    @property
+    def idempotent(self) -> bool:
+        """True if sending it twice has the effect of once, so that it may be retried in doubt."""
+        return self.method != "POST"
 
 
-LIST_ACCOUNTS = Operation("listBillingEngineAccounts", "GET", "/billingEngine/account", True)
-SETUP = Operation("setupBillingEngine", "POST", "/billingEngine/setup", False)
-VALIDATE_SETUP = Operation(
-    "validateBillingEngineSetup", "POST", "/billingEngine/setup/validation", False
-)
-CREATE_FAMILY = Operation("createAccountFamily", "POST", "/billingEngine/family", False)
-LIST_FAMILIES = Operation("listAccountFamilies", "GET", "/billingEngine/family", True)
-GET_FAMILY = Operation("getAccountFamily", "GET", "/billingEngine/family/{familyId}", True)
-UPDATE_FAMILY = Operation("updateAccountFamily", "PUT", "/billingEngine/family/{familyId}", True)
-DELETE_FAMILY = Operation("deleteAccountFamily", "DELETE", "/billingEngine/family/{familyId}", True)
-GET_COSTS = Operation("getCostAnalysis", "GET", "/billingEngine/cost", True)
-SETUP_INTELLIGENCE = Operation("setupCostIntelligence", "POST", "/costIntelligence/setup", False)
+LIST_ACCOUNTS = Operation("listBillingEngineAccounts", "GET", "/billingEngine/account")
+SETUP = Operation("setupBillingEngine", "POST", "/billingEngine/setup")
+VALIDATE_SETUP = Operation("validateBillingEngineSetup", "POST", "/billingEngine/setup/validation")
+CREATE_FAMILY = Operation("createAccountFamily", "POST", "/billingEngine/family")
+LIST_FAMILIES = Operation("listAccountFamilies", "GET", "/billingEngine/family")
+GET_FAMILY = Operation("getAccountFamily", "GET", "/billingEngine/family/{familyId}")
+UPDATE_FAMILY = Operation("updateAccountFamily", "PUT", "/billingEngine/family/{familyId}")
+DELETE_FAMILY = Operation("deleteAccountFamily", "DELETE", "/billingEngine/family/{familyId}")
+GET_COSTS = Operation("getCostAnalysis", "GET", "/billingEngine/cost")
+SETUP_INTELLIGENCE = Operation("setupCostIntelligence", "POST", "/costIntelligence/setup")
 VALIDATE_INTELLIGENCE = Operation(
-    "validateCostIntelligenceSetup", "POST", "/costIntelligence/setup/validation", False
+    "validateCostIntelligenceSetup", "POST", "/costIntelligence/setup/validation"
 )
 
 OPERATIONS = {
@@ -46,11 +46,7 @@ _is_plain = re.compile(r'/[!"$->@-\[\]-~]*').fullmatch
 
 
 def check_path_overrides(overrides: Mapping[str, object]) -> None:
-    """Raise unless each override is of a known operation and has the contract's parameters.
-
-    Raises:
-        ConfigError: names the operationId, what is allowed, and the path.
-    """
+    """Raise `ConfigError` unless each operation is known and its path has the same parameters."""
     if not isinstance(overrides, Mapping):
         raise ConfigError(
             f"path_overrides must be a mapping of operationId to path, got {overrides!r}"
@@ -58,20 +54,18 @@ def check_path_overrides(overrides: Mapping[str, object]) -> None:
     for operation_id, path in overrides.items():
         operation = OPERATIONS.get(operation_id)
         if operation is None:
-            raise ConfigError(
-                f"path_overrides must have keys out of {', '.join(OPERATIONS)}, "
-                f"got {operation_id!r}"
-            )
+            known = ", ".join(OPERATIONS)
+            raise ConfigError(f"path_overrides must have keys out of {known}, got {operation_id!r}")
         if not isinstance(path, str) or not _is_plain(path):
-            raise ConfigError(
-                f"path_overrides[{operation_id!r}] must be printable ASCII that starts with '/', "
-                f"without query, fragment, backslash or spaces, got {path!r}"
+            rule = (
+                "be printable ASCII that starts with '/', without query, fragment, backslash or "
+                "spaces"
             )
-        if _parameters(path) != _parameters(operation.path):
-            raise ConfigError(
-                f"path_overrides[{operation_id!r}] must have the parameters of "
-                f"{operation.path!r}, got {path!r}"
-            )
+        elif _parameters(path) != _parameters(operation.path):
+            rule = f"have the parameters of {operation.path!r}"
+        else:
+            continue
+        raise ConfigError(f"path_overrides[{operation_id!r}] must {rule}, got {path!r}")
 
 
 def _parameters(path: str) -> list[tuple[str, str, str]]:

@@ -7,11 +7,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from spot_billing_async._core.protocol.decoder import SaidByRows
+from spot_billing_async._core.protocol.decoder import SaidByRows, add_totals
 from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async.errors import DecodeError
-from spot_billing_async.models.envelope import ResponseStatus
-from spot_billing_async.models.money import merge_totals
 from spot_billing_async.models.results import Answer
 from spot_billing_async.telemetry import MismatchKind
 
@@ -23,28 +21,15 @@ Contradictions = Mapping[MismatchKind, tuple[str, ...]]
 Differences = Mapping[MismatchKind, frozenset[str]]
 """Values that contradict a request, by kind; an empty set where the response agrees."""
 
-
-class _RawResponse(msgspec.Struct):
-    items: msgspec.Raw = msgspec.Raw()
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class _RawEnvelope(msgspec.Struct):
-    response: _RawResponse
-
-
-_raw_decoder = msgspec.json.Decoder(_RawEnvelope)
-
-
-class Page(msgspec.Struct, Generic[T]):
-    """Items of one response, and the key of the next page. Its repr shows the number of items only.
+class Page(Answer[T]):
+    """Answer of one response, and the key of the next page.
 
     A large body leaves no `body`, but a checksum of the items' text, and what its rows say.
     """
 
-    items: list[T]
-    totals: dict[str, Decimal]  # exact sums of their costs by currency
-    request_id: str | None
-    status: ResponseStatus | None
     next_key: str | None  # None on the last page
     total_count: int | None  # items on all pages, where the server states it
     body: bytes = b""  # which the items were decoded from
@@ -55,33 +40,24 @@ class Page(msgspec.Struct, Generic[T]):
     differs: Contradictions = {}
     is_mixed_up: bool = False  # rows name accounts that other queries asked for
 
-    def __repr__(self) -> str:
-        return f"Page({len(self.items)} items)"
-
 
 class Paginator(Generic[T]):
-    """Pages of one call, joined in order; a repeated or a missing page is an error.
-
-    Attributes:
-        next_key: key of the next page; None after the last.
-    """
+    """Pages of one call, joined in order; a repeated or a missing page is an error."""
 
     def __init__(self, operation: Operation) -> None:
-        self.next_key: str | None = None
+        self.next_key: str | None = None  # None after the last page
         self._operation = operation
         self._keys: set[str] = set()
         self._digests: set[bytes | int] = set()
         self._items: list[T] = []
-        self._totals: dict[str, Decimal] = {}
+        self._totals: Mapping[str, Decimal] = {}
         self._total_count: int | None = None
 
     def add(self, page: Page[T]) -> Answer[T] | None:
         """Add the next page; return the whole answer after the last page, None before it.
 
         Raises:
-            DecodeError: the key of the next page was used before, a page repeats the items of an
-                earlier one, a page after the first has no body, the number of items differs from
-                the server's count, or the amounts cannot be added without rounding.
+            DecodeError: a page is missing or repeated, or the amounts cannot be added exactly.
         """
         key = self.next_key = page.next_key
         if page.is_blank and self._keys:
@@ -90,11 +66,7 @@ class Paginator(Generic[T]):
             self._require_new(page)
         if self._items:
             self._items += page.items
-            try:
-                self._totals = merge_totals(self._totals, page.totals)
-            except ArithmeticError:
-                problem = "cannot be added to the others without rounding"
-                raise self._error(problem, permanent=True) from None
+            self._totals = add_totals(self._operation.operation_id, self._totals, page.totals)
         else:
             self._items, self._totals = page.items, page.totals
         # The first count that a page states holds for all pages, as a later one may lack it.
@@ -114,18 +86,16 @@ class Paginator(Generic[T]):
         return None
 
     def _require_new(self, page: Page[T]) -> None:
-        """Raise if an earlier page had the same items, byte for byte, in place of its own.
-
-        The items are compared as bytes, as a caller's type may leave out the fields that differ.
-        """
+        """Raise if an earlier page had the same items."""
+        # As bytes, because a caller's type may leave out the fields that differ.
         digest: bytes | int | None = page.checksum
         if digest is None:
-            items = _raw_decoder.decode(page.body).response.items
+            items = _members.decode(_members.decode(page.body)["response"])["items"]
             digest = blake2b(items, digest_size=16).digest()
         if digest in self._digests:
             raise self._error("repeats the items of an earlier page")
         self._digests.add(digest)
 
-    def _error(self, problem: str, *, permanent: bool = False) -> DecodeError:
-        message = f"{self._operation.operation_id}: page {len(self._keys) + 1} {problem}"
-        return DecodeError(message, permanent)
+    def _error(self, problem: str) -> DecodeError:
+        page = f"{self._operation.operation_id}: page {len(self._keys) + 1}"
+        return DecodeError(f"{page} {problem}")

@@ -24,7 +24,7 @@ from spot_billing_async._core.protocol.operations import Operation
 from spot_billing_async._core.protocol.pagination import Page
 from spot_billing_async._core.protocol.streaming_decoder import LargeList, StreamingDecoder
 from spot_billing_async.errors import DecodeError
-from spot_billing_async.models.envelope import Envelope, ResponseStatus
+from spot_billing_async.models.results import Envelope, ResponseStatus
 
 T = TypeVar("T")
 
@@ -183,11 +183,11 @@ def _page_of(
         next_key = _checked_key(operation, paging.next_key, token)
     return Page(
         items,
-        {},
         header_request_id(response.headers, token)
         if request_id is None
         else token.removed_from(str(request_id)),
         outcome,
+        {},
         next_key,
         total_count,
         echoed_url=None if envelope.request is None else envelope.request.url,
@@ -228,4 +228,4 @@ def _empty_page(operation: Operation, response: Response, token: Secret) -> Page
             f"{operation.operation_id}: the body is empty, and may have been cut off: "
             "nothing marks its end"
         )
-    return Page([], {}, header_request_id(headers, token), None, None, None, is_blank=True)
+    return Page([], header_request_id(headers, token), None, {}, None, None, is_blank=True)

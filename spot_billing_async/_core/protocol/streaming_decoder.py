@@ -1,17 +1,21 @@
 """Decoding of large bodies in bounded steps, so that none blocks the event loop for long. Pure.
 
 Decoding a body of 100 MB at once takes a third of a second. Its items are therefore decoded in
-batches, as the pieces of the body are fed. The list is cut after a `}` that a comma or the end of
-the list follows. Such a place may also lie within a string or within an item; then the text before
-the cut is not a whole list and does not decode, and an earlier place is tried. So msgspec alone
-decides what is valid JSON.
+batches. The list is cut after a `}` that a comma follows. Such a place may also lie within a string
+or an item, or after the list; then the text before it does not decode as a list, and an earlier
+place is tried. So msgspec alone decides what is valid JSON.
 """
 
 import asyncio
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import Any, Generic, TypeVar
 from zlib import crc32
+
+from spot_billing_async._core.protocol.json_text import UNREADABLE, plain_decoder
 
 T = TypeVar("T")
 
@@ -20,12 +24,12 @@ LARGE_BYTES = 512 * 1024
 
 _CUT_BYTES = 32 * 1024  # a step of a fifth of a millisecond
 _MAX_HEAD_BYTES = 64 * 1024
-_MAX_TRIES = 20  # places to try as the end of an item, before waiting for more bytes
+_MAX_TRIES = 20  # places to try as the begin of the list or the end of an item
 _MAX_ENDS = 1000
 _FREED_AT_ONCE = 2_000  # items
 
-_TOKEN = re.compile(rb'\s*("(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+)(?=.)', re.DOTALL)
-_FOLLOWS = re.compile(rb"\s*([,\]])")
+_LIST = re.compile(rb'"items"\s*:\s*\[')
+_COMMA = re.compile(rb"\s*,")
 
 
 class LargeList(list[T]):
@@ -36,13 +40,10 @@ class LargeList(list[T]):
     """
 
     def __del__(self) -> None:
-        if len(self) <= _FREED_AT_ONCE:
-            return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # without a loop there is nothing to block
-            return
-        loop.call_soon(_free, loop, self)
+        if len(self) > _FREED_AT_ONCE:
+            with suppress(RuntimeError):  # without a loop there is nothing to block
+                loop = asyncio.get_running_loop()
+                loop.call_soon(_free, loop, self)
 
 
 def _free(loop: asyncio.AbstractEventLoop, items: list[Any]) -> None:
@@ -55,107 +56,77 @@ def _free(loop: asyncio.AbstractEventLoop, items: list[Any]) -> None:
 class StreamingDecoder(Generic[T]):
     """Decoder that takes the pieces of a body and yields its items in batches.
 
-    Args:
-        decode: decodes a JSON list to items; returns None for invalid JSON.
-
-    Attributes:
-        checksum: CRC-32 of the list's text so far, independent of where it was cut.
+    `decode` decodes a JSON list to items, and returns None for invalid JSON.
     """
 
     def __init__(self, decode: Callable[[bytes], list[T] | None]) -> None:
         self._decode = decode
-        self.checksum = 0
+        self.checksum: int = 0  # CRC-32 of the list's text so far, wherever it was cut
         self._due_bytes = _CUT_BYTES
-        self._head: bytes | None = None
-        self._list = bytearray()  # from its bracket on; the whole body until that is found
-        self._tail: bytearray | None = None  # set once the list has ended
+        self._head = b""  # the body before the list
+        self._rest = bytearray()  # from the list's bracket on; the whole body until that is found
 
     def feed(self, piece: bytes) -> Iterator[list[T]]:
         """Add a piece, and yield the items that are complete, in batches of about 32 KB."""
-        if self._tail is not None:
-            self._tail += piece
-            return
-        self._list += piece
-        if self._head is None:
-            start = items_start(self._list[:_MAX_HEAD_BYTES])
+        self._rest += piece
+        if not self._head:
+            start = items_start(self._rest[:_MAX_HEAD_BYTES])
             if start is None:
                 return
-            self._head = bytes(self._list[:start])
-            del self._list[:start]
-        while len(self._list) >= self._due_bytes:
+            self._head = bytes(self._rest[:start])
+            del self._rest[:start]
+        while len(self._rest) >= self._due_bytes:
             items = self._cut()
             if items is None:
                 # Doubling keeps the cost of repeated tries linear in the size of a huge item.
-                self._due_bytes = 2 * len(self._list)
+                self._due_bytes = 2 * len(self._rest)
                 return
             self._due_bytes = _CUT_BYTES
             yield items
 
     def end(self) -> tuple[list[T], bytes]:
-        """Return the last items, and the outline: the body with an empty list of items.
+        """Return the last items, and the body with an empty list of items.
 
-        Where no list of items was found, or its end is missing, the outline is the rest as it is.
+        The rest of the body as it is, where it has no such list or the list has no end.
         """
-        if self._head is None:
-            return [], bytes(self._list)
-        if self._tail is not None:
-            return [], self._head + b"[]" + self._tail
         end = -1
-        for _ in range(_MAX_ENDS):
+        for _ in range(_MAX_ENDS if self._head else 0):
             # The rest of the list may hold items of any kind, so each bracket may be its end.
-            end = self._list.find(b"]", end + 1)
+            end = self._rest.find(b"]", end + 1)
             if end < 0:
                 break
-            items = self._decode(bytes(self._list[: end + 1]))
+            items = self._decode(bytes(self._rest[: end + 1]))
             if items is not None:
-                self._take(end)
-                return items, self.end()[1]  # the outline, as the list has now ended
-        return [], self._head + self._list
+                self.checksum = crc32(self._rest[1 : end + 1], self.checksum)
+                return items, self._head + b"[]" + self._rest[end + 1 :]
+        return [], self._head + self._rest
 
     def _cut(self) -> list[T] | None:
         """Take the items before the last cut that decodes; None where there is none yet."""
         end = _CUT_BYTES
         for _ in range(_MAX_TRIES):
-            end = self._list.rfind(b"}", 0, end)
+            end = self._rest.rfind(b"}", 0, end)
             if end < 0:
-                return None
-            follows = _FOLLOWS.match(self._list, end + 1)
-            if follows is None:
+                break
+            comma = _COMMA.match(self._rest, end + 1)
+            if comma is None:
                 continue
-            items = self._decode(bytes(self._list[: end + 1]) + b"]")
+            items = self._decode(bytes(self._rest[: end + 1]) + b"]")
             if items is not None:
-                self._take(follows.start(1))
+                self.checksum = crc32(self._rest[1 : comma.end()], self.checksum)
+                del self._rest[: comma.end() - 1]
+                self._rest[0] = ord("[")
                 return items
         return None
-
-    def _take(self, at: int) -> None:
-        """Remove the decoded items; at `at` stands the comma or the end of the list after them."""
-        self.checksum = crc32(self._list[1 : at + 1], self.checksum)
-        if self._list[at] == ord("]"):
-            self._tail = self._list[at + 1 :]
-            self._list.clear()
-        else:
-            del self._list[:at]
-            self._list[0] = ord("[")
 
 
 def items_start(head: bytes | bytearray) -> int | None:
     """Return the offset of the list `response.items`; None where it does not begin in `head`."""
-    keys: list[bytes] = [b""]  # the key in each of the enclosing objects, outermost first
-    text, at = b"", 0
-    while token := _TOKEN.match(head, at):
-        at = token.end()
-        match token[1]:
-            case b"[" if keys[1:] == [b'"response"', b'"items"']:
-                return token.start(1)
-            case b"{" | b"[":
-                keys.append(b"")
-            case b"}" | b"]":
-                keys.pop()
-                if not keys:
-                    return None
-            case b":":
-                keys[-1] = text
-            case other:
-                text = bytes(other)
+    for found in islice(_LIST.finditer(head), _MAX_TRIES):
+        start = found.end() - 1
+        with suppress(*UNREADABLE):
+            # Only with this list's brackets are two braces enough to complete the body.
+            match plain_decoder.decode(head[:start].removeprefix(BOM_UTF8) + b"[]}}"):
+                case {"response": {"items": []}}:
+                    return start
     return None

@@ -14,7 +14,7 @@ from spot_billing_async._core.protocol.pagination import Page, Paginator
 def page(items: list[int], key: str | None, total: int | None = None) -> Page[int]:
     """Return a page of plain items."""
     body = msgspec.json.encode({"request": {"id": key}, "response": {"items": items}})
-    return Page(items, {}, "r", None, key, total, body)
+    return Page(items, "r", None, {}, key, total, body)
 
 
 def test_pages_become_one_answer() -> None:
