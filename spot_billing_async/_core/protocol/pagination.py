@@ -37,7 +37,7 @@ class Page(Answer[T]):
     is_blank: bool = False  # the response had no body
     echoed_url: str | None = None  # which the server says it received
     said_by_rows: SaidByRows | None = None
-    differs: Contradictions = {}
+    differs: Contradictions = msgspec.field(default_factory=dict)
     is_mixed_up: bool = False  # rows name accounts that other queries asked for
 
 
