@@ -187,13 +187,16 @@ async def test_without_redis_each_process_uses_its_memory(
                 clock.now_s += _RETRY_AFTER_S
             assert server.requests == 5
             redis_server.start()
+            await client.costs.get(ACCOUNT, days[5], days[5])  # has Redis checked
+            while "is available again" not in caplog.text:
+                await asyncio.sleep(0.001)
             for day in days:
                 await client.costs.get(ACCOUNT, day, day)
             assert server.requests == 9
         async with store_of(redis_server) as other:
             assert len((await other.get_or_claim(["x"])).claimed) == 1
         async with redis.asyncio.Redis.from_url(redis_server.url) as plain:
-            assert len(await plain.keys("spot-billing:*")) == 4
+            assert len(await plain.keys("spot-billing:*")) == 3
     warnings = [record for record in caplog.records if record.name == "spot_billing_async"]
     assert [record.levelname for record in warnings] == ["WARNING", "WARNING"]
 
@@ -373,7 +376,8 @@ async def test_a_value_is_kept_in_memory_for_a_day_at_most(redis_server: RedisSe
         store_of(redis_server, memory=memory) as store,
         redis.asyncio.Redis.from_url(redis_server.url) as plain,
     ):
-        await plain.set("a", "[]", ex=10**9)
+        await store.set({"a": Value(b"[]", 10.0**9)})
+        memory.keep({"a": Value(b"", 0.0)})
         assert (await store.get_or_claim(["a"])).found == {"a": b"[]"}
         assert store.get_local(["a"]) == {"a": b"[]"}
         clock.now_s += 86_401
