@@ -56,13 +56,11 @@ class SharedFetch:
 
     async def load(self) -> None:
         """Load the days, and keep them in the store for as long as the policy says."""
-        is_kept = False
         try:
             await self._load(dict(self.days))
-            is_kept = self.unsplit is None
         finally:
             # Other processes must not wait for a claim whose fetch failed or was cancelled.
-            if not is_kept:
+            if len(self.values) < len(self.days):
                 await self.store.release(list(self.days))
 
     async def _load(self, missing: dict[str, date]) -> None:
@@ -77,13 +75,11 @@ class SharedFetch:
                 self.awaited += len(found)
             else:
                 self.stored += len(found)
-            in_claim = {*lookup.claimed, *lookup.found} - found.keys()
+            missing = {key: day for key, day in missing.items() if key not in found}
             poll_s = min(2 * poll_s or _FIRST_POLL_S, _LONGEST_POLL_S)
-            if query.clock() + poll_s >= self.waits_until_s:
-                in_claim = missing.keys() - found.keys()
-            claimed = [day for key, day in missing.items() if key in in_claim]
-            done = in_claim | found.keys()
-            missing = {key: day for key, day in missing.items() if key not in done}
+            is_patient = query.clock() + poll_s < self.waits_until_s
+            own = {*lookup.claimed, *lookup.found} if is_patient else missing
+            claimed = [missing.pop(key) for key in list(missing) if key in own]
             self.requested += len(claimed)
             await self._fetch(claimed)
             if not missing or self.unsplit is not None:

@@ -94,8 +94,7 @@ class CacheLookup(Generic[T]):
     ) -> SharedFetch | None:
         """Wait for fetches and take their days; return the first that cannot be kept by day."""
         fetches = started + joined
-        # A caller leaves half of its time to the API, whatever another process does.
-        half_s = self._query.clock() / 2 + self._query.ends_at_s / 2
+        half_s = (self._query.clock() + self._query.ends_at_s) / 2  # the rest is left to the API
         for fetch in fetches:
             fetch.waiter_count += 1
             fetch.waits_until_s = min(fetch.waits_until_s, half_s)

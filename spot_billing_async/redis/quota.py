@@ -144,9 +144,11 @@ class RedisQuota:
         streams = Streams(self._url, self._timeout_s)
         try:
             await streams.refuse_cluster(repr(self), self._timeout_s)
-        except BaseException:
+        except (ConfigError, asyncio.CancelledError):
             await self.close()
             raise
+        except Exception as error:  # noqa: BLE001  no error of the server fails a call
+            self._availability.mark_down(error)
         finally:
             await streams.close()
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from redis.asyncio import Redis
-from redis.exceptions import AskError, ClusterCrossSlotError, ClusterDownError
+from redis.exceptions import AskError, ClusterCrossSlotError, ClusterDownError, ResponseError
 
 from spot_billing_async._core.auth.secret import Secret, masked
 from spot_billing_async.errors import ConfigError
@@ -53,19 +53,18 @@ async def time_limit(seconds: float) -> AsyncIterator[None]:
 
 
 async def refuse_cluster(redis: Redis, user: str, timeout_s: float) -> None:
-    """Raise if a server is a node of a Redis Cluster, as far as it tells that in time.
+    """Raise if a server is a node of a Redis Cluster.
 
     The keys of one command or script would be in several slots, which a cluster rejects.
 
     Raises:
         ConfigError: it is one.
+        Exception: any other, if the server cannot be used.
     """
-    is_cluster = False
-    with suppress(Exception):  # down, or without this command: its first use says so
-        async with time_limit(timeout_s):
-            is_cluster = (await redis.info("cluster"))["cluster_enabled"] == 1
-    if is_cluster:
-        raise ConfigError(f"{user}: {_NO_CLUSTER}")
+    async with time_limit(timeout_s):
+        with suppress(ResponseError, KeyError):  # the user may not ask, or the server cannot tell
+            if (await redis.info("cluster"))["cluster_enabled"] == 1:
+                raise ConfigError(f"{user}: {_NO_CLUSTER}")
 
 
 class Availability:

@@ -188,10 +188,12 @@ class RedisStore:
         self._redis = redis = _client(self._url, self._timeout_s)
         try:
             await refuse_cluster(redis, repr(self), self._timeout_s)
-        except BaseException:
+        except (ConfigError, asyncio.CancelledError):
             self._redis = None
             await redis.aclose()
             raise
+        except Exception as error:  # noqa: BLE001  no failure of Redis may fail a call
+            self._mark_down(error)
         self._renewal = asyncio.create_task(self._renew_claims())
         return self
 
@@ -324,9 +326,12 @@ class RedisStore:
                 claim_keys = (f"{key}:claim" for key in keys)
                 return decode(await run([*keys, *claim_keys], arguments))
         except Exception as error:  # noqa: BLE001  no failure of Redis may fail a call
-            self._availability.mark_down(error)
-            self._retry_at_s = self._clock() + _RETRY_AFTER_S
+            self._mark_down(error)
             return None
+
+    def _mark_down(self, error: Exception) -> None:
+        self._availability.mark_down(error)
+        self._retry_at_s = self._clock() + _RETRY_AFTER_S
 
     def __repr__(self) -> str:
         if "_masked_url" not in vars(self):  # a traceback of __init__ may show an incomplete object
@@ -375,7 +380,9 @@ def _client(url: Secret, timeout_s: float) -> Redis:
         url.reveal(),
         max_connections=_CONNECTIONS,
         timeout=timeout_s,
-        socket_timeout=timeout_s,
+        # The caller bounds each command. With a timeout, redis-py sends by `asyncio.wait_for`, and
+        # on Python 3.11 that swallows a cancellation which comes when the command has been sent.
+        socket_timeout=None,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 1),  # the server may have closed a pooled connection
     )

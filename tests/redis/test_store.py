@@ -188,7 +188,7 @@ async def test_without_redis_each_process_uses_its_memory(
             assert server.requests == 5
             redis_server.start()
             await client.costs.get(ACCOUNT, days[5], days[5])  # has Redis checked
-            while "is available again" not in caplog.text:
+            while "is available again" not in caplog.text:  # noqa: ASYNC110  a log has no event
                 await asyncio.sleep(0.001)
             for day in days:
                 await client.costs.get(ACCOUNT, day, day)
@@ -374,7 +374,6 @@ async def test_a_value_is_kept_in_memory_for_a_day_at_most(redis_server: RedisSe
     memory = MemoryStore(clock=clock)
     async with (
         store_of(redis_server, memory=memory) as store,
-        redis.asyncio.Redis.from_url(redis_server.url) as plain,
     ):
         await store.set({"a": Value(b"[]", 10.0**9)})
         memory.keep({"a": Value(b"", 0.0)})
