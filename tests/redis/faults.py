@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -23,7 +23,7 @@ from tests.support import serve
 from tests.support_redis import RedisServer
 
 CLIENTS = 3
-CALLERS = 6
+CALLERS = 4
 ACCOUNT = "act-1"
 FIRST = date(2010, 1, 1)
 ANSWER_S = 0.02
@@ -172,9 +172,10 @@ async def api(measured: Measured) -> AsyncIterator[str]:
         yield base_url
 
 
-async def measure(redis_url: str | None, while_running: Awaitable[None], seed: int = 0) -> Measured:
-    """Call through clients until `while_running` ends; without a URL they share nothing."""
-    measured, ended = Measured(), asyncio.Event()
+async def call_through(
+    redis_url: str | None, seed: int, ended: asyncio.Event, measured: Measured
+) -> None:
+    """Call through clients until an event; without a URL they share nothing."""
     async with AsyncExitStack() as stack:
         base_url = await stack.enter_async_context(api(measured))
         clients = []
@@ -185,26 +186,25 @@ async def measure(redis_url: str | None, while_running: Awaitable[None], seed: i
             clients.append(await stack.enter_async_context(client))
         async with asyncio.TaskGroup() as callers:
             for n in range(CLIENTS * CALLERS):
-                callers.create_task(_caller(clients[n % CLIENTS], 1000 * seed + n, ended, measured))
-            await while_running
-            ended.set()
-    return measured
+                client = clients[n % CLIENTS]
+                callers.create_task(_caller(client, 1000 * seed + n, ended, measured))
 
 
 async def measure_fault(
     server: RedisServer, fault: Fault, *, seed: int, before_s: float, for_s: float, after_s: float
-) -> Measured:
-    """Call while Redis has a fault, and before and after it."""
+) -> tuple[Measured, Measured]:
+    """Call while Redis has a fault, and before and after it.
 
-    async def disturb(setup: Setup) -> None:
+    Returns:
+        The calls through Redis, and those of other clients without it at the same time.
+    """
+    shared, alone, ended = Measured(), Measured(), asyncio.Event()
+    async with lossy_proxy(server.port, seed) as proxy, asyncio.TaskGroup() as runs:
+        runs.create_task(call_through(proxy.url, seed, ended, shared))
+        runs.create_task(call_through(None, seed, ended, alone))
         await asyncio.sleep(before_s)
-        await fault(setup, for_s)
+        async with Redis.from_url(server.url) as admin:
+            await fault(Setup(server, proxy, admin), for_s)
         await asyncio.sleep(after_s)
-
-    async with lossy_proxy(server.port, seed) as proxy:
-        admin = Redis.from_url(server.url)
-        try:
-            return await measure(proxy.url, disturb(Setup(server, proxy, admin)), seed)
-        finally:
-            with suppress(OSError):
-                await admin.aclose()
+        ended.set()
+    return shared, alone
