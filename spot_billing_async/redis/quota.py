@@ -72,7 +72,7 @@ class RedisQuota:
         prefix: prefix of the keys. A key reveals neither token nor server, and expires two hours
             after its last use.
         timeout_s: seconds Redis has to respond. A call waits for Redis no longer than that, nor
-            than a quarter of its deadline.
+            than a quarter of its deadline. Default: 0.25.
 
     Raises:
         ConfigError: an argument is invalid.
@@ -83,7 +83,7 @@ class RedisQuota:
         url: str | Secret = "redis://localhost:6379/0",
         *,
         prefix: str = "spot-billing",
-        timeout_s: float = 0.5,
+        timeout_s: float = 0.25,
     ) -> None:
         self._url = hidden(url)
         del url  # no frame that raises holds it

@@ -1,4 +1,4 @@
-"""Calls of several clients through a Redis server with faults, and calls without it at the same time.
+"""Calls through a Redis server with faults, and calls without Redis at the same time.
 
 `python -m pytest -m soak -s tests/soak/test_redis_faults.py` prints the figures of the Redis guide.
 """
