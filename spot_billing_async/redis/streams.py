@@ -110,9 +110,18 @@ class Streams:
         await self._commands.execute_command("DEL", *keys)
 
     async def read_after(self, key: str, entry_id: str | None) -> list[StreamEntry]:
-        """Return a batch of entries after one, or from the first (None); empty at the end."""
+        """Return a batch of entries after one, or from the first (None); empty at the end.
+
+        A key that is not a stream is deleted: it would keep the processes apart for ever.
+        """
         first = "-" if entry_id is None else f"({entry_id}"
-        rows = await self._commands.execute_command("XRANGE", key, first, "+", "COUNT", BATCH)
+        try:
+            rows = await self._commands.execute_command("XRANGE", key, first, "+", "COUNT", BATCH)
+        except ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+            await self.delete([key])
+            return []
         return _rows(rows)
 
     async def wait_for_next(

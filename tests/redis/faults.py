@@ -85,9 +85,9 @@ async def cut(setup: Setup, for_s: float) -> None:
 
 async def read_only(setup: Setup, for_s: float) -> None:
     """Make the server a replica."""
-    await setup.admin.execute_command("REPLICAOF", "127.0.0.1", 1)
+    await setup.admin.replicaof("127.0.0.1", "1")
     await asyncio.sleep(for_s)
-    await setup.admin.execute_command("REPLICAOF", "NO", "ONE")
+    await setup.admin.replicaof("NO", "ONE")
 
 
 async def out_of_memory(setup: Setup, for_s: float) -> None:
@@ -101,7 +101,7 @@ async def out_of_memory(setup: Setup, for_s: float) -> None:
 async def password(setup: Setup, for_s: float) -> None:
     """Have the server ask for a password that the clients do not have."""
     await setup.admin.config_set("requirepass", "of-this-test")
-    await setup.admin.execute_command("CLIENT", "KILL", "TYPE", "normal")
+    await setup.admin.client_kill_filter(_type="normal")
     await asyncio.sleep(for_s)
     await setup.admin.config_set("requirepass", "")
 
