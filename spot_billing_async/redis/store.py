@@ -39,7 +39,7 @@ from spot_billing_async.models.validation import check_seconds
 from spot_billing_async.redis.server import Availability, masked_url, refuse_cluster, time_limit
 
 _CONNECTIONS = 16
-_RENEWALS_PER_LEASE = 3
+_RENEWALS_PER_LEASE = 6
 _BATCH_KEYS = 32  # a response with a whole year would block the event loop ...
 _BATCH_BYTES = 512 * 1024  # ... and take longer than `timeout_s`
 _RETRY_AFTER_S = 1.0
@@ -133,9 +133,9 @@ class RedisStore:
             used for a second, and then until it has stored something. The log has one warning when
             it fails and one when it is back. Default: 0.25.
         lease_s: seconds after which the claims of a process that died expire, or of one that cannot
-            reach Redis. A process whose event loop is blocked for two thirds of it may lose its
+            reach Redis. A process whose event loop is blocked for most of it may lose its
             claims: others then fetch its days too. Claims of more than ten minutes are ignored by
-            processes with a shorter one. Default: 0.4.
+            processes with a shorter one. Default: 0.75.
         clock: monotonic clock, in seconds.
 
     Raises:
@@ -149,7 +149,7 @@ class RedisStore:
         *,
         memory: MemoryStore | None = None,
         timeout_s: float = 0.25,
-        lease_s: float = 0.4,
+        lease_s: float = 0.75,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = hidden(url)

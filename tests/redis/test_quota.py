@@ -419,7 +419,7 @@ async def test_a_key_that_is_no_log_is_replaced(redis_server: RedisServer) -> No
     async with serve(empty) as base_url, Redis.from_url(redis_server.url) as plain:
         for _ in range(2):
             async with clients(base_url, RedisQuota(redis_server.url, timeout_s=10.0)) as (one,):
-                keys: list[bytes] = []
+                keys: list[bytes | str] = []
                 while not keys or await plain.type(keys[0]) != b"stream":
                     await pull(one, 1)
                     keys = await plain.keys("*:quota:*")
