@@ -186,6 +186,7 @@ class RedisStore:
         if self._redis is not None:
             raise ConfigError("this store is in use; a store serves one cache at a time")
         self._redis = redis = _client(self._url, self._timeout_s)
+        self._renewing = _client(self._url, self._timeout_s)
         try:
             await refuse_cluster(redis, repr(self), self._timeout_s)
         except (ConfigError, asyncio.CancelledError):
@@ -212,8 +213,9 @@ class RedisStore:
                 await until_done(task)
         finally:
             self._claimed.clear()
-            with suppress(RedisError, OSError):
-                await redis.aclose()
+            for client in (redis, self._renewing):
+                with suppress(RedisError, OSError):
+                    await client.aclose()
 
     def get_local(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return the unexpired data in the memory of this process."""
@@ -321,7 +323,9 @@ class RedisStore:
         if self._redis is None:
             return None
         try:
-            run = self._redis.register_script(script)
+            # A renewal must not queue for a connection behind the lookups of other calls.
+            redis = self._renewing if script is _RENEW else self._redis
+            run = redis.register_script(script)
             async with time_limit(self._timeout_s):
                 claim_keys = (f"{key}:claim" for key in keys)
                 return decode(await run([*keys, *claim_keys], arguments))
