@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from math import inf
 from typing import Any
 
 from spot_billing_async._core.aio.deadline import without_deadline
@@ -17,12 +18,12 @@ from spot_billing_async._core.aio.tasks import until_done
 from spot_billing_async.cache.policy import CachePolicy
 from spot_billing_async.cache.query import CacheQuery, contiguous_windows
 from spot_billing_async.cache.store import Store, Value
-from spot_billing_async.errors import CLIENT_IS_CLOSED, ConfigError, DeadlineExceededError
+from spot_billing_async.errors import CLIENT_IS_CLOSED, ConfigError
 from spot_billing_async.models.results import Answer
 from spot_billing_async.models.windows import DateWindow
 
 _FIRST_POLL_S = 0.01
-_LONGEST_POLL_S = 0.25
+_LONGEST_POLL_S = 0.1
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -43,6 +44,7 @@ class SharedFetch:
     # A window and the answer whose rows cannot be kept by day.
     unsplit: tuple[DateWindow, Answer[Any]] | None = None
     waiter_count: int = 0
+    waits_until_s: float = inf  # for other processes, by the query's clock; then it asks the API
     task: asyncio.Task[None] = field(init=False)  # set by `SharedFetches.start`
 
     async def wait(self) -> BaseException | None:
@@ -54,13 +56,11 @@ class SharedFetch:
 
     async def load(self) -> None:
         """Load the days, and keep them in the store for as long as the policy says."""
-        is_kept = False
         try:
             await self._load(dict(self.days))
-            is_kept = self.unsplit is None
         finally:
             # Other processes must not wait for a claim whose fetch failed or was cancelled.
-            if not is_kept:
+            if len(self.values) < len(self.days):
                 await self.store.release(list(self.days))
 
     async def _load(self, missing: dict[str, date]) -> None:
@@ -75,18 +75,16 @@ class SharedFetch:
                 self.awaited += len(found)
             else:
                 self.stored += len(found)
-            in_claim = {*lookup.claimed, *lookup.found} - found.keys()
-            claimed = [day for key, day in missing.items() if key in in_claim]
-            done = in_claim | found.keys()
-            missing = {key: day for key, day in missing.items() if key not in done}
+            missing = {key: day for key, day in missing.items() if key not in found}
+            poll_s = min(2 * poll_s or _FIRST_POLL_S, _LONGEST_POLL_S)
+            is_patient = query.clock() + poll_s < self.waits_until_s
+            own = {*lookup.claimed, *lookup.found} if is_patient else missing
+            claimed = [missing.pop(key) for key in list(missing) if key in own]
             self.requested += len(claimed)
             await self._fetch(claimed)
             if not missing or self.unsplit is not None:
                 return
             # The other days are claimed by another process. Stores have no notification: poll.
-            poll_s = min(2 * poll_s or _FIRST_POLL_S, _LONGEST_POLL_S)
-            if query.clock() + poll_s >= query.ends_at_s:
-                raise DeadlineExceededError(query.timeout_message)
             await asyncio.sleep(poll_s)
 
     async def _fetch(self, days: Iterable[date]) -> None:

@@ -94,8 +94,10 @@ class CacheLookup(Generic[T]):
     ) -> SharedFetch | None:
         """Wait for fetches and take their days; return the first that cannot be kept by day."""
         fetches = started + joined
+        half_s = (self._query.clock() + self._query.ends_at_s) / 2  # the rest is left to the API
         for fetch in fetches:
             fetch.waiter_count += 1
+            fetch.waits_until_s = min(fetch.waits_until_s, half_s)
         try:
             for fetch in fetches:
                 failure = await fetch.wait()

@@ -35,7 +35,7 @@ from spot_billing_async.redis.replica import (
     snapshot_of,
     stamp_s,
 )
-from spot_billing_async.redis.server import Availability, masked_url
+from spot_billing_async.redis.server import Availability, masked_url, time_limit
 from spot_billing_async.redis.server_clock import ServerClock
 from spot_billing_async.redis.streams import BATCH, NewEntry, StreamEntry, Streams
 from spot_billing_async.version import __version__
@@ -72,7 +72,7 @@ class RedisQuota:
         prefix: prefix of the keys. A key reveals neither token nor server, and expires two hours
             after its last use.
         timeout_s: seconds Redis has to respond. A call waits for Redis no longer than that, nor
-            than a quarter of its deadline.
+            than a quarter of its deadline. Default: 0.25.
 
     Raises:
         ConfigError: an argument is invalid.
@@ -83,7 +83,7 @@ class RedisQuota:
         url: str | Secret = "redis://localhost:6379/0",
         *,
         prefix: str = "spot-billing",
-        timeout_s: float = 0.5,
+        timeout_s: float = 0.25,
     ) -> None:
         self._url = hidden(url)
         del url  # no frame that raises holds it
@@ -125,7 +125,7 @@ class RedisQuota:
         """Start to share the quota.
 
         Raises:
-            ConfigError: another client uses it already.
+            ConfigError: another client uses it already, or the server is a node of a Redis Cluster.
         """
         if self._task is not None:
             raise ConfigError(
@@ -141,6 +141,16 @@ class RedisQuota:
         self._write_due, self._log_read = asyncio.Event(), asyncio.Event()
         self._read_scope = anyio.CancelScope()
         self._task = asyncio.create_task(self._run())
+        streams = Streams(self._url, self._timeout_s)
+        try:
+            await streams.refuse_cluster(repr(self), self._timeout_s)
+        except (ConfigError, asyncio.CancelledError):
+            await self.close()
+            raise
+        except Exception as error:  # noqa: BLE001  no error of the server fails a call
+            self._availability.mark_down(error)
+        finally:
+            await streams.close()
 
     async def close(self) -> None:
         """Stop, and return the permits that this process still holds."""
@@ -197,9 +207,9 @@ class RedisQuota:
 
     async def _replicate(self) -> None:
         """Read and write the log until an error."""
-        streams = Streams(self._url)
+        streams = Streams(self._url, self._timeout_s)
         try:
-            with anyio.fail_after(self._timeout_s):
+            async with time_limit(self._timeout_s):
                 time_s = await streams.time_s()
             if abs(self.server_clock.synchronize(time_s, self._clock())) > _CLOCK_JUMP_S:
                 for limiter in self._limiters.values():
@@ -251,7 +261,7 @@ class RedisQuota:
             return
         if not log:
             data = encode(self._first_entry(limiter, FIRST_ID))
-            with anyio.fail_after(self._timeout_s):
+            async with time_limit(self._timeout_s):
                 await streams.create(limiter.key, FIRST_ID, data)
             log = await self._read_stream(streams, limiter.key)
             if log and log[0][1].owner == self.owner:
@@ -260,7 +270,7 @@ class RedisQuota:
             # The stream was deleted while others kept writing, or its snapshots are not valid: all
             # reattach at this one.
             data = encode(self._first_entry(limiter, log[-1][0]))
-            with anyio.fail_after(self._timeout_s):
+            async with time_limit(self._timeout_s):
                 await streams.append([NewEntry(limiter.key, data, None)])
             log = await self._read_stream(streams, limiter.key)
         found = latest_replica(log, self._stamp_s())
@@ -293,7 +303,7 @@ class RedisQuota:
         """Return all entries of a stream."""
         log: list[tuple[str, LogEntry]] = []
         while True:
-            with anyio.fail_after(self._timeout_s):
+            async with time_limit(self._timeout_s):
                 rows = await streams.read_after(key, log[-1][0] if log else None)
             if not rows:
                 return log
@@ -312,7 +322,7 @@ class RedisQuota:
                 # A snapshot makes the entries before the previous one unnecessary.
                 kept_from = limiter.replica.kept_from if has_snapshot([entry]) else None
                 entries.append(NewEntry(limiter.key, encode(entry), kept_from))
-            with anyio.fail_after(self._timeout_s):
+            async with time_limit(self._timeout_s):
                 ahead_s = await streams.append(entries)
                 stopped = [key for key, s in ahead_s.items() if abs(s) > _CLOCK_JUMP_S]
                 if stopped:

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, Protocol, cast
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async.redis.replica import stamp_s
+from spot_billing_async.redis.server import refuse_cluster
 
 BATCH = 200
 """Maximum number of entries in one read."""
@@ -49,21 +50,27 @@ class Streams:
 
     Args:
         url: URL of the server.
+        timeout_s: seconds for connecting and for closing a connection.
     """
 
-    def __init__(self, url: Secret) -> None:
+    def __init__(self, url: Secret, timeout_s: float) -> None:
         self._redis = Redis.from_url(
             url.reveal(),
             protocol=2,
             socket_timeout=None,  # the caller bounds each command
-            socket_connect_timeout=None,
+            socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),  # a retry could append an entry twice
         )
         self._commands = cast("_Commands", self._redis)
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._redis.aclose()
+        """Close the connections; a server that is halted cannot prevent that."""
+        with suppress(RedisError, OSError):  # it does not read what was still to be sent to it
+            await self._redis.aclose()
+
+    async def refuse_cluster(self, user: str, timeout_s: float) -> None:
+        """Raise a `ConfigError` if the server is a node of a Redis Cluster."""
+        await refuse_cluster(self._redis, user, timeout_s)
 
     async def time_s(self) -> float:
         """Return the server's time, in seconds since 1970."""
@@ -103,9 +110,18 @@ class Streams:
         await self._commands.execute_command("DEL", *keys)
 
     async def read_after(self, key: str, entry_id: str | None) -> list[StreamEntry]:
-        """Return a batch of entries after one, or from the first (None); empty at the end."""
+        """Return a batch of entries after one, or from the first (None); empty at the end.
+
+        A key that is not a stream is deleted: it would keep the processes apart for ever.
+        """
         first = "-" if entry_id is None else f"({entry_id}"
-        rows = await self._commands.execute_command("XRANGE", key, first, "+", "COUNT", BATCH)
+        try:
+            rows = await self._commands.execute_command("XRANGE", key, first, "+", "COUNT", BATCH)
+        except ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+            await self.delete([key])
+            return []
         return _rows(rows)
 
     async def wait_for_next(

@@ -42,7 +42,7 @@ async def query_all(client: SpotBillingClient, queries: list[tuple[str, date, da
 
 async def main(base_url: str, redis_url: str, seed: int, count: int) -> None:
     """Query through Redis, from a process of its own."""
-    cache = CostCache(RedisStore(redis_url, timeout_s=10.0))
+    cache = CostCache(RedisStore(redis_url, timeout_s=10.0, lease_s=10.0))
     async with SpotBillingClient(TOKEN, base_url=base_url, cache=cache) as client:
         await query_all(client, ranges(seed, count))
     print(count)  # noqa: T201  the test reads it

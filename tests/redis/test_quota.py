@@ -412,3 +412,15 @@ async def test_unused_limiters_are_followed_up_to_a_cap(monkeypatch: pytest.Monk
             await until(lambda: len(quota._active) <= 3)
             newest = client.with_token("token-11").costs._session._limiter("getCostAnalysis")
             await until(lambda: newest in quota._active)
+
+
+async def test_a_key_that_is_no_log_is_replaced(redis_server: RedisServer) -> None:
+    """A quota deletes a key of another type in the place of its log, and begins a log."""
+    async with serve(empty) as base_url, Redis.from_url(redis_server.url) as plain:
+        for _ in range(2):
+            async with clients(base_url, RedisQuota(redis_server.url, timeout_s=10.0)) as (one,):
+                keys: list[bytes | str] = []
+                while not keys or await plain.type(keys[0]) != b"stream":
+                    await pull(one, 1)
+                    keys = await plain.keys("*:quota:*")
+            await plain.set(keys[0], "x")

@@ -5,6 +5,7 @@ import logging
 import random
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import date, timedelta
@@ -18,6 +19,7 @@ from spot_billing_async import ConfigError, SpotBillingClient, SpotBillingError
 from spot_billing_async.cache import CostCache, MemoryStore, Value
 from spot_billing_async.emulator import Emulator
 from spot_billing_async.redis import RedisStore
+from spot_billing_async.redis.server import time_limit
 from spot_billing_async.redis.store import _RETRY_AFTER_S
 from tests.hostile.everything import attempt, capturing
 from tests.support import Clock, serve_streams
@@ -187,13 +189,16 @@ async def test_without_redis_each_process_uses_its_memory(
                 clock.now_s += _RETRY_AFTER_S
             assert server.requests == 5
             redis_server.start()
+            await client.costs.get(ACCOUNT, days[5], days[5])  # has Redis checked
+            while "is available again" not in caplog.text:  # noqa: ASYNC110  a log has no event
+                await asyncio.sleep(0.001)
             for day in days:
                 await client.costs.get(ACCOUNT, day, day)
             assert server.requests == 9
         async with store_of(redis_server) as other:
             assert len((await other.get_or_claim(["x"])).claimed) == 1
         async with redis.asyncio.Redis.from_url(redis_server.url) as plain:
-            assert len(await plain.keys("spot-billing:*")) == 4
+            assert len(await plain.keys("spot-billing:*")) == 3
     warnings = [record for record in caplog.records if record.name == "spot_billing_async"]
     assert [record.levelname for record in warnings] == ["WARNING", "WARNING"]
 
@@ -371,9 +376,9 @@ async def test_a_value_is_kept_in_memory_for_a_day_at_most(redis_server: RedisSe
     memory = MemoryStore(clock=clock)
     async with (
         store_of(redis_server, memory=memory) as store,
-        redis.asyncio.Redis.from_url(redis_server.url) as plain,
     ):
-        await plain.set("a", "[]", ex=10**9)
+        await store.set({"a": Value(b"[]", 10.0**9)})
+        memory.keep({"a": Value(b"", 0.0)})
         assert (await store.get_or_claim(["a"])).found == {"a": b"[]"}
         assert store.get_local(["a"]) == {"a": b"[]"}
         clock.now_s += 86_401
@@ -403,3 +408,97 @@ async def test_rows_of_another_day_are_fetched_again(
             await plain.set(key, poison, ex=60)
             assert await costs() == expected
             assert await plain.get(key) == good
+
+
+async def test_a_claim_whose_answer_was_lost_is_taken_at_once(redis_server: RedisServer) -> None:
+    """A store takes a claim of its own that it does not know, but none that a fetch of it holds."""
+    async with store_of(redis_server, lease_s=1000.0) as store:
+        await store.get_or_claim(["a", "b"])
+        store._claimed.discard("a")  # as if the answer had been lost
+        assert list((await store.get_or_claim(["a", "b"])).claimed) == ["a"]
+        assert await store.get_or_claim(["a", "b"]) == ({}, [])
+
+
+@pytest.mark.parametrize("poison", ["text", "set", "another key", "part"])
+async def test_an_unreadable_value_is_replaced(redis_server: RedisServer, poison: str) -> None:
+    """A value that no store wrote for its key is claimed again, kept by nobody, and replaced."""
+    async with (
+        store_of(redis_server) as store,
+        store_of(redis_server) as other,
+        redis.asyncio.Redis.from_url(redis_server.url) as plain,
+    ):
+        await store.set({"a": Value(b"[1]", 60.0), "b": Value(b"[2]", 60.0)})
+        good = await plain.get("a")
+        assert good is not None
+        if poison == "set":
+            await plain.delete("a")
+            await plain.sadd("a", "member")
+            await plain.expire("a", 60)
+        else:
+            values = {"text": b"[1]", "another key": await plain.get("b"), "part": good[:-1]}
+            await plain.set("a", values[poison] or b"", ex=60)
+        claimed: list[str] = []
+        while not claimed:
+            lookup = await other.get_or_claim(["a", "b"])
+            assert lookup.found == {"b": b"[2]"}
+            assert other.get_local(["a", "b"]) == {"b": b"[2]"}
+            claimed += lookup.claimed
+        assert claimed == ["a"]
+        assert await store.get_or_claim(["a"]) == ({}, [])
+        await other.set({"a": Value(b"[1]", 60.0)})
+        assert await plain.get("a") == good
+
+
+async def test_a_server_that_stores_nothing_is_not_back(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that responds, but is read-only, is unavailable until it has stored something."""
+    caplog.set_level(logging.WARNING)
+    clock = Clock()
+    async with (
+        store_of(redis_server, clock=clock) as store,
+        redis.asyncio.Redis.from_url(redis_server.url) as plain,
+    ):
+        await store.set({"a": VALUE})
+        await plain.replicaof("127.0.0.1", "1")
+        for _ in range(5):
+            assert list((await store.get_or_claim(["b"])).claimed) == ["b"]
+            clock.now_s += _RETRY_AFTER_S
+            await store.release([])
+            await asyncio.gather(*store._tasks)
+        assert [record.getMessage().split(" is ")[1] for record in caplog.records] == [
+            "unavailable (ReadOnlyError): costs are cached by this process alone meanwhile"
+        ]
+        await plain.replicaof("NO", "ONE")
+        clock.now_s += _RETRY_AFTER_S
+        await store.release([])
+        await asyncio.gather(*store._tasks)
+        assert "is available again" in caplog.text
+        assert await store.get_or_claim(["b"]) == ({}, ["b"])
+
+
+async def test_a_blocked_event_loop_is_no_outage(redis_server: RedisServer) -> None:
+    """An answer that arrived while other code blocked the event loop is not late."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", redis_server.port)
+    async with time_limit(2.0):
+        writer.write(b"PING\r\n")
+        time.sleep(2.2)  # noqa: ASYNC251  blocks the loop for longer than the limit
+        assert await reader.readline() == b"+PONG\r\n"
+    writer.close()
+    with pytest.raises(TimeoutError):
+        async with time_limit(0.001):
+            await asyncio.Event().wait()
+
+
+async def test_many_writes_wait_for_a_slow_server(redis_server: RedisServer) -> None:
+    """Writes that go on without their callers are few, and end before the store is closed."""
+    async with store_of(redis_server, timeout_s=10.0) as store:
+        redis_server.halt()
+        writes = [asyncio.create_task(store.set({str(n): VALUE})) for n in range(40)]
+        done, waiting = await asyncio.wait(writes, timeout=1.0)
+        redis_server.go_on()
+        assert done
+        assert waiting
+        await asyncio.gather(*writes)
+    async with store_of(redis_server) as other:
+        assert len((await other.get_or_claim([str(n) for n in range(40)])).found) == 40
