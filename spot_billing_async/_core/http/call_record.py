@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from itertools import count
+from typing import Literal, Protocol
 
 from spot_billing_async._core.pacing.budget import RequestCounts
 from spot_billing_async._core.protocol.request import Request
-from spot_billing_async.errors import SpotBillingError
+from spot_billing_async.errors import (
+    ON_KEPT_CONNECTION,
+    DeadlineExceededError,
+    SpotBillingError,
+)
 from spot_billing_async.telemetry import (
     CallEnded,
     Hook,
@@ -19,8 +24,34 @@ from spot_billing_async.telemetry import (
 _call_ids = count(1)
 
 
+class ByteCount(Protocol):
+    """Body that is being received."""
+
+    total_bytes: int
+
+
 class CallRecord:
-    """Record of one call. Without a hook it keeps no times, and only `complete` may be called."""
+    """Record of one call. Without a hook it keeps no times, and only `complete` may be called.
+
+    Attributes:
+        is_kept: True if the present attempt runs on a connection that served another request.
+        silent_s: seconds for which the present attempt has received nothing; negative until it is
+            connected.
+        fault: why the last attempt may be repeated outside the ordinary retries; "" if it may not.
+        needs_new: True if the present attempt must not use a kept connection.
+        timeouts: attempts of the present request that were silent for too long.
+        body: response of the present attempt, once its head has arrived.
+    """
+
+    # Of the class, as most calls set few of them.
+    is_kept: bool = False
+    silent_s: float = 0.0
+    fault: Literal["", "stale", "silent", "no files"] = ""
+    needs_new: bool = False
+    timeouts: int = 0
+    cancels_before: int = 0
+    body: ByteCount | None = None
+    seen_bytes: int = 0
 
     def __init__(
         self, counts: RequestCounts, hook: Hook | None, clock: Callable[[], float]
@@ -52,6 +83,8 @@ class CallRecord:
         """Add the number of requests and the errors of all attempts to the call's error."""
         error.attempts = self.counts.requests
         own = f"{type(error).__name__}: {error}"
+        if self.is_kept and isinstance(error, DeadlineExceededError):
+            own += f" ({ON_KEPT_CONNECTION})"
         if self.attempt_errors[-1:] != [own]:
             self.attempt_errors.append(own)
         error.attempt_errors = tuple(self.attempt_errors)

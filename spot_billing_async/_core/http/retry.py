@@ -26,6 +26,9 @@ from spot_billing_async.errors import (
     TransportError,
 )
 
+REPEATABLE = frozenset({408, 425})
+"""Statuses of a request that came too late on a kept connection (408), or too early (425)."""
+
 _MAX_DOUBLINGS = 100  # far beyond any cap; more would overflow a float
 _MAX_SAVED_RETRIES = 100  # that earlier calls without failures have left for later ones
 
@@ -103,7 +106,11 @@ def decide(
 
 
 def is_retryable(failure: SpotBillingError) -> bool:
-    """Return whether a retry may end differently: no connection, broken body, 429 or 5xx."""
-    if isinstance(failure, DecodeError):
+    """Return whether a retry may end differently: no connection, broken body, 429 or 5xx.
+
+    So may one after 408 and 425: the server did not read, or not trust, the request.
+    """
+    if isinstance(failure, DecodeError | TransportError):
         return not failure.permanent
-    return isinstance(failure, TransportError | RateLimitedError | ServerError)
+    is_repeatable = isinstance(failure, ApiError) and failure.status in REPEATABLE
+    return is_repeatable or isinstance(failure, RateLimitedError | ServerError)

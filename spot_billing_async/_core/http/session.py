@@ -99,6 +99,7 @@ class SessionManager:
         shared, counts, credential = self.shared, record.counts, self._credential
         limiter = self._limiter(request.operation.operation_id)
         shared.retry_budget.calls += 1
+        record.timeouts = 0
         attempts, is_refused, is_renewed = 0, False, False
         while True:
             if counts.allowance is not None:
@@ -115,7 +116,11 @@ class SessionManager:
                     )
                     # Race: the token may have been renewed during the wait.
                     token = token if credential.current is None else credential.current
-                return await self._attempt(request, token, limiter, permit, decoder, record)
+                is_last = attempts + 1 >= shared.config.retry.max_attempts
+                watched = None if is_last or not request.operation.idempotent else deadline
+                return await self._attempt(
+                    request, token, limiter, permit, decoder, record, watched
+                )
             except SpotBillingError as error:
                 failure = error
             record.add_failure(failure)
@@ -127,8 +132,17 @@ class SessionManager:
                     counts.retries += 1
                     continue
                 shared.refused.use(self.credential_key, None)
-            attempts += not is_refused
-            await self._back_off(failure, attempts, request.operation, limiter, deadline, record)
+            is_unsent = isinstance(failure, TransportError) and not failure.sent
+            # A kept connection that has died says nothing about the server's health. With too many
+            # open files, the request goes out when another one has ended.
+            is_free = (record.fault == "stale" and (request.operation.idempotent or is_unsent)) or (
+                record.fault == "no files" and shared.lower_concurrency()
+            )
+            attempts += not (is_refused or is_free)
+            if not is_free and record.fault != "silent":
+                await self._back_off(
+                    failure, attempts, request.operation, limiter, deadline, record
+                )
             counts.retries += 1
 
     async def _provided_token(self, record: CallRecord) -> Secret:
@@ -207,8 +221,12 @@ class SessionManager:
         permit: Permit,
         decoder: ItemDecoder[T],
         record: CallRecord,
+        watched: Deadline | None,
     ) -> Page[T]:
-        """Send a request once; report its end to the limiter and to the hook."""
+        """Send a request once; report its end to the limiter and to the hook.
+
+        With a deadline to watch, the attempt ends if it is silent for too long.
+        """
         shared, operation = self.shared, request.operation
         response: Response | None = None
         failure: BaseException | None = None
@@ -217,7 +235,8 @@ class SessionManager:
         try:
             record.counts.count_request()
             is_counted = True
-            response = await shared.transport.exchange(request, token, record)
+            exchange = shared.transport.exchange(request, token, record)
+            response = await shared.attempts.limited(exchange, request, record, watched)
             if record.is_timed:
                 elapsed_s = shared.clock() - permit.sent_s
             page = await self._parsed(request, response, decoder, token)

@@ -1,6 +1,7 @@
 """State that all views of a client share."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Hashable
 from weakref import WeakValueDictionary
@@ -10,6 +11,7 @@ from spot_billing_async._core.aio.recent import RecentlyUsed
 from spot_billing_async._core.aio.tasks import TurnQueue
 from spot_billing_async._core.auth.credentials import Credential
 from spot_billing_async._core.http.answers import AnswerMemory
+from spot_billing_async._core.http.attempt import AttemptWatch
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.retry import RetryBudget
 from spot_billing_async._core.http.transport import Transport
@@ -21,6 +23,9 @@ from spot_billing_async._core.protocol.operations import OPERATIONS
 from spot_billing_async.errors import CLIENT_IS_IN_ANOTHER_LOOP, CLIENT_IS_NOT_OPEN, ConfigError
 from spot_billing_async.telemetry import Hook
 
+_log = logging.getLogger("spot_billing_async")
+
+_LOWERED_S = 10.0  # until as many connections as before are tried again
 _MAX_LIMITERS = 10_000  # a backend serves many tenants, with a new view for each request
 _MAX_CREDENTIALS = 1_000
 
@@ -94,8 +99,32 @@ class SharedState:
         limit = ConcurrencyLimit(self.config.max_concurrency)
         self.admission: Admission = Admission(limit, self.clock)
         self.timer: DeadlineTimer = DeadlineTimer(self.clock)
+        self.attempts: AttemptWatch = AttemptWatch(
+            self.config.attempt_timeout_s, self.clock, self.retry_budget.take
+        )
+        self._says_lack = True
         self.answers.renew()
         self.decode_turns: TurnQueue = TurnQueue()  # of responses that take long to decode
+
+    def lower_concurrency(self) -> bool:
+        """Limit requests to those in flight, as too many files are open; False if there are none.
+
+        After some seconds the limit is tried anew.
+        """
+        limit = self.admission.limit
+        if limit.in_flight and limit.maximum == self.config.max_concurrency:
+            asyncio.get_running_loop().call_later(
+                _LOWERED_S, setattr, limit, "maximum", limit.maximum
+            )
+        if limit.in_flight and self._says_lack:
+            self._says_lack = False
+            _log.warning(
+                "too many open files: the client keeps to %d of %d requests at once",
+                limit.in_flight,
+                limit.maximum,
+            )
+        limit.maximum = max(1, limit.in_flight)
+        return limit.in_flight > 0
 
     async def open(self) -> None:
         """Open the connections, and join the shared quota.

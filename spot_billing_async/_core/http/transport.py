@@ -6,14 +6,19 @@ here: callers get a `SpotBillingError` that quotes nothing of the request.
 
 import asyncio
 import select
+import socket
 import time
 import zlib
+from contextvars import ContextVar
+from errno import EMFILE, ENFILE
+from math import inf
 from ssl import SSLContext
 from types import SimpleNamespace
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpProcessingError
+from aiohttp.http import HttpProcessingError, StreamWriter
 from aiohttp.tracing import Trace
 from anyio import to_thread
 from yarl import URL
@@ -23,6 +28,7 @@ from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.gzip import check_size, read_pieces
+from spot_billing_async._core.http.retry import REPEATABLE
 from spot_billing_async._core.http.tls import Network, load_network, without_credentials
 from spot_billing_async._core.protocol.request import Request
 from spot_billing_async._core.protocol.response import Response, content_codings
@@ -41,6 +47,8 @@ rows."""
 
 _MAX_HEADER_BYTES = 64 * 1024
 """Largest status line or header of a response. Some proxies add headers above aiohttp's 8 KB."""
+
+_TUNNEL_REFUSED = 407
 
 _HEADERS = {
     "Accept": "application/json",
@@ -78,8 +86,8 @@ class Transport:
             raise ConfigError(f"session must be an aiohttp.ClientSession, got {callers_session!r}")
         if callers_session is not None and not config.has_default_network:
             raise ConfigError(
-                "session cannot be combined with tls, proxy, trust_env or reuse_connections of the "
-                "config: set them in the session"
+                "session cannot be combined with tls, proxy, trust_env, reuse_connections or "
+                "keepalive_s of the config: set them in the session"
             )
         if config.proxy is not None and not base_url.startswith("https:"):
             raise ConfigError(
@@ -90,9 +98,16 @@ class Transport:
         self._base_url = base_url
         self._base = URL(base_url, encoded=True)
         self._base_path = self._base.raw_path.rstrip("/")
-        # Everything but connecting is limited by the call's deadline.
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout_s)
+        # The rest is limited by the watch over attempts, and by the call's deadline. In a session
+        # of the caller's own, `connect` would include the wait for one of its connections.
+        limited = "connect" if callers_session is None else "sock_connect"
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, ceil_threshold=inf, **{limited: config.connect_timeout_s}
+        )
         self._callers_session = callers_session
+        # Connections of the caller's session that may be idle: at most as many requests may each
+        # take one for dead. aiohttp does not say which connection it uses.
+        self._callers_idle = 0
         # A session of its own adds the common headers, in half the time.
         self._common_headers = {} if callers_session is None else _HEADERS
         self._times_connecting = times_connecting
@@ -132,7 +147,7 @@ class Transport:
             connector=_CleanConnector(
                 limit=self._config.max_concurrency,
                 ssl=network.context or True,
-                force_close=not self._config.reuse_connections,
+                keepalive_s=self._config.keepalive_s if self._config.reuse_connections else None,
             ),
             headers=_HEADERS,
             read_bufsize=_READ_BUFFER_BYTES,
@@ -173,6 +188,8 @@ class Transport:
         base, session, sent_s = self._base, self.session, time.monotonic()
         if session is None or session.closed:  # race: closed while the request waited for a permit
             raise ConfigError(CLIENT_IS_NOT_OPEN)
+        self._begin(record)
+        body = None if request.body is None else _Body(request.body)
         try:
             response = await session.request(
                 request.operation.method,
@@ -184,7 +201,7 @@ class Transport:
                     query_string=request.query,
                     encoded=True,
                 ),
-                data=request.body,
+                data=body,
                 headers=self._headers(request, token),
                 proxy_headers=self._proxy_headers(),
                 allow_redirects=False,  # a redirect would carry the token to another host
@@ -195,17 +212,7 @@ class Transport:
                 max_field_size=_MAX_HEADER_BYTES,
                 trace_request_ctx=record,
             )
-            waited_s = time.monotonic() - sent_s
-            if record.is_timed:
-                record.lap("first_byte_s")
-            try:
-                return await _read(response, waited_s, self._config.max_response_bytes)
-            finally:
-                record.received_bytes += response.content.total_bytes
-                if response.connection is not None:  # else the body is read, and it is free again
-                    response.release()  # closes it: the rest of the body is not wanted
-                if record.is_timed:
-                    record.lap("body_s")
+            return await self._received(response, record, time.monotonic() - sent_s)
         except asyncio.CancelledError:
             if is_being_cancelled():
                 raise
@@ -213,7 +220,39 @@ class Transport:
         except SpotBillingError:
             raise
         except Exception as error:  # noqa: BLE001  no foreign exception leaves this file
-            raise _translated(error) from None
+            is_unsent = body is not None and not body.is_sent
+            raise _failure(error, record, is_unsent=is_unsent) from None
+
+    def _begin(self, record: CallRecord) -> None:
+        """Reset the record of the last attempt."""
+        record.needs_new, record.fault, record.body = record.fault in {"stale", "silent"}, "", None
+        if self._callers_session is None:
+            _record.set(record)
+            # Negative until it is connected, which has a limit of its own.
+            record.silent_s, record.is_kept = -inf, False
+        else:
+            record.silent_s, record.is_kept = 0.0, self._callers_idle > 0
+            self._callers_idle -= record.is_kept
+
+    async def _received(
+        self, response: aiohttp.ClientResponse, record: CallRecord, waited_s: float
+    ) -> Response:
+        """Read the body of a response, and give back its connection."""
+        record.body, record.seen_bytes = response.content, 0
+        record.fault = "stale" if record.is_kept and response.status in REPEATABLE else ""
+        record.is_kept = False  # from here on, the connection is known to work
+        if record.is_timed:
+            record.lap("first_byte_s")
+        try:
+            read = await _read(response, waited_s, self._config.max_response_bytes)
+            self._callers_idle += response.headers.get("Connection") != "close"
+            return read
+        finally:
+            record.received_bytes += response.content.total_bytes
+            if response.connection is not None:  # else the body is read, and it is free again
+                response.release()  # closes it: the rest of the body is not wanted
+            if record.is_timed:
+                record.lap("body_s")
 
     def _headers(self, request: Request, token: Secret) -> dict[str, str]:
         # A function of its own that raises nothing: a frame that raises must not hold the token.
@@ -227,19 +266,57 @@ class Transport:
         return None if credentials is None else {"Proxy-Authorization": credentials.reveal()}
 
 
+_record: ContextVar[CallRecord] = ContextVar("record")
+"""Record of the call that a connection is for: aiohttp passes nothing of it to its pool."""
+
+
+class _Body(aiohttp.BytesPayload):
+    """Body of a request; aiohttp writes the head together with it.
+
+    Attributes:
+        is_sent: False if certainly not a byte of the request was written.
+    """
+
+    is_sent = False
+
+    async def write_with_length(
+        self,
+        writer: AbstractStreamWriter,
+        content_length: int | None,  # noqa: ARG002  the body's own
+    ) -> None:
+        """Write the body, and note whether the system accepted anything of it."""
+        assert isinstance(writer, StreamWriter)  # noqa: S101  aiohttp has no other
+        transport = writer.transport
+        try:
+            # Without a wait, during which the connection might end after the first bytes.
+            await writer.write(self._value, drain=False)
+        finally:
+            # A transport is closing if it was before the write, or if the write failed at once.
+            self.is_sent |= transport is not None and not transport.is_closing()
+
+
 class _CleanConnector(aiohttp.TCPConnector):
     """Connection pool that does not reuse a connection on which anything arrived while it was idle.
 
     aiohttp keeps such bytes, and would return them as the response to the next request: another
-    account's rows, or another tenant's.
+    account's rows, or another tenant's. A request whose kept connection has died gets a new one:
+    others that are idle may be as dead.
 
     Attributes:
         generation: generation of new connections; one of an earlier generation is closed, not
             reused.
     """
 
-    def __init__(self, *, limit: int, ssl: SSLContext | bool, force_close: bool) -> None:
-        super().__init__(limit=limit, ssl=ssl, force_close=force_close)
+    def __init__(self, *, limit: int, ssl: SSLContext | bool, keepalive_s: float | None) -> None:
+        super().__init__(
+            limit=limit,
+            ssl=ssl,
+            keepalive_timeout=keepalive_s,
+            force_close=keepalive_s is None,
+            # Names are resolved for each new connection, as the last one may have failed because
+            # they changed. Lookups at the same time are still shared.
+            ttl_dns_cache=0,
+        )
         self.generation = 0
         # One per connection: one per request took 1.4 % more instructions of a small call.
         self._polls: dict[ResponseHandler, tuple[select.poll, int]] = {}
@@ -251,6 +328,7 @@ class _CleanConnector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's own parameter
     ) -> aiohttp.connector.Connection:
         """Return a new connection, or a kept one on which nothing arrived; close the others."""
+        record = _record.get()
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
@@ -269,7 +347,9 @@ class _CleanConnector(aiohttp.TCPConnector):
                     connection.close()  # it would stay in use for ever
                     raise
                 has_unread = connection.closed or bool(poll.poll(0))
-            if not (has_unread or protocol.should_close or generation != self.generation):
+            is_clean = not (has_unread or protocol.should_close or generation != self.generation)
+            if is_clean and (known is None or not record.needs_new):
+                record.silent_s, record.is_kept = 0.0, known is not None
                 return connection
             connection.close()
             if known is None:
@@ -338,22 +418,39 @@ async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: in
     return Response(status, headers, b"".join(pieces), end_is_marked, waited_s=waited_s)
 
 
+def _failure(error: Exception, record: CallRecord, *, is_unsent: bool) -> SpotBillingError:
+    """Return the error of this package for one of an attempt, and note what it means for retries.
+
+    `is_unsent` if certainly not a byte of the request was written.
+    """
+    failure = _translated(error)
+    if not isinstance(failure, TransportError) or record.body is not None:
+        return failure
+    if record.is_kept:
+        record.fault = "stale"
+    elif _lacks_files(error):
+        record.fault = "no files"
+    return TransportError(failure.message, sent=False) if is_unsent and failure.sent else failure
+
+
 def _translated(error: Exception) -> SpotBillingError:
     """Return the error of this package for a foreign one.
 
     It quotes only the operating system: aiohttp quotes what the server sent, which may be the
     token.
     """
-    name = type(error).__name__
+    name, is_permanent = type(error).__name__, False
     match error:
         # In the first three cases no connection was made, so nothing was sent.
         case aiohttp.ClientConnectorError():
             problem = f"cannot connect to {error.host}:{error.port}: "
             problem += str(error.os_error.strerror or error.os_error)
+            is_permanent = isinstance(error, aiohttp.ClientConnectorCertificateError)
         case aiohttp.ConnectionTimeoutError():
             problem = "connecting took longer than connect_timeout_s"
         case aiohttp.ClientHttpProxyError():
             problem = f"the proxy refuses the tunnel: it answered {error.status}"
+            is_permanent = error.status == _TUNNEL_REFUSED
         case OSError():
             return TransportError(f"{name}: {error}")
         case MemoryError():
@@ -368,4 +465,14 @@ def _translated(error: Exception) -> SpotBillingError:
             # Raised before anything is sent, for example by a session whose own auth contradicts
             # the token, or whose proxy is not a URL.
             return ConfigError(f"session: aiohttp refuses the request: {name}")
-    return TransportError(problem, sent=False)
+    return TransportError(problem, sent=False, permanent=is_permanent)
+
+
+def _lacks_files(error: Exception) -> bool:
+    """Return whether a connection failed because too many files are open."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):  # the resolver does not say why
+        try:
+            socket.socket().close()
+        except OSError as reason:
+            error = reason
+    return isinstance(error, OSError) and error.errno in {EMFILE, ENFILE}
