@@ -18,8 +18,8 @@ CLIENT_IS_NOT_OPEN = "the client is not open; use it inside 'async with'"
 CLIENT_IS_CLOSED = "the client is closed; use it inside 'async with'"
 CLIENT_IS_IN_ANOTHER_LOOP = "the client was opened in another event loop; use it in that loop"
 
-# Part of the last of `attempt_errors`: no connection that another request had opened answered.
-ON_KEPT_CONNECTION = "on a kept connection, which may be dead"
+# End of the last of `attempt_errors` if time ran out on a connection that may have been dead.
+ON_KEPT_CONNECTION = " (on a kept connection)"
 
 _MAX_TEXT = 2_000  # characters of a text of the server
 _MAX_NAME = 200  # characters of a code or an id

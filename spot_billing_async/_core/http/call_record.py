@@ -2,15 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Literal, Protocol
+from typing import Literal
 
 from spot_billing_async._core.pacing.budget import RequestCounts
 from spot_billing_async._core.protocol.request import Request
-from spot_billing_async.errors import (
-    ON_KEPT_CONNECTION,
-    DeadlineExceededError,
-    SpotBillingError,
-)
+from spot_billing_async.errors import ON_KEPT_CONNECTION, DeadlineExceededError, SpotBillingError
 from spot_billing_async.telemetry import (
     CallEnded,
     Hook,
@@ -24,34 +20,19 @@ from spot_billing_async.telemetry import (
 _call_ids = count(1)
 
 
-class ByteCount(Protocol):
-    """Body that is being received."""
-
-    total_bytes: int
-
-
 class CallRecord:
-    """Record of one call. Without a hook it keeps no times, and only `complete` may be called.
+    """Record of one call. Without a hook it keeps no times, and only `complete` may be called."""
 
-    Attributes:
-        is_kept: True if the present attempt runs on a connection that served another request.
-        silent_s: seconds for which the present attempt has received nothing; negative until it is
-            connected.
-        fault: why the last attempt may be repeated outside the ordinary retries; "" if it may not.
-        needs_new: True if the present attempt must not use a kept connection.
-        timeouts: attempts of the present request that were silent for too long.
-        body: response of the present attempt, once its head has arrived.
-    """
-
-    # Of the class, as most calls set few of them.
-    is_kept: bool = False
-    silent_s: float = 0.0
+    # State of the present attempt. Of the class, as most calls set few of them.
+    is_kept: bool = False  # it waits on a connection that served another request
+    needs_new: bool = False  # it must not use a kept connection
+    silent_s: float = 0.0  # for which nothing has arrived; negative until it is connected
+    seen_bytes: int = 0  # of its body
+    body: object = None  # aiohttp's stream of it, once the head has arrived
+    is_last: bool = False  # of the request, if it fails
+    timeouts: int = 0  # earlier attempts of the request that were silent for too long
+    # Why the last attempt may be repeated outside the ordinary retries.
     fault: Literal["", "stale", "silent", "no files"] = ""
-    needs_new: bool = False
-    timeouts: int = 0
-    cancels_before: int = 0
-    body: ByteCount | None = None
-    seen_bytes: int = 0
 
     def __init__(
         self, counts: RequestCounts, hook: Hook | None, clock: Callable[[], float]
@@ -84,7 +65,7 @@ class CallRecord:
         error.attempts = self.counts.requests
         own = f"{type(error).__name__}: {error}"
         if self.is_kept and isinstance(error, DeadlineExceededError):
-            own += f" ({ON_KEPT_CONNECTION})"
+            own += ON_KEPT_CONNECTION
         if self.attempt_errors[-1:] != [own]:
             self.attempt_errors.append(own)
         error.attempt_errors = tuple(self.attempt_errors)

@@ -116,10 +116,9 @@ class SessionManager:
                     )
                     # Race: the token may have been renewed during the wait.
                     token = token if credential.current is None else credential.current
-                is_last = attempts + 1 >= shared.config.retry.max_attempts
-                watched = None if is_last or not request.operation.idempotent else deadline
+                record.is_last = attempts + 1 >= shared.config.retry.max_attempts
                 return await self._attempt(
-                    request, token, limiter, permit, decoder, record, watched
+                    request, token, limiter, permit, decoder, record, deadline
                 )
             except SpotBillingError as error:
                 failure = error
@@ -132,17 +131,14 @@ class SessionManager:
                     counts.retries += 1
                     continue
                 shared.refused.use(self.credential_key, None)
-            is_unsent = isinstance(failure, TransportError) and not failure.sent
-            # A kept connection that has died says nothing about the server's health. With too many
-            # open files, the request goes out when another one has ended.
-            is_free = (record.fault == "stale" and (request.operation.idempotent or is_unsent)) or (
-                record.fault == "no files" and shared.lower_concurrency()
-            )
+            operation, fault = request.operation, record.fault
+            # With too many open files, the request goes out when another one has ended.
+            is_free = fault == "no files" and shared.lower_concurrency()
+            if fault == "stale":  # says nothing about the server's health
+                is_free = operation.idempotent or not getattr(failure, "sent", True)
             attempts += not (is_refused or is_free)
-            if not is_free and record.fault != "silent":
-                await self._back_off(
-                    failure, attempts, request.operation, limiter, deadline, record
-                )
+            if not (is_free or fault == "silent"):
+                await self._back_off(failure, attempts, operation, limiter, deadline, record)
             counts.retries += 1
 
     async def _provided_token(self, record: CallRecord) -> Secret:
@@ -221,12 +217,9 @@ class SessionManager:
         permit: Permit,
         decoder: ItemDecoder[T],
         record: CallRecord,
-        watched: Deadline | None,
+        deadline: Deadline,
     ) -> Page[T]:
-        """Send a request once; report its end to the limiter and to the hook.
-
-        With a deadline to watch, the attempt ends if it is silent for too long.
-        """
+        """Send a request once; report its end to the limiter and to the hook."""
         shared, operation = self.shared, request.operation
         response: Response | None = None
         failure: BaseException | None = None
@@ -236,7 +229,8 @@ class SessionManager:
             record.counts.count_request()
             is_counted = True
             exchange = shared.transport.exchange(request, token, record)
-            response = await shared.attempts.limited(exchange, request, record, watched)
+            given_s = deadline.ends_at_s - permit.sent_s
+            response = await shared.attempts.limited(exchange, request, record, deadline, given_s)
             if record.is_timed:
                 elapsed_s = shared.clock() - permit.sent_s
             page = await self._parsed(request, response, decoder, token)

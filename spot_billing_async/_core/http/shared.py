@@ -66,6 +66,7 @@ class SharedState:
         self.answers: AnswerMemory = AnswerMemory()
         self._quota = quota
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._lacked_files = False
         self._renew()
 
     def unified(self, credential: Credential) -> Credential:
@@ -99,32 +100,21 @@ class SharedState:
         limit = ConcurrencyLimit(self.config.max_concurrency)
         self.admission: Admission = Admission(limit, self.clock)
         self.timer: DeadlineTimer = DeadlineTimer(self.clock)
-        self.attempts: AttemptWatch = AttemptWatch(
-            self.config.attempt_timeout_s, self.clock, self.retry_budget.take
-        )
-        self._says_lack = True
+        self.attempts: AttemptWatch = AttemptWatch(self.config, self.retry_budget)
         self.answers.renew()
         self.decode_turns: TurnQueue = TurnQueue()  # of responses that take long to decode
 
     def lower_concurrency(self) -> bool:
-        """Limit requests to those in flight, as too many files are open; False if there are none.
-
-        After some seconds the limit is tried anew.
-        """
-        limit = self.admission.limit
-        if limit.in_flight and limit.maximum == self.config.max_concurrency:
-            asyncio.get_running_loop().call_later(
-                _LOWERED_S, setattr, limit, "maximum", limit.maximum
-            )
-        if limit.in_flight and self._says_lack:
-            self._says_lack = False
-            _log.warning(
-                "too many open files: the client keeps to %d of %d requests at once",
-                limit.in_flight,
-                limit.maximum,
-            )
-        limit.maximum = max(1, limit.in_flight)
-        return limit.in_flight > 0
+        """Limit requests to those in flight, as too many files are open; False if none are."""
+        limit, configured = self.admission.limit, self.config.max_concurrency
+        if not limit.in_flight:
+            return False
+        if limit.maximum == configured:
+            asyncio.get_running_loop().call_later(_LOWERED_S, setattr, limit, "maximum", configured)
+            if not self._lacked_files:
+                _log.warning("too many open files: at most %d requests at once", limit.in_flight)
+        limit.maximum, self._lacked_files = limit.in_flight, True
+        return True
 
     async def open(self) -> None:
         """Open the connections, and join the shared quota.

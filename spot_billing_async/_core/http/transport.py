@@ -1,25 +1,18 @@
 """Transport: a thin layer over aiohttp. One request in, one response out.
 
-The only file that uses aiohttp's client. Its exceptions, and those of the operating system, end
-here: callers get a `SpotBillingError` that quotes nothing of the request.
+With `connections`, the only file that uses aiohttp's client. Its exceptions, and those of the
+operating system, end here: callers get a `SpotBillingError` that quotes nothing of the request.
 """
 
 import asyncio
-import select
 import socket
 import time
 import zlib
-from contextvars import ContextVar
 from errno import EMFILE, ENFILE
 from math import inf
-from ssl import SSLContext
-from types import SimpleNamespace
 
 import aiohttp
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpProcessingError, StreamWriter
-from aiohttp.tracing import Trace
+from aiohttp.http import HttpProcessingError
 from anyio import to_thread
 from yarl import URL
 
@@ -27,6 +20,7 @@ from spot_billing_async._core.aio.tasks import is_being_cancelled
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.config import ClientConfig
+from spot_billing_async._core.http.connections import Body, CleanConnector, current
 from spot_billing_async._core.http.gzip import check_size, read_pieces
 from spot_billing_async._core.http.retry import REPEATABLE
 from spot_billing_async._core.http.tls import Network, load_network, without_credentials
@@ -64,8 +58,6 @@ class Transport:
         config: limits, and the connection to the server.
         base_url: checked base URL of the server.
         callers_session: session of the caller, which stays open; None for one of its own.
-        times_connecting: measure the time of connecting separately from that of the first byte,
-            at a small cost per request.
 
     Raises:
         ConfigError: the settings contradict the session or the server.
@@ -75,12 +67,7 @@ class Transport:
     """
 
     def __init__(
-        self,
-        config: ClientConfig,
-        base_url: str,
-        callers_session: aiohttp.ClientSession | None,
-        *,
-        times_connecting: bool = False,
+        self, config: ClientConfig, base_url: str, callers_session: aiohttp.ClientSession | None
     ) -> None:
         if not isinstance(callers_session, aiohttp.ClientSession | None):
             raise ConfigError(f"session must be an aiohttp.ClientSession, got {callers_session!r}")
@@ -110,7 +97,6 @@ class Transport:
         self._callers_idle = 0
         # A session of its own adds the common headers, in half the time.
         self._common_headers = {} if callers_session is None else _HEADERS
-        self._times_connecting = times_connecting
         self._proxy_credentials: Secret | None = None
         self.session: aiohttp.ClientSession | None = None
 
@@ -144,7 +130,7 @@ class Transport:
             # Sent as a header: aiohttp's warnings show the URLs of proxies, and their logins.
             proxy, self._proxy_credentials = without_credentials(network.proxy)
         session = aiohttp.ClientSession(
-            connector=_CleanConnector(
+            connector=CleanConnector(
                 limit=self._config.max_concurrency,
                 ssl=network.context or True,
                 keepalive_s=self._config.keepalive_s if self._config.reuse_connections else None,
@@ -153,7 +139,6 @@ class Transport:
             read_bufsize=_READ_BUFFER_BYTES,
             proxy=proxy,
             cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=[_connection_times()] if self._times_connecting else None,
         )
         # aiohttp retries GET, PUT and DELETE by itself if a kept connection breaks. No report, no
         # `max_attempts` and no limiter would see such a request, so retries are decided in
@@ -173,7 +158,7 @@ class Transport:
         A session of the caller's own keeps its connections.
         """
         connector = None if self.session is None else self.session.connector
-        if isinstance(connector, _CleanConnector):
+        if isinstance(connector, CleanConnector):
             connector.generation += 1
 
     async def exchange(self, request: Request, token: Secret, record: CallRecord) -> Response:
@@ -189,7 +174,7 @@ class Transport:
         if session is None or session.closed:  # race: closed while the request waited for a permit
             raise ConfigError(CLIENT_IS_NOT_OPEN)
         self._begin(record)
-        body = None if request.body is None else _Body(request.body)
+        body = None if request.body is None else Body(request.body)
         try:
             response = await session.request(
                 request.operation.method,
@@ -210,7 +195,6 @@ class Transport:
                 timeout=self._timeout,
                 max_line_size=_MAX_HEADER_BYTES,
                 max_field_size=_MAX_HEADER_BYTES,
-                trace_request_ctx=record,
             )
             return await self._received(response, record, time.monotonic() - sent_s)
         except asyncio.CancelledError:
@@ -227,7 +211,7 @@ class Transport:
         """Reset the record of the last attempt."""
         record.needs_new, record.fault, record.body = record.fault in {"stale", "silent"}, "", None
         if self._callers_session is None:
-            _record.set(record)
+            current.set(record)
             # Negative until it is connected, which has a limit of its own.
             record.silent_s, record.is_kept = -inf, False
         else:
@@ -264,122 +248,6 @@ class Transport:
     def _proxy_headers(self) -> dict[str, str] | None:
         credentials = self._proxy_credentials
         return None if credentials is None else {"Proxy-Authorization": credentials.reveal()}
-
-
-_record: ContextVar[CallRecord] = ContextVar("record")
-"""Record of the call that a connection is for: aiohttp passes nothing of it to its pool."""
-
-
-class _Body(aiohttp.BytesPayload):
-    """Body of a request; aiohttp writes the head together with it.
-
-    Attributes:
-        is_sent: False if certainly not a byte of the request was written.
-    """
-
-    is_sent = False
-
-    async def write_with_length(
-        self,
-        writer: AbstractStreamWriter,
-        content_length: int | None,  # noqa: ARG002  the body's own
-    ) -> None:
-        """Write the body, and note whether the system accepted anything of it."""
-        assert isinstance(writer, StreamWriter)  # noqa: S101  aiohttp has no other
-        transport = writer.transport
-        try:
-            # Without a wait, during which the connection might end after the first bytes.
-            await writer.write(self._value, drain=False)
-        finally:
-            # A transport is closing if it was before the write, or if the write failed at once.
-            self.is_sent |= transport is not None and not transport.is_closing()
-
-
-class _CleanConnector(aiohttp.TCPConnector):
-    """Connection pool that does not reuse a connection on which anything arrived while it was idle.
-
-    aiohttp keeps such bytes, and would return them as the response to the next request: another
-    account's rows, or another tenant's. A request whose kept connection has died gets a new one:
-    others that are idle may be as dead.
-
-    Attributes:
-        generation: generation of new connections; one of an earlier generation is closed, not
-            reused.
-    """
-
-    def __init__(self, *, limit: int, ssl: SSLContext | bool, keepalive_s: float | None) -> None:
-        super().__init__(
-            limit=limit,
-            ssl=ssl,
-            keepalive_timeout=keepalive_s,
-            force_close=keepalive_s is None,
-            # Names are resolved for each new connection, as the last one may have failed because
-            # they changed. Lookups at the same time are still shared.
-            ttl_dns_cache=0,
-        )
-        self.generation = 0
-        # One per connection: one per request took 1.4 % more instructions of a small call.
-        self._polls: dict[ResponseHandler, tuple[select.poll, int]] = {}
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's own parameter
-    ) -> aiohttp.connector.Connection:
-        """Return a new connection, or a kept one on which nothing arrived; close the others."""
-        record = _record.get()
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            assert protocol is not None  # noqa: S101  it is open
-            known = self._polls.get(protocol)
-            poll, generation = known or self._watch(protocol)
-            # Bytes are still in the kernel if the host's own code blocked the event loop meanwhile.
-            has_unread = bool(poll.poll(0))
-            if has_unread:
-                # Over TLS 1.3 it may be a session ticket. Two turns of the loop read it, or find
-                # more: one until the selector reports the socket, one until its callback has run.
-                try:
-                    await asyncio.sleep(0)
-                    await asyncio.sleep(0)
-                except asyncio.CancelledError:
-                    connection.close()  # it would stay in use for ever
-                    raise
-                has_unread = connection.closed or bool(poll.poll(0))
-            is_clean = not (has_unread or protocol.should_close or generation != self.generation)
-            if is_clean and (known is None or not record.needs_new):
-                record.silent_s, record.is_kept = 0.0, known is not None
-                return connection
-            connection.close()
-            if known is None:
-                raise aiohttp.ServerDisconnectedError("a response came before the request")
-
-    def _watch(self, protocol: ResponseHandler) -> tuple[select.poll, int]:
-        """Make the poll of a new connection, and drop those of connections that are closed."""
-        if len(self._polls) > 2 * self.limit:
-            self._polls = {each: poll for each, poll in self._polls.items() if each.is_connected()}
-        poll = select.poll()
-        transport = protocol.transport
-        assert transport is not None  # noqa: S101  it is connected
-        poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        self._polls[protocol] = watched = poll, self.generation
-        return watched
-
-
-def _connection_times() -> aiohttp.TraceConfig:
-    """Return a trace that records the time of connecting in the record of the call."""
-
-    async def starts(_: object, context: SimpleNamespace, __: object) -> None:
-        context.trace_request_ctx.lap("queued_s")
-
-    async def ends(_: object, context: SimpleNamespace, __: object) -> None:
-        context.trace_request_ctx.lap("connect_s")
-
-    times = aiohttp.TraceConfig()
-    times.on_connection_create_start.append(starts)
-    times.on_connection_create_end.append(ends)
-    return times
 
 
 async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: int) -> Response:
@@ -426,7 +294,7 @@ def _failure(error: Exception, record: CallRecord, *, is_unsent: bool) -> SpotBi
     failure = _translated(error)
     if not isinstance(failure, TransportError) or record.body is not None:
         return failure
-    if record.is_kept:
+    if record.is_kept and failure.sent:
         record.fault = "stale"
     elif _lacks_files(error):
         record.fault = "no files"
