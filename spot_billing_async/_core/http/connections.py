@@ -17,7 +17,7 @@ current: ContextVar[CallRecord] = ContextVar("record")
 
 
 class Body(bytes):
-    """Body of a request, `is_sent` unless certainly not a byte of its head or itself was written."""
+    """Body of a request; `is_sent` is False if certainly not a byte of head or body was written."""
 
     is_sent = False
 
