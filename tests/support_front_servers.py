@@ -95,12 +95,15 @@ def front_server(program: str, base_url: str) -> Iterator[FrontServer]:
         reload_signal = signal.SIGHUP
         if program == "haproxy":
             command, reload_signal = [path, "-W", "-db", "-f", str(configuration)], signal.SIGUSR2
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:  # noqa: S603  the machine's own
+        with subprocess.Popen(  # noqa: S603  the machine's own
+            command, stderr=subprocess.DEVNULL, start_new_session=True
+        ) as process:
             try:
                 _wait_until_it_listens(process, port)
                 yield FrontServer(f"http://127.0.0.1:{port}", process, reload_signal)
             finally:
-                process.terminate()
+                # Workers too: HAProxy's master misses a SIGTERM that comes during a reload.
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait_until_it_listens(process: "subprocess.Popen[bytes]", port: int) -> None:

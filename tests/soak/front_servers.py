@@ -45,7 +45,7 @@ async def outcomes_behind(
                 calls = [call_until(ends_s, client, seed) for seed in range(callers)]
                 calling = asyncio.gather(*calls)
                 while not calling.done():
-                    await asyncio.wait([calling], timeout=RELOADS_EVERY_S)
                     front.reload()
+                    await asyncio.wait([calling], timeout=RELOADS_EVERY_S)
                 await calling
     return outcomes

@@ -294,8 +294,8 @@ def _failure(error: Exception, record: CallRecord, *, is_unsent: bool) -> SpotBi
     failure = _translated(error)
     if not isinstance(failure, TransportError) or record.body is not None:
         return failure
-    if record.is_kept and failure.sent:
-        record.fault = "stale"
+    if record.is_kept and isinstance(error, aiohttp.ServerDisconnectedError | OSError):
+        record.fault = "stale" if failure.sent else ""
     elif _lacks_files(error):
         record.fault = "no files"
     return TransportError(failure.message, sent=False) if is_unsent and failure.sent else failure
