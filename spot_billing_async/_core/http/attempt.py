@@ -38,10 +38,9 @@ class FirstByteEstimate:
         self._known[operation_id] = mean, deviation, usual
 
     def limit_s(self, request: Request, timeouts: int, given_s: float) -> float:
-        """Return after how many seconds to give up an attempt; infinite if never.
+        """Return after how many seconds of `given_s` to give up an attempt; infinite if never.
 
-        `timeouts` are those of the request so far, and `given_s` the time from the attempt's start
-        to the call's deadline. The next attempt has at least as much time as this one.
+        `timeouts` are those of the request so far. The next attempt has at least as much time.
         """
         known = self._known.get(request.operation.operation_id)
         mean, deviation, usual = known or (0.0, 0.0, 1.0)
@@ -61,9 +60,8 @@ def _days_of(request: Request) -> int:
 class AttemptWatch:
     """Watch over the attempts in flight, which ends those that receive nothing for too long.
 
-    One timer looks at all of them, as a timer per attempt takes a share of a small call. It counts
-    its looks, not the time: nothing arrives while the event loop is blocked. An attempt goes on
-    while there is no retry in the budget.
+    One timer looks at all: a timer each takes a share of a small call. It counts its looks, as
+    nothing arrives while the event loop is blocked. Without a retry in the budget, attempts go on.
     """
 
     def __init__(self, config: ClientConfig, budget: RetryBudget) -> None:
@@ -71,6 +69,7 @@ class AttemptWatch:
         self._budget = budget
         self._tick_s = min(_TICK_S, (self._timeout_s or inf) / 4)
         self._estimate = FirstByteEstimate()
+        self._is_due = True  # of fast responses, one per look is enough for the estimate
         self._running: dict[CallRecord, tuple[Request, Deadline, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -82,10 +81,7 @@ class AttemptWatch:
         deadline: Deadline,
         given_s: float,
     ) -> Response:
-        """Await a response; raise `TransportError` if nothing arrives within the limit.
-
-        An attempt that is not to be repeated has no limit but `given_s`, the call's deadline.
-        """
+        """Await a response; raise `TransportError` after a silence, if a retry is left."""
         task = deadline.task
         cancels_before = task.cancelling()
         if request.operation.idempotent and not record.is_last:
@@ -103,12 +99,13 @@ class AttemptWatch:
             raise TransportError(problem) from None
         finally:
             self._running.pop(record, None)
-        if response.status < FIRST_ERROR_STATUS:
+        if (self._is_due or record.silent_s > 0) and response.status < FIRST_ERROR_STATUS:
+            self._is_due = False
             self._estimate.add(request, response.waited_s)
         return response
 
     def _look(self) -> None:
-        self._timer = None
+        self._timer, self._is_due = None, True
         for record, (request, deadline, given_s) in self._running.items():
             self._timer = self._timer or deadline.loop.call_later(self._tick_s, self._look)
             received = getattr(record.body, "total_bytes", 0)

@@ -69,16 +69,15 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
             covers queueing, connecting, retries and the waits between them.
         connect_timeout_s: seconds to open one connection: name, proxy and TLS included. After it
             the request is retried on a new connection.
-        attempt_timeout_s: seconds without a byte of the response after which an idempotent request
-            is sent again on a new connection; the last attempt has all the time that is left. None
-            estimates it from earlier responses and the days of the query: at least 5 s, doubled
-            after each such attempt.
+        attempt_timeout_s: seconds without a byte after which an idempotent request is sent again on
+            a new connection; the last attempt has all the time that is left. None estimates them
+            from earlier responses and the days of the query, from 5 s on.
         max_response_bytes: largest response body, both on the wire and decompressed. A larger one
             is an error, never a partial result.
         reuse_connections: keep connections for later requests. False opens one for each request, if
             a server or a proxy may send responses twice.
-        keepalive_s: seconds for which an idle connection is kept. By default shorter than servers
-            usually keep theirs, which would otherwise close it as the next request arrives.
+        keepalive_s: seconds for which an idle connection is kept; by default fewer than by servers,
+            which may close it as the next request arrives.
         check_echo: compare the parameters of the URL that a response echoes with those sent. An
             answer that differs, in this or in its rows, is asked for once more; if the URL differs
             again, the call fails. False is for gateways that change parameters.

@@ -117,7 +117,7 @@ async def test_a_pool_of_reaped_connections_costs_one_request_each() -> None:
 async def test_a_server_that_ends_every_connection_is_a_failure(
     end: Ending, over_a_session: bool
 ) -> None:
-    """What ends a new connection is an ordinary failure, with ordinary retries."""
+    """The end of a new connection is an ordinary failure, with ordinary retries."""
     server = Reaper(end, answers=0)
     retry = RetryPolicy(max_attempts=3, backoff_base_s=0.001)
     async with client_of(server, over_a_session=over_a_session, retry=retry) as client:
