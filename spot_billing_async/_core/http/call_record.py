@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Literal
 
 from spot_billing_async._core.pacing.budget import RequestCounts
 from spot_billing_async._core.protocol.request import Request
@@ -32,7 +31,7 @@ class CallRecord:
     is_last: bool = False  # of the request, if it fails
     timeouts: int = 0  # earlier attempts of the request that were silent for too long
     # Why the last attempt may be repeated outside the ordinary retries.
-    fault: Literal["", "stale", "silent", "no files"] = ""
+    fault: str = ""  # "stale", "silent" or "no files"
 
     def __init__(
         self, counts: RequestCounts, hook: Hook | None, clock: Callable[[], float]

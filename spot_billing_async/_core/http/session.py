@@ -102,6 +102,7 @@ class SessionManager:
         record.timeouts = 0
         attempts, is_refused, is_renewed = 0, False, False
         while True:
+            record.needs_new, record.fault = record.fault in {"stale", "silent"}, ""
             if counts.allowance is not None:
                 counts.require_request()  # before it waits for a permit
             try:

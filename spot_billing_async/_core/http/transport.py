@@ -204,12 +204,11 @@ class Transport:
         except SpotBillingError:
             raise
         except Exception as error:  # noqa: BLE001  no foreign exception leaves this file
-            is_unsent = body is not None and not body.is_sent
-            raise _failure(error, record, is_unsent=is_unsent) from None
+            raise _failure(error, record, body) from None
 
     def _begin(self, record: CallRecord) -> None:
         """Reset the record of the last attempt."""
-        record.needs_new, record.fault, record.body = record.fault in {"stale", "silent"}, "", None
+        record.body = None
         if self._callers_session is None:
             current.set(record)
             # Negative until it is connected, which has a limit of its own.
@@ -286,11 +285,8 @@ async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: in
     return Response(status, headers, b"".join(pieces), end_is_marked, waited_s=waited_s)
 
 
-def _failure(error: Exception, record: CallRecord, *, is_unsent: bool) -> SpotBillingError:
-    """Return the error of this package for one of an attempt, and note what it means for retries.
-
-    `is_unsent` if certainly not a byte of the request was written.
-    """
+def _failure(error: Exception, record: CallRecord, body: Body | None) -> SpotBillingError:
+    """Return the error of this package for an attempt's, and note what it means for retries."""
     failure = _translated(error)
     if not isinstance(failure, TransportError) or record.body is not None:
         return failure
@@ -298,7 +294,8 @@ def _failure(error: Exception, record: CallRecord, *, is_unsent: bool) -> SpotBi
         record.fault = "stale" if failure.sent else ""
     elif _lacks_files(error):
         record.fault = "no files"
-    return TransportError(failure.message, sent=False) if is_unsent and failure.sent else failure
+    is_unsent = failure.sent and body is not None and not body.is_sent
+    return TransportError(failure.message, sent=False) if is_unsent else failure
 
 
 def _translated(error: Exception) -> SpotBillingError:

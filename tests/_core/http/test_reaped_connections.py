@@ -1,6 +1,7 @@
 """Kept connections that the server closes as the next request arrives."""
 
 import asyncio
+import itertools
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from spot_billing_async import (
     ApiError,
     ClientConfig,
+    ConfigError,
     RetryPolicy,
     SpotBillingClient,
     SpotBillingError,
@@ -201,6 +203,24 @@ async def test_a_connection_idle_for_too_long_is_not_reused() -> None:
             await client.costs.get("a", DAY, DAY)
             await asyncio.sleep(pause_s)
     assert server.connections == 2
+
+
+async def test_an_error_before_the_repetition_ends_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client that is closed while a call moves to a new connection ends the call."""
+    async with client_of(Reaper(close)) as client:
+        await client.costs.get("a", DAY, DAY)
+        shared, calls = client._shared, itertools.count()
+
+        def require_open(_: object) -> None:
+            if next(calls):
+                raise ConfigError("closed")
+
+        monkeypatch.setattr(shared, "require_open", require_open)
+        with pytest.raises(ConfigError, match="closed") as caught:
+            await client.costs.get("a", DAY, DAY)
+    assert caught.value.attempts == 1
 
 
 async def test_a_refused_connection_after_a_dead_one_is_a_failure() -> None:
