@@ -1,6 +1,7 @@
 """Connecting: its limit, names that change, certificates and proxies that refuse, open files."""
 
 import asyncio
+import errno
 import json
 import logging
 import socket
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import aiohappyeyeballs
 import pytest
 
 from spot_billing_async import (
@@ -175,3 +177,50 @@ async def test_the_concurrency_is_raised_again(caplog: pytest.LogCaptureFixture)
     assert [each.getMessage() for each in caplog.records] == [
         "too many open files: at most 20 requests at once"
     ]
+
+
+@pytest.mark.parametrize("where", ["socket", "resolver"])
+async def test_a_request_without_a_file_goes_out_after_another(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that finds too many files open waits for one in flight, without an attempt."""
+    failed: list[str] = []
+    arrived, connect = asyncio.Event(), aiohappyeyeballs.start_connection
+    no_file = OSError(errno.EMFILE, "Too many open files")
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            arrived.set()
+            await asyncio.sleep(0.05)
+            writer.write(GOOD)
+
+    async def without_a_file(*args: Any, **options: Any) -> Any:
+        if arrived.is_set() and not failed:
+            failed.append(where)
+            raise no_file
+        return await connect(*args, **options)
+
+    async def unresolved(*_: object, **__: object) -> Any:
+        failed.append(where)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    def no_socket(*_: object, **__: object) -> None:
+        raise no_file
+
+    async with serve_streams(slow) as port:
+        config = ClientConfig(retry=RetryPolicy(max_attempts=1))
+        base_url = f"http://localhost:{port}"
+        async with SpotBillingClient("t", base_url=base_url, config=config) as client:
+            first = asyncio.create_task(client.accounts.list())
+            await arrived.wait()
+            if where == "socket":
+                monkeypatch.setattr(aiohappyeyeballs, "start_connection", without_a_file)
+            else:
+                monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unresolved)
+                monkeypatch.setattr(
+                    "spot_billing_async._core.http.transport.socket.socket", no_socket
+                )
+            assert await client.accounts.list() == []
+            assert await first == []
+    assert failed == [where]
