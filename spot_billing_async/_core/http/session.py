@@ -99,8 +99,10 @@ class SessionManager:
         shared, counts, credential = self.shared, record.counts, self._credential
         limiter = self._limiter(request.operation.operation_id)
         shared.retry_budget.calls += 1
+        record.timeouts = 0
         attempts, is_refused, is_renewed = 0, False, False
         while True:
+            record.needs_new, record.fault = record.fault in {"stale", "silent"}, ""
             if counts.allowance is not None:
                 counts.require_request()  # before it waits for a permit
             try:
@@ -115,7 +117,10 @@ class SessionManager:
                     )
                     # Race: the token may have been renewed during the wait.
                     token = token if credential.current is None else credential.current
-                return await self._attempt(request, token, limiter, permit, decoder, record)
+                record.is_last = attempts + 1 >= shared.config.retry.max_attempts
+                return await self._attempt(
+                    request, token, limiter, permit, decoder, record, deadline
+                )
             except SpotBillingError as error:
                 failure = error
             record.add_failure(failure)
@@ -127,8 +132,14 @@ class SessionManager:
                     counts.retries += 1
                     continue
                 shared.refused.use(self.credential_key, None)
-            attempts += not is_refused
-            await self._back_off(failure, attempts, request.operation, limiter, deadline, record)
+            operation, fault = request.operation, record.fault
+            # With too many open files, the request goes out when another one has ended.
+            is_free = fault == "no files" and shared.lower_concurrency()
+            if fault == "stale":  # says nothing about the server's health
+                is_free = operation.idempotent or not getattr(failure, "sent", True)
+            attempts += not (is_refused or is_free)
+            if not (is_free or fault == "silent"):
+                await self._back_off(failure, attempts, operation, limiter, deadline, record)
             counts.retries += 1
 
     async def _provided_token(self, record: CallRecord) -> Secret:
@@ -207,6 +218,7 @@ class SessionManager:
         permit: Permit,
         decoder: ItemDecoder[T],
         record: CallRecord,
+        deadline: Deadline,
     ) -> Page[T]:
         """Send a request once; report its end to the limiter and to the hook."""
         shared, operation = self.shared, request.operation
@@ -217,7 +229,9 @@ class SessionManager:
         try:
             record.counts.count_request()
             is_counted = True
-            response = await shared.transport.exchange(request, token, record)
+            exchange = shared.transport.exchange(request, token, record)
+            given_s = deadline.ends_at_s - permit.sent_s
+            response = await shared.attempts.limited(exchange, request, record, deadline, given_s)
             if record.is_timed:
                 elapsed_s = shared.clock() - permit.sent_s
             page = await self._parsed(request, response, decoder, token)
