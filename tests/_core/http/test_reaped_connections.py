@@ -213,9 +213,10 @@ async def test_an_error_before_the_repetition_ends_the_call(
         await client.costs.get("a", DAY, DAY)
         shared, calls = client._shared, itertools.count()
 
-        def require_open(_: object) -> None:
-            if next(calls):
+        def require_open(task: object) -> object:
+            if next(calls) > 1:  # at the beginning of the call, and of its first attempt
                 raise ConfigError("closed")
+            return task
 
         monkeypatch.setattr(shared, "require_open", require_open)
         with pytest.raises(ConfigError, match="closed") as caught:
