@@ -88,3 +88,6 @@ class Answer(msgspec.Struct, Generic[T]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.items)} items)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("items", len(self.items))]  # rich would show the rows

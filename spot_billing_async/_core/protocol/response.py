@@ -53,6 +53,9 @@ class Response(msgspec.Struct):
     def __repr__(self) -> str:
         return f"Response(status={self.status})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("status", self.status)]  # rich would show headers and body
+
 
 def content_codings(headers: Mapping[str, str]) -> list[str]:
     """Return the names of a body's compressions, in lower case; `x-gzip` is named gzip."""
