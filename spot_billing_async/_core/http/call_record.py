@@ -3,18 +3,10 @@
 from collections.abc import Callable, Mapping
 from itertools import count
 
+from spot_billing_async import telemetry
 from spot_billing_async._core.pacing.budget import RequestCounts
 from spot_billing_async._core.protocol.request import Request
 from spot_billing_async.errors import ON_KEPT_CONNECTION, DeadlineExceededError, SpotBillingError
-from spot_billing_async.telemetry import (
-    CallEnded,
-    Hook,
-    MismatchKind,
-    Phase,
-    Phases,
-    RequestEnded,
-    emit,
-)
 
 _call_ids = count(1)
 
@@ -34,7 +26,7 @@ class CallRecord:
     fault: str = ""  # "stale", "silent" or "no files"
 
     def __init__(
-        self, counts: RequestCounts, hook: Hook | None, clock: Callable[[], float]
+        self, counts: RequestCounts, hook: telemetry.Hook | None, clock: Callable[[], float]
     ) -> None:
         self.counts: RequestCounts = counts
         self.attempt_errors: list[str] = []  # in order, as `SpotBillingError.attempt_errors`
@@ -45,11 +37,11 @@ class CallRecord:
             self._clock = clock
             self._reported_bytes = 0
             self.call_id: int = next(_call_ids)  # in this process
-            self.phases: Phases = Phases()
+            self.phases: telemetry.Phases = telemetry.Phases()
             self.started_s: float = clock()
             self._marked_s = self.started_s
 
-    def lap(self, phase: Phase) -> None:
+    def lap(self, phase: telemetry.Phase) -> None:
         """Add the time since the last lap to the phase that ends now."""
         now_s = self._clock()
         setattr(self.phases, phase, getattr(self.phases, phase) + now_s - self._marked_s)
@@ -78,10 +70,10 @@ class CallRecord:
         elapsed_s: float,
         status: int | None,
         error: BaseException | None,
-        mismatches: tuple[MismatchKind, ...],
+        mismatches: tuple[telemetry.MismatchKind, ...],
     ) -> None:
         """Send the event for the end of this call's last request; call it once per request."""
-        event = RequestEnded(
+        event = telemetry.RequestEnded(
             operation_id=request.operation.operation_id,
             call_id=self.call_id,
             number=self.counts.requests,
@@ -96,7 +88,7 @@ class CallRecord:
             mismatches=mismatches,
         )
         self._reported_bytes = self.received_bytes
-        emit(self._hook, event)
+        telemetry.emit(self._hook, event)
 
     def call_ended(
         self,
@@ -108,7 +100,7 @@ class CallRecord:
     ) -> None:
         """Send the event for the end of this call; the time since the last lap was queueing."""
         self.lap("queued_s")
-        event = CallEnded(
+        event = telemetry.CallEnded(
             operation_id=operation_id,
             call_id=self.call_id,
             parameters={k: v for k, v in parameters.items() if v is not None},
@@ -123,4 +115,4 @@ class CallRecord:
             rows=rows,
             error=error,
         )
-        emit(self._hook, event)
+        telemetry.emit(self._hook, event)

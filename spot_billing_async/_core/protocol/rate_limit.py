@@ -1,6 +1,7 @@
 """Rate limit and retry time of a response, from its headers."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from math import ceil, isfinite
 from typing import Annotated, NamedTuple
@@ -42,15 +43,16 @@ _NO_QUOTA = Quota()
 def retry_after_s(headers: Mapping[str, str], *, limited: bool) -> float | None:
     """Return the seconds that the server asks to wait; None without a valid header.
 
-    Retry-After comes from proxies, as seconds or as a date. A date is compared with the response's
-    own Date header, so that this machine's clock does not matter. `X-RateLimit-Reset` counts
-    seconds by the vendor's documentation and comes with every response, so it is used only of a
-    response that was rate limited.
+    Retry-After comes from proxies, as seconds or as a date, which is compared with the response's
+    own Date header rather than this machine's clock. X-RateLimit-Reset comes with every response,
+    so it counts only if this one was `limited`.
     """
     header = headers.get("Retry-After", "")
     wait_s = _seconds(header)
     if wait_s is None:
-        wait_s = _seconds_between(headers.get("Date", ""), header)
+        with suppress(ValueError, TypeError, OverflowError):  # no date
+            gap = parsedate_to_datetime(header) - parsedate_to_datetime(headers.get("Date", ""))
+            wait_s = max(0.0, gap.total_seconds())
     return _reset_s(headers) if wait_s is None and limited else wait_s
 
 
@@ -82,12 +84,3 @@ def _seconds(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if isfinite(value) and value >= 0 else None
-
-
-def _seconds_between(earlier: str, later: str) -> float | None:
-    """Return the seconds between two HTTP dates, at least 0; None for an invalid one."""
-    try:
-        gap = parsedate_to_datetime(later) - parsedate_to_datetime(earlier)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return max(0.0, gap.total_seconds())
