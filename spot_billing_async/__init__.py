@@ -21,6 +21,7 @@ from spot_billing_async.errors import (
     InvalidRequestError,
     MissingExtraError,
     NotFoundError,
+    OutageError,
     PermissionDeniedError,
     RateLimitedError,
     RequestLimitReachedError,
@@ -43,7 +44,15 @@ from spot_billing_async.resources.accounts import AccountsResource
 from spot_billing_async.resources.costs import CostsResource
 from spot_billing_async.resources.families import FamiliesResource
 from spot_billing_async.resources.setups import BillingEngineResource, CostIntelligenceResource
-from spot_billing_async.telemetry import CacheRead, CallEnded, Event, Hook, Phases, RequestEnded
+from spot_billing_async.telemetry import (
+    AvailabilityChanged,
+    CacheRead,
+    CallEnded,
+    Event,
+    Hook,
+    Phases,
+    RequestEnded,
+)
 from spot_billing_async.version import __version__
 
 __all__ = [
@@ -53,6 +62,7 @@ __all__ = [
     "ApiError",
     "ArgumentError",
     "AuthenticationError",
+    "AvailabilityChanged",
     "BillingAccount",
     "BillingEngineResource",
     "CacheRead",
@@ -77,6 +87,7 @@ __all__ = [
     "InvalidRequestError",
     "MissingExtraError",
     "NotFoundError",
+    "OutageError",
     "PermissionDeniedError",
     "Phases",
     "PullReport",

@@ -6,22 +6,29 @@ done with one, and waits while the buffer has no room for its outcome.
 """
 
 import asyncio
+import random
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from math import inf
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import anyio
+from msgspec.structs import replace
 
+from spot_billing_async._core.aio.deadline import hard_end_s
 from spot_billing_async._core.aio.tasks import until_done
 from spot_billing_async._core.pacing.budget import Allowance, RequestCounts
+from spot_billing_async._core.pacing.outage import Outage, Outages, Scope
 from spot_billing_async.bulk.buffer import OutcomeBuffer
 from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport, SliceState, Unfinished
 from spot_billing_async.errors import (
     ConfigError,
     DeadlineExceededError,
     DecodeError,
+    OutageError,
     SpotBillingError,
 )
 from spot_billing_async.models import CostQuery
@@ -36,8 +43,19 @@ Fetch = Callable[[CostQuery, RequestCounts, float], Awaitable[Answer[T]]]
 The float is the reading of the run's clock at which the whole pull ends; infinite for no limit.
 """
 
+_LAST_SLICES = 10  # that end after their own attempts, if no other slice was ever fetched
+_KNOWN_GOOD = 16
 _BUFFER_PER_WORKER = 2
 """Outcomes that may wait for the reader, per worker: one delivered while the next is fetched."""
+
+
+class Gate(NamedTuple):
+    """What a pull asks before each slice: the outages of its scopes, and how to probe them."""
+
+    outages: Outages
+    scopes: tuple[Scope, ...]
+    patience_s: float
+    probe: Fetch[Any]
 
 
 class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
@@ -60,6 +78,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         deadline_s: float | None = None,
         max_requests: int | None = None,
         clock: Callable[[], float] = time.monotonic,
+        gate: Gate | None = None,
     ) -> None:
         self._plan = plan
         self._fetch = fetch
@@ -70,6 +89,10 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         self._worker_count = min(worker_count, len(plan))
         self._slices = iter(range(len(plan)))
         self._states = bytearray(len(plan))
+        self._gate = gate
+        self._left = len(plan)
+        self._probes = 0
+        self._fetched: deque[CostQuery] = deque(maxlen=_KNOWN_GOOD)  # latest ones, to probe with
         self._buffer: OutcomeBuffer[tuple[int, Fetched[T] | Failed, Mapping[str, Decimal]]] = (
             OutcomeBuffer(self._worker_count * _BUFFER_PER_WORKER, ordered=ordered)
         )
@@ -167,16 +190,89 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         started_s = self._clock()
         counts = RequestCounts(allowance=self._allowance)
         try:
-            if started_s >= self._ends_at_s:
-                raise DeadlineExceededError("the pull's deadline passed before this slice began")
-            answer = await self._fetch(query, counts, self._ends_at_s)
+            answer = await self._answer(query, counts)
+            self._fetched.append(query)
         except SpotBillingError as error:
             return index, Failed(query, error, counts.requests, self._clock() - started_s), {}
         finally:
+            self._left -= 1
             self._counts.add(counts)  # also if the slice is cancelled: its requests were sent
         elapsed_s = self._clock() - started_s
         outcome = Fetched(query, answer.items, answer.request_id, counts.requests, elapsed_s)
         return index, outcome, answer.totals
+
+    async def _answer(self, query: CostQuery, counts: RequestCounts) -> Answer[T]:
+        """Fetch a slice, and once more after each outage that it meets."""
+        while True:
+            # Without a slice to compare them with, the last ones may as well be broken themselves.
+            is_compared = bool(self._fetched) or self._left > _LAST_SLICES
+            counts.is_in_pull = self._gate is not None and is_compared
+            outage = await self._pass_gate(self._gate, counts)
+            try:
+                if self._clock() >= self._ends_at_s:
+                    message = "the pull's deadline passed before this slice began"
+                    raise DeadlineExceededError(message)
+                if counts.verdict is not None:
+                    raise counts.verdict
+                return await self._fetch(query, counts, self._ends_at_s)
+            except OutageError as error:
+                counts.retries += error.__cause__ is not None
+            finally:
+                if outage is not None:
+                    outage.end()
+
+    async def _pass_gate(self, gate: Gate | None, counts: RequestCounts) -> Outage | None:
+        """Wait while the API is away, and probe it in turns; return an outage that is ending.
+
+        Raises:
+            OutageError: the API was away for too long.
+        """
+        while (
+            gate is not None
+            and counts.is_in_pull
+            and (self._allowance is None or self._allowance.left > 0)
+            and (found := gate.outages.first(gate.scopes)) is not None
+        ):
+            scope, outage = found
+            now_s = self._clock()
+            if outage.state == "away":  # the outage is to blame for the failures of the slice
+                counts.failed_attempts, counts.verdict = 0, None
+            if outage.start():
+                return outage
+            ends_at_s = hard_end_s(self._ends_at_s, self._clock)
+            patience_ends_at_s = max(outage.since_s, self._started_s or 0.0) + gate.patience_s
+            if now_s >= ends_at_s:
+                break
+            if outage.start_probe(now_s):
+                await self._probe(gate, scope, outage)
+            elif outage.is_closed and now_s >= patience_ends_at_s:
+                away_s = now_s - outage.since_s
+                message = f"the API has been unavailable for {away_s:.1f} s ({outage.error})"
+                raise OutageError(message)
+            else:
+                is_due = outage.is_closed and not outage.is_probing
+                until_s = min(ends_at_s, patience_ends_at_s, outage.probe_at_s if is_due else inf)
+                await gate.outages.wait(until_s - now_s)
+        return None
+
+    async def _probe(self, gate: Gate, scope: Scope, outage: Outage) -> None:
+        """Ask for one day of another slice, if possible of one that was fetched.
+
+        Every second one is any slice of the plan: no single broken query keeps an outage alive.
+        """
+        self._fetched.rotate()
+        self._probes += 1
+        is_known = self._fetched and self._probes % 2
+        query = self._fetched[0] if is_known else random.choice(self._plan)  # noqa: S311  no secret
+        if query.from_date is not None and query.to_date is not None:
+            query = replace(query, to_date=query.from_date)
+        counts = RequestCounts(allowance=self._allowance, is_in_pull=True, is_probe=True)
+        try:
+            with suppress(SpotBillingError):  # the sender has recorded it
+                await gate.probe(query, counts, self._ends_at_s)
+        finally:
+            gate.outages.end_probe(scope, outage)
+            self._counts.add(counts)
 
     def _counted(
         self, index: int, outcome: Fetched[T] | Failed, totals: Mapping[str, Decimal]

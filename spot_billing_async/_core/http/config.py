@@ -64,6 +64,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
             that further requests would only queue at the server.
         deadline_s: seconds for one call, from its start to the last byte of its last page. It
             covers queueing, connecting, retries and the waits between them.
+        outage_patience_s: seconds that a pull waits for an API that is away. Then the slices that
+            are left fail at once.
         connect_timeout_s: seconds to open one connection, TLS included. After it the request is
             retried on a new connection. aiohttp rounds values above 5 up to whole seconds.
         max_response_bytes: largest response body, both on the wire and decompressed. A larger one
@@ -100,6 +102,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     max_concurrency: int = 32
     deadline_s: float = 120.0
+    outage_patience_s: float = 600.0
     connect_timeout_s: float = 10.0
     max_response_bytes: int = 256 * 1024 * 1024
     reuse_connections: bool = True
@@ -119,8 +122,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "proxy", hidden(self.proxy))
             msgspec.structs.force_setattr(self, "proxy", checked_proxy("proxy", self.proxy))
         check_count("max_concurrency", self.max_concurrency)
-        check_seconds("deadline_s", self.deadline_s)
-        check_seconds("connect_timeout_s", self.connect_timeout_s)
+        for field in ("deadline_s", "outage_patience_s", "connect_timeout_s"):
+            check_seconds(field, getattr(self, field))
         check_count("max_response_bytes", self.max_response_bytes)
         for flag in ("reuse_connections", "check_echo", "allow_insecure", "trust_env"):
             check_flag(flag, getattr(self, flag))

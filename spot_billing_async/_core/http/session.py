@@ -19,6 +19,8 @@ from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.retry import GiveUp, decide, is_retryable
 from spot_billing_async._core.http.shared import SharedState
 from spot_billing_async._core.pacing.abc import Limiter
+from spot_billing_async._core.pacing.budget import RequestCounts
+from spot_billing_async._core.pacing.outage import Outage, Scope
 from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.comparison import compare
 from spot_billing_async._core.protocol.decoder import ItemDecoder
@@ -32,10 +34,13 @@ from spot_billing_async._core.protocol.response import (
     parse_response,
 )
 from spot_billing_async.errors import (
+    ApiError,
     AuthenticationError,
     DeadlineExceededError,
     DecodeError,
+    OutageError,
     RateLimitedError,
+    ServerError,
     SpotBillingError,
     TransportError,
     without_frames,
@@ -43,6 +48,7 @@ from spot_billing_async.errors import (
 
 T = TypeVar("T")
 
+_ORIGIN = Scope("connection")
 _OVERLOADED = 503
 _KEPT_VALUES = 4
 _KEPT_CHARACTERS = 100
@@ -86,6 +92,11 @@ class SessionManager:
             )
         return limiter
 
+    def scopes(self, operation: Operation) -> tuple[Scope, Scope, Scope]:
+        """Return the scopes of the outages that an operation may meet."""
+        token = Scope("token", None, self.credential_key)
+        return _ORIGIN, Scope("operation", operation.operation_id, self.namespace), token
+
     async def send(
         self, request: Request, decoder: ItemDecoder[T], *, deadline: Deadline, record: CallRecord
     ) -> Page[T]:
@@ -99,20 +110,26 @@ class SessionManager:
         shared, counts, credential = self.shared, record.counts, self._credential
         limiter = self._limiter(request.operation.operation_id)
         shared.retry_budget.calls += 1
-        attempts, is_refused, is_renewed = 0, False, False
+        attempts, is_refused, is_renewed = counts.failed_attempts, False, False
         while True:
             if counts.allowance is not None:
                 counts.require_request()  # before it waits for a permit
             try:
+                self._hold_back(request.operation, attempts, counts)
                 token = credential.current
                 if token is None:  # before admission, so that no permit is held meanwhile
-                    token = await self._provided_token(record)
+                    token = await self._provided_token(request, record)
                 shared.require_open(deadline.loop)
                 permit = shared.admission.try_start(limiter)
                 if permit is None:
                     permit = await self._wait_for_permit(
                         limiter, request, deadline, record, after_refusal=is_refused
                     )
+                    try:
+                        self._hold_back(request.operation, attempts, counts)
+                    except OutageError:
+                        shared.admission.on_lost(limiter, permit, sent=False)
+                        raise
                     # Race: the token may have been renewed during the wait.
                     token = token if credential.current is None else credential.current
                 return await self._attempt(request, token, limiter, permit, decoder, record)
@@ -131,10 +148,21 @@ class SessionManager:
             await self._back_off(failure, attempts, request.operation, limiter, deadline, record)
             counts.retries += 1
 
-    async def _provided_token(self, record: CallRecord) -> Secret:
+    def _hold_back(self, operation: Operation, attempts: int, counts: RequestCounts) -> None:
+        """Raise `OutageError` if a request of a pull is not to be sent, as the API is away."""
+        found = self.shared.outages.first(self.scopes(operation)) if counts.is_in_pull else None
+        if found is not None and found[1].is_closed and (attempts or not counts.is_probe):
+            counts.failed_attempts = attempts
+            raise OutageError(f"{operation.operation_id}: not sent, as the API is unavailable")
+
+    async def _provided_token(self, request: Request, record: CallRecord) -> Secret:
+        started_s = self.shared.clock()
         try:
             return await self._credential.token()
         except BaseException as error:
+            if isinstance(error, TransportError):
+                scope = Scope("token", None, self.credential_key)
+                self.shared.outages.on_failure(scope, request.url, error, started_s)
             without_frames(error)
             raise
         finally:
@@ -188,7 +216,19 @@ class SessionManager:
             budget=shared.retry_budget,
             random=random.random,
         )
+        outage = self._outage_of(failure, operation)
+        if outage is not None and record.counts.is_in_pull:
+            is_asked_to_wait = isinstance(failure, ApiError) and failure.retry_after_s is not None
+            is_last = isinstance(decision, GiveUp)
+            if outage.is_closed or (is_last and (outage.failures > 1 or is_asked_to_wait)):
+                outage.suspect(now_s)
+                record.counts.failed_attempts = attempts
+                record.counts.verdict = failure if is_last else None
+                message = f"{operation.operation_id}: the API is unavailable: {failure}"
+                raise OutageError(message) from failure
         if isinstance(decision, GiveUp):
+            if outage is not None and outage.is_closed:
+                failure.add_note(f"the API has been unavailable for {now_s - outage.since_s:.1f} s")
             if is_retryable(failure):
                 failure.add_note(f"not sent again: {decision.reason}")
             raise failure
@@ -198,6 +238,33 @@ class SessionManager:
             finally:
                 if record.is_timed:
                     record.lap("backoff_s")
+
+    def _outage_of(self, failure: SpotBillingError, operation: Operation) -> Outage | None:
+        """Return the outage that a failure belongs to, if it may be one."""
+        if not isinstance(failure, TransportError | ServerError) or not is_retryable(failure):
+            return None
+        by_scope = self.shared.outages.by_scope
+        found = [by_scope[scope] for scope in self.scopes(operation) if scope in by_scope]
+        return max(found, key=lambda outage: outage.failures, default=None)
+
+    def _note_health(self, request: Request, failure: BaseException | None, sent_s: float) -> None:
+        """Record what the end of a request says about an outage."""
+        outages = self.shared.outages
+        is_cancelled = failure is not None and not isinstance(failure, SpotBillingError)
+        if is_cancelled or (failure is None and not outages.by_scope):
+            return
+        origin, operation, token = self.scopes(request.operation)
+        outages.on_success(token, sent_s)
+        if isinstance(failure, TransportError):
+            if is_retryable(failure):
+                outages.on_failure(origin, request.url, failure, sent_s)
+            return
+        outages.on_success(origin, sent_s)
+        if isinstance(failure, ServerError):
+            outages.on_failure(operation, request.url, failure, sent_s)
+        # A proxy may refuse requests, by their number or their token, while the API is away.
+        elif not isinstance(failure, RateLimitedError | AuthenticationError):
+            outages.on_success(operation, sent_s)
 
     async def _attempt(
         self,
@@ -227,6 +294,7 @@ class SessionManager:
             record.lap("first_byte_s" if response is None else "decode_s")
         # Without a SpotBillingError, the call was cancelled while it decoded a large response.
         is_cancelled = failure is not None and not isinstance(failure, SpotBillingError)
+        self._note_health(request, failure, permit.sent_s)
         if failure is None and shared.refused:
             shared.refused.pop(self.credential_key, None)
         # The API counts the requests of organizations, so it knows a token that it limits.
@@ -250,7 +318,8 @@ class SessionManager:
                 read_quota(response.headers),
                 # Only the time to the first byte: how fast a body arrives says nothing about load.
                 waited_s=response.waited_s if failure is None else None,
-                is_overloaded=response.status == _OVERLOADED,
+                is_overloaded=response.status == _OVERLOADED
+                and shared.outages.first(self.scopes(operation)) is None,
             )
         if record.is_timed and is_counted:
             record.request_ended(

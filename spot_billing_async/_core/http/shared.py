@@ -17,6 +17,7 @@ from spot_billing_async._core.pacing.abc import Limiter, SharedQuota
 from spot_billing_async._core.pacing.admission import Admission
 from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
 from spot_billing_async._core.pacing.limiter import RouteLimiter
+from spot_billing_async._core.pacing.outage import Outages
 from spot_billing_async._core.protocol.operations import OPERATIONS
 from spot_billing_async.errors import CLIENT_IS_IN_ANOTHER_LOOP, CLIENT_IS_NOT_OPEN, ConfigError
 from spot_billing_async.telemetry import Hook
@@ -59,6 +60,7 @@ class SharedState:
         self._credentials: WeakValueDictionary[Hashable, Credential] = WeakValueDictionary()
         self._kept_credentials: RecentlyUsed[Hashable, Credential] = RecentlyUsed(_MAX_CREDENTIALS)
         self.answers: AnswerMemory = AnswerMemory()
+        self.outages: Outages = Outages(self.clock, hook, config.max_concurrency)
         self._quota = quota
         self._loop: asyncio.AbstractEventLoop | None = None
         self._renew()
@@ -95,6 +97,7 @@ class SharedState:
         self.admission: Admission = Admission(limit, self.clock)
         self.timer: DeadlineTimer = DeadlineTimer(self.clock)
         self.answers.renew()
+        self.outages.renew()
         self.decode_turns: TurnQueue = TurnQueue()  # of responses that take long to decode
 
     async def open(self) -> None:

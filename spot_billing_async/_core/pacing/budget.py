@@ -2,7 +2,7 @@
 
 import msgspec
 
-from spot_billing_async.errors import RequestLimitReachedError
+from spot_billing_async.errors import RequestLimitReachedError, SpotBillingError
 
 
 class Allowance(msgspec.Struct):
@@ -19,6 +19,12 @@ class RequestCounts(msgspec.Struct):
     refusals: int = 0  # requests rejected by the server's rate limit
     mismatches: int = 0  # responses that contradicted their query
     allowance: Allowance | None = None  # that each request is deducted from; None for no limit
+    # In an outage, requests of a pull are held back, except for the first one of a probe.
+    is_in_pull: bool = False
+    is_probe: bool = False
+    # Of a slice that is held back: its attempts, and its error unless the outage is confirmed.
+    failed_attempts: int = 0
+    verdict: SpotBillingError | None = None
 
     def require_request(self) -> None:
         """Raise `RequestLimitReachedError` if the allowance is used up."""

@@ -1,0 +1,205 @@
+"""Outages of the API: a state machine for each scope, which pulls ask before they send.
+
+Scopes are the origin (no complete response), an operation with a credential (5xx), and a credential
+(its token provider fails). A scope that works has no machine.
+
+up -> suspected: five different queries failed, with no success between them. Pulls hold their
+    requests back and probe: one request at a time, each another query.
+suspected -> up: a probe succeeded. The failed queries were to blame, not the API.
+suspected -> away: two probes failed. Further ones follow after growing, random pauses.
+away -> reopening: a probe succeeded. Two slices may run, and one more after each success.
+reopening -> up: as many slices may run as requests may be in flight.
+reopening -> suspected: as many different queries failed as may run, at most five.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Literal, NamedTuple
+
+from spot_billing_async._core.aio.recent import RecentlyUsed
+from spot_billing_async.errors import ApiError, SpotBillingError
+from spot_billing_async.telemetry import AvailabilityChanged, Hook, OutageScope, emit
+
+_SUSPICION = 5  # different queries that fail with no success between them
+_PROBES = 2  # failed ones that confirm an outage
+_FIRST_ROOM = 2  # slices that may run when an outage ends
+_FIRST_PAUSE_S = 0.1
+_PAUSE_GROWTH = 1.3  # so the API is noticed to be back within a third of the time it was away
+_LONGEST_PAUSE_S = 5.0
+_LONGEST_RETRY_AFTER_S = 60.0
+_MAX_SCOPES = 1_000
+
+
+class Outage:
+    """State machine of one scope; times are readings of one monotonic clock.
+
+    Attributes:
+        state: the present state.
+        is_probing: whether a probe is running.
+        failures: number of failures since the latest success.
+        since_s: when the first failure came since it was up.
+        probe_at_s: when the next probe may be sent.
+        error: name of the class of the latest failure.
+    """
+
+    def __init__(self, full: int, chance: Callable[[], float]) -> None:
+        self.state: Literal["up", "suspected", "away", "reopening"] = "up"
+        self.since_s: float = 0.0
+        self.probe_at_s: float = 0.0
+        self.error: str = ""
+        self.failures: int = 0
+        self.is_probing: bool = False
+        self._full = full  # slices that may run in the end
+        self._chance = chance
+        self._failed: set[str] = set()  # queries, since the latest success
+        self._changed_s = 0.0  # when pulls began to hold back, or to send again
+        self._failed_probes = 0
+        self._pause_s = _FIRST_PAUSE_S
+        self._retry_after_s = 0.0  # in the answer to the latest probe
+        self._room = 0  # slices that may run while it is reopening
+        self._running = 0
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether pulls hold their requests back."""
+        return self.state in {"suspected", "away"}
+
+    def on_failure(self, query: str, error: SpotBillingError, sent_s: float, now_s: float) -> None:
+        """Record the failure of a request that was sent at `sent_s`."""
+        self.error = type(error).__name__
+        self._retry_after_s = (isinstance(error, ApiError) and error.retry_after_s) or 0.0
+        if self.is_closed or sent_s < self._changed_s:
+            return
+        if self.state == "up" and not self.failures:
+            self.since_s = now_s
+        self.failures += 1
+        self._failed.add(query)
+        if len(self._failed) >= min(_SUSPICION, self._room or _SUSPICION):
+            self.suspect(now_s)
+
+    def suspect(self, now_s: float) -> None:
+        """Suspect an outage, unless it is already."""
+        if not self.is_closed:
+            self.state, self._failed_probes = "suspected", 0
+            self._changed_s = self.probe_at_s = now_s
+
+    def on_success(self, sent_s: float, now_s: float) -> None:
+        """Record the success of a request that was sent at `sent_s`.
+
+        While pulls hold back, only a later request shows that the API is back.
+        """
+        if self.is_closed and sent_s < self._changed_s:
+            return
+        self._failed.clear()
+        self.failures = 0
+        if self.state == "reopening":
+            self._room += sent_s >= self._changed_s
+        elif self.is_closed:
+            is_refuted = self.state == "suspected" and not self._room
+            self._room = self._full if is_refuted else max(_FIRST_ROOM, self._room // 2)
+            self._changed_s = now_s
+        self.state = "up" if not 0 < self._room < self._full else "reopening"
+
+    def start(self) -> bool:
+        """Start a slice while the API is reopening, if another one may run; `end` it then."""
+        is_allowed = self.state == "reopening" and self._running < self._room
+        self._running += is_allowed
+        return is_allowed
+
+    def end(self) -> None:
+        """End a slice that was started."""
+        self._running -= 1
+
+    def start_probe(self, now_s: float) -> bool:
+        """Start a probe, if one is due and none is running; `end_probe` it then."""
+        if not self.is_closed or self.is_probing or now_s < self.probe_at_s:
+            return False
+        self.is_probing, self._retry_after_s = True, 0.0
+        return True
+
+    def end_probe(self, now_s: float) -> None:
+        """End a probe; unless it has succeeded, the next one follows after a pause."""
+        self.is_probing = False
+        if self.is_closed:
+            self._failed_probes += 1
+            wait_s = self._pause_s * (0.5 + self._chance() / 2)
+            if self._failed_probes >= _PROBES:
+                self.state = "away"
+                wait_s = max(wait_s, min(self._retry_after_s, _LONGEST_RETRY_AFTER_S))
+            self._pause_s = min(self._pause_s * _PAUSE_GROWTH, _LONGEST_PAUSE_S)
+            self.probe_at_s = now_s + wait_s
+
+
+class Scope(NamedTuple):
+    """Part of the API that may be away alone."""
+
+    kind: OutageScope
+    operation_id: str | None = None
+    key: object = None  # of the credential
+
+
+class Outages:
+    """Outages of a client: the scopes that are not up, or whose latest request failed."""
+
+    def __init__(self, clock: Callable[[], float], hook: Hook | None, full: int) -> None:
+        self.by_scope: RecentlyUsed[Scope, Outage] = RecentlyUsed(_MAX_SCOPES)
+        self._clock = clock
+        self._hook = hook
+        self._full = full
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget all outages, for a client that is entered, perhaps in another event loop."""
+        self.by_scope.clear()
+        self._changed = asyncio.Event()
+
+    def first(self, scopes: Iterable[Scope]) -> tuple[Scope, Outage] | None:
+        """Return the first scope that is not up, with its machine; None if all are."""
+        for scope in scopes if self.by_scope else ():
+            outage = self.by_scope.get(scope)
+            if outage is not None and outage.state != "up":
+                return scope, outage
+        return None
+
+    def on_failure(self, scope: Scope, query: str, error: SpotBillingError, sent_s: float) -> None:
+        """Record the failure of a request in a scope."""
+        outage = self.by_scope.get(scope) or Outage(self._full, random.random)
+        self.by_scope.use(scope, outage)
+        outage.on_failure(query, error, sent_s, self._clock())
+
+    def on_success(self, scope: Scope, sent_s: float) -> None:
+        """Record the success of a request in a scope."""
+        outage = self.by_scope.get(scope)
+        if outage is not None:
+            was_away = outage.state == "away"
+            outage.on_success(sent_s, self._clock())
+            if outage.state == "up":
+                del self.by_scope[scope]
+            if was_away and not outage.is_closed:
+                self._report(scope, outage, None)
+            self.notify()
+
+    def end_probe(self, scope: Scope, outage: Outage) -> None:
+        """End a probe, and report when the next one follows."""
+        outage.end_probe(self._clock())
+        if outage.state == "away":
+            self._report(scope, outage, outage.probe_at_s - self._clock())
+        self.notify()
+
+    def _report(self, scope: Scope, outage: Outage, next_try_s: float | None) -> None:
+        if self._hook is not None:
+            elapsed_s = self._clock() - outage.since_s
+            emit(self._hook, AvailabilityChanged(*scope[:2], outage.error, elapsed_s, next_try_s))
+
+    def notify(self) -> None:
+        """Wake the workers that wait."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait until a scope has changed, or until the time is up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
