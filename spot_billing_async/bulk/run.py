@@ -43,6 +43,7 @@ Fetch = Callable[[CostQuery, RequestCounts, float], Awaitable[Answer[T]]]
 The float is the reading of the run's clock at which the whole pull ends; infinite for no limit.
 """
 
+_TOO_LATE = "the pull's deadline passed before this slice began"
 _LAST_SLICES = 10  # that end after their own attempts, if no other slice was ever fetched
 _KNOWN_GOOD = 16
 _BUFFER_PER_WORKER = 2
@@ -190,6 +191,8 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         started_s = self._clock()
         counts = RequestCounts(allowance=self._allowance)
         try:
+            if started_s >= self._ends_at_s:
+                raise DeadlineExceededError(_TOO_LATE)
             answer = await self._answer(query, counts)
             self._fetched.append(query)
         except SpotBillingError as error:
@@ -209,9 +212,6 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             counts.is_in_pull = self._gate is not None and is_compared
             outage = await self._pass_gate(self._gate, counts)
             try:
-                if self._clock() >= self._ends_at_s:
-                    message = "the pull's deadline passed before this slice began"
-                    raise DeadlineExceededError(message)
                 if counts.verdict is not None:
                     raise counts.verdict
                 return await self._fetch(query, counts, self._ends_at_s)
@@ -225,7 +225,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         """Wait while the API is away, and probe it in turns; return an outage that is ending.
 
         Raises:
-            OutageError: the API was away for too long.
+            SpotBillingError: the API was away for too long.
         """
         while (
             gate is not None
@@ -242,7 +242,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             ends_at_s = hard_end_s(self._ends_at_s, self._clock)
             patience_ends_at_s = max(outage.since_s, self._started_s or 0.0) + gate.patience_s
             if now_s >= ends_at_s:
-                break
+                raise DeadlineExceededError(_TOO_LATE)
             if outage.start_probe(now_s):
                 await self._probe(gate, scope, outage)
             elif outage.is_closed and now_s >= patience_ends_at_s:
