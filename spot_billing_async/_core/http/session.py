@@ -4,7 +4,6 @@ Errors are stripped here: no error that leaves `_attempt` has frames of the requ
 variables hold headers and bodies.
 """
 
-import asyncio
 import random
 from collections.abc import Hashable
 from heapq import nsmallest
@@ -222,6 +221,7 @@ class SessionManager:
             is_last = isinstance(decision, GiveUp)
             if outage.is_closed or (is_last and (outage.failures > 1 or is_asked_to_wait)):
                 outage.suspect(now_s)
+                shared.outages.notify()
                 record.counts.failed_attempts = attempts
                 record.counts.verdict = failure if is_last else None
                 message = f"{operation.operation_id}: the API is unavailable: {failure}"
@@ -234,10 +234,22 @@ class SessionManager:
             raise failure
         if decision.after_s:
             try:
-                await asyncio.sleep(decision.after_s)
+                await self._sleep(now_s + decision.after_s, operation, record.counts)
             finally:
                 if record.is_timed:
                     record.lap("backoff_s")
+
+    async def _sleep(self, until_s: float, operation: Operation, counts: RequestCounts) -> None:
+        """Wait before a retry; a slice of a pull stops waiting when an outage is suspected.
+
+        If that proves wrong, the slice is sent again at once: it is known to be the one at fault.
+        """
+        outages, scopes = self.shared.outages, self.scopes(operation)
+        while (left_s := until_s - self.shared.clock()) > 0:
+            found = outages.first(scopes) if counts.is_in_pull else None
+            if found is not None and found[1].is_closed:
+                break
+            await outages.wait(left_s)
 
     def _outage_of(self, failure: SpotBillingError, operation: Operation) -> Outage | None:
         """Return the outage that a failure belongs to, if it may be one."""

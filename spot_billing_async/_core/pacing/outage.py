@@ -168,6 +168,8 @@ class Outages:
         outage = self.by_scope.get(scope) or Outage(self._full, random.random)
         self.by_scope.use(scope, outage)
         outage.on_failure(query, error, sent_s, self._clock())
+        if outage.is_closed:
+            self.notify()
 
     def on_success(self, scope: Scope, sent_s: float) -> None:
         """Record the success of a request in a scope."""
