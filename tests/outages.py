@@ -1,4 +1,4 @@
-"""Server that goes away in the middle of a pull, in one of seven ways, and what a pull makes of it."""
+"""Server that goes away in the middle of a pull, and what the pull makes of it."""
 
 import asyncio
 import contextlib
