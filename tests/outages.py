@@ -5,10 +5,11 @@ import contextlib
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Literal, get_args
+from urllib.parse import parse_qs
 
 import trustme
 
@@ -27,7 +28,7 @@ from tests.support import http
 Kind = Literal["refused", "reset", "silent", "500", "502", "503", "503 wait", "tls"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 TOKEN = "not-a-real-token"
-GOOD = http(b'{"response":{"items":[{"cost":1,"currency":"USD"}],"count":1}}')
+GOOD = b'{"response":{"items":[{"cost":1,"currency":"USD","date":"%b"}],"count":1}}'
 HTML = b"<html><body>Bad Gateway</body></html>"
 ERRORS: dict[str, bytes] = {
     "500": http(b"", status="500 Internal Server Error"),
@@ -48,6 +49,7 @@ class FailingServer:
         first: number of the request at which it goes away.
         broken: accounts whose queries it always answers with 500, after 5 ms.
         latency_s: seconds that an answer takes otherwise.
+        most_days: longest window that it answers; with 500 to others.
         began_s: when it went away; None before.
         ended_s: when it came back.
         seen: number of requests received.
@@ -58,6 +60,7 @@ class FailingServer:
     first: int
     broken: frozenset[str] = frozenset()
     latency_s: float = 0.02
+    most_days: int = 10_000
     began_s: float | None = None
     ended_s: float = 0.0
     seen: int = 0
@@ -101,9 +104,7 @@ class FailingServer:
         for writer in self._writers:
             writer.transport.abort()
 
-    async def go_away(self) -> None:
-        """Be away for `away_s` seconds."""
-        self.began_s = time.monotonic()
+    async def _go_away(self) -> None:
         if self.kind in {"refused", "tls"}:
             self._close()
         if self.kind == "tls":
@@ -123,7 +124,7 @@ class FailingServer:
         self._writers.add(writer)
         try:
             if self.is_away and self.kind in {"reset", "tls"}:
-                writer.write(b"" if self.kind == "reset" else http(b""))
+                writer.write(b"" if self.kind == "reset" else b"no TLS\r\n")
                 return
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -138,7 +139,8 @@ class FailingServer:
     async def _answered(self, head: bytes, writer: asyncio.StreamWriter) -> bool:
         self.seen += 1
         if self.seen == self.first:
-            self._timers.append(asyncio.create_task(self.go_away()))
+            self.began_s = time.monotonic()
+            self._timers.append(asyncio.create_task(self._go_away()))
             await asyncio.sleep(0)
         if self.is_away and self.kind == "silent":
             await self._back.wait()
@@ -149,10 +151,14 @@ class FailingServer:
             return True
         if self.is_away:
             return False
-        account = head.partition(b"accountId=")[2].partition(b"&")[0].decode()
-        is_broken = account in self.broken
+        query = parse_qs(head.split(b" ", 2)[1].partition(b"?")[2])
+        first, last = (
+            date.fromisoformat(query[name][0].decode()) for name in (b"fromDate", b"toDate")
+        )
+        is_too_wide = (last - first).days >= self.most_days
+        is_broken = is_too_wide or query[b"accountId"][0].decode() in self.broken
         await asyncio.sleep(0.005 if is_broken else self.latency_s)
-        writer.write(ERRORS["500"] if is_broken else GOOD)
+        writer.write(ERRORS["500"] if is_broken else http(GOOD % query[b"fromDate"][0]))
         return True
 
 
@@ -185,8 +191,7 @@ def plan_of(slices: int) -> CostPlan:
 
 async def pull(
     server: FailingServer,
-    plan: "CostPlan | list[CostQuery]",
-    tick: Callable[[], None] = lambda: None,
+    plan: CostPlan | list[CostQuery],
     **limits: float,
 ) -> Result:
     """Pull a plan from a server that goes away meanwhile."""
@@ -199,9 +204,8 @@ async def pull(
         elif isinstance(event, AvailabilityChanged):
             tries.append(event)
 
-    failed = []
     async with server.serving() as base_url:
-        tls = TlsConfig()
+        tls: TlsConfig | ssl.SSLContext = TlsConfig()
         if server.kind == "tls":
             tls = ssl.create_default_context()
             AUTHORITY.configure_trust(tls)
@@ -210,10 +214,7 @@ async def pull(
             SpotBillingClient(TOKEN, base_url=base_url, config=config, hook=hook) as client,
             client.costs.pull(plan) as run,
         ):
-            async for outcome in run:
-                tick()
-                if isinstance(outcome, Failed):
-                    failed.append(outcome)
+            failed = [outcome async for outcome in run if isinstance(outcome, Failed)]
     began_s = server.began_s or 0.0
     sent = sum(began_s < started_s < server.ended_s for started_s, _, _ in ends)
     return Result(run.report, failed, sent, _late_s(ends, began_s, server.ended_s), tries)

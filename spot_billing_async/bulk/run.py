@@ -46,6 +46,8 @@ The float is the reading of the run's clock at which the whole pull ends; infini
 _TOO_LATE = "the pull's deadline passed before this slice began"
 _LAST_SLICES = 10  # that end after their own attempts, if no other slice was ever fetched
 _KNOWN_GOOD = 16
+_HELD = 64
+_PICKS = 8
 _BUFFER_PER_WORKER = 2
 """Outcomes that may wait for the reader, per worker: one delivered while the next is fetched."""
 
@@ -93,6 +95,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         self._gate = gate
         self._left = len(plan)
         self._probes = 0
+        self._held: deque[str | None] = deque(maxlen=_HELD)  # accounts of what failed lately
         self._fetched: deque[CostQuery] = deque(maxlen=_KNOWN_GOOD)  # latest ones, to probe with
         self._buffer: OutcomeBuffer[tuple[int, Fetched[T] | Failed, Mapping[str, Decimal]]] = (
             OutcomeBuffer(self._worker_count * _BUFFER_PER_WORKER, ordered=ordered)
@@ -212,10 +215,13 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             counts.is_in_pull = self._gate is not None and is_compared
             outage = await self._pass_gate(self._gate, counts)
             try:
-                if counts.verdict is not None:
+                if counts.verdict is not None and counts.is_suspect:
                     raise counts.verdict
+                # An outage may have ended before it was confirmed: one more attempt will tell.
+                counts.is_suspect = counts.failed_attempts > 0
                 return await self._fetch(query, counts, self._ends_at_s)
             except OutageError as error:
+                self._held.append(query.account_id)
                 counts.retries += error.__cause__ is not None
             finally:
                 if outage is not None:
@@ -236,7 +242,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             scope, outage = found
             now_s = self._clock()
             if outage.state == "away":  # the outage is to blame for the failures of the slice
-                counts.failed_attempts, counts.verdict = 0, None
+                counts.failed_attempts, counts.is_suspect, counts.verdict = 0, False, None
             if outage.start():
                 return outage
             ends_at_s = hard_end_s(self._ends_at_s, self._clock)
@@ -258,12 +264,16 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
     async def _probe(self, gate: Gate, scope: Scope, outage: Outage) -> None:
         """Ask for one day of another slice, if possible of one that was fetched.
 
-        Every second one is any slice of the plan: no single broken query keeps an outage alive.
+        Every second one is any slice of the plan, if possible of an account without failures, so
+        that no broken query keeps an outage alive.
         """
         self._fetched.rotate()
         self._probes += 1
         is_known = self._fetched and self._probes % 2
-        query = self._fetched[0] if is_known else random.choice(self._plan)  # noqa: S311  no secret
+        picks = [random.choice(self._plan) for _ in range(_PICKS)]  # noqa: S311  no secret
+        others = (each for each in picks if each.account_id not in self._held)
+        query = self._fetched[0] if is_known else next(others, picks[0])
+        self._held.append(query.account_id)
         if query.from_date is not None and query.to_date is not None:
             query = replace(query, to_date=query.from_date)
         counts = RequestCounts(allowance=self._allowance, is_in_pull=True, is_probe=True)

@@ -219,7 +219,8 @@ class SessionManager:
         if outage is not None and record.counts.is_in_pull:
             is_asked_to_wait = isinstance(failure, ApiError) and failure.retry_after_s is not None
             is_last = isinstance(decision, GiveUp)
-            if outage.is_closed or (is_last and (outage.failures > 1 or is_asked_to_wait)):
+            is_doubtful = outage.failures >= max(2, attempts)  # nothing succeeded in between
+            if outage.is_closed or (is_last and (is_doubtful or is_asked_to_wait)):
                 outage.suspect(now_s)
                 shared.outages.notify()
                 record.counts.failed_attempts = attempts

@@ -22,8 +22,10 @@ class RequestCounts(msgspec.Struct):
     # In an outage, requests of a pull are held back, except for the first one of a probe.
     is_in_pull: bool = False
     is_probe: bool = False
-    # Of a slice that is held back: its attempts, and its error unless the outage is confirmed.
+    # Of a slice that is held back: its attempts, whether they ended with the API at work, and the
+    # error that it fails with if the next one does so too.
     failed_attempts: int = 0
+    is_suspect: bool = False
     verdict: SpotBillingError | None = None
 
     def require_request(self) -> None:
