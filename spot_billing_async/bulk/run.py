@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
+from itertools import cycle
 from math import inf
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -45,9 +46,7 @@ The float is the reading of the run's clock at which the whole pull ends; infini
 
 _TOO_LATE = "the pull's deadline passed before this slice began"
 _LAST_SLICES = 10  # that end after their own attempts, if no other slice was ever fetched
-_KNOWN_GOOD = 16
-_HELD = 64
-_PICKS = 8
+_KEPT, _PICKS = 64, 8
 _BUFFER_PER_WORKER = 2
 """Outcomes that may wait for the reader, per worker: one delivered while the next is fetched."""
 
@@ -94,9 +93,10 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         self._states = bytearray(len(plan))
         self._gate = gate
         self._left = len(plan)
-        self._probes = 0
-        self._held: deque[str | None] = deque(maxlen=_HELD)  # accounts of what failed lately
-        self._fetched: deque[CostQuery] = deque(maxlen=_KNOWN_GOOD)  # latest ones, to probe with
+        self._turns = cycle((True, False))
+        # Latest accounts that failed, and latest queries that did not.
+        self._held: deque[str | None] = deque(maxlen=_KEPT)
+        self._fetched: deque[CostQuery] = deque(maxlen=_KEPT)
         self._buffer: OutcomeBuffer[tuple[int, Fetched[T] | Failed, Mapping[str, Decimal]]] = (
             OutcomeBuffer(self._worker_count * _BUFFER_PER_WORKER, ordered=ordered)
         )
@@ -208,24 +208,20 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         return index, outcome, answer.totals
 
     async def _answer(self, query: CostQuery, counts: RequestCounts) -> Answer[T]:
-        """Fetch a slice, and once more after each outage that it meets."""
+        """Fetch a slice, and again after each outage that it meets."""
         while True:
             # Without a slice to compare them with, the last ones may as well be broken themselves.
-            is_compared = bool(self._fetched) or self._left > _LAST_SLICES
-            counts.is_in_pull = self._gate is not None and is_compared
+            counts.is_in_pull = bool(self._fetched) or self._left > _LAST_SLICES
             outage = await self._pass_gate(self._gate, counts)
             try:
-                if counts.verdict is not None and counts.is_suspect:
-                    raise counts.verdict
-                # An outage may have ended before it was confirmed: one more attempt will tell.
-                counts.is_suspect = counts.failed_attempts > 0
                 return await self._fetch(query, counts, self._ends_at_s)
             except OutageError as error:
                 self._held.append(query.account_id)
                 counts.retries += error.__cause__ is not None
             finally:
-                if outage is not None:
+                if outage is not None and self._gate is not None:
                     outage.end()
+                    self._gate.outages.notify()
 
     async def _pass_gate(self, gate: Gate | None, counts: RequestCounts) -> Outage | None:
         """Wait while the API is away, and probe it in turns; return an outage that is ending.
@@ -237,42 +233,40 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             gate is not None
             and counts.is_in_pull
             and (self._allowance is None or self._allowance.left > 0)
-            and (found := gate.outages.first(gate.scopes)) is not None
+            and (outage := gate.outages.worst(gate.scopes)) is not None
+            and outage.state != "up"
         ):
-            scope, outage = found
-            now_s = self._clock()
-            if outage.state == "away":  # the outage is to blame for the failures of the slice
-                counts.failed_attempts, counts.is_suspect, counts.verdict = 0, False, None
-            if outage.start():
-                return outage
-            ends_at_s = hard_end_s(self._ends_at_s, self._clock)
-            patience_ends_at_s = max(outage.since_s, self._started_s or 0.0) + gate.patience_s
+            now_s, ends_at_s = self._clock(), hard_end_s(self._ends_at_s, self._clock)
+            if outage.state == "away":
+                counts.failed_attempts = 0  # the outage is to blame
             if now_s >= ends_at_s:
                 raise DeadlineExceededError(_TOO_LATE)
-            if outage.start_probe(now_s):
-                await self._probe(gate, scope, outage)
-            elif outage.is_closed and now_s >= patience_ends_at_s:
-                away_s = now_s - outage.since_s
-                message = f"the API has been unavailable for {away_s:.1f} s ({outage.error})"
-                raise OutageError(message)
-            else:
-                is_due = outage.is_closed and not outage.is_probing
-                until_s = min(ends_at_s, patience_ends_at_s, outage.probe_at_s if is_due else inf)
-                await gate.outages.wait(until_s - now_s)
+            if outage.start():
+                return outage
+            if outage.is_closed:
+                if outage.start_probe(now_s):
+                    await self._probe(gate, outage)
+                    continue
+                waits_since_s = max(outage.since_s, self._started_s or 0.0)
+                if now_s - waits_since_s >= gate.patience_s:
+                    away_s = now_s - outage.since_s
+                    message = f"the API has been unavailable for {away_s:.1f} s ({outage.error})"
+                    raise OutageError(message)
+                probe_at_s = inf if outage.is_probing else outage.probe_at_s
+                ends_at_s = min(ends_at_s, waits_since_s + gate.patience_s, probe_at_s)
+            await gate.outages.wait(ends_at_s - now_s)
         return None
 
-    async def _probe(self, gate: Gate, scope: Scope, outage: Outage) -> None:
-        """Ask for one day of another slice, if possible of one that was fetched.
+    async def _probe(self, gate: Gate, outage: Outage) -> None:
+        """Ask for one day of another slice, in turn of one that was fetched and of any one.
 
-        Every second one is any slice of the plan, if possible of an account without failures, so
-        that no broken query keeps an outage alive.
+        Preferably not of an account that has just failed: no broken query keeps an outage alive.
         """
         self._fetched.rotate()
-        self._probes += 1
-        is_known = self._fetched and self._probes % 2
         picks = [random.choice(self._plan) for _ in range(_PICKS)]  # noqa: S311  no secret
-        others = (each for each in picks if each.account_id not in self._held)
-        query = self._fetched[0] if is_known else next(others, picks[0])
+        query = min(picks, key=lambda each: each.account_id in self._held)
+        if self._fetched and next(self._turns):
+            query = self._fetched[0]
         self._held.append(query.account_id)
         if query.from_date is not None and query.to_date is not None:
             query = replace(query, to_date=query.from_date)
@@ -281,7 +275,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             with suppress(SpotBillingError):  # the sender has recorded it
                 await gate.probe(query, counts, self._ends_at_s)
         finally:
-            gate.outages.end_probe(scope, outage)
+            gate.outages.end_probe(outage)
             self._counts.add(counts)
 
     def _counted(

@@ -19,7 +19,7 @@ from spot_billing_async._core.http.retry import GiveUp, decide, is_retryable
 from spot_billing_async._core.http.shared import SharedState
 from spot_billing_async._core.pacing.abc import Limiter
 from spot_billing_async._core.pacing.budget import RequestCounts
-from spot_billing_async._core.pacing.outage import Outage, Scope
+from spot_billing_async._core.pacing.outage import Scope
 from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.comparison import compare
 from spot_billing_async._core.protocol.decoder import ItemDecoder
@@ -33,7 +33,6 @@ from spot_billing_async._core.protocol.response import (
     parse_response,
 )
 from spot_billing_async.errors import (
-    ApiError,
     AuthenticationError,
     DeadlineExceededError,
     DecodeError,
@@ -47,7 +46,6 @@ from spot_billing_async.errors import (
 
 T = TypeVar("T")
 
-_ORIGIN = Scope("connection")
 _OVERLOADED = 503
 _KEPT_VALUES = 4
 _KEPT_CHARACTERS = 100
@@ -93,8 +91,8 @@ class SessionManager:
 
     def scopes(self, operation: Operation) -> tuple[Scope, Scope, Scope]:
         """Return the scopes of the outages that an operation may meet."""
-        token = Scope("token", None, self.credential_key)
-        return _ORIGIN, Scope("operation", operation.operation_id, self.namespace), token
+        by_operation: Scope = ("operation", operation.operation_id, self.namespace)
+        return ("connection", None, None), by_operation, ("token", None, self.credential_key)
 
     async def send(
         self, request: Request, decoder: ItemDecoder[T], *, deadline: Deadline, record: CallRecord
@@ -114,7 +112,6 @@ class SessionManager:
             if counts.allowance is not None:
                 counts.require_request()  # before it waits for a permit
             try:
-                self._hold_back(request.operation, attempts, counts)
                 token = credential.current
                 if token is None:  # before admission, so that no permit is held meanwhile
                     token = await self._provided_token(request, record)
@@ -124,13 +121,10 @@ class SessionManager:
                     permit = await self._wait_for_permit(
                         limiter, request, deadline, record, after_refusal=is_refused
                     )
-                    try:
-                        self._hold_back(request.operation, attempts, counts)
-                    except OutageError:
-                        shared.admission.on_lost(limiter, permit, sent=False)
-                        raise
                     # Race: the token may have been renewed during the wait.
                     token = token if credential.current is None else credential.current
+                if counts.is_in_pull and (attempts or not counts.is_probe):
+                    self._hold_back(request, limiter, permit, attempts, counts)
                 return await self._attempt(request, token, limiter, permit, decoder, record)
             except SpotBillingError as error:
                 failure = error
@@ -147,20 +141,13 @@ class SessionManager:
             await self._back_off(failure, attempts, request.operation, limiter, deadline, record)
             counts.retries += 1
 
-    def _hold_back(self, operation: Operation, attempts: int, counts: RequestCounts) -> None:
-        """Raise `OutageError` if a request of a pull is not to be sent, as the API is away."""
-        found = self.shared.outages.first(self.scopes(operation)) if counts.is_in_pull else None
-        if found is not None and found[1].is_closed and (attempts or not counts.is_probe):
-            counts.failed_attempts = attempts
-            raise OutageError(f"{operation.operation_id}: not sent, as the API is unavailable")
-
     async def _provided_token(self, request: Request, record: CallRecord) -> Secret:
         started_s = self.shared.clock()
         try:
             return await self._credential.token()
         except BaseException as error:
             if isinstance(error, TransportError):
-                scope = Scope("token", None, self.credential_key)
+                scope = self.scopes(request.operation)[-1]
                 self.shared.outages.on_failure(scope, request.url, error, started_s)
             without_frames(error)
             raise
@@ -193,6 +180,21 @@ class SessionManager:
             if record.is_timed:
                 record.lap("paced_s" if is_paced else "queued_s")
 
+    def _hold_back(
+        self,
+        request: Request,
+        limiter: Limiter,
+        permit: Permit,
+        attempts: int,
+        counts: RequestCounts,
+    ) -> None:
+        """Give the permit of a request back, and raise `OutageError`, if the API is away."""
+        outages, operation = self.shared.outages, request.operation
+        if outages.by_scope and outages.is_closed(self.scopes(operation)):
+            self.shared.admission.on_lost(limiter, permit, sent=False)
+            counts.failed_attempts = attempts
+            raise OutageError(f"{operation.operation_id}: not sent, as the API is unavailable")
+
     async def _back_off(
         self,
         failure: SpotBillingError,
@@ -215,16 +217,20 @@ class SessionManager:
             budget=shared.retry_budget,
             random=random.random,
         )
-        outage = self._outage_of(failure, operation)
-        if outage is not None and record.counts.is_in_pull:
-            is_asked_to_wait = isinstance(failure, ApiError) and failure.retry_after_s is not None
-            is_last = isinstance(decision, GiveUp)
-            is_doubtful = outage.failures >= max(2, attempts)  # nothing succeeded in between
-            if outage.is_closed or (is_last and (is_doubtful or is_asked_to_wait)):
+        outage, counts = None, record.counts
+        if isinstance(failure, TransportError | ServerError) and is_retryable(failure):
+            outage = shared.outages.worst(self.scopes(operation))
+        if outage is not None and counts.is_in_pull:
+            # A slice that fails for good, with no success in between, may not be at fault.
+            is_doubtful = isinstance(decision, GiveUp) and (
+                outage.failures >= max(2, attempts) or getattr(failure, "retry_after_s", None)
+            )
+            # One that was sent after a success, and failed again, is.
+            is_at_fault = counts.failed_attempts and attempts >= shared.config.retry.max_attempts
+            if (outage.is_closed or is_doubtful) and not is_at_fault:
                 outage.suspect(now_s)
                 shared.outages.notify()
-                record.counts.failed_attempts = attempts
-                record.counts.verdict = failure if is_last else None
+                counts.failed_attempts = attempts
                 message = f"{operation.operation_id}: the API is unavailable: {failure}"
                 raise OutageError(message) from failure
         if isinstance(decision, GiveUp):
@@ -235,30 +241,11 @@ class SessionManager:
             raise failure
         if decision.after_s:
             try:
-                await self._sleep(now_s + decision.after_s, operation, record.counts)
+                scopes = self.scopes(operation) if counts.is_in_pull else ()
+                await shared.outages.back_off(now_s + decision.after_s, scopes)
             finally:
                 if record.is_timed:
                     record.lap("backoff_s")
-
-    async def _sleep(self, until_s: float, operation: Operation, counts: RequestCounts) -> None:
-        """Wait before a retry; a slice of a pull stops waiting when an outage is suspected.
-
-        If that proves wrong, the slice is sent again at once: it is known to be the one at fault.
-        """
-        outages, scopes = self.shared.outages, self.scopes(operation)
-        while (left_s := until_s - self.shared.clock()) > 0:
-            found = outages.first(scopes) if counts.is_in_pull else None
-            if found is not None and found[1].is_closed:
-                break
-            await outages.wait(left_s)
-
-    def _outage_of(self, failure: SpotBillingError, operation: Operation) -> Outage | None:
-        """Return the outage that a failure belongs to, if it may be one."""
-        if not isinstance(failure, TransportError | ServerError) or not is_retryable(failure):
-            return None
-        by_scope = self.shared.outages.by_scope
-        found = [by_scope[scope] for scope in self.scopes(operation) if scope in by_scope]
-        return max(found, key=lambda outage: outage.failures, default=None)
 
     def _note_health(self, request: Request, failure: BaseException | None, sent_s: float) -> None:
         """Record what the end of a request says about an outage."""
@@ -332,7 +319,7 @@ class SessionManager:
                 # Only the time to the first byte: how fast a body arrives says nothing about load.
                 waited_s=response.waited_s if failure is None else None,
                 is_overloaded=response.status == _OVERLOADED
-                and shared.outages.first(self.scopes(operation)) is None,
+                and not shared.outages.is_closed(self.scopes(operation)),
             )
         if record.is_timed and is_counted:
             record.request_ended(

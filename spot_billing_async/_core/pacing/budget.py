@@ -2,7 +2,7 @@
 
 import msgspec
 
-from spot_billing_async.errors import RequestLimitReachedError, SpotBillingError
+from spot_billing_async.errors import RequestLimitReachedError
 
 
 class Allowance(msgspec.Struct):
@@ -19,14 +19,9 @@ class RequestCounts(msgspec.Struct):
     refusals: int = 0  # requests rejected by the server's rate limit
     mismatches: int = 0  # responses that contradicted their query
     allowance: Allowance | None = None  # that each request is deducted from; None for no limit
-    # In an outage, requests of a pull are held back, except for the first one of a probe.
-    is_in_pull: bool = False
-    is_probe: bool = False
-    # Of a slice that is held back: its attempts, whether they ended with the API at work, and the
-    # error that it fails with if the next one does so too.
-    failed_attempts: int = 0
-    is_suspect: bool = False
-    verdict: SpotBillingError | None = None
+    is_in_pull: bool = False  # its requests are held back in an outage, ...
+    is_probe: bool = False  # ... except for the first one of a probe
+    failed_attempts: int = 0  # of a slice that was held back, before this call
 
     def require_request(self) -> None:
         """Raise `RequestLimitReachedError` if the allowance is used up."""

@@ -16,50 +16,42 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from spot_billing_async._core.aio.recent import RecentlyUsed
 from spot_billing_async.errors import ApiError, SpotBillingError
 from spot_billing_async.telemetry import AvailabilityChanged, Hook, OutageScope, emit
 
+Scope = tuple[OutageScope, str | None, object]
+"""Part of the API that may be away alone: its kind, an operationId, and a credential's key."""
+
 _SUSPICION = 5  # different queries that fail with no success between them
 _PROBES = 2  # failed ones that confirm an outage
 _FIRST_ROOM = 2  # slices that may run when an outage ends
-_FIRST_PAUSE_S = 0.1
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _PAUSE_GROWTH = 1.3  # so the API is noticed to be back within a third of the time it was away
-_LONGEST_PAUSE_S = 5.0
 _LONGEST_RETRY_AFTER_S = 60.0
 _MAX_SCOPES = 1_000
 
 
 class Outage:
-    """State machine of one scope; times are readings of one monotonic clock.
+    """State machine of one scope; times are readings of one monotonic clock."""
 
-    Attributes:
-        state: the present state.
-        is_probing: whether a probe is running.
-        failures: number of failures since the latest success.
-        since_s: when the first failure came since it was up.
-        probe_at_s: when the next probe may be sent.
-        error: name of the class of the latest failure.
-    """
-
-    def __init__(self, full: int, chance: Callable[[], float]) -> None:
+    def __init__(self, scope: Scope, full: int, chance: Callable[[], float]) -> None:
+        self.scope: Scope = scope
         self.state: Literal["up", "suspected", "away", "reopening"] = "up"
-        self.since_s: float = 0.0
-        self.probe_at_s: float = 0.0
-        self.error: str = ""
-        self.failures: int = 0
+        self.failures: int = 0  # since the latest success
+        self.error: str = ""  # class of the latest one
+        self.since_s: float = 0.0  # when the first one came since it was up
         self.is_probing: bool = False
-        self._full = full  # slices that may run in the end
-        self._chance = chance
+        self.probe_at_s: float = 0.0  # when the next probe is due
+        self._full, self._chance = full, chance
         self._failed: set[str] = set()  # queries, since the latest success
         self._changed_s = 0.0  # when pulls began to hold back, or to send again
         self._failed_probes = 0
         self._pause_s = _FIRST_PAUSE_S
         self._retry_after_s = 0.0  # in the answer to the latest probe
-        self._room = 0  # slices that may run while it is reopening
-        self._running = 0
+        self._room = self._running = 0  # slices that may run while it is reopening, and that do
 
     @property
     def is_closed(self) -> bool:
@@ -80,7 +72,7 @@ class Outage:
             self.suspect(now_s)
 
     def suspect(self, now_s: float) -> None:
-        """Suspect an outage, unless it is already."""
+        """Suspect an outage, unless one is already."""
         if not self.is_closed:
             self.state, self._failed_probes = "suspected", 0
             self._changed_s = self.probe_at_s = now_s
@@ -132,22 +124,12 @@ class Outage:
             self.probe_at_s = now_s + wait_s
 
 
-class Scope(NamedTuple):
-    """Part of the API that may be away alone."""
-
-    kind: OutageScope
-    operation_id: str | None = None
-    key: object = None  # of the credential
-
-
 class Outages:
     """Outages of a client: the scopes that are not up, or whose latest request failed."""
 
     def __init__(self, clock: Callable[[], float], hook: Hook | None, full: int) -> None:
         self.by_scope: RecentlyUsed[Scope, Outage] = RecentlyUsed(_MAX_SCOPES)
-        self._clock = clock
-        self._hook = hook
-        self._full = full
+        self._clock, self._hook, self._full = clock, hook, full
         self.renew()
 
     def renew(self) -> None:
@@ -155,48 +137,51 @@ class Outages:
         self.by_scope.clear()
         self._changed = asyncio.Event()
 
-    def first(self, scopes: Iterable[Scope]) -> tuple[Scope, Outage] | None:
-        """Return the first scope that is not up, with its machine; None if all are."""
-        for scope in scopes if self.by_scope else ():
-            outage = self.by_scope.get(scope)
-            if outage is not None and outage.state != "up":
-                return scope, outage
-        return None
+    def worst(self, scopes: Iterable[Scope]) -> Outage | None:
+        """Return the outage of some scopes, if any of them failed since its latest success."""
+        found = [self.by_scope[scope] for scope in scopes if scope in self.by_scope]
+        return max(found, key=lambda each: (each.state != "up", each.failures), default=None)
+
+    def is_closed(self, scopes: Iterable[Scope]) -> bool:
+        """Return whether pulls that need these scopes hold their requests back."""
+        outage = self.worst(scopes)
+        return outage is not None and outage.is_closed
 
     def on_failure(self, scope: Scope, query: str, error: SpotBillingError, sent_s: float) -> None:
         """Record the failure of a request in a scope."""
-        outage = self.by_scope.get(scope) or Outage(self._full, random.random)
+        outage = self.by_scope.get(scope) or Outage(scope, self._full, random.random)
         self.by_scope.use(scope, outage)
         outage.on_failure(query, error, sent_s, self._clock())
-        if outage.is_closed:
-            self.notify()
+        self.notify()
 
     def on_success(self, scope: Scope, sent_s: float) -> None:
         """Record the success of a request in a scope."""
-        outage = self.by_scope.get(scope)
-        if outage is not None:
+        if (outage := self.by_scope.get(scope)) is not None:
             was_away = outage.state == "away"
             outage.on_success(sent_s, self._clock())
             if outage.state == "up":
                 del self.by_scope[scope]
             if was_away and not outage.is_closed:
-                self._report(scope, outage, None)
+                self._report(outage, None)
             self.notify()
 
-    def end_probe(self, scope: Scope, outage: Outage) -> None:
+    def end_probe(self, outage: Outage) -> None:
         """End a probe, and report when the next one follows."""
         outage.end_probe(self._clock())
         if outage.state == "away":
-            self._report(scope, outage, outage.probe_at_s - self._clock())
+            self._report(outage, outage.probe_at_s - self._clock())
         self.notify()
 
-    def _report(self, scope: Scope, outage: Outage, next_try_s: float | None) -> None:
+    def _report(self, outage: Outage, next_try_s: float | None) -> None:
         if self._hook is not None:
-            elapsed_s = self._clock() - outage.since_s
-            emit(self._hook, AvailabilityChanged(*scope[:2], outage.error, elapsed_s, next_try_s))
+            (kind, operation_id, _), away_s = outage.scope, self._clock() - outage.since_s
+            emit(
+                self._hook,
+                AvailabilityChanged(kind, operation_id, outage.error, away_s, next_try_s),
+            )
 
     def notify(self) -> None:
-        """Wake the workers that wait."""
+        """Wake what waits."""
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -205,3 +190,11 @@ class Outages:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._changed.wait()
+
+    async def back_off(self, until_s: float, scopes: tuple[Scope, ...]) -> None:
+        """Wait until a time, or until an outage is suspected in one of some scopes.
+
+        If that is refuted, what waited is at fault, and is sent again at once.
+        """
+        while (left_s := until_s - self._clock()) > 0 and not self.is_closed(scopes):
+            await self.wait(left_s)

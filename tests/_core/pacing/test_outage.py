@@ -14,12 +14,13 @@ from spot_billing_async.telemetry import AvailabilityChanged, Event
 from tests.support import Clock
 from tests.virtual import run_virtually
 
+SCOPE: Scope = ("operation", "getCosts", "key")
 RESET = TransportError("reset")
 FULL = 8
 
 
 def outage_of(chance: float = 1.0) -> Outage:
-    return Outage(FULL, lambda: chance)
+    return Outage(SCOPE, FULL, lambda: chance)
 
 
 def fail(outage: Outage, queries: int, now_s: float, error: SpotBillingError = RESET) -> None:
@@ -157,7 +158,7 @@ class Traffic(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 10.0
-        self.outage = Outage(FULL, random.Random(1).random)  # noqa: S311  for a test
+        self.outage = Outage(SCOPE, FULL, random.Random(1).random)  # noqa: S311  for a test
         self.sent: list[tuple[int, float]] = []
         self.probing = False
         self.running = 0
@@ -241,7 +242,7 @@ TestTraffic = Traffic.TestCase
 @given(st.floats(0.1, 300), st.integers(0, 2**32))
 def test_probes_are_few_and_find_the_end_soon(away_s: float, seed: int) -> None:
     """An outage costs 20 probes and one a second, and a third of its time at most, or 5 s."""
-    outage = Outage(FULL, random.Random(seed).random)  # noqa: S311  for a test
+    outage = Outage(SCOPE, FULL, random.Random(seed).random)  # noqa: S311  for a test
     fail(outage, 5, 10.0)
     probes = 0
     while outage.probe_at_s < 10.0 + away_s:
@@ -258,31 +259,29 @@ def test_outages_are_reported_and_wake_those_who_wait() -> None:
         clock = asyncio.get_running_loop().time
         events: list[Event] = []
         outages = Outages(clock, events.append, FULL)
-        scope = Scope("operation", "getCosts", "key")
-        assert outages.first([scope]) is None
+        assert outages.worst([SCOPE]) is None
         for number in range(5):
-            outages.on_failure(scope, f"q{number}", RESET, clock())
-        found = outages.first([Scope("connection"), scope])
-        assert found is not None
-        _, outage = found
+            outages.on_failure(SCOPE, f"q{number}", RESET, clock())
+        outage = outages.worst([("connection", None, None), SCOPE])
+        assert outage is not None
         for _ in range(2):
             await outages.wait(max(0.0, outage.probe_at_s - clock()))
             assert outage.start_probe(clock())
-            outages.end_probe(scope, outage)
+            outages.end_probe(outage)
         waiting = asyncio.create_task(outages.wait(60.0))
         await asyncio.sleep(0.05)
-        outages.on_success(scope, clock())
+        outages.on_success(SCOPE, clock())
         await waiting
         assert clock() < 1010
         assert outage.state == "reopening"
         for _ in range(FULL):
-            outages.on_success(scope, clock())
+            outages.on_success(SCOPE, clock())
         assert not outages.by_scope
         first, last = events
         assert isinstance(first, AvailabilityChanged)
         assert isinstance(last, AvailabilityChanged)
         assert first.text.startswith("the API is unavailable, next try in 0.")
-        assert (first.scope, first.operation_id, first.error) == (*scope[:2], "TransportError")
+        assert (first.scope, first.operation_id, first.error) == (*SCOPE[:2], "TransportError")
         assert last.text.startswith("the API is available again after ")
 
     run_virtually(main())
@@ -292,6 +291,6 @@ def test_the_least_recently_used_outage_is_forgotten() -> None:
     """A backend with many tenants keeps a bounded number of outages."""
     outages = Outages(Clock(), None, FULL)
     for number in range(1001):
-        outages.on_failure(Scope("token", None, number), "q", RESET, 0.0)
+        outages.on_failure(("token", None, number), "q", RESET, 0.0)
     assert len(outages.by_scope) == 1000
-    assert Scope("token", None, 0) not in outages.by_scope
+    assert ("token", None, 0) not in outages.by_scope
