@@ -53,6 +53,7 @@ class FailingServer:
         began_s: when it went away; None before.
         ended_s: when it came back.
         seen: number of requests received.
+        went_away: set when it goes away.
     """
 
     kind: Kind
@@ -64,6 +65,7 @@ class FailingServer:
     began_s: float | None = None
     ended_s: float = 0.0
     seen: int = 0
+    went_away: asyncio.Event = field(default_factory=asyncio.Event)
     _port: int = 0
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -92,9 +94,11 @@ class FailingServer:
             self._close()
 
     async def _listen(self) -> None:
-        tls = None if self.is_away else self._tls
+        tls, connected = self._tls, self._connected
+        if self.is_away:  # without TLS: each handshake fails
+            tls, connected = None, self._refused
         self._server = await asyncio.start_server(
-            self._connected, "127.0.0.1", self._port, ssl=tls, backlog=512
+            connected, "127.0.0.1", self._port, ssl=tls, backlog=512
         )
         self._port = self._server.sockets[0].getsockname()[1]
 
@@ -108,7 +112,7 @@ class FailingServer:
         if self.kind in {"refused", "tls"}:
             self._close()
         if self.kind == "tls":
-            await self._listen()  # without TLS: each handshake fails
+            await self._listen()
         elif self.kind == "reset":
             for writer in self._writers:
                 writer.transport.abort()
@@ -123,23 +127,25 @@ class FailingServer:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
-            if self.is_away and self.kind in {"reset", "tls"}:
-                writer.write(b"" if self.kind == "reset" else b"no TLS\r\n")
+            if self.is_away and self.kind == "reset":
                 return
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                if not await self._answered(head, writer):
-                    return
+            while await self._answered(await reader.readuntil(b"\r\n\r\n"), writer):
+                pass
         except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
             pass
         finally:
             self._writers.discard(writer)
             writer.transport.abort()
 
+    async def _refused(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"no TLS\r\n")
+        writer.close()
+
     async def _answered(self, head: bytes, writer: asyncio.StreamWriter) -> bool:
         self.seen += 1
         if self.seen == self.first:
             self.began_s = time.monotonic()
+            self.went_away.set()
             self._timers.append(asyncio.create_task(self._go_away()))
             await asyncio.sleep(0)
         if self.is_away and self.kind == "silent":

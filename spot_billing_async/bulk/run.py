@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from itertools import cycle
 from math import inf
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -93,7 +92,6 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         self._states = bytearray(len(plan))
         self._gate = gate
         self._left = len(plan)
-        self._turns = cycle((True, False))
         # Latest accounts that failed, and latest queries that did not.
         self._held: deque[str | None] = deque(maxlen=_KEPT)
         self._fetched: deque[CostQuery] = deque(maxlen=_KEPT)
@@ -217,6 +215,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
                 return await self._fetch(query, counts, self._ends_at_s)
             except OutageError as error:
                 self._held.append(query.account_id)
+                counts.was_held_back = True
                 counts.retries += error.__cause__ is not None
             finally:
                 if outage is not None and self._gate is not None:
@@ -238,7 +237,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         ):
             now_s, ends_at_s = self._clock(), hard_end_s(self._ends_at_s, self._clock)
             if outage.state == "away":
-                counts.failed_attempts = 0  # the outage is to blame
+                counts.failed_attempts, counts.was_held_back = 0, False  # it is to blame
             if now_s >= ends_at_s:
                 raise DeadlineExceededError(_TOO_LATE)
             if outage.start():
@@ -258,15 +257,13 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         return None
 
     async def _probe(self, gate: Gate, outage: Outage) -> None:
-        """Ask for one day of another slice, in turn of one that was fetched and of any one.
+        """Ask for one day of a slice that was fetched, or of any one.
 
         Preferably not of an account that has just failed: no broken query keeps an outage alive.
         """
-        self._fetched.rotate()
-        picks = [random.choice(self._plan) for _ in range(_PICKS)]  # noqa: S311  no secret
+        picks = [*self._fetched, *random.choices(self._plan, k=_PICKS)]  # noqa: S311  no secret
+        random.shuffle(picks)
         query = min(picks, key=lambda each: each.account_id in self._held)
-        if self._fetched and next(self._turns):
-            query = self._fetched[0]
         self._held.append(query.account_id)
         if query.from_date is not None and query.to_date is not None:
             query = replace(query, to_date=query.from_date)

@@ -177,8 +177,7 @@ async def test_a_single_call_does_not_wait_with_a_pull_for_a_shared_fetch() -> N
     server = FailingServer("503", FOREVER_S, first=1)
     async with client_of(server, CostCache(), outage_patience_s=1.0) as client:
         pulling = asyncio.create_task(drained(client, plan_of(60)))
-        while server.seen < 5:
-            await asyncio.sleep(0.001)
+        await server.went_away.wait()
         calls = [client.costs.get(f"a{number}", DAY, DAY) for number in range(60)]
         errors = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(error) for error in errors} == {ServerError}

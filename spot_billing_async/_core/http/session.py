@@ -33,6 +33,7 @@ from spot_billing_async._core.protocol.response import (
     parse_response,
 )
 from spot_billing_async.errors import (
+    ApiError,
     AuthenticationError,
     DeadlineExceededError,
     DecodeError,
@@ -123,8 +124,6 @@ class SessionManager:
                     )
                     # Race: the token may have been renewed during the wait.
                     token = token if credential.current is None else credential.current
-                if counts.is_in_pull and (attempts or not counts.is_probe):
-                    self._hold_back(request, limiter, permit, attempts, counts)
                 return await self._attempt(request, token, limiter, permit, decoder, record)
             except SpotBillingError as error:
                 failure = error
@@ -137,7 +136,7 @@ class SessionManager:
                     counts.retries += 1
                     continue
                 shared.refused.use(self.credential_key, None)
-            attempts += not is_refused
+            attempts += not (is_refused or isinstance(failure, OutageError))
             await self._back_off(failure, attempts, request.operation, limiter, deadline, record)
             counts.retries += 1
 
@@ -180,20 +179,13 @@ class SessionManager:
             if record.is_timed:
                 record.lap("paced_s" if is_paced else "queued_s")
 
-    def _hold_back(
-        self,
-        request: Request,
-        limiter: Limiter,
-        permit: Permit,
-        attempts: int,
-        counts: RequestCounts,
-    ) -> None:
-        """Give the permit of a request back, and raise `OutageError`, if the API is away."""
-        outages, operation = self.shared.outages, request.operation
-        if outages.by_scope and outages.is_closed(self.scopes(operation)):
-            self.shared.admission.on_lost(limiter, permit, sent=False)
-            counts.failed_attempts = attempts
-            raise OutageError(f"{operation.operation_id}: not sent, as the API is unavailable")
+    def _require_open_gate(self, operation: Operation, counts: RequestCounts) -> None:
+        """Raise `OutageError` if the API is away, for a pull; but for a probe's first request."""
+        is_first = counts.is_probe and counts.requests == counts.refusals
+        if counts.is_in_pull and not is_first:
+            outages = self.shared.outages
+            if outages.by_scope and outages.is_closed(self.scopes(operation)):
+                raise OutageError(f"{operation.operation_id}: not sent, as the API is unavailable")
 
     async def _back_off(
         self,
@@ -220,17 +212,17 @@ class SessionManager:
         outage, counts = None, record.counts
         if isinstance(failure, TransportError | ServerError) and is_retryable(failure):
             outage = shared.outages.worst(self.scopes(operation))
+        counts.failed_attempts = attempts
         if outage is not None and counts.is_in_pull:
             # A slice that fails for good, with no success in between, may not be at fault.
             is_doubtful = isinstance(decision, GiveUp) and (
                 outage.failures >= max(2, attempts) or getattr(failure, "retry_after_s", None)
             )
             # One that was sent after a success, and failed again, is.
-            is_at_fault = counts.failed_attempts and attempts >= shared.config.retry.max_attempts
+            is_at_fault = counts.was_held_back and attempts >= shared.config.retry.max_attempts
             if (outage.is_closed or is_doubtful) and not is_at_fault:
                 outage.suspect(now_s)
                 shared.outages.notify()
-                counts.failed_attempts = attempts
                 message = f"{operation.operation_id}: the API is unavailable: {failure}"
                 raise OutageError(message) from failure
         if isinstance(decision, GiveUp):
@@ -250,9 +242,10 @@ class SessionManager:
     def _note_health(self, request: Request, failure: BaseException | None, sent_s: float) -> None:
         """Record what the end of a request says about an outage."""
         outages = self.shared.outages
-        is_cancelled = failure is not None and not isinstance(failure, SpotBillingError)
-        if is_cancelled or (failure is None and not outages.by_scope):
+        if failure is None and not outages.by_scope:
             return
+        if failure is not None and not isinstance(failure, TransportError | ApiError | DecodeError):
+            return  # it was cancelled, or not sent
         origin, operation, token = self.scopes(request.operation)
         outages.on_success(token, sent_s)
         if isinstance(failure, TransportError):
@@ -282,6 +275,7 @@ class SessionManager:
         elapsed_s: float | None = None
         is_counted = False
         try:
+            self._require_open_gate(operation, record.counts)
             record.counts.count_request()
             is_counted = True
             response = await shared.transport.exchange(request, token, record)
@@ -334,6 +328,7 @@ class SessionManager:
         if failure is not None:
             del response  # tools evaluate the lines of a frame, and its headers may echo the token
             raise failure
+        record.counts.failed_attempts = 0
         return page
 
     async def _parsed(

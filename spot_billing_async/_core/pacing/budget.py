@@ -21,7 +21,8 @@ class RequestCounts(msgspec.Struct):
     allowance: Allowance | None = None  # that each request is deducted from; None for no limit
     is_in_pull: bool = False  # its requests are held back in an outage, ...
     is_probe: bool = False  # ... except for the first one of a probe
-    failed_attempts: int = 0  # of a slice that was held back, before this call
+    failed_attempts: int = 0  # for the response at hand
+    was_held_back: bool = False  # earlier, although the API was at work
 
     def require_request(self) -> None:
         """Raise `RequestLimitReachedError` if the allowance is used up."""

@@ -46,7 +46,7 @@ def away(chance: float = 1.0) -> Outage:
     fail(outage, 5, 10.0)
     for _ in range(2):
         probe(outage, succeeds=False)
-    assert outage.state == "away"
+    assert state_of(outage) == "away"
     return outage
 
 
@@ -56,12 +56,12 @@ def test_five_different_queries_make_an_outage() -> None:
     for now_s in range(9):
         outage.on_failure("q0", RESET, now_s, now_s)
     fail(outage, 4, 10.0)
-    assert outage.state == "up"
+    assert state_of(outage) == "up"
     outage.on_success(9.0, 11.0)
     fail(outage, 4, 12.0)
-    assert outage.state == "up"
+    assert state_of(outage) == "up"
     fail(outage, 5, 13.0)
-    assert outage.state == "suspected"
+    assert state_of(outage) == "suspected"
     assert (outage.since_s, outage.probe_at_s) == (12.0, 13.0)
 
 
@@ -70,7 +70,7 @@ def test_a_first_probe_that_succeeds_refutes_an_outage() -> None:
     outage = outage_of()
     fail(outage, 5, 10.0)
     probe(outage, succeeds=True)
-    assert outage.state == "up"
+    assert state_of(outage) == "up"
 
 
 def test_two_failed_probes_confirm_an_outage() -> None:
@@ -78,13 +78,13 @@ def test_two_failed_probes_confirm_an_outage() -> None:
     outage = outage_of()
     fail(outage, 5, 10.0)
     probe(outage, succeeds=False)
-    assert outage.state == "suspected"
+    assert state_of(outage) == "suspected"
     assert outage.probe_at_s == pytest.approx(10.1)
     pauses_s = []
     for _ in range(30):
         ended_s = probe(outage, succeeds=False)
         pauses_s.append(outage.probe_at_s - ended_s)
-    assert outage.state == "away"
+    assert state_of(outage) == "away"
     assert pauses_s == sorted(pauses_s)
     assert pauses_s[0] == pytest.approx(0.13)
     assert pauses_s[-1] == pytest.approx(5.0)
@@ -95,14 +95,14 @@ def test_a_success_opens_gradually() -> None:
     """Two slices may run after an outage, and one more after each success."""
     outage = away()
     now_s = probe(outage, succeeds=True)
-    assert outage.state == "reopening"
+    assert state_of(outage) == "reopening"
     assert [outage.start() for _ in range(3)] == [True, True, False]
     outage.on_success(now_s, now_s + 1)
     outage.end()
     assert [outage.start() for _ in range(3)] == [True, True, False]
     for _ in range(FULL - 3):
         outage.on_success(now_s, now_s + 2)
-    assert outage.state == "up"
+    assert state_of(outage) == "up"
     assert not outage.start()
 
 
@@ -111,11 +111,11 @@ def test_a_relapse_is_noticed_at_once() -> None:
     outage = away()
     now_s = probe(outage, succeeds=True)
     outage.on_failure("q1", RESET, now_s, now_s)
-    assert outage.state == "reopening"
+    assert state_of(outage) == "reopening"
     outage.on_failure("q2", RESET, now_s, now_s)
-    assert outage.state == "suspected"
+    assert state_of(outage) == "suspected"
     probe(outage, succeeds=True)
-    assert outage.state == "reopening"
+    assert state_of(outage) == "reopening"
 
 
 def test_old_requests_say_nothing() -> None:
@@ -123,13 +123,13 @@ def test_old_requests_say_nothing() -> None:
     outage = outage_of()
     fail(outage, 5, 10.0)
     outage.on_success(9.9, 10.5)
-    assert outage.state == "suspected"
+    assert state_of(outage) == "suspected"
     outage = away()
     now_s = probe(outage, succeeds=True, took_s=1.0)
     fail_late = [f"q{number}" for number in range(9)]
     for query in fail_late:
         outage.on_failure(query, RESET, now_s - 0.5, now_s + 1)
-    assert outage.state == "reopening"
+    assert state_of(outage) == "reopening"
     outage.on_success(now_s - 0.5, now_s + 1)
     assert [outage.start() for _ in range(3)] == [True, True, False]
 
@@ -150,6 +150,11 @@ def test_a_wait_of_other_queries_does_not_delay_the_first_probe() -> None:
     outage = outage_of()
     fail(outage, 5, 10.0, ServerError(503, retry_after_s=3600.0))
     assert outage.probe_at_s == 10.0
+
+
+def state_of(outage: Outage) -> str:
+    """Return the state, which mypy then does not take for a constant."""
+    return outage.state
 
 
 class Traffic(RuleBasedStateMachine):
@@ -233,7 +238,7 @@ class Traffic(RuleBasedStateMachine):
             outage.end_probe(now_s)
         for _ in range(FULL):
             outage.on_success(now_s, now_s)
-        assert outage.state == "up"
+        assert state_of(outage) == "up"
 
 
 TestTraffic = Traffic.TestCase
@@ -273,7 +278,7 @@ def test_outages_are_reported_and_wake_those_who_wait() -> None:
         outages.on_success(SCOPE, clock())
         await waiting
         assert clock() < 1010
-        assert outage.state == "reopening"
+        assert state_of(outage) == "reopening"
         for _ in range(FULL):
             outages.on_success(SCOPE, clock())
         assert not outages.by_scope
