@@ -95,10 +95,13 @@ class FailingServer:
 
     async def _listen(self) -> None:
         tls, connected = self._tls, self._connected
-        if self.is_away:  # without TLS: each handshake fails
-            tls, connected = None, self._refused
+        is_away = self.is_away  # without TLS: each handshake fails
         self._server = await asyncio.start_server(
-            connected, "127.0.0.1", self._port, ssl=tls, backlog=512
+            self._refused if is_away else self._connected,
+            "127.0.0.1",
+            self._port,
+            ssl=None if is_away else self._tls,
+            backlog=512,
         )
         self._port = self._server.sockets[0].getsockname()[1]
 
