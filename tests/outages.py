@@ -94,7 +94,6 @@ class FailingServer:
             self._close()
 
     async def _listen(self) -> None:
-        tls, connected = self._tls, self._connected
         is_away = self.is_away  # without TLS: each handshake fails
         self._server = await asyncio.start_server(
             self._refused if is_away else self._connected,
