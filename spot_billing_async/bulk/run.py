@@ -219,7 +219,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
                 counts.retries += error.__cause__ is not None
             finally:
                 if outage is not None and self._gate is not None:
-                    outage.end()
+                    outage.running -= 1
                     self._gate.outages.notify()
 
     async def _pass_gate(self, gate: Gate | None, counts: RequestCounts) -> Outage | None:

@@ -97,7 +97,8 @@ class SharedState:
         self.admission: Admission = Admission(limit, self.clock)
         self.timer: DeadlineTimer = DeadlineTimer(self.clock)
         self.answers.renew()
-        self.outages.renew()
+        self.outages.by_scope.clear()
+        self.outages.notify()  # with an event that belongs to no loop yet
         self.decode_turns: TurnQueue = TurnQueue()  # of responses that take long to decode
 
     async def open(self) -> None:

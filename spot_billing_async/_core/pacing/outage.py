@@ -51,7 +51,7 @@ class Outage:
         self._failed_probes = 0
         self._pause_s = _FIRST_PAUSE_S
         self._retry_after_s = 0.0  # in the answer to the latest probe
-        self._room = self._running = 0  # slices that may run while it is reopening, and that do
+        self._room = self.running = 0  # slices that may run while it is reopening, and that do
 
     @property
     def is_closed(self) -> bool:
@@ -95,14 +95,10 @@ class Outage:
         self.state = "up" if not 0 < self._room < self._full else "reopening"
 
     def start(self) -> bool:
-        """Start a slice while the API is reopening, if another one may run; `end` it then."""
-        is_allowed = self.state == "reopening" and self._running < self._room
-        self._running += is_allowed
+        """Count a slice in `running`, if another one may run while the API is reopening."""
+        is_allowed = self.state == "reopening" and self.running < self._room
+        self.running += is_allowed
         return is_allowed
-
-    def end(self) -> None:
-        """End a slice that was started."""
-        self._running -= 1
 
     def start_probe(self, now_s: float) -> bool:
         """Start a probe, if one is due and none is running; `end_probe` it then."""
@@ -130,17 +126,13 @@ class Outages:
     def __init__(self, clock: Callable[[], float], hook: Hook | None, full: int) -> None:
         self.by_scope: RecentlyUsed[Scope, Outage] = RecentlyUsed(_MAX_SCOPES)
         self._clock, self._hook, self._full = clock, hook, full
-        self.renew()
-
-    def renew(self) -> None:
-        """Forget all outages, for a client that is entered, perhaps in another event loop."""
-        self.by_scope.clear()
         self._changed = asyncio.Event()
 
     def worst(self, scopes: Iterable[Scope]) -> Outage | None:
         """Return the outage of some scopes, if any of them failed since its latest success."""
         found = [self.by_scope[scope] for scope in scopes if scope in self.by_scope]
-        return max(found, key=lambda each: (each.state != "up", each.failures), default=None)
+        order = ["up", "reopening", "suspected", "away"]
+        return max(found, key=lambda each: (order.index(each.state), each.failures), default=None)
 
     def is_closed(self, scopes: Iterable[Scope]) -> bool:
         """Return whether pulls that need these scopes hold their requests back."""
@@ -174,11 +166,8 @@ class Outages:
 
     def _report(self, outage: Outage, next_try_s: float | None) -> None:
         if self._hook is not None:
-            (kind, operation_id, _), away_s = outage.scope, self._clock() - outage.since_s
-            emit(
-                self._hook,
-                AvailabilityChanged(kind, operation_id, outage.error, away_s, next_try_s),
-            )
+            part, away_s = outage.scope[:2], self._clock() - outage.since_s
+            emit(self._hook, AvailabilityChanged(*part, outage.error, away_s, next_try_s))
 
     def notify(self) -> None:
         """Wake what waits."""
@@ -186,9 +175,9 @@ class Outages:
         self._changed = asyncio.Event()
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait until a scope has changed, or until the time is up."""
+        """Wait until a scope has changed, or the time is up; for a minute at most."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(min(timeout_s, 60.0)):
                 await self._changed.wait()
 
     async def back_off(self, until_s: float, scopes: tuple[Scope, ...]) -> None:

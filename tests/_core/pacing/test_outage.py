@@ -98,7 +98,7 @@ def test_a_success_opens_gradually() -> None:
     assert state_of(outage) == "reopening"
     assert [outage.start() for _ in range(3)] == [True, True, False]
     outage.on_success(now_s, now_s + 1)
-    outage.end()
+    outage.running -= 1
     assert [outage.start() for _ in range(3)] == [True, True, False]
     for _ in range(FULL - 3):
         outage.on_success(now_s, now_s + 2)
@@ -201,7 +201,7 @@ class Traffic(RuleBasedStateMachine):
     def end_slice(self) -> None:
         """End a slice."""
         self.running -= 1
-        self.outage.end()
+        self.outage.running -= 1
 
     @rule()
     def start_probe(self) -> None:
