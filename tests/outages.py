@@ -75,7 +75,7 @@ class FailingServer:
 
     @property
     def is_away(self) -> bool:
-        """Whether the server is away at the moment."""
+        """True while the server is away."""
         return self.began_s is not None and not self._back.is_set()
 
     @contextlib.asynccontextmanager

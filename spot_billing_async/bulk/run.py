@@ -51,7 +51,7 @@ _BUFFER_PER_WORKER = 2
 
 
 class Gate(NamedTuple):
-    """What a pull asks before each slice: the outages of its scopes, and how to probe them."""
+    """Outages that a pull asks about before each slice, and the function that probes them."""
 
     outages: Outages
     scopes: tuple[Scope, ...]

@@ -149,7 +149,7 @@ def test_few_requests_are_sent_while_the_api_is_away() -> None:
 
 
 def test_patience_ends() -> None:
-    """What is left fails at the end of the patience."""
+    """The slices that are left fail at the end of the patience."""
 
     async def main() -> None:
         server = Server([(0.1, 9_999.0)], frozenset())

@@ -210,9 +210,9 @@ class SessionManager:
             random=random.random,
         )
         outage, counts = None, record.counts
+        counts.failed_attempts = attempts
         if isinstance(failure, TransportError | ServerError) and is_retryable(failure):
             outage = shared.outages.worst(self.scopes(operation))
-        counts.failed_attempts = attempts
         if outage is not None and counts.is_in_pull:
             # A slice that fails for good, with no success in between, may not be at fault.
             is_doubtful = isinstance(decision, GiveUp) and (
@@ -223,8 +223,7 @@ class SessionManager:
             if (outage.is_closed or is_doubtful) and not is_at_fault:
                 outage.suspect(now_s)
                 shared.outages.notify()
-                message = f"{operation.operation_id}: the API is unavailable: {failure}"
-                raise OutageError(message) from failure
+                raise OutageError(f"{operation.operation_id}: the API is unavailable") from failure
         if isinstance(decision, GiveUp):
             if outage is not None and outage.is_closed:
                 failure.add_note(f"the API has been unavailable for {now_s - outage.since_s:.1f} s")

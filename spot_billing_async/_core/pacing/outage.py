@@ -55,7 +55,7 @@ class Outage:
 
     @property
     def is_closed(self) -> bool:
-        """Whether pulls hold their requests back."""
+        """True while pulls hold their requests back."""
         return self.state in {"suspected", "away"}
 
     def on_failure(self, query: str, error: SpotBillingError, sent_s: float, now_s: float) -> None:
