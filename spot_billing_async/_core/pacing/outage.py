@@ -51,7 +51,8 @@ class Outage:
         self._failed_probes = 0
         self._pause_s = _FIRST_PAUSE_S
         self._retry_after_s = 0.0  # in the answer to the latest probe
-        self._room = self.running = 0  # slices that may run while it is reopening, and that do
+        self._room = 0  # slices that may run while it is reopening, ...
+        self.running: int = 0  # ... and that do
 
     @property
     def is_closed(self) -> bool:
