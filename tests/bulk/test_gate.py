@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from spot_billing_async import (
     CostPlan,
     CostQuery,
+    DeadlineExceededError,
     Failed,
     OutageError,
     PullRun,
     ServerError,
+    deadline,
 )
 from spot_billing_async._core.pacing.budget import RequestCounts
 from spot_billing_async._core.pacing.outage import Outages, Scope
@@ -92,11 +94,20 @@ class Server:
         finally:
             self.probing[0] -= 1
 
-    def pull(self, accounts: list[str], patience_s: float = 600.0) -> PullRun[str]:
+    def pull(
+        self, accounts: list[str], patience_s: float = 600.0, deadline_s: float | None = None
+    ) -> PullRun[str]:
         """Make the run of a pull of one day of some accounts."""
         plan = CostPlan.build(accounts, DAY, DAY, "whole")
         gate = Gate(self.outages, (ORIGIN,), patience_s, self.probe)
-        return PullRun(plan, self.fetch, worker_count=WORKERS, clock=self.clock, gate=gate)
+        return PullRun(
+            plan,
+            self.fetch,
+            worker_count=WORKERS,
+            deadline_s=deadline_s,
+            clock=self.clock,
+            gate=gate,
+        )
 
 
 @settings(max_examples=60, deadline=None)
@@ -158,6 +169,33 @@ def test_patience_ends() -> None:
         assert {type(each.error) for each in failed} == {OutageError}
         assert len(failed) == 200 - run.report.ok
         assert run.report.elapsed_s == pytest.approx(30.1, abs=0.2)
+
+    run_virtually(main())
+
+
+def test_the_deadline_of_a_pull_ends_the_wait() -> None:
+    """The slices that wait for the API fail when the time of the pull is over."""
+
+    async def main() -> None:
+        server = Server([(0.1, 9_999.0)], frozenset())
+        async with server.pull([f"a{n}" for n in range(200)], deadline_s=30.0) as run:
+            failed = [outcome async for outcome in run if isinstance(outcome, Failed)]
+        assert {type(each.error) for each in failed} == {DeadlineExceededError}
+        assert run.report.elapsed_s == pytest.approx(30.0, abs=0.01)
+
+    run_virtually(main())
+
+
+def test_the_deadline_of_a_block_ends_the_wait() -> None:
+    """A `deadline` around a pull fails the slices that wait for the API."""
+
+    async def main() -> None:
+        server = Server([(0.1, 9_999.0)], frozenset())
+        with deadline(0.3):
+            async with server.pull([f"a{n}" for n in range(200)]) as run:
+                failed = [outcome async for outcome in run if isinstance(outcome, Failed)]
+        assert {type(each.error) for each in failed} == {DeadlineExceededError}
+        assert len(failed) == 200 - run.report.ok
 
     run_virtually(main())
 
