@@ -121,7 +121,7 @@ class SpotBillingClient(TenantClient):
         config: limits, TLS and proxy.
         session: aiohttp session of the caller, who also closes it. Its connector's limit holds in
             addition to `max_concurrency`. TLS, proxy, cookies and traces are the session's: `tls`,
-            `proxy`, `trust_env` and `reuse_connections` of the config are refused together with it.
+            `proxy`, `trust_env`, `reuse_connections` and `keepalive_s` of the config are refused.
         hook: function that receives a `telemetry.Event` at the end of each request and call, on the
             event loop. `telemetry.fan_out` combines several.
         cache: keeps costs and shares fetches; None for no cache. It is entered and left with the
@@ -161,7 +161,7 @@ class SpotBillingClient(TenantClient):
         if quota is not None and not isinstance(quota, SharedQuota):
             raise ConfigError(f"quota must be a SharedQuota or None, got {quota!r}")
         settings = resolve(credential, account_id, hidden_url, allow_insecure=config.allow_insecure)
-        transport = Transport(config, settings.base_url, session, times_connecting=hook is not None)
+        transport = Transport(config, settings.base_url, session)
         self._shared = SharedState(
             config, settings.base_url, transport, hook, quota, has_cache=cache is not None
         )

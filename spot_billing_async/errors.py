@@ -18,6 +18,9 @@ CLIENT_IS_NOT_OPEN = "the client is not open; use it inside 'async with'"
 CLIENT_IS_CLOSED = "the client is closed; use it inside 'async with'"
 CLIENT_IS_IN_ANOTHER_LOOP = "the client was opened in another event loop; use it in that loop"
 
+# End of the last of `attempt_errors` if time ran out on a connection that may have been dead.
+ON_KEPT_CONNECTION = " (on a kept connection)"
+
 _MAX_TEXT = 2_000  # characters of a text of the server
 _MAX_NAME = 200  # characters of a code or an id
 _MAX_CODES = 20
@@ -113,12 +116,15 @@ class TransportError(SpotBillingError):
     Attributes:
         message: description of the failure.
         sent: False only where it is certain that the server cannot have acted on the request.
+        permanent: True where a retry would fail in the same way: a certificate that is not trusted,
+            or a proxy that asks for other credentials (407).
     """
 
-    def __init__(self, message: str, sent: bool = True) -> None:
-        super().__init__(message, sent)
+    def __init__(self, message: str, sent: bool = True, permanent: bool = False) -> None:
+        super().__init__(message, sent, permanent)
         self.message = message
         self.sent = sent
+        self.permanent = permanent
 
 
 class DeadlineExceededError(SpotBillingError):

@@ -141,8 +141,8 @@ def test_no_test_imports_the_benchmarks() -> None:
     assert users == set()
 
 
-def test_one_file_uses_the_http_client() -> None:
-    """Only the transport uses aiohttp's client; the facade names the type of a session."""
+def test_two_files_use_the_http_client() -> None:
+    """Only transport and connections use aiohttp's client; the facade names a session's type."""
     users = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
@@ -150,6 +150,7 @@ def test_one_file_uses_the_http_client() -> None:
         if "aiohttp" in _imported(node)
     }
     assert {user for user in users if not user.startswith("emulator/")} == {
+        "_core/http/connections.py",
         "_core/http/transport.py",
         "client.py",
     }

@@ -1,7 +1,6 @@
 """Results of calls: the items of all pages, or the acknowledgement of a change."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
@@ -26,8 +25,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
     items: list[Any] = []
 
 
-@dataclass(slots=True, repr=False)
-class Answer(Generic[T]):
+class Answer(msgspec.Struct, Generic[T]):
     """Result of a call: the items of all its pages. Its repr shows the number of items only.
 
     Attributes:

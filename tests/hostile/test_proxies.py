@@ -53,6 +53,7 @@ async def test_a_refusal_of_the_proxy_is_an_error(files: Files, status: str) -> 
     assert isinstance(error, TransportError)
     assert f"the proxy refuses the tunnel: it answered {status[:3]}" in str(error)
     assert not error.sent
+    assert error.permanent == status.startswith("407")
     assert not received.heads
     kept.assert_without(PASSWORD)
     kept.assert_without(TOKEN)

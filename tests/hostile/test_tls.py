@@ -171,7 +171,7 @@ async def test_tls_settings_are_refused_beside_a_callers_session(options: dict[s
     """A caller's session would ignore the config's TLS and proxy settings, so they are refused."""
     async with aiohttp.ClientSession() as session:
         with pytest.raises(
-            ConfigError, match="session cannot be combined with tls, proxy, trust_env or reuse_conn"
+            ConfigError, match="session cannot be combined with tls, proxy, trust_env, reuse_connec"
         ):
             SpotBillingClient(TOKEN, session=session, config=ClientConfig(**options))
 

@@ -38,8 +38,13 @@ async def test_a_few_faults_cost_only_retries(shared: Path) -> None:
 
 
 async def test_a_server_that_always_fails_still_ends_the_pull(shared: Path) -> None:
-    """The pull ends, its report adds up, and it sends at most 1.2 requests per slice."""
-    config = ClientConfig(max_response_bytes=2**20, retry=RETRY, outage_patience_s=1.0)
+    """The pull ends, its report adds up, and it sends at most 1.2 requests per slice.
+
+    Without kept connections, as a request that found its connection dead does not count.
+    """
+    config = ClientConfig(
+        max_response_bytes=2**20, retry=RETRY, reuse_connections=False, outage_patience_s=1.0
+    )
     report = await pull(shared, 1.0, days=50, config=config)
     assert report.planned == report.ok + report.empty + report.failed == 100
     assert report.failed > 0

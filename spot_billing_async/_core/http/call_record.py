@@ -5,7 +5,7 @@ from itertools import count
 
 from spot_billing_async._core.pacing.budget import RequestCounts
 from spot_billing_async._core.protocol.request import Request
-from spot_billing_async.errors import SpotBillingError
+from spot_billing_async.errors import ON_KEPT_CONNECTION, DeadlineExceededError, SpotBillingError
 from spot_billing_async.telemetry import (
     CallEnded,
     Hook,
@@ -21,6 +21,17 @@ _call_ids = count(1)
 
 class CallRecord:
     """Record of one call. Without a hook it keeps no times, and only `complete` may be called."""
+
+    # State of the present attempt. Of the class, as most calls set few of them.
+    is_kept: bool = False  # it waits on a connection that served another request
+    needs_new: bool = False  # it must not use a kept connection
+    silent_s: float = 0.0  # for which nothing has arrived; negative until it is connected
+    seen_bytes: int = 0  # of its body
+    body: object = None  # aiohttp's stream of it, once the head has arrived
+    is_last: bool = False  # of the request, if it fails
+    timeouts: int = 0  # earlier attempts of the request that were silent for too long
+    # Why the last attempt may be repeated outside the ordinary retries.
+    fault: str = ""  # "stale", "silent" or "no files"
 
     def __init__(
         self, counts: RequestCounts, hook: Hook | None, clock: Callable[[], float]
@@ -52,6 +63,8 @@ class CallRecord:
         """Add the number of requests and the errors of all attempts to the call's error."""
         error.attempts = self.counts.requests
         own = f"{type(error).__name__}: {error}"
+        if self.is_kept and isinstance(error, DeadlineExceededError):
+            own += ON_KEPT_CONNECTION
         if self.attempt_errors[-1:] != [own]:
             self.attempt_errors.append(own)
         error.attempt_errors = tuple(self.attempt_errors)

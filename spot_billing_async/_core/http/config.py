@@ -17,6 +17,9 @@ from spot_billing_async._core.protocol.operations import check_path_overrides
 from spot_billing_async.errors import ConfigError
 from spot_billing_async.models.validation import check_count, check_flag, check_seconds, is_number
 
+KEEPALIVE_S = 4.0
+"""uvicorn, Node.js and Apache close after 5 s, AWS load balancers after 60 s, nginx after 75 s."""
+
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of retries: how often idempotent calls are retried, and after what waits.
@@ -66,12 +69,17 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
             covers queueing, connecting, retries and the waits between them.
         outage_patience_s: seconds that a pull waits for an API that is away. Then the slices that
             are left fail at once.
-        connect_timeout_s: seconds to open one connection, TLS included. After it the request is
-            retried on a new connection. aiohttp rounds values above 5 up to whole seconds.
+        connect_timeout_s: seconds to open one connection: name, proxy and TLS included. After it
+            the request is retried on a new connection.
+        attempt_timeout_s: seconds without a byte after which an idempotent request is sent again on
+            a new connection; the last attempt has all the time that is left. None estimates them
+            from earlier responses and the days of the query, from 5 s on.
         max_response_bytes: largest response body, both on the wire and decompressed. A larger one
             is an error, never a partial result.
         reuse_connections: keep connections for later requests. False opens one for each request, if
             a server or a proxy may send responses twice.
+        keepalive_s: seconds for which an idle connection is kept; by default fewer than by servers,
+            which may close it as the next request arrives.
         check_echo: compare the parameters of the URL that a response echoes with those sent. An
             answer that differs, in this or in its rows, is asked for once more; if the URL differs
             again, the call fails. False is for gateways that change parameters.
@@ -93,8 +101,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         trust_env: if `proxy` is None, take it from `HTTPS_PROXY` and `NO_PROXY`, and its
             credentials from netrc, when the client is entered. No netrc entry is sent to the API.
 
-    `tls`, `proxy`, `trust_env` and `reuse_connections` are refused together with an aiohttp session
-    of the caller's own, which has its own.
+    `tls`, `proxy`, `trust_env`, `reuse_connections` and `keepalive_s` are refused together with an
+    aiohttp session of the caller's own, which has its own.
 
     Raises:
         ConfigError: a value is out of its range; the message names the field and the value.
@@ -104,8 +112,10 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float = 120.0
     outage_patience_s: float = 600.0
     connect_timeout_s: float = 10.0
+    attempt_timeout_s: float | None = None
     max_response_bytes: int = 256 * 1024 * 1024
     reuse_connections: bool = True
+    keepalive_s: float = KEEPALIVE_S
     check_echo: bool = True
     row_dates: RowDates = "day"
     row_accounts: RowAccounts = "asked"
@@ -122,8 +132,12 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "proxy", hidden(self.proxy))
             msgspec.structs.force_setattr(self, "proxy", checked_proxy("proxy", self.proxy))
         check_count("max_concurrency", self.max_concurrency)
-        for field in ("deadline_s", "outage_patience_s", "connect_timeout_s"):
-            check_seconds(field, getattr(self, field))
+        check_seconds("outage_patience_s", self.outage_patience_s)
+        check_seconds("deadline_s", self.deadline_s)
+        check_seconds("connect_timeout_s", self.connect_timeout_s)
+        if self.attempt_timeout_s is not None:
+            check_seconds("attempt_timeout_s", self.attempt_timeout_s)
+        check_seconds("keepalive_s", self.keepalive_s)
         check_count("max_response_bytes", self.max_response_bytes)
         for flag in ("reuse_connections", "check_echo", "allow_insecure", "trust_env"):
             check_flag(flag, getattr(self, flag))
@@ -141,5 +155,5 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def has_default_network(self) -> bool:
         """True if the settings that an aiohttp session has of its own have their defaults."""
-        is_direct = self.proxy is None and not self.trust_env
-        return is_direct and self.reuse_connections and self.tls == TlsConfig()
+        is_direct = self.proxy is None and not self.trust_env and self.tls == TlsConfig()
+        return is_direct and self.reuse_connections and self.keepalive_s == KEEPALIVE_S

@@ -26,6 +26,7 @@ from spot_billing_async.errors import (
     TransportError,
 )
 
+REPEATABLE = {408, 425}  # the request came too late on a kept connection, or too early on a new one
 _MAX_DOUBLINGS = 100  # far beyond any cap; more would overflow a float
 _MAX_SAVED_RETRIES = 100  # that earlier calls without failures have left for later ones
 
@@ -45,7 +46,8 @@ class GiveUp(msgspec.Struct, frozen=True):
 class RetryBudget:
     """Number of retries that the calls of a client may still make.
 
-    Of n calls that all fail, the server gets at most n + max(reserve, share * n) requests.
+    Of n calls that all fail, the server gets at most n + max(reserve, share * n) requests, beside
+    one for each kept connection that has died.
     """
 
     def __init__(self, policy: RetryPolicy) -> None:
@@ -103,7 +105,8 @@ def decide(
 
 
 def is_retryable(failure: SpotBillingError) -> bool:
-    """Return whether a retry may end differently: no connection, broken body, 429 or 5xx."""
-    if isinstance(failure, DecodeError):
+    """Return whether a retry may end differently: connection, body, 408, 425, 429 or 5xx."""
+    if isinstance(failure, DecodeError | TransportError):
         return not failure.permanent
-    return isinstance(failure, TransportError | RateLimitedError | ServerError)
+    is_limited = isinstance(failure, RateLimitedError | ServerError)
+    return is_limited or (isinstance(failure, ApiError) and failure.status in REPEATABLE)

@@ -108,8 +108,10 @@ class SessionManager:
         shared, counts, credential = self.shared, record.counts, self._credential
         limiter = self._limiter(request.operation.operation_id)
         shared.retry_budget.calls += 1
+        record.timeouts = 0
         attempts, is_refused, is_renewed = counts.failed_attempts, False, False
         while True:
+            record.needs_new, record.fault = record.fault in {"stale", "silent"}, ""
             if counts.allowance is not None:
                 counts.require_request()  # before it waits for a permit
             try:
@@ -124,7 +126,10 @@ class SessionManager:
                     )
                     # Race: the token may have been renewed during the wait.
                     token = token if credential.current is None else credential.current
-                return await self._attempt(request, token, limiter, permit, decoder, record)
+                record.is_last = attempts + 1 >= shared.config.retry.max_attempts
+                return await self._attempt(
+                    request, token, limiter, permit, decoder, record, deadline
+                )
             except SpotBillingError as error:
                 failure = error
             record.add_failure(failure)
@@ -136,8 +141,14 @@ class SessionManager:
                     counts.retries += 1
                     continue
                 shared.refused.use(self.credential_key, None)
-            attempts += not (is_refused or isinstance(failure, OutageError))
-            await self._back_off(failure, attempts, request.operation, limiter, deadline, record)
+            operation, fault = request.operation, record.fault
+            # With too many open files, the request goes out when another one has ended.
+            is_free = fault == "no files" and shared.lower_concurrency()
+            if fault == "stale":  # says nothing about the server's health
+                is_free = operation.idempotent or not getattr(failure, "sent", True)
+            attempts += not (is_refused or is_free or isinstance(failure, OutageError))
+            if not (is_free or fault == "silent"):
+                await self._back_off(failure, attempts, operation, limiter, deadline, record)
             counts.retries += 1
 
     async def _provided_token(self, request: Request, record: CallRecord) -> Secret:
@@ -238,8 +249,12 @@ class SessionManager:
                 if record.is_timed:
                     record.lap("backoff_s")
 
-    def _note_health(self, request: Request, failure: BaseException | None, sent_s: float) -> None:
+    def _note_health(
+        self, request: Request, failure: BaseException | None, sent_s: float, fault: str
+    ) -> None:
         """Record what the end of a request says about an outage."""
+        if fault in {"stale", "no files"}:
+            return  # nothing
         outages = self.shared.outages
         if failure is None and not outages.by_scope:
             return
@@ -266,6 +281,7 @@ class SessionManager:
         permit: Permit,
         decoder: ItemDecoder[T],
         record: CallRecord,
+        deadline: Deadline,
     ) -> Page[T]:
         """Send a request once; report its end to the limiter and to the hook."""
         shared, operation = self.shared, request.operation
@@ -277,7 +293,9 @@ class SessionManager:
             self._require_open_gate(operation, record.counts)
             record.counts.count_request()
             is_counted = True
-            response = await shared.transport.exchange(request, token, record)
+            exchange = shared.transport.exchange(request, token, record)
+            given_s = deadline.ends_at_s - permit.sent_s
+            response = await shared.attempts.limited(exchange, request, record, deadline, given_s)
             if record.is_timed:
                 elapsed_s = shared.clock() - permit.sent_s
             page = await self._parsed(request, response, decoder, token)
@@ -287,7 +305,7 @@ class SessionManager:
             record.lap("first_byte_s" if response is None else "decode_s")
         # Without a SpotBillingError, the call was cancelled while it decoded a large response.
         is_cancelled = failure is not None and not isinstance(failure, SpotBillingError)
-        self._note_health(request, failure, permit.sent_s)
+        self._note_health(request, failure, permit.sent_s, record.fault)
         if failure is None and shared.refused:
             shared.refused.pop(self.credential_key, None)
         # The API counts the requests of organizations, so it knows a token that it limits.

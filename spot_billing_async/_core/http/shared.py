@@ -1,6 +1,7 @@
 """State that all views of a client share."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Hashable
 from weakref import WeakValueDictionary
@@ -10,6 +11,7 @@ from spot_billing_async._core.aio.recent import RecentlyUsed
 from spot_billing_async._core.aio.tasks import TurnQueue
 from spot_billing_async._core.auth.credentials import Credential
 from spot_billing_async._core.http.answers import AnswerMemory
+from spot_billing_async._core.http.attempt import AttemptWatch
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.retry import RetryBudget
 from spot_billing_async._core.http.transport import Transport
@@ -22,6 +24,9 @@ from spot_billing_async._core.protocol.operations import OPERATIONS
 from spot_billing_async.errors import CLIENT_IS_IN_ANOTHER_LOOP, CLIENT_IS_NOT_OPEN, ConfigError
 from spot_billing_async.telemetry import Hook
 
+_log = logging.getLogger("spot_billing_async")
+
+_LOWERED_S = 10.0  # until as many connections as before are tried again
 _MAX_LIMITERS = 10_000  # a backend serves many tenants, with a new view for each request
 _MAX_CREDENTIALS = 1_000
 
@@ -63,6 +68,7 @@ class SharedState:
         self.outages: Outages = Outages(self.clock, hook, config.max_concurrency)
         self._quota = quota
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._lacked_files = False
         self._renew()
 
     def unified(self, credential: Credential) -> Credential:
@@ -96,10 +102,23 @@ class SharedState:
         limit = ConcurrencyLimit(self.config.max_concurrency)
         self.admission: Admission = Admission(limit, self.clock)
         self.timer: DeadlineTimer = DeadlineTimer(self.clock)
+        self.attempts: AttemptWatch = AttemptWatch(self.config, self.retry_budget)
         self.answers.renew()
         self.outages.by_scope.clear()
         self.outages.notify()  # with an event that belongs to no loop yet
         self.decode_turns: TurnQueue = TurnQueue()  # of responses that take long to decode
+
+    def lower_concurrency(self) -> bool:
+        """Limit requests to those in flight, as too many files are open; False if none are."""
+        limit, configured = self.admission.limit, self.config.max_concurrency
+        if not limit.in_flight:
+            return False
+        if limit.maximum == configured:
+            asyncio.get_running_loop().call_later(_LOWERED_S, setattr, limit, "maximum", configured)
+            if not self._lacked_files:
+                _log.warning("too many open files: at most %d requests at once", limit.in_flight)
+        limit.maximum, self._lacked_files = limit.in_flight, True
+        return True
 
     async def open(self) -> None:
         """Open the connections, and join the shared quota.

@@ -1,20 +1,18 @@
 """Transport: a thin layer over aiohttp. One request in, one response out.
 
-The only file that uses aiohttp's client. Its exceptions, and those of the operating system, end
-here: callers get a `SpotBillingError` that quotes nothing of the request.
+With `connections`, the only file that uses aiohttp's client. Its exceptions, and those of the
+operating system, end here: callers get a `SpotBillingError` that quotes nothing of the request.
 """
 
 import asyncio
-import select
+import socket
 import time
 import zlib
-from ssl import SSLContext
-from types import SimpleNamespace
+from errno import EMFILE, ENFILE
+from math import inf
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
-from aiohttp.tracing import Trace
 from anyio import to_thread
 from yarl import URL
 
@@ -22,7 +20,9 @@ from spot_billing_async._core.aio.tasks import is_being_cancelled
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.config import ClientConfig
+from spot_billing_async._core.http.connections import Body, CleanConnector, current
 from spot_billing_async._core.http.gzip import check_size, read_pieces
+from spot_billing_async._core.http.retry import REPEATABLE
 from spot_billing_async._core.http.tls import Network, load_network, without_credentials
 from spot_billing_async._core.protocol.request import Request
 from spot_billing_async._core.protocol.response import Response, content_codings
@@ -42,6 +42,8 @@ rows."""
 _MAX_HEADER_BYTES = 64 * 1024
 """Largest status line or header of a response. Some proxies add headers above aiohttp's 8 KB."""
 
+_TUNNEL_REFUSED = 407
+
 _HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "gzip",
@@ -56,8 +58,6 @@ class Transport:
         config: limits, and the connection to the server.
         base_url: checked base URL of the server.
         callers_session: session of the caller, which stays open; None for one of its own.
-        times_connecting: measure the time of connecting separately from that of the first byte,
-            at a small cost per request.
 
     Raises:
         ConfigError: the settings contradict the session or the server.
@@ -67,19 +67,14 @@ class Transport:
     """
 
     def __init__(
-        self,
-        config: ClientConfig,
-        base_url: str,
-        callers_session: aiohttp.ClientSession | None,
-        *,
-        times_connecting: bool = False,
+        self, config: ClientConfig, base_url: str, callers_session: aiohttp.ClientSession | None
     ) -> None:
         if not isinstance(callers_session, aiohttp.ClientSession | None):
             raise ConfigError(f"session must be an aiohttp.ClientSession, got {callers_session!r}")
         if callers_session is not None and not config.has_default_network:
             raise ConfigError(
-                "session cannot be combined with tls, proxy, trust_env or reuse_connections of the "
-                "config: set them in the session"
+                "session cannot be combined with tls, proxy, trust_env, reuse_connections or "
+                "keepalive_s of the config: set them in the session"
             )
         if config.proxy is not None and not base_url.startswith("https:"):
             raise ConfigError(
@@ -90,12 +85,18 @@ class Transport:
         self._base_url = base_url
         self._base = URL(base_url, encoded=True)
         self._base_path = self._base.raw_path.rstrip("/")
-        # Everything but connecting is limited by the call's deadline.
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout_s)
+        # The rest is limited by the watch over attempts, and by the call's deadline. In a session
+        # of the caller's own, `connect` would include the wait for one of its connections.
+        limited = "connect" if callers_session is None else "sock_connect"
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, ceil_threshold=inf, **{limited: config.connect_timeout_s}
+        )
         self._callers_session = callers_session
+        # Connections of the caller's session that may be idle: at most as many requests may each
+        # take one for dead. aiohttp does not say which connection it uses.
+        self._callers_idle = 0
         # A session of its own adds the common headers, in half the time.
         self._common_headers = {} if callers_session is None else _HEADERS
-        self._times_connecting = times_connecting
         self._proxy_credentials: Secret | None = None
         self.session: aiohttp.ClientSession | None = None
 
@@ -129,16 +130,15 @@ class Transport:
             # Sent as a header: aiohttp's warnings show the URLs of proxies, and their logins.
             proxy, self._proxy_credentials = without_credentials(network.proxy)
         session = aiohttp.ClientSession(
-            connector=_CleanConnector(
+            connector=CleanConnector(
                 limit=self._config.max_concurrency,
                 ssl=network.context or True,
-                force_close=not self._config.reuse_connections,
+                keepalive_s=self._config.keepalive_s if self._config.reuse_connections else None,
             ),
             headers=_HEADERS,
             read_bufsize=_READ_BUFFER_BYTES,
             proxy=proxy,
             cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=[_connection_times()] if self._times_connecting else None,
         )
         # aiohttp retries GET, PUT and DELETE by itself if a kept connection breaks. No report, no
         # `max_attempts` and no limiter would see such a request, so retries are decided in
@@ -158,7 +158,7 @@ class Transport:
         A session of the caller's own keeps its connections.
         """
         connector = None if self.session is None else self.session.connector
-        if isinstance(connector, _CleanConnector):
+        if isinstance(connector, CleanConnector):
             connector.generation += 1
 
     async def exchange(self, request: Request, token: Secret, record: CallRecord) -> Response:
@@ -173,6 +173,8 @@ class Transport:
         base, session, sent_s = self._base, self.session, time.monotonic()
         if session is None or session.closed:  # race: closed while the request waited for a permit
             raise ConfigError(CLIENT_IS_NOT_OPEN)
+        self._begin(record)
+        body = None if request.body is None else Body(request.body)
         try:
             response = await session.request(
                 request.operation.method,
@@ -184,7 +186,7 @@ class Transport:
                     query_string=request.query,
                     encoded=True,
                 ),
-                data=request.body,
+                data=body,
                 headers=self._headers(request, token),
                 proxy_headers=self._proxy_headers(),
                 allow_redirects=False,  # a redirect would carry the token to another host
@@ -193,19 +195,8 @@ class Transport:
                 timeout=self._timeout,
                 max_line_size=_MAX_HEADER_BYTES,
                 max_field_size=_MAX_HEADER_BYTES,
-                trace_request_ctx=record,
             )
-            waited_s = time.monotonic() - sent_s
-            if record.is_timed:
-                record.lap("first_byte_s")
-            try:
-                return await _read(response, waited_s, self._config.max_response_bytes)
-            finally:
-                record.received_bytes += response.content.total_bytes
-                if response.connection is not None:  # else the body is read, and it is free again
-                    response.release()  # closes it: the rest of the body is not wanted
-                if record.is_timed:
-                    record.lap("body_s")
+            return await self._received(response, record, time.monotonic() - sent_s)
         except asyncio.CancelledError:
             if is_being_cancelled():
                 raise
@@ -213,7 +204,38 @@ class Transport:
         except SpotBillingError:
             raise
         except Exception as error:  # noqa: BLE001  no foreign exception leaves this file
-            raise _translated(error) from None
+            raise _failure(error, record, body) from None
+
+    def _begin(self, record: CallRecord) -> None:
+        """Reset the record of the last attempt."""
+        record.body = None
+        if self._callers_session is None:
+            current.set(record)
+            # Negative until it is connected, which has a limit of its own.
+            record.silent_s, record.is_kept = -inf, False
+        else:
+            record.silent_s, record.is_kept = 0.0, self._callers_idle > 0
+            self._callers_idle -= record.is_kept
+
+    async def _received(
+        self, response: aiohttp.ClientResponse, record: CallRecord, waited_s: float
+    ) -> Response:
+        """Read the body of a response, and give back its connection."""
+        record.body, record.seen_bytes = response.content, 0
+        record.fault = "stale" if record.is_kept and response.status in REPEATABLE else ""
+        record.is_kept = False  # from here on, the connection is known to work
+        if record.is_timed:
+            record.lap("first_byte_s")
+        try:
+            read = await _read(response, waited_s, self._config.max_response_bytes)
+            self._callers_idle += response.headers.get("Connection") != "close"
+            return read
+        finally:
+            record.received_bytes += response.content.total_bytes
+            if response.connection is not None:  # else the body is read, and it is free again
+                response.release()  # closes it: the rest of the body is not wanted
+            if record.is_timed:
+                record.lap("body_s")
 
     def _headers(self, request: Request, token: Secret) -> dict[str, str]:
         # A function of its own that raises nothing: a frame that raises must not hold the token.
@@ -225,81 +247,6 @@ class Transport:
     def _proxy_headers(self) -> dict[str, str] | None:
         credentials = self._proxy_credentials
         return None if credentials is None else {"Proxy-Authorization": credentials.reveal()}
-
-
-class _CleanConnector(aiohttp.TCPConnector):
-    """Connection pool that does not reuse a connection on which anything arrived while it was idle.
-
-    aiohttp keeps such bytes, and would return them as the response to the next request: another
-    account's rows, or another tenant's.
-
-    Attributes:
-        generation: generation of new connections; one of an earlier generation is closed, not
-            reused.
-    """
-
-    def __init__(self, *, limit: int, ssl: SSLContext | bool, force_close: bool) -> None:
-        super().__init__(limit=limit, ssl=ssl, force_close=force_close)
-        self.generation = 0
-        # One per connection: one per request took 1.4 % more instructions of a small call.
-        self._polls: dict[ResponseHandler, tuple[select.poll, int]] = {}
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's own parameter
-    ) -> aiohttp.connector.Connection:
-        """Return a new connection, or a kept one on which nothing arrived; close the others."""
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            assert protocol is not None  # noqa: S101  it is open
-            known = self._polls.get(protocol)
-            poll, generation = known or self._watch(protocol)
-            # Bytes are still in the kernel if the host's own code blocked the event loop meanwhile.
-            has_unread = bool(poll.poll(0))
-            if has_unread:
-                # Over TLS 1.3 it may be a session ticket. Two turns of the loop read it, or find
-                # more: one until the selector reports the socket, one until its callback has run.
-                try:
-                    await asyncio.sleep(0)
-                    await asyncio.sleep(0)
-                except asyncio.CancelledError:
-                    connection.close()  # it would stay in use for ever
-                    raise
-                has_unread = connection.closed or bool(poll.poll(0))
-            if not (has_unread or protocol.should_close or generation != self.generation):
-                return connection
-            connection.close()
-            if known is None:
-                raise aiohttp.ServerDisconnectedError("a response came before the request")
-
-    def _watch(self, protocol: ResponseHandler) -> tuple[select.poll, int]:
-        """Make the poll of a new connection, and drop those of connections that are closed."""
-        if len(self._polls) > 2 * self.limit:
-            self._polls = {each: poll for each, poll in self._polls.items() if each.is_connected()}
-        poll = select.poll()
-        transport = protocol.transport
-        assert transport is not None  # noqa: S101  it is connected
-        poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        self._polls[protocol] = watched = poll, self.generation
-        return watched
-
-
-def _connection_times() -> aiohttp.TraceConfig:
-    """Return a trace that records the time of connecting in the record of the call."""
-
-    async def starts(_: object, context: SimpleNamespace, __: object) -> None:
-        context.trace_request_ctx.lap("queued_s")
-
-    async def ends(_: object, context: SimpleNamespace, __: object) -> None:
-        context.trace_request_ctx.lap("connect_s")
-
-    times = aiohttp.TraceConfig()
-    times.on_connection_create_start.append(starts)
-    times.on_connection_create_end.append(ends)
-    return times
 
 
 async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: int) -> Response:
@@ -338,22 +285,37 @@ async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: in
     return Response(status, headers, b"".join(pieces), end_is_marked, waited_s=waited_s)
 
 
+def _failure(error: Exception, record: CallRecord, body: Body | None) -> SpotBillingError:
+    """Return the error of this package for an attempt's, and note what it means for retries."""
+    failure = _translated(error)
+    if not isinstance(failure, TransportError) or record.body is not None:
+        return failure
+    if record.is_kept and isinstance(error, aiohttp.ServerDisconnectedError | OSError):
+        record.fault = "stale" if failure.sent else ""
+    elif _lacks_files(error):
+        record.fault = "no files"
+    is_unsent = failure.sent and body is not None and not body.is_sent
+    return TransportError(failure.message, sent=False) if is_unsent else failure
+
+
 def _translated(error: Exception) -> SpotBillingError:
     """Return the error of this package for a foreign one.
 
     It quotes only the operating system: aiohttp quotes what the server sent, which may be the
     token.
     """
-    name = type(error).__name__
+    name, is_permanent = type(error).__name__, False
     match error:
         # In the first three cases no connection was made, so nothing was sent.
         case aiohttp.ClientConnectorError():
             problem = f"cannot connect to {error.host}:{error.port}: "
             problem += str(error.os_error.strerror or error.os_error)
+            is_permanent = isinstance(error, aiohttp.ClientConnectorCertificateError)
         case aiohttp.ConnectionTimeoutError():
             problem = "connecting took longer than connect_timeout_s"
         case aiohttp.ClientHttpProxyError():
             problem = f"the proxy refuses the tunnel: it answered {error.status}"
+            is_permanent = error.status == _TUNNEL_REFUSED
         case OSError():
             return TransportError(f"{name}: {error}")
         case MemoryError():
@@ -368,4 +330,14 @@ def _translated(error: Exception) -> SpotBillingError:
             # Raised before anything is sent, for example by a session whose own auth contradicts
             # the token, or whose proxy is not a URL.
             return ConfigError(f"session: aiohttp refuses the request: {name}")
-    return TransportError(problem, sent=False)
+    return TransportError(problem, sent=False, permanent=is_permanent)
+
+
+def _lacks_files(error: Exception) -> bool:
+    """Return whether a connection failed because too many files are open."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):  # the resolver does not say why
+        try:
+            socket.socket().close()
+        except OSError as reason:
+            error = reason
+    return isinstance(error, OSError) and error.errno in {EMFILE, ENFILE}

@@ -49,8 +49,6 @@ def compare(
         What the answer says in place of what was asked, by kind: nothing where it agrees. A kind
         that it says nothing about is left out.
     """
-    if not request.query:
-        return {}
     sent = request.parameters
     account, first, last = sent.get("accountId"), sent.get("fromDate"), sent.get("toDate")
     found: dict[MismatchKind, frozenset[str]] = {}

@@ -1,7 +1,6 @@
 """Pagination: joins the pages of a call, and detects missing and repeated ones. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Generic, TypeVar
@@ -36,8 +35,7 @@ class _RawEnvelope(msgspec.Struct):
 _raw_decoder = msgspec.json.Decoder(_RawEnvelope)
 
 
-@dataclass(slots=True, repr=False)
-class Page(Generic[T]):
+class Page(msgspec.Struct, Generic[T]):
     """Items of one response, and the key of the next page. Its repr shows the number of items only.
 
     A large body leaves no `body`, but a checksum of the items' text, and what its rows say.
@@ -54,7 +52,7 @@ class Page(Generic[T]):
     is_blank: bool = False  # the response had no body
     echoed_url: str | None = None  # which the server says it received
     said_by_rows: SaidByRows | None = None
-    differs: Contradictions = field(default_factory=dict)
+    differs: Contradictions = {}
     is_mixed_up: bool = False  # rows name accounts that other queries asked for
 
     def __repr__(self) -> str:

@@ -7,7 +7,6 @@ import asyncio
 import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -34,8 +33,7 @@ _NO_CONTENT = 204
 _SUCCESS = {200, 201, 202, 203, _NO_CONTENT}  # no 206: a partial body is never requested
 
 
-@dataclass(slots=True, repr=False)
-class Response:
+class Response(msgspec.Struct):
     """Complete HTTP response. Its repr shows no header and no body, as a server may echo a token.
 
     A body that is too large to be decoded at once is in `pieces`, which are removed as they are
@@ -46,7 +44,7 @@ class Response:
     headers: Mapping[str, str]  # case-insensitive
     body: bytes  # decompressed
     end_is_marked: bool = True  # by a length or a last chunk, not only by the closed connection
-    pieces: list[bytes] = field(default_factory=list)
+    pieces: list[bytes] = []
     waited_s: float = 0.0  # from the request to the head of the response, connecting included
 
     def __post_init__(self) -> None:
@@ -163,8 +161,8 @@ def _page_of(
             status_code if isinstance(status_code, int) else None,
             token.removed_from(message) if isinstance(message, str) else None,
         )
-    # Nearly every status is an int below 400, which needs no search for an error code.
-    is_good = type(status_code) is int and status_code < FIRST_ERROR_STATUS
+    # Nearly every status is an int below 400, or missing: that needs no search for an error code.
+    is_good = status is None or (type(status_code) is int and status_code < FIRST_ERROR_STATUS)
     if content.errors or not (is_good or error_code(status) is None):
         raise read_error(operation, response.status, response.headers, response.body, token)
     count = content.count

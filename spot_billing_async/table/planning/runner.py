@@ -8,6 +8,7 @@ from anyio.to_thread import run_sync
 from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport
 from spot_billing_async.client import TenantClient
 from spot_billing_async.errors import (
+    ON_KEPT_CONNECTION,
     ApiError,
     DeadlineExceededError,
     DecodeError,
@@ -190,6 +191,9 @@ def is_too_wide(error: SpotBillingError) -> bool:
 def may_be_too_wide(error: SpotBillingError) -> bool:
     """Return whether the window may be too wide, or the server down: a 5xx or a missed deadline."""
     if isinstance(error, DeadlineExceededError):
-        # Not if the time was spent waiting for the quota.
-        return not any(each.startswith("RateLimitedError") for each in error.attempt_errors)
+        # Not if the time was spent waiting for the quota, or on a connection that may be dead.
+        return not any(
+            each.startswith("RateLimitedError") or ON_KEPT_CONNECTION in each
+            for each in error.attempt_errors
+        )
     return isinstance(error, ServerError)

@@ -34,7 +34,7 @@ from spot_billing_async import (
 from spot_billing_async._core.pacing.limiter import RouteLimiter
 from spot_billing_async.emulator import Emulator, RateLimit
 from spot_billing_async.telemetry import CallEnded, Event, RequestEnded
-from tests.support import http, serve, serve_raw
+from tests.support import http, serve, serve_raw, serve_streams
 
 TOKEN = "not-a-real-token"
 GOOD = b'{"request":{"id":"r1"},"response":{"items":[{"cost":1,"currency":"USD"}],"count":1}}'
@@ -71,8 +71,9 @@ async def test_the_request_on_the_wire() -> None:
 
 
 async def test_every_request_is_counted() -> None:
-    """A kept connection that breaks is not silently retried by aiohttp."""
+    """A kept connection that breaks is not silently retried by aiohttp: events report it."""
     heads = 0
+    requests: list[Event] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal heads
@@ -83,15 +84,18 @@ async def test_every_request_is_counted() -> None:
         heads += 1
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        async with client_of(f"http://127.0.0.1:{port}", ONCE) as client:
-            assert len(await client.costs.get("a")) == 1
-            with pytest.raises(TransportError) as caught:
-                await client.costs.get("a")
-    assert caught.value.attempts == 1
-    assert heads == 2
+    async with serve_streams(answer) as port:
+        base_url = f"http://127.0.0.1:{port}"
+        config = ClientConfig(retry=ONCE)
+        async with SpotBillingClient(
+            TOKEN, base_url=base_url, config=config, hook=requests.append
+        ) as client:
+            for _ in range(2):
+                assert len(await client.costs.get("a")) == 1
+    assert heads == 3
+    assert [each.error for each in requests if isinstance(each, RequestEnded)] == [
+        *(None, "TransportError", None)
+    ]
 
 
 async def test_leaving_the_client_fails_its_calls() -> None:

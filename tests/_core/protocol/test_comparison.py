@@ -195,9 +195,11 @@ def test_open_ranges_are_compared_at_their_end() -> None:
     assert found([row(date="2025-01-09")], request=query)["date"] == {"2025-01-09"}
 
 
-def test_a_request_without_parameters_is_not_compared() -> None:
-    """A change has no query: its answer is taken as it is."""
+def test_a_request_without_parameters_is_compared_by_the_page_key_alone() -> None:
+    """No answer contradicts a request without parameters, except a later page of another."""
     assert found([row(accountId="x")], "/x?accountId=y", request=request_for({})) == {}
+    later = found([], "/x?paginationKey=7", request=request_for({}))
+    assert later == {"url": frozenset({"paginationKey=7"})}
 
 
 async def test_every_part_of_a_large_body_is_compared() -> None:

@@ -1,10 +1,10 @@
 """Joining of pages: missing and repeated pages are errors."""
 
-from dataclasses import replace
 from decimal import Decimal
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from spot_billing_async import DecodeError
 from spot_billing_async._core.protocol.operations import GET_COSTS

@@ -17,7 +17,7 @@ from spot_billing_async import (
     SpotBillingError,
     TransportError,
 )
-from spot_billing_async.errors import ApiError
+from spot_billing_async.errors import ON_KEPT_CONNECTION, ApiError
 from spot_billing_async.table.planning.due import due_windows, merged_windows
 from spot_billing_async.table.planning.runner import is_too_wide, may_be_too_wide
 
@@ -82,4 +82,11 @@ def test_waiting_for_the_quota_does_not_narrow_a_window() -> None:
     """A deadline that was missed because of 429 responses says nothing of the width."""
     error = DeadlineExceededError("x")
     error.attempt_errors = ("RateLimitedError: 429", "DeadlineExceededError: x")
+    assert not may_be_too_wide(error)
+
+
+def test_a_connection_that_may_be_dead_does_not_narrow_a_window() -> None:
+    """A deadline that was missed on a kept connection says nothing of the width."""
+    error = DeadlineExceededError("x")
+    error.attempt_errors = ("TransportError: x", f"DeadlineExceededError: x{ON_KEPT_CONNECTION}")
     assert not may_be_too_wide(error)
