@@ -4,7 +4,6 @@ Errors are stripped here: no error that leaves `_attempt` has frames of the requ
 variables hold headers and bodies.
 """
 
-import asyncio
 import random
 from collections.abc import Hashable
 from heapq import nsmallest
@@ -19,6 +18,8 @@ from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.retry import GiveUp, decide, is_retryable
 from spot_billing_async._core.http.shared import SharedState
 from spot_billing_async._core.pacing.abc import Limiter
+from spot_billing_async._core.pacing.budget import RequestCounts
+from spot_billing_async._core.pacing.outage import Scope
 from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.comparison import compare
 from spot_billing_async._core.protocol.decoder import ItemDecoder
@@ -32,10 +33,13 @@ from spot_billing_async._core.protocol.response import (
     parse_response,
 )
 from spot_billing_async.errors import (
+    ApiError,
     AuthenticationError,
     DeadlineExceededError,
     DecodeError,
+    OutageError,
     RateLimitedError,
+    ServerError,
     SpotBillingError,
     TransportError,
     without_frames,
@@ -86,6 +90,11 @@ class SessionManager:
             )
         return limiter
 
+    def scopes(self, operation: Operation) -> tuple[Scope, Scope, Scope]:
+        """Return the scopes of the outages that an operation may meet."""
+        by_operation: Scope = ("operation", operation.operation_id, self.namespace)
+        return ("connection", None, None), by_operation, ("token", None, self.credential_key)
+
     async def send(
         self, request: Request, decoder: ItemDecoder[T], *, deadline: Deadline, record: CallRecord
     ) -> Page[T]:
@@ -100,7 +109,7 @@ class SessionManager:
         limiter = self._limiter(request.operation.operation_id)
         shared.retry_budget.calls += 1
         record.timeouts = 0
-        attempts, is_refused, is_renewed = 0, False, False
+        attempts, is_refused, is_renewed = counts.failed_attempts, False, False
         while True:
             record.needs_new, record.fault = record.fault in {"stale", "silent"}, ""
             if counts.allowance is not None:
@@ -108,7 +117,7 @@ class SessionManager:
             try:
                 token = credential.current
                 if token is None:  # before admission, so that no permit is held meanwhile
-                    token = await self._provided_token(record)
+                    token = await self._provided_token(request, record)
                 shared.require_open(deadline.task)
                 permit = shared.admission.try_start(limiter)
                 if permit is None:
@@ -137,15 +146,19 @@ class SessionManager:
             is_free = fault == "no files" and shared.lower_concurrency()
             if fault == "stale":  # says nothing about the server's health
                 is_free = operation.idempotent or not getattr(failure, "sent", True)
-            attempts += not (is_refused or is_free)
+            attempts += not (is_refused or is_free or isinstance(failure, OutageError))
             if not (is_free or fault == "silent"):
                 await self._back_off(failure, attempts, operation, limiter, deadline, record)
             counts.retries += 1
 
-    async def _provided_token(self, record: CallRecord) -> Secret:
+    async def _provided_token(self, request: Request, record: CallRecord) -> Secret:
+        started_s = self.shared.clock()
         try:
             return await self._credential.token()
         except BaseException as error:
+            if isinstance(error, TransportError):
+                scope = self.scopes(request.operation)[-1]
+                self.shared.outages.on_failure(scope, request.url, error, started_s)
             without_frames(error)
             raise
         finally:
@@ -177,6 +190,14 @@ class SessionManager:
             if record.is_timed:
                 record.lap("paced_s" if is_paced else "queued_s")
 
+    def _require_open_gate(self, operation: Operation, counts: RequestCounts) -> None:
+        """Raise `OutageError` if the API is away, for a pull; but for a probe's first request."""
+        is_first = counts.is_probe and counts.requests == counts.refusals
+        if counts.is_in_pull and not is_first:
+            outages = self.shared.outages
+            if outages.by_scope and outages.is_closed(self.scopes(operation)):
+                raise OutageError(f"{operation.operation_id}: not sent, as the API is unavailable")
+
     async def _back_off(
         self,
         failure: SpotBillingError,
@@ -199,16 +220,58 @@ class SessionManager:
             budget=shared.retry_budget,
             random=random.random,
         )
+        outage, counts = None, record.counts
+        counts.failed_attempts = attempts
+        if isinstance(failure, TransportError | ServerError) and is_retryable(failure):
+            outage = shared.outages.worst(self.scopes(operation))
+        if outage is not None and counts.is_in_pull:
+            # A slice that fails for good, with no success in between, may not be at fault.
+            is_doubtful = isinstance(decision, GiveUp) and (
+                outage.failures >= max(2, attempts) or getattr(failure, "retry_after_s", None)
+            )
+            # One that was sent after a success, and failed again, is.
+            is_at_fault = counts.was_held_back and attempts >= shared.config.retry.max_attempts
+            if (outage.is_closed or is_doubtful) and not is_at_fault:
+                outage.suspect(now_s)
+                shared.outages.notify()
+                raise OutageError(f"{operation.operation_id}: the API is unavailable") from failure
         if isinstance(decision, GiveUp):
+            if outage is not None and outage.is_closed:
+                failure.add_note(f"the API has been unavailable for {now_s - outage.since_s:.1f} s")
             if is_retryable(failure):
                 failure.add_note(f"not sent again: {decision.reason}")
             raise failure
         if decision.after_s:
             try:
-                await asyncio.sleep(decision.after_s)
+                scopes = self.scopes(operation) if counts.is_in_pull else ()
+                await shared.outages.back_off(now_s + decision.after_s, scopes)
             finally:
                 if record.is_timed:
                     record.lap("backoff_s")
+
+    def _note_health(
+        self, request: Request, failure: BaseException | None, sent_s: float, fault: str
+    ) -> None:
+        """Record what the end of a request says about an outage."""
+        if fault in {"stale", "no files"}:
+            return  # nothing
+        outages = self.shared.outages
+        if failure is None and not outages.by_scope:
+            return
+        if failure is not None and not isinstance(failure, TransportError | ApiError | DecodeError):
+            return  # it was cancelled, or not sent
+        origin, operation, token = self.scopes(request.operation)
+        outages.on_success(token, sent_s)
+        if isinstance(failure, TransportError):
+            if is_retryable(failure):
+                outages.on_failure(origin, request.url, failure, sent_s)
+            return
+        outages.on_success(origin, sent_s)
+        if isinstance(failure, ServerError):
+            outages.on_failure(operation, request.url, failure, sent_s)
+        # A proxy may refuse requests, by their number or their token, while the API is away.
+        elif not isinstance(failure, RateLimitedError | AuthenticationError):
+            outages.on_success(operation, sent_s)
 
     async def _attempt(
         self,
@@ -227,6 +290,7 @@ class SessionManager:
         elapsed_s: float | None = None
         is_counted = False
         try:
+            self._require_open_gate(operation, record.counts)
             record.counts.count_request()
             is_counted = True
             exchange = shared.transport.exchange(request, token, record)
@@ -241,6 +305,7 @@ class SessionManager:
             record.lap("first_byte_s" if response is None else "decode_s")
         # Without a SpotBillingError, the call was cancelled while it decoded a large response.
         is_cancelled = failure is not None and not isinstance(failure, SpotBillingError)
+        self._note_health(request, failure, permit.sent_s, record.fault)
         if failure is None and shared.refused:
             shared.refused.pop(self.credential_key, None)
         # The API counts the requests of organizations, so it knows a token that it limits.
@@ -264,7 +329,8 @@ class SessionManager:
                 read_quota(response.headers),
                 # Only the time to the first byte: how fast a body arrives says nothing about load.
                 waited_s=response.waited_s if failure is None else None,
-                is_overloaded=response.status == _OVERLOADED,
+                is_overloaded=response.status == _OVERLOADED
+                and not shared.outages.is_closed(self.scopes(operation)),
             )
         if record.is_timed and is_counted:
             record.request_ended(
@@ -279,6 +345,7 @@ class SessionManager:
         if failure is not None:
             del response  # tools evaluate the lines of a frame, and its headers may echo the token
             raise failure
+        record.counts.failed_attempts = 0
         return page
 
     async def _parsed(

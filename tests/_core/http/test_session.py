@@ -694,7 +694,7 @@ async def test_a_failing_server_is_not_flooded() -> None:
     plan = CostPlan.build([f"a{i}" for i in range(100)], date(2018, 10, 1), date(2018, 10, 1))
     async with (
         serve(handler) as base_url,
-        client_of(base_url, retry) as client,
+        client_of(base_url, retry, outage_patience_s=0.3) as client,
         client.costs.pull(plan) as run,
     ):
         outcomes = [outcome async for outcome in run]
