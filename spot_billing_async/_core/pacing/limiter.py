@@ -192,13 +192,11 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
             if not self.has_quota_headers:
                 self._lower_guess(now_s)
             self._bound_from_below(permit, quota.reset_s)
-        pause_s = retry_after_s if retry_after_s is not None else quota.reset_s
-        if pause_s:
-            until_s = now_s + min(pause_s, LONGEST_WAIT_S)
-        else:
-            pause_s = self.first_pause_s * 2.0 ** min(self._rejections - 1, _MAX_DOUBLINGS)
-            until_s = min(self._rejected_s + pause_s, now_s + LONGEST_WAIT_S)
-        self._closed_until_s = max(self._closed_until_s, until_s)
+        pause_s = (retry_after_s if retry_after_s is not None else quota.reset_s) or 0.0
+        if not pause_s or self._rejections > 1:  # a reset that was wrong once is not trusted alone
+            grown_s = self.first_pause_s * 2.0 ** min(self._rejections - 1, _MAX_DOUBLINGS)
+            pause_s = max(pause_s, self._rejected_s + grown_s - now_s)
+        self._closed_until_s = max(self._closed_until_s, now_s + min(pause_s, LONGEST_WAIT_S))
 
     def _room(self, now_s: float) -> int:
         """Return the number of requests that may start now."""

@@ -7,7 +7,7 @@ an event queue, so a pull of an hour takes milliseconds.
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
@@ -276,7 +276,9 @@ class SimulatedServer:
             or (traits.headers == "at zero" and not remaining)
             or (traits.headers == "partly" and self._random.random() < 0.5)
         )
-        retry_after_s = float(math.ceil(meter.opens_s(now_s) - now_s)) if traits.retry_after else None
+        retry_after_s = (
+            float(math.ceil(meter.opens_s(now_s) - now_s)) if traits.retry_after else None
+        )
         quota = Quota(meter.limit, remaining, reset_s) if has_headers else Quota()
         return Answer(is_accepted, quota, None if is_accepted else retry_after_s)
 
