@@ -13,6 +13,8 @@ from itertools import count
 from random import Random
 from typing import Literal, NamedTuple, Protocol
 
+import msgspec
+
 from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
 from spot_billing_async._core.pacing.limiter import RouteLimiter
 from spot_billing_async._core.pacing.window import Permit
@@ -52,20 +54,24 @@ class SlidingLog:
     _times: deque[float] = field(default_factory=deque)
 
     def free(self, now_s: float) -> int:
+        """Return the number of requests that would be accepted now."""
         while self._times and self._times[0] + self.window_s <= now_s:
             self._times.popleft()
         return max(0, self.limit - len(self._times))
 
     def count(self, now_s: float) -> bool:
+        """Count a request, and return True if it is accepted."""
         is_accepted = self.free(now_s) > 0
         if is_accepted or self.counts_refused:
             self._times.append(now_s)
         return is_accepted
 
     def reset_s(self, now_s: float) -> float:
+        """Return the seconds until a request is accepted, as reported."""
         return max(0.0, self.opens_s(now_s) - now_s)
 
     def opens_s(self, now_s: float) -> float:
+        """Return the time at which a request would be accepted."""
         return now_s if self.free(now_s) else self._times[-self.limit] + self.window_s
 
 
@@ -80,21 +86,25 @@ class FixedWindow:
     _used: int = 0
 
     def free(self, now_s: float) -> int:
+        """Return the number of requests that would be accepted now."""
         number = math.floor((now_s - self.phase_s) / self.window_s + 1e-9)
         if number != self._number:
             self._number, self._used = number, 0
         return max(0, self.limit - self._used)
 
     def count(self, now_s: float) -> bool:
+        """Count a request, and return True if it is accepted."""
         is_accepted = self.free(now_s) > 0
         self._used += is_accepted
         return is_accepted
 
     def reset_s(self, now_s: float) -> float:
+        """Return the seconds until a request is accepted, as reported."""
         self.free(now_s)
         return max(0.0, (self._number + 1) * self.window_s + self.phase_s - now_s)
 
     def opens_s(self, now_s: float) -> float:
+        """Return the time at which a request would be accepted."""
         return now_s if self.free(now_s) else now_s + self.reset_s(now_s)
 
 
@@ -112,21 +122,25 @@ class TokenBucket:
     _at_s: float = 0.0
 
     def free(self, now_s: float) -> int:
+        """Return the number of requests that would be accepted now."""
         gained = (now_s - self._at_s) * self.limit / self.window_s
         self._tokens, self._at_s = min(self.limit, self._tokens + gained), now_s
         return int(self._tokens + 1e-9)
 
     def count(self, now_s: float) -> bool:
+        """Count a request, and return True if it is accepted."""
         is_accepted = self.free(now_s) > 0
         self._tokens -= is_accepted
         return is_accepted
 
     def reset_s(self, now_s: float) -> float:
+        """Return the seconds until a request is accepted, as reported."""
         self.free(now_s)
         wanted = self.limit if self.tells_full else 1
         return max(0.0, (wanted - self._tokens) * self.window_s / self.limit)
 
     def opens_s(self, now_s: float) -> float:
+        """Return the time at which a request would be accepted."""
         self.free(now_s)
         return now_s + max(0.0, (1 - self._tokens) * self.window_s / self.limit)
 
@@ -144,8 +158,7 @@ Rounding = Literal["up", "decimals", "exact"]
 Others = Literal["none", "bursts", "steady"]
 
 
-@dataclass(frozen=True)
-class Traits:
+class Traits(msgspec.Struct, frozen=True):
     """Behaviour of one random server and the size of the pull from it."""
 
     kind: Literal["log", "strict log", "fixed", "tokens", "full tokens"]
@@ -164,7 +177,7 @@ class Traits:
 
     def meter(self, limit: int) -> Meter:
         """Return a meter of this kind that nobody has used."""
-        phase_s = Random(self.seed).random() * self.window_s
+        phase_s = Random(self.seed).random() * self.window_s  # noqa: S311  for a model
         match self.kind:
             case "log" | "strict log":
                 return SlidingLog(limit, self.window_s, counts_refused=self.kind == "strict log")
@@ -179,24 +192,29 @@ class Traits:
             case "up":
                 return float(math.ceil(reset_s - 1e-9))
             case "decimals":
-                return math.floor(reset_s * 10**self.decimals + 1e-6) / 10**self.decimals
+                return math.floor(reset_s * 10.0**self.decimals + 1e-6) / 10.0**self.decimals
             case "exact":
                 return reset_s
 
 
 def random_traits(
-    seed: int, *, headers: tuple[Headers, ...], others: bool, changes: bool = False
+    seed: int,
+    *,
+    headers: tuple[Headers, ...],
+    others: bool,
+    changes: bool = False,
+    most: int = 1000,
 ) -> Traits:
-    """Return a random server: windows and limits are spread evenly on a logarithmic scale."""
-    random = Random(seed)
+    """Return a random server: windows, and limits up to `most`, are spread evenly by logarithm."""
+    random = Random(seed)  # noqa: S311  for a model
     window_s = 0.5 * 120 ** random.random()
     if random.random() < 0.4:  # people choose round numbers
         window_s = random.choice([1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0])
-    limit = round(1000 ** random.random())
+    limit = round(most ** random.random())
     share = random.uniform(0.05, 0.5) if others else 0.0
     others_per_window = int(share * limit)
     most_s = min(0.2, 0.05 * window_s, 0.25 * WORKERS * window_s / limit)
-    requests = max(10 * limit, 1000)
+    requests = max(10 * limit, 2000)
     change = None
     if changes:
         factor = 4 ** random.uniform(-1, 1)
@@ -237,13 +255,13 @@ class SimulatedServer:
         self._traits = traits
         self._taken = traits.others_per_window if alone else 0
         self.meter: Meter = traits.meter(traits.limit - self._taken)
-        self._random = Random(traits.seed + 1)
+        self._random = Random(traits.seed + 1)  # noqa: S311  for a model
         self._change = traits.change
         self._others = iter(()) if alone else self._times_of_others()
         self._next_other_s = next(self._others, math.inf)
 
     def _times_of_others(self) -> Iterator[float]:
-        traits, random = self._traits, Random(self._traits.seed + 2)
+        traits, random = self._traits, Random(self._traits.seed + 2)  # noqa: S311  for a model
         size, at_s = traits.others_per_window, random.random() * traits.window_s
         while traits.others == "bursts":
             yield from [at_s] * size
@@ -269,7 +287,7 @@ class SimulatedServer:
         is_accepted = meter.count(now_s)
         remaining = meter.free(now_s)
         reset_s = traits.rounded(meter.reset_s(now_s))
-        if remaining and traits.kind != "fixed" and traits.kind != "full tokens":
+        if remaining and traits.kind not in {"fixed", "full tokens"}:
             reset_s = 0.0
         has_headers = (
             traits.headers == "always"
@@ -280,7 +298,7 @@ class SimulatedServer:
             float(math.ceil(meter.opens_s(now_s) - now_s)) if traits.retry_after else None
         )
         quota = Quota(meter.limit, remaining, reset_s) if has_headers else Quota()
-        return Answer(is_accepted, quota, None if is_accepted else retry_after_s)
+        return Answer(is_accepted, quota, retry_after_s)
 
 
 class Result(NamedTuple):
@@ -291,10 +309,10 @@ class Result(NamedTuple):
     too_early: int
 
 
-def simulate(traits: Traits, limiter: RouteLimiter | None = None) -> Result:
+def simulate(traits: Traits, limiter: RouteLimiter | None = None) -> Result:  # noqa: C901  one loop
     """Pull from a server through a limiter, with `WORKERS` requests in flight at most."""
     server, limiter = SimulatedServer(traits), limiter or RouteLimiter()
-    concurrency, random = ConcurrencyLimit(WORKERS), Random(traits.seed + 3)
+    concurrency, random = ConcurrencyLimit(WORKERS), Random(traits.seed + 3)  # noqa: S311  for a model
     left, open_requests, refused, too_early, now_s = traits.requests, traits.requests, 0, 0, 0.0
     closed_until_s = 0.0  # by the resets with decimals that have arrived
     events: list[tuple[float, int, Permit, Answer | None]] = []
@@ -360,3 +378,8 @@ def best_s(traits: Traits) -> float:
         if answer.quota.remaining == 0 and answer.quota.reset_s:
             closed_until_s = now_s + answer.quota.reset_s + traits.round_trip_s
     return now_s + traits.round_trip_s
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Return the value that a share of all values does not exceed."""
+    return sorted(values)[math.ceil(share * len(values)) - 1]
