@@ -109,7 +109,7 @@ class SessionManager:
         limiter = self._limiter(request.operation.operation_id)
         shared.retry_budget.calls += 1
         record.timeouts = 0
-        attempts, is_refused, is_renewed = counts.failed_attempts, False, False
+        attempts, refusals, is_renewed = counts.failed_attempts, 0, False
         while True:
             record.needs_new, record.fault = record.fault in {"stale", "silent"}, ""
             if counts.allowance is not None:
@@ -122,7 +122,7 @@ class SessionManager:
                 permit = shared.admission.try_start(limiter)
                 if permit is None:
                     permit = await self._wait_for_permit(
-                        limiter, request, deadline, record, after_refusal=is_refused
+                        limiter, request, deadline, record, refusals=refusals
                     )
                     # Race: the token may have been renewed during the wait.
                     token = token if credential.current is None else credential.current
@@ -134,6 +134,7 @@ class SessionManager:
                 failure = error
             record.add_failure(failure)
             is_refused = isinstance(failure, RateLimitedError)
+            refusals += is_refused
             counts.refusals += is_refused
             if isinstance(failure, AuthenticationError):
                 is_renewed = not is_renewed and token is not None and credential.reject(token)
@@ -148,7 +149,11 @@ class SessionManager:
                 is_free = operation.idempotent or not getattr(failure, "sent", True)
             attempts += not (is_refused or is_free or isinstance(failure, OutageError))
             if not (is_free or fault == "silent"):
-                await self._back_off(failure, attempts, operation, limiter, deadline, record)
+                # A refused slice waits for the reset as its neighbours do.
+                ends_at_s = (
+                    deadline.end_of_quota_wait_s(refusals) if is_refused else deadline.ends_at_s
+                )
+                await self._back_off(failure, attempts, operation, limiter, ends_at_s, record)
             counts.retries += 1
 
     async def _provided_token(self, request: Request, record: CallRecord) -> Secret:
@@ -172,7 +177,7 @@ class SessionManager:
         deadline: Deadline,
         record: CallRecord,
         *,
-        after_refusal: bool,
+        refusals: int,
     ) -> Permit:
         """Wait until the limiter and the concurrency limit let the request through.
 
@@ -181,8 +186,8 @@ class SessionManager:
         """
         is_paced = limiter.wait_s(self.shared.clock()) > 0
         try:
-            with deadline.waiting_for_quota(after_refusal=after_refusal) as ends_at_s:
-                return await self.shared.admission.wait(limiter, ends_at_s, again=after_refusal)
+            with deadline.waiting_for_quota(refusals=refusals) as ends_at_s:
+                return await self.shared.admission.wait(limiter, ends_at_s, again=refusals > 0)
         except DeadlineExceededError as late:
             message = f"{request.operation.operation_id}: {late}"
             raise DeadlineExceededError(message, late.retry_after_s) from None
@@ -204,7 +209,7 @@ class SessionManager:
         attempts: int,
         operation: Operation,
         limiter: Limiter,
-        deadline: Deadline,
+        ends_at_s: float,
         record: CallRecord,
     ) -> None:
         """Wait until the request may be sent again; raise its failure if it may not."""
@@ -215,7 +220,7 @@ class SessionManager:
             failure,
             idempotent=operation.idempotent,
             attempts=attempts,
-            left_s=deadline.ends_at_s - now_s,
+            left_s=ends_at_s - now_s,
             limiter_wait_s=limiter.min_wait_s(now_s),
             budget=shared.retry_budget,
             random=random.random,
