@@ -132,10 +132,10 @@ async def test_the_deadline_of_a_pull_holds_in_an_outage() -> None:
 async def test_the_request_limit_of_a_pull_holds_in_an_outage() -> None:
     """Probes count in `max_requests`; without a request left nothing is waited for."""
     server = FailingServer("503", FOREVER_S, first=20)
-    async with client_of(server) as client, client.costs.pull(plan_of(60), max_requests=60) as run:
+    async with client_of(server) as client, client.costs.pull(plan_of(60), max_requests=36) as run:
         failed = [outcome async for outcome in run if isinstance(outcome, Failed)]
     assert RequestLimitReachedError in {type(failure.error) for failure in failed}
-    assert run.report.requests == server.seen == 60
+    assert run.report.requests == server.seen == 36
 
 
 async def test_single_calls_do_not_wait_and_name_the_outage() -> None:
