@@ -146,16 +146,23 @@ def progress_bar(unit: str) -> Progress:
 class AvailabilityPrinter:
     """Hook of a client that prints on standard error when the API is away, and when it is back.
 
+    After the first line of an outage, only tries that are at least a second away are lines.
+
     Attributes:
         progress: the progress bar to print above; None before there is one.
     """
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
+        self._is_away = False
 
     def __call__(self, event: Event, /) -> None:
         """Print a line for an outage."""
         if not isinstance(event, AvailabilityChanged):
+            return
+        next_try_s, was_away = event.next_try_s, self._is_away
+        self._is_away = next_try_s is not None
+        if was_away and next_try_s is not None and next_try_s < 1:
             return
         if self.progress is None or self.progress.disable:
             print_stderr(event.text)

@@ -24,6 +24,7 @@ from spot_billing_async.cli.pull_report import encode_report, missing_slices, su
 from spot_billing_async.cli.signals import Interrupted, interruptible
 from spot_billing_async.export import CostWriter, ExportError, open_writer
 from spot_billing_async.export.atomic_file import PendingFile
+from spot_billing_async.models.validation import check_seconds
 
 _INCOMPLETE = 3
 
@@ -34,12 +35,14 @@ class _PullState:
     """State of a pull that is also needed after a cancellation.
 
     Attributes:
+        deadline_s: seconds for the whole pull; None for no limit.
         run: the run; None until the accounts are known.
         failed: outcomes of the failed slices.
         availability: prints outages of the API.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, deadline_s: float | None) -> None:
+        self.deadline_s: float | None = deadline_s
         self.run: PullRun[CostItem] | None = None
         self.failed: list[Failed] = []
         self.availability: AvailabilityPrinter = AvailabilityPrinter()
@@ -56,6 +59,7 @@ async def pull(
     out: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
     report: Path | None = None,
     spreadsheet: bool = False,
+    deadline: float | None = None,
 ) -> int:
     """Pull the costs of many accounts into a file, with many requests at once.
 
@@ -74,6 +78,8 @@ async def pull(
         report: File for the JSON report; by default a summary goes to standard error.
         spreadsheet: Write CSV whose texts a spreadsheet cannot run as formulas; --out must end in
             .csv.
+        deadline: Seconds for the whole pull. What is not pulled by then is missing; without a
+            deadline, a pull waits up to ten minutes for an API that is away.
     """
     build_plan = partial(
         CostPlan.build,
@@ -85,8 +91,10 @@ async def pull(
     # All arguments are checked before a file is opened or a request is sent.
     if bool(account) == all_accounts:
         raise ConfigError("exactly one of --account and --all-accounts is required")
+    if deadline is not None:
+        check_seconds("--deadline", deadline)
     build_plan(account or ["all"])  # the ids of all accounts are not known yet
-    state = _PullState()
+    state = _PullState(deadline)
     with interruptible() as interruption, _open_report(report, out) as report_file:
         async with (
             open_writer(out, spreadsheet=spreadsheet) as writer,
@@ -110,7 +118,7 @@ async def _pull_slices(
 ) -> None:
     """Write the fetched slices and record the failed ones; `state` survives a cancellation."""
     plan = build_plan(accounts or [account.account_id for account in await client.accounts.list()])
-    state.run = client.costs.pull(plan)
+    state.run = client.costs.pull(plan, deadline_s=state.deadline_s)
     with progress_bar("slices") as progress:
         state.availability.progress = progress
         task = progress.add_task("Pulling", total=len(plan))

@@ -9,19 +9,22 @@ from rich.progress import Progress
 from spot_billing_async.cli.output import AvailabilityPrinter
 from spot_billing_async.telemetry import AvailabilityChanged, CacheRead
 
+SOON = AvailabilityChanged("connection", None, "TransportError", 0.5, 0.13)
 AWAY = AvailabilityChanged("connection", None, "TransportError", 1.5, 4.04)
 BACK = AvailabilityChanged("connection", None, "TransportError", 125.26, None)
 
 
 def test_an_outage_is_printed_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a progress bar, each event of an outage is a line; other events are none."""
+    """Each event of an outage is a line, except tries that follow soon; other events are none."""
     printer = AvailabilityPrinter()
     read = CacheRead(operation_id="getCosts", days_hit=1, days_joined=0, days_missed=0)
-    for event in (AWAY, read, BACK):
+    for event in (SOON, SOON, AWAY, read, BACK, SOON):
         printer(event)
     assert capsys.readouterr().err.splitlines() == [
+        "the API is unavailable, next try in 0.13 s",
         "the API is unavailable, next try in 4 s",
         "the API is available again after 125.3 s",
+        "the API is unavailable, next try in 0.13 s",
     ]
 
 

@@ -170,6 +170,7 @@ def test_a_missing_slice_is_code_3(call: Call, tmp_path: Path) -> None:
         ("--from", "2024-02-01", "--to", "2024-01-01", "--all-accounts"),
         (*JANUARY, "--all-accounts", "--window", "fortnight"),
         (*JANUARY, "--all-accounts", "--window", "0"),
+        (*JANUARY, "--all-accounts", "--deadline", "0"),
         (*JANUARY, "--account", ""),
         (*JANUARY, "--all-accounts", "--out", "x.xlsx"),
         (*JANUARY, "--all-accounts", "--out", "missing/x.csv"),
@@ -219,16 +220,17 @@ async def test_a_signal_ends_a_pull_in_order(
 async def test_a_server_that_goes_away_fails_the_rest(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """A server that stops half way gives exit code 3; file and report agree."""
+    """A server that stops half way gives exit code 3 at the deadline; file and report agree."""
     words = (*TWO_YEARS, "--window", "quarter", "--out", "x.jsonl", "--report", "r.json")
     async with (
         Emulator(token="t", latency="20ms") as server,
-        pulling(server, environment, tmp_path, *words) as process,
+        pulling(server, environment, tmp_path, *words, "--deadline", "3") as process,
     ):
         await server.__aexit__(None, None, None)
         _, stderr = await process.communicate()
     assert process.returncode == 3
-    assert stderr.startswith(b"192 slices: ")
+    assert stderr.startswith(b"the API is unavailable, next try in ")
+    assert b"\n192 slices: " in stderr
     report = report_in(tmp_path)
     assert (report["planned"], report["cancelled"], report["not_started"]) == (192, 0, 0)
     assert report["ok"] > 0
