@@ -10,7 +10,6 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from decimal import Decimal
 from math import inf
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -19,6 +18,7 @@ import anyio
 from msgspec.structs import replace
 
 from spot_billing_async._core.aio.deadline import hard_end_s
+from spot_billing_async._core.aio.recent import RecentlyUsed
 from spot_billing_async._core.aio.tasks import until_done
 from spot_billing_async._core.pacing.budget import Allowance, RequestCounts
 from spot_billing_async._core.pacing.outage import Outage, Outages, Scope
@@ -93,7 +93,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         self._gate = gate
         self._left = len(plan)
         # Latest accounts that failed, and latest queries that did not.
-        self._held: deque[str | None] = deque(maxlen=_KEPT)
+        self._doubtful: RecentlyUsed[str | None, None] = RecentlyUsed(_KEPT)
         self._fetched: deque[CostQuery] = deque(maxlen=_KEPT)
         self._buffer: OutcomeBuffer[tuple[int, Fetched[T] | Failed, Mapping[str, Decimal]]] = (
             OutcomeBuffer(self._worker_count * _BUFFER_PER_WORKER, ordered=ordered)
@@ -196,7 +196,9 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
                 raise DeadlineExceededError(_TOO_LATE)
             answer = await self._answer(query, counts)
             self._fetched.append(query)
+            self._doubtful.pop(query.account_id, None)
         except SpotBillingError as error:
+            self._doubtful.use(query.account_id, None)
             return index, Failed(query, error, counts.requests, self._clock() - started_s), {}
         finally:
             self._left -= 1
@@ -214,7 +216,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             try:
                 return await self._fetch(query, counts, self._ends_at_s)
             except OutageError as error:
-                self._held.append(query.account_id)
+                self._doubtful.use(query.account_id, None)
                 counts.was_held_back = True
                 counts.retries += error.__cause__ is not None
             finally:
@@ -261,10 +263,9 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
 
         Preferably not of an account that has just failed: no broken query keeps an outage alive.
         """
-        picks = [*self._fetched, *random.choices(self._plan, k=_PICKS)]  # noqa: S311  no secret
-        random.shuffle(picks)
-        query = min(picks, key=lambda each: each.account_id in self._held)
-        self._held.append(query.account_id)
+        known = random.sample(self._fetched, len(self._fetched))
+        picks = [*known, *random.choices(self._plan, k=_PICKS)]  # noqa: S311  no secret
+        query = min(picks, key=lambda each: each.account_id in self._doubtful)
         if query.from_date is not None and query.to_date is not None:
             query = replace(query, to_date=query.from_date)
         counts = RequestCounts(
@@ -274,8 +275,10 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
             failed_probes=outage.failed_probes,
         )
         try:
-            with suppress(SpotBillingError):  # the sender has recorded it
-                await gate.probe(query, counts, self._ends_at_s)
+            await gate.probe(query, counts, self._ends_at_s)
+            self._fetched.append(query)
+        except SpotBillingError:  # the sender has recorded it
+            self._doubtful.use(query.account_id, None)
         finally:
             gate.outages.end_probe(outage)
             self._counts.add(counts)
