@@ -277,6 +277,8 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         try:
             await gate.probe(query, counts, self._ends_at_s)
             self._fetched.append(query)
+        except ConfigError:  # the client is closed
+            raise
         except SpotBillingError:  # the sender has recorded it
             self._doubtful.use(query.account_id, None)
         finally:

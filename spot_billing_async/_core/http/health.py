@@ -24,6 +24,7 @@ class Health:
     """Health of the API as one credential sees it."""
 
     def __init__(self, shared: SharedState, namespace: str, credential_key: Hashable) -> None:
+        self._shared = shared
         self._outages = shared.outages
         self._max_attempts = shared.config.retry.max_attempts
         self._clock = shared.clock
@@ -48,12 +49,14 @@ class Health:
         """Record what the end of a request that was sent at `sent_s` says.
 
         A cancelled request says nothing, nor does one that was not sent, one whose kept connection
-        had died, or one for which too many files were open.
+        had died, one for which too many files were open, or one that the client's end cut off.
         """
         outages = self._outages
         if (failure is None and not outages.by_scope) or fault in {"stale", "no files"}:
             return
         if failure is not None and not isinstance(failure, TransportError | ApiError | DecodeError):
+            return
+        if self._shared.transport.session is None:
             return
         _, operation, _ = self.scopes(request.operation)
         outages.on_success(self._token, sent_s)

@@ -109,8 +109,7 @@ class SharedState:
         self.timer: DeadlineTimer = DeadlineTimer()
         self.attempts: AttemptWatch = AttemptWatch(self.config, self.retry_budget, self.outages)
         self.answers.renew()
-        self.outages.by_scope.clear()
-        self.outages.notify()  # with an event that belongs to no loop yet
+        self.outages.close()  # its event belongs to no loop then
         self.decode_turns: TurnQueue = TurnQueue()  # of responses that take long to decode
 
     def lower_concurrency(self) -> bool:
@@ -152,6 +151,7 @@ class SharedState:
     async def _close_connections(self) -> None:
         self.admission.close()
         self.timer.close()
+        self.outages.close()
         await self.transport.close()
 
     def require_open(self, task: "asyncio.Task[object] | None") -> "asyncio.Task[object]":

@@ -173,6 +173,11 @@ class Outages:
             part, away_s = outage.scope[:2], self._clock() - outage.since_s
             emit(self._hook, AvailabilityChanged(*part, outage.error, away_s, next_try_s))
 
+    def close(self) -> None:
+        """Forget all outages: what waits goes on, and fails if the client is closed."""
+        self.by_scope.clear()
+        self.notify()
+
     def notify(self) -> None:
         """Wake what waits."""
         self._changed.set()
