@@ -23,7 +23,7 @@ from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.connections import Body, CleanConnector, current
 from spot_billing_async._core.http.gzip import check_size, read_pieces
 from spot_billing_async._core.http.retry import REPEATABLE
-from spot_billing_async._core.http.tls import Network, load_network, without_credentials
+from spot_billing_async._core.http.tls import Network, load_network
 from spot_billing_async._core.protocol.request import Request
 from spot_billing_async._core.protocol.response import Response, content_codings
 from spot_billing_async._core.protocol.streaming_decoder import LARGE_BYTES
@@ -97,7 +97,7 @@ class Transport:
         self._callers_idle = 0
         # A session of its own adds the common headers, in half the time.
         self._common_headers = {} if callers_session is None else _HEADERS
-        self._proxy_credentials: Secret | None = None
+        self._proxy_login: Secret | None = None
         self.session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -125,10 +125,7 @@ class Transport:
         self.session = self._callers_session or self._new_session(network)
 
     def _new_session(self, network: Network) -> aiohttp.ClientSession:
-        proxy = None
-        if network.proxy is not None:
-            # Sent as a header: aiohttp's warnings show the URLs of proxies, and their logins.
-            proxy, self._proxy_credentials = without_credentials(network.proxy)
+        self._proxy_login = network.proxy_login
         session = aiohttp.ClientSession(
             connector=CleanConnector(
                 limit=self._config.max_concurrency,
@@ -137,7 +134,7 @@ class Transport:
             ),
             headers=_HEADERS,
             read_bufsize=_READ_BUFFER_BYTES,
-            proxy=proxy,
+            proxy=network.proxy_url,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         # aiohttp retries GET, PUT and DELETE by itself if a kept connection breaks. No report, no
@@ -245,8 +242,8 @@ class Transport:
         return headers
 
     def _proxy_headers(self) -> dict[str, str] | None:
-        credentials = self._proxy_credentials
-        return None if credentials is None else {"Proxy-Authorization": credentials.reveal()}
+        login = self._proxy_login
+        return None if login is None else {"Proxy-Authorization": login.reveal()}
 
 
 async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: int) -> Response:
