@@ -40,11 +40,7 @@ class Strictness:
         )
 
     def check(self, operation_id: str, item_count: int, text: bytes, token: Secret) -> None:
-        """Raise if decoding dropped a value because its key came twice, or repaired an amount.
-
-        Raises:
-            DecodeError: an object has a key twice, or an amount is not spelled as a number.
-        """
+        """Raise if decoding dropped a value because its key came twice, or repaired an amount."""
         first, is_small = text.find(b"["), len(text) <= _SMALL_BYTES
         row = text[text.find(b"{", first) : text.find(b"}", first) + 1]
         try:
