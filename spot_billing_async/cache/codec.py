@@ -105,9 +105,6 @@ def codec_for(item_type: type[T]) -> Codec[T] | None:
 
     The rows have a day if the type has a field `date` of type `date` or `date | None`, without a
     default other than None.
-
-    Raises:
-        ConfigError: msgspec cannot decode the type.
     """
     decoder_for(item_type)
     key: object = item_type  # a type is hashable, but its declaration does not say so

@@ -9,6 +9,7 @@ import socket
 import time
 import zlib
 from errno import EMFILE, ENFILE
+from functools import partial
 from math import inf
 
 import aiohttp
@@ -59,9 +60,6 @@ class Transport:
         base_url: checked base URL of the server.
         callers_session: session of the caller, which stays open; None for one of its own.
 
-    Raises:
-        ConfigError: the settings contradict the session or the server.
-
     Attributes:
         session: aiohttp session; None while the transport is closed.
     """
@@ -110,11 +108,8 @@ class Transport:
         config, network = self._config, Network()
         if not config.has_default_network:
             try:
-                network = await to_thread.run_sync(
-                    lambda: load_network(
-                        config.tls, config.proxy, self._base_url, trust_env=config.trust_env
-                    )
-                )
+                load = partial(load_network, trust_env=config.trust_env)
+                network = await to_thread.run_sync(load, config.tls, config.proxy, self._base_url)
             except (MemoryError, RuntimeError) as error:
                 raise _translated(error) from None
         if self.session is not None:
@@ -247,12 +242,7 @@ class Transport:
 
 
 async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: int) -> Response:
-    """Read a response. A body that takes too long to decode at once stays in pieces.
-
-    Raises:
-        zlib.error: the body is not gzip, or was cut off.
-        ResponseTooLargeError: the body is larger than `max_bytes`.
-    """
+    """Read a response. A body that takes too long to decode at once stays in pieces."""
     status, headers = response.status, response.headers
     if response.content.is_eof() and "Content-Encoding" not in headers:
         # A small body arrives with the headers: it is there without waiting.
