@@ -15,15 +15,12 @@ _TRIAL_S = 5.0  # a request that hangs must not hold up every call of the tenant
 
 
 class TenantAnswers:
-    """State of one tenant's comparisons.
-
-    Attributes:
-        agreed: kinds in which a response has agreed with its query.
-        differing: kinds in which the server differed twice for one query: its habit.
-    """
+    """State of one tenant's comparisons."""
 
     def __init__(self) -> None:
+        # Kinds in which a response has agreed with its query, ...
         self.agreed: set[MismatchKind] = set()
+        # ... and kinds in which the server differed twice for one query: its habit.
         self.differing: set[MismatchKind] = set()
         self.lock: anyio.Lock = anyio.Lock()
 

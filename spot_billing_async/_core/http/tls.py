@@ -30,9 +30,6 @@ class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
             none.
         client_key_file: private key of that certificate; None if `client_cert_file` holds it too.
         client_key_password: password of an encrypted key, kept as a `Secret` that hides it.
-
-    Raises:
-        ConfigError: a value is not usable; the message names the field and the value.
     """
 
     ca_file: PemFile | None = None

@@ -53,15 +53,9 @@ _HEADERS = {
 
 
 class Transport:
-    """Connections to one server, over an aiohttp session.
+    """Connections to one server, over an aiohttp session of its own or of the caller.
 
-    Args:
-        config: limits, and the connection to the server.
-        base_url: checked base URL of the server.
-        callers_session: session of the caller, which stays open; None for one of its own.
-
-    Attributes:
-        session: aiohttp session; None while the transport is closed.
+    A session of the caller's own stays open, and keeps its connections.
     """
 
     def __init__(
@@ -96,7 +90,7 @@ class Transport:
         # A session of its own adds the common headers, in half the time.
         self._common_headers = {} if callers_session is None else _HEADERS
         self._proxy_login: Secret | None = None
-        self.session: aiohttp.ClientSession | None = None
+        self.session: aiohttp.ClientSession | None = None  # while the transport is closed
 
     async def open(self) -> None:
         """Make the aiohttp session, unless the caller brought one.
@@ -139,16 +133,13 @@ class Transport:
         return session
 
     async def close(self) -> None:
-        """Close the connections, unless they are the caller's."""
+        """Close the connections."""
         session, self.session = self.session, None
         if session is not None and session is not self._callers_session:
             await session.close()
 
     def distrust(self) -> None:
-        """Do not reuse the connections that are open now: one returned the answer to another query.
-
-        A session of the caller's own keeps its connections.
-        """
+        """Reuse none of the connections that are open: one returned the answer to another query."""
         connector = None if self.session is None else self.session.connector
         if isinstance(connector, CleanConnector):
             connector.generation += 1

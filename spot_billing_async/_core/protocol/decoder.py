@@ -57,7 +57,6 @@ class _RowsEnvelope(msgspec.Struct):
 
 
 _row_decoder = msgspec.json.Decoder(_RowsEnvelope)
-_row_list_decoder = msgspec.json.Decoder(list[_Row])
 
 
 class ItemDecoder(Generic[T]):
@@ -81,8 +80,8 @@ class ItemDecoder(Generic[T]):
             if inspect.StrType in kinds and inspect.IntType not in kinds
         }
         self._day_keys = {key for key, kinds in accepted.items() if inspect.DateType in kinds}
+        self._cost_key: str | None = None  # None where the type has no amounts
         self._amount_key: str | None = None  # key of a cost that must not be None
-        cost_key: str | None = None
         self._is_mapping = is_mapping = isinstance(info, inspect.TypedDictType)
         # True where each item holds its account as text, and its day as a day.
         self._names_account_and_day = not (
@@ -102,11 +101,10 @@ class ItemDecoder(Generic[T]):
                     "item_type must give its cost no default, or None, as a row without an amount "
                     "would get the default"
                 )
-            cost_key = cost.encode_name
+            self._cost_key = cost.encode_name
             if inspect.NoneType not in accepted[cost.encode_name]:
                 self._amount_key = cost.encode_name
-        self._strictness = Strictness(cost_key)
-        self._has_costs = cost_key is not None
+        self._strictness = Strictness(self._cost_key)
         self._is_totalled = totalled and currency is not None
         if currency is not None:
             allowed = {inspect.StrType, inspect.LiteralType, inspect.NoneType}
@@ -187,7 +185,7 @@ class ItemDecoder(Generic[T]):
                 message lists the keys of the items, as the amount may have another key.
         """
         self._strictness.check(operation_id, len(items), body, token)
-        if not self._has_costs or not items:
+        if self._cost_key is None or not items:
             return {}
         rows: list[Any] = items
         is_mapping = self._is_mapping
@@ -237,11 +235,9 @@ class ItemDecoder(Generic[T]):
         if self._names_account_and_day:
             rows: list[Any] = items
             return {row.account_id for row in rows}, {row.date for row in rows}
+        envelope = b'{"response":{"items":%b}}' % text if text.startswith(b"[") else text
         try:
-            if text.startswith(b"["):
-                rows = _row_list_decoder.decode(text)
-            else:
-                rows = _row_decoder.decode(text).response.items or []
+            rows = _row_decoder.decode(envelope).response.items or []
         except UNREADABLE:  # an item that is no object is among them
             plain = _plain_items(plain_decoder.decode(text))
             rows = [_Row(item.get("accountId"), item.get("date")) for item in plain]
