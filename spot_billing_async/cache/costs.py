@@ -72,9 +72,6 @@ class CostCache:
         """Return the rows of a query by day, and within a day in the server's order.
 
         The answer has no totals, and the id of the last request that was sent for the query.
-
-        Raises:
-            SpotBillingError: a fetch failed, or the caller's deadline passed.
         """
         if self._fetches is None:
             raise ConfigError(CLIENT_IS_NOT_OPEN)

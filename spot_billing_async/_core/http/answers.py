@@ -73,15 +73,12 @@ class AnswerMemory:
         `found` is what `compare` returned for a query of `account_id`.
         """
         differs: dict[MismatchKind, frozenset[str]] = {}
+        has_own_ids = "account" in answers.differing and not self.is_mixed_up(found, account_id)
         for kind, said in found.items():
             if not said:
                 answers.agreed.add(kind)
                 if kind != "account":
                     answers.differing.discard(kind)
-            elif (
-                kind != "account"
-                or kind not in answers.differing
-                or self.is_mixed_up(found, account_id)
-            ):
+            elif kind != "account" or not has_own_ids:
                 differs[kind] = said
         return differs

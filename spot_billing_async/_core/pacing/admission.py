@@ -54,10 +54,9 @@ class Admission:
         return permit
 
     async def wait(self, limiter: Limiter, ends_at_s: float, *, again: bool) -> Permit:
-        """Queue a call until it is admitted; `again` puts it at the head, after a rejection.
+        """Queue a call until it is admitted, or certainly would be only after `ends_at_s`.
 
-        Raises:
-            DeadlineExceededError: the call would certainly be admitted after `ends_at_s`.
+        `again` puts it at the head of the queue, after a rejection.
         """
         if (late := self._lateness(limiter, ends_at_s)) is not None:
             raise late

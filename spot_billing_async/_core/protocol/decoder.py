@@ -130,11 +130,7 @@ class ItemDecoder(Generic[T]):
             raise DecodeError(f"{operation_id}: the body is not valid JSON: {problem}") from None
 
     def decode_list(self, operation_id: str, text: bytes, token: Secret) -> list[T] | None:
-        """Decode a list of items; None for invalid JSON.
-
-        Raises:
-            DecodeError: an item has another shape.
-        """
+        """Decode a list of items; None for invalid JSON. Errors are those of `decode`."""
         with suppress(*UNREADABLE):
             try:
                 return self._list_decoder.decode(text)
