@@ -21,6 +21,7 @@ from spot_billing_async.errors import (
     InvalidRequestError,
     MissingExtraError,
     NotFoundError,
+    OutageError,
     PermissionDeniedError,
     RateLimitedError,
     RequestLimitReachedError,
@@ -42,7 +43,15 @@ from spot_billing_async.models.windows import DateWindow, WindowSize
 from spot_billing_async.resources.accounts import AccountsResource, FamiliesResource
 from spot_billing_async.resources.costs import CostsResource
 from spot_billing_async.resources.setups import BillingEngineResource, CostIntelligenceResource
-from spot_billing_async.telemetry import CacheRead, CallEnded, Event, Hook, Phases, RequestEnded
+from spot_billing_async.telemetry import (
+    AvailabilityChanged,
+    CacheRead,
+    CallEnded,
+    Event,
+    Hook,
+    Phases,
+    RequestEnded,
+)
 from spot_billing_async.version import __version__
 
 __all__ = [
@@ -52,6 +61,7 @@ __all__ = [
     "ApiError",
     "ArgumentError",
     "AuthenticationError",
+    "AvailabilityChanged",
     "BillingAccount",
     "BillingEngineResource",
     "CacheRead",
@@ -76,6 +86,7 @@ __all__ = [
     "InvalidRequestError",
     "MissingExtraError",
     "NotFoundError",
+    "OutageError",
     "PermissionDeniedError",
     "Phases",
     "PullReport",

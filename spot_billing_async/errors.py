@@ -142,6 +142,13 @@ class DeadlineExceededError(SpotBillingError):
         self.retry_after_s = retry_after_s
 
 
+class OutageError(SpotBillingError):
+    """Request of a pull that was held back, as the API is unavailable.
+
+    A slice fails with it only if the API was away for longer than `outage_patience_s`.
+    """
+
+
 class RequestLimitReachedError(SpotBillingError):
     """Request that was not sent because the pull has used its `max_requests`."""
 

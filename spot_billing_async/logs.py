@@ -7,7 +7,8 @@ client = SpotBillingClient(hook=StructlogHook(structlog.get_logger()))
 
 Neither configures logging: the application decides which lines are shown, where and how.
 
-A failed call is logged as WARNING, a cancelled one as INFO. A failed request is logged as INFO, as
+A failed call and an outage of the API are logged as WARNING, a call that was cancelled or held back
+by an outage as INFO. A failed request is logged as INFO, as
 its call may still succeed; any other request, and a cache read, as DEBUG.
 """
 
@@ -19,7 +20,13 @@ import msgspec
 
 from spot_billing_async.errors import ConfigError, shortened
 from spot_billing_async.models.validation import check_flag
-from spot_billing_async.telemetry import CacheRead, CallEnded, Event, RequestEnded
+from spot_billing_async.telemetry import (
+    AvailabilityChanged,
+    CacheRead,
+    CallEnded,
+    Event,
+    RequestEnded,
+)
 
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING)
 
@@ -78,7 +85,8 @@ class LoggingHook:
 class StructlogHook:
     """Hook that passes each event to a structlog logger, as a name and fields.
 
-    The names are "request_ended", "call_ended" and "cache_read"; the fields are those of the event.
+    The names are "request_ended", "call_ended", "cache_read" and "availability_changed"; the fields
+    are those of the event.
 
     Args:
         logger: result of `structlog.get_logger()`, or any logger with plain (not async) methods
@@ -140,9 +148,9 @@ def level_of(event: Event, level: int) -> int:
     match event:
         case CallEnded(error=None):
             return level
-        case CallEnded(error="CancelledError"):
+        case CallEnded(error="CancelledError" | "OutageError"):
             return logging.INFO
-        case CallEnded():
+        case CallEnded() | AvailabilityChanged():
             return logging.WARNING
         case RequestEnded(error=str()):
             return logging.INFO
@@ -172,6 +180,8 @@ def line_of(event: Event, *, identify_accounts: bool) -> Line:
                 f"{event.days_joined} from shared fetches, {event.days_missed} from the API"
             )
             return Line("cache_read", text, fields)
+        case AvailabilityChanged():
+            return Line("availability_changed", event.text, fields)
 
 
 def _full_text(event: CallEnded | RequestEnded, text: str) -> str:

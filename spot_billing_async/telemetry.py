@@ -168,7 +168,38 @@ class CacheRead(msgspec.Struct, frozen=True, kw_only=True):
     days_missed: int
 
 
-Event = RequestEnded | CallEnded | CacheRead
+OutageScope = Literal["connection", "operation", "token"]
+"""Part of the API that is away: all of it, one operation, or the credential's token provider."""
+
+
+class AvailabilityChanged(msgspec.Struct, frozen=True):
+    """Event: the API is unavailable, again after each failed probe; or it is back.
+
+    Pulls and syncs hold their requests back until it is back.
+
+    Attributes:
+        scope: part that is away.
+        operation_id: the contract's operationId, if the scope is an operation; else None.
+        error: name of the error class of the latest failure.
+        elapsed_s: seconds since the outage was suspected.
+        next_try_s: seconds until the next probe; None if the API is back.
+    """
+
+    scope: OutageScope
+    operation_id: str | None
+    error: str
+    elapsed_s: float
+    next_try_s: float | None
+
+    @property
+    def text(self) -> str:
+        """Description for people, such as 'the API is unavailable, next try in 4 s'."""
+        if self.next_try_s is None:
+            return f"the API is available again after {self.elapsed_s:.1f} s"
+        return f"the API is unavailable, next try in {self.next_try_s:.2g} s"
+
+
+Event = RequestEnded | CallEnded | CacheRead | AvailabilityChanged
 """Any event that a hook receives."""
 
 

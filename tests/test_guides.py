@@ -92,6 +92,7 @@ class Runner:
             "toml": lambda block: tomllib.loads(block.code),
             "json": lambda block: json.loads(block.code),
             "ini": lambda block: configparser.ConfigParser().read_string(block.code),
+            "text": lambda block: block.code.encode("ascii"),  # a diagram, as any font shows it
         }
         try:
             kinds[block.kind](block)

@@ -12,7 +12,7 @@ from structlog.testing import CapturingLogger
 from spot_billing_async import ClientConfig, ConfigError, RetryPolicy, SpotBillingClient
 from spot_billing_async.errors import SpotBillingError
 from spot_billing_async.logs import LoggingHook, StructlogHook
-from spot_billing_async.telemetry import CacheRead, Event, fan_out
+from spot_billing_async.telemetry import AvailabilityChanged, CacheRead, Event, fan_out
 from tests.events import call_ended, request_ended
 from tests.support import http, serve_raw
 
@@ -61,6 +61,18 @@ async def test_a_cancelled_call_is_not_a_warning(caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.INFO)
     LoggingHook(logging.getLogger("any"))(call_ended(error="CancelledError"))
     assert [record.levelno for record in caplog.records] == [logging.INFO]
+
+
+def test_an_outage_is_a_warning_and_what_it_holds_back_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One line says that the API is away; the slices that wait for it add no warnings."""
+    caplog.set_level(logging.INFO)
+    hook = LoggingHook(logging.getLogger("any"))
+    hook(AvailabilityChanged("operation", "getCosts", "ServerError", 1.0, 4.0))
+    hook(call_ended(error="OutageError"))
+    assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
+    assert caplog.records[0].getMessage() == "the API is unavailable, next try in 4 s"
 
 
 @pytest.mark.parametrize("identify_accounts", [False, True])

@@ -6,22 +6,29 @@ done with one, and waits while the buffer has no room for its outcome.
 """
 
 import asyncio
+import random
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from math import inf
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import anyio
+from msgspec.structs import replace
 
+from spot_billing_async._core.aio.deadline import hard_end_s
 from spot_billing_async._core.aio.tasks import until_done
 from spot_billing_async._core.pacing.budget import Allowance, RequestCounts
+from spot_billing_async._core.pacing.outage import Outage, Outages, Scope
 from spot_billing_async.bulk.buffer import OutcomeBuffer
 from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport, SliceState, Unfinished
 from spot_billing_async.errors import (
     ConfigError,
     DeadlineExceededError,
     DecodeError,
+    OutageError,
     SpotBillingError,
 )
 from spot_billing_async.models import CostQuery
@@ -36,8 +43,20 @@ Fetch = Callable[[CostQuery, RequestCounts, float], Awaitable[Answer[T]]]
 The float is the reading of the run's clock at which the whole pull ends; infinite for no limit.
 """
 
+_TOO_LATE = "the pull's deadline passed before this slice began"
+_LAST_SLICES = 10  # that end after their own attempts, if no other slice was ever fetched
+_KEPT, _PICKS = 64, 8
 _BUFFER_PER_WORKER = 2
 """Outcomes that may wait for the reader, per worker: one delivered while the next is fetched."""
+
+
+class Gate(NamedTuple):
+    """Outages that a pull asks about before each slice, and the function that probes them."""
+
+    outages: Outages
+    scopes: tuple[Scope, ...]
+    patience_s: float
+    probe: Fetch[Any]
 
 
 class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
@@ -60,6 +79,7 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         deadline_s: float | None = None,
         max_requests: int | None = None,
         clock: Callable[[], float] = time.monotonic,
+        gate: Gate | None = None,
     ) -> None:
         self._plan = plan
         self._fetch = fetch
@@ -70,6 +90,11 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         self._worker_count = min(worker_count, len(plan))
         self._slices = iter(range(len(plan)))
         self._states = bytearray(len(plan))
+        self._gate = gate
+        self._left = len(plan)
+        # Latest accounts that failed, and latest queries that did not.
+        self._held: deque[str | None] = deque(maxlen=_KEPT)
+        self._fetched: deque[CostQuery] = deque(maxlen=_KEPT)
         self._buffer: OutcomeBuffer[tuple[int, Fetched[T] | Failed, Mapping[str, Decimal]]] = (
             OutcomeBuffer(self._worker_count * _BUFFER_PER_WORKER, ordered=ordered)
         )
@@ -168,15 +193,87 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         counts = RequestCounts(allowance=self._allowance)
         try:
             if started_s >= self._ends_at_s:
-                raise DeadlineExceededError("the pull's deadline passed before this slice began")
-            answer = await self._fetch(query, counts, self._ends_at_s)
+                raise DeadlineExceededError(_TOO_LATE)
+            answer = await self._answer(query, counts)
+            self._fetched.append(query)
         except SpotBillingError as error:
             return index, Failed(query, error, counts.requests, self._clock() - started_s), {}
         finally:
+            self._left -= 1
             self._counts.add(counts)  # also if the slice is cancelled: its requests were sent
         elapsed_s = self._clock() - started_s
         outcome = Fetched(query, answer.items, answer.request_id, counts.requests, elapsed_s)
         return index, outcome, answer.totals
+
+    async def _answer(self, query: CostQuery, counts: RequestCounts) -> Answer[T]:
+        """Fetch a slice, and again after each outage that it meets."""
+        while True:
+            # Without a slice to compare them with, the last ones may as well be broken themselves.
+            counts.is_in_pull = bool(self._fetched) or self._left > _LAST_SLICES
+            outage = await self._pass_gate(self._gate, counts)
+            try:
+                return await self._fetch(query, counts, self._ends_at_s)
+            except OutageError as error:
+                self._held.append(query.account_id)
+                counts.was_held_back = True
+                counts.retries += error.__cause__ is not None
+            finally:
+                if outage is not None and self._gate is not None:
+                    outage.running -= 1
+                    self._gate.outages.notify()
+
+    async def _pass_gate(self, gate: Gate | None, counts: RequestCounts) -> Outage | None:
+        """Wait while the API is away, and probe it in turns; return an outage that is ending.
+
+        Raises:
+            SpotBillingError: the API was away for too long.
+        """
+        while (
+            gate is not None
+            and counts.is_in_pull
+            and (self._allowance is None or self._allowance.left > 0)
+            and (outage := gate.outages.worst(gate.scopes)) is not None
+            and outage.state != "up"
+        ):
+            now_s, ends_at_s = self._clock(), hard_end_s(self._ends_at_s)
+            if outage.state == "away":
+                counts.failed_attempts, counts.was_held_back = 0, False  # it is to blame
+            if now_s >= ends_at_s:
+                raise DeadlineExceededError(_TOO_LATE)
+            if outage.start():
+                return outage
+            if outage.is_closed:
+                if outage.start_probe(now_s):
+                    await self._probe(gate, outage)
+                    continue
+                waits_since_s = max(outage.since_s, self._started_s or 0.0)
+                if now_s - waits_since_s >= gate.patience_s:
+                    away_s = now_s - outage.since_s
+                    message = f"the API has been unavailable for {away_s:.1f} s ({outage.error})"
+                    raise OutageError(message)
+                probe_at_s = inf if outage.is_probing else outage.probe_at_s
+                ends_at_s = min(ends_at_s, waits_since_s + gate.patience_s, probe_at_s)
+            await gate.outages.wait(ends_at_s - now_s)
+        return None
+
+    async def _probe(self, gate: Gate, outage: Outage) -> None:
+        """Ask for one day of a slice that was fetched, or of any one.
+
+        Preferably not of an account that has just failed: no broken query keeps an outage alive.
+        """
+        picks = [*self._fetched, *random.choices(self._plan, k=_PICKS)]  # noqa: S311  no secret
+        random.shuffle(picks)
+        query = min(picks, key=lambda each: each.account_id in self._held)
+        self._held.append(query.account_id)
+        if query.from_date is not None and query.to_date is not None:
+            query = replace(query, to_date=query.from_date)
+        counts = RequestCounts(allowance=self._allowance, is_in_pull=True, is_probe=True)
+        try:
+            with suppress(SpotBillingError):  # the sender has recorded it
+                await gate.probe(query, counts, self._ends_at_s)
+        finally:
+            gate.outages.end_probe(outage)
+            self._counts.add(counts)
 
     def _counted(
         self, index: int, outcome: Fetched[T] | Failed, totals: Mapping[str, Decimal]

@@ -12,6 +12,7 @@ from spot_billing_async.errors import (
     ApiError,
     AuthenticationError,
     DeadlineExceededError,
+    OutageError,
     PermissionDeniedError,
     RequestLimitReachedError,
     ResponseTooLargeError,
@@ -126,7 +127,7 @@ class CacheLookup(Generic[T]):
     def _can_retry(self, fetch: SharedFetch, failure: BaseException) -> bool:
         """Return whether the cause of a joined fetch's failure may not hold for this query."""
         match failure:
-            case DeadlineExceededError() | RequestLimitReachedError():
+            case DeadlineExceededError() | OutageError() | RequestLimitReachedError():
                 return True  # limits of the caller that started it
             case AuthenticationError() | PermissionDeniedError():
                 return fetch.query.credential != self._query.credential

@@ -17,6 +17,7 @@ from spot_billing_async.cli.terminal import unfiltered
 from spot_billing_async.errors import printable, single_line
 from spot_billing_async.export.csv_text import encode_csv, without_formula
 from spot_billing_async.models.money import plain
+from spot_billing_async.telemetry import AvailabilityChanged, Event
 
 OutputFormat = Annotated[
     Literal["table", "json", "csv", "spreadsheet"] | None,
@@ -140,6 +141,26 @@ def progress_bar(unit: str) -> Progress:
         redirect_stderr=False,
         disable=not sys.stderr.isatty(),
     )
+
+
+class AvailabilityPrinter:
+    """Hook of a client that prints on standard error when the API is away, and when it is back.
+
+    Attributes:
+        progress: the progress bar to print above; None before there is one.
+    """
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+
+    def __call__(self, event: Event, /) -> None:
+        """Print a line for an outage."""
+        if not isinstance(event, AvailabilityChanged):
+            return
+        if self.progress is None or self.progress.disable:
+            print_stderr(event.text)
+        else:
+            self.progress.console.print(Text(event.text))
 
 
 def write_stdout(content: bytes) -> None:

@@ -19,7 +19,7 @@ from spot_billing_async import (
     SpotBillingClient,
 )
 from spot_billing_async.cli.api import Dimension, Members, to_group_by
-from spot_billing_async.cli.output import print_stderr, progress_bar
+from spot_billing_async.cli.output import AvailabilityPrinter, print_stderr, progress_bar
 from spot_billing_async.cli.pull_report import encode_report, missing_slices, summary_lines
 from spot_billing_async.cli.signals import Interrupted, interruptible
 from spot_billing_async.export import CostWriter, ExportError, open_writer
@@ -36,11 +36,13 @@ class _PullState:
     Attributes:
         run: the run; None until the accounts are known.
         failed: outcomes of the failed slices.
+        availability: prints outages of the API.
     """
 
     def __init__(self) -> None:
         self.run: PullRun[CostItem] | None = None
         self.failed: list[Failed] = []
+        self.availability: AvailabilityPrinter = AvailabilityPrinter()
 
 
 async def pull(
@@ -88,7 +90,7 @@ async def pull(
     with interruptible() as interruption, _open_report(report, out) as report_file:
         async with (
             open_writer(out, spreadsheet=spreadsheet) as writer,
-            SpotBillingClient() as client,
+            SpotBillingClient(hook=state.availability) as client,
         ):
             with interruption.scope:
                 await _pull_slices(client, account, build_plan, writer, state)
@@ -110,6 +112,7 @@ async def _pull_slices(
     plan = build_plan(accounts or [account.account_id for account in await client.accounts.list()])
     state.run = client.costs.pull(plan)
     with progress_bar("slices") as progress:
+        state.availability.progress = progress
         task = progress.add_task("Pulling", total=len(plan))
         async with state.run as run:
             async for outcome in run:

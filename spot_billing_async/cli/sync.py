@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from spot_billing_async import ConfigError, GroupBy, SpotBillingClient
 from spot_billing_async.cli.api import Dimension, Members, to_group_by
 from spot_billing_async.cli.output import (
+    AvailabilityPrinter,
     OutputFormat,
     Record,
     print_records,
@@ -104,7 +105,8 @@ async def sync(
         check_count("max_requests", max_requests)
     with interruptible() as interruption:
         with interruption.scope:
-            async with SpotBillingClient() as client:
+            availability = AvailabilityPrinter()
+            async with SpotBillingClient(hook=availability) as client:
                 options["accounts"] = account or await _list_accounts(
                     client, scope.table, to_write=not dry_run
                 )
@@ -112,7 +114,7 @@ async def sync(
                     print_stdout(plan_line(await tables.plan(table, **options, client=client)))
                     return 0
                 options |= {"max_requests": max_requests, "reconcile": reconcile}
-                report = await _sync_with_progress(client, table, options)
+                report = await _sync_with_progress(client, table, options, availability)
                 return _print_report(report, len(set(options["accounts"])) if reconcile else 0)
         print_stderr("interrupted: committed days are kept; run the command again to continue")
         raise Interrupted(interruption.exit_code or 1)
@@ -130,12 +132,16 @@ async def _list_accounts(
 
 
 async def _sync_with_progress(
-    client: SpotBillingClient, table: str, options: dict[str, Any]
+    client: SpotBillingClient,
+    table: str,
+    options: dict[str, Any],
+    availability: AvailabilityPrinter,
 ) -> "SyncReport":
     # Late: deltalake belongs to an extra.
     from spot_billing_async.table import sync as sync_table  # noqa: PLC0415  see above
 
     with progress_bar("account-days") as progress:
+        availability.progress = progress
         task = progress.add_task("Syncing", total=None)
         return await sync_table(
             client,

@@ -24,6 +24,7 @@ from spot_billing_async.errors import (
     DecodeError,
     InvalidRequestError,
     NotFoundError,
+    OutageError,
     PermissionDeniedError,
     RateLimitedError,
     RequestLimitReachedError,
@@ -43,7 +44,7 @@ _STATUSES = (  # the first match counts
     (NotFoundError, HTTPStatus.NOT_FOUND),
     (ConflictError, HTTPStatus.CONFLICT),
     (RateLimitedError, HTTPStatus.TOO_MANY_REQUESTS),
-    (RequestLimitReachedError, HTTPStatus.SERVICE_UNAVAILABLE),
+    ((OutageError, RequestLimitReachedError), HTTPStatus.SERVICE_UNAVAILABLE),
     (DeadlineExceededError, HTTPStatus.GATEWAY_TIMEOUT),
     ((ApiError, DecodeError, TransportError), HTTPStatus.BAD_GATEWAY),
 )

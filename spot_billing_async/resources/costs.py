@@ -18,7 +18,7 @@ from spot_billing_async._core.protocol.decoder import add_totals, decoder_for
 from spot_billing_async._core.protocol.operations import GET_COSTS
 from spot_billing_async._core.protocol.rate_limit import RateLimit
 from spot_billing_async.bulk.plan import CostPlan
-from spot_billing_async.bulk.run import PullRun
+from spot_billing_async.bulk.run import Gate, PullRun
 from spot_billing_async.cache import CostCache
 from spot_billing_async.cache.codec import codec_for
 from spot_billing_async.cache.query import CacheQuery, SeriesKey
@@ -137,14 +137,21 @@ class CostsResource:
         if deadline_s is not None:
             check_seconds("deadline_s", deadline_s)
         decoder_for(item_type)
+        shared = self._session.shared
         return PullRun(
             plan,
             partial(self._fetch, item_type=item_type, totalled=True),
-            worker_count=self._session.shared.config.max_concurrency,
+            worker_count=shared.config.max_concurrency,
             ordered=ordered,
             deadline_s=deadline_s,
             max_requests=max_requests,
-            clock=self._session.shared.clock,
+            clock=shared.clock,
+            gate=Gate(
+                shared.outages,
+                self._session.scopes(GET_COSTS),
+                shared.config.outage_patience_s,
+                partial(self.uncached._fetch, item_type=CostItem),  # noqa: SLF001  of the same class
+            ),
         )
 
     def _fetch(

@@ -9,7 +9,7 @@ from anyio.to_thread import run_sync
 from spot_billing_async._core.aio.tasks import finished
 from spot_billing_async.bulk.outcome import Failed, Fetched, PullReport
 from spot_billing_async.client import TenantClient
-from spot_billing_async.errors import RequestLimitReachedError
+from spot_billing_async.errors import OutageError, RequestLimitReachedError
 from spot_billing_async.models import CostItem, GroupBy
 from spot_billing_async.models.money import exact_sum, totals_by_currency
 from spot_billing_async.models.windows import DateWindow
@@ -28,7 +28,11 @@ Sums = dict[tuple[date | None, str], Decimal]
 
 
 async def reconcile_table(
-    client: TenantClient, store: TableStore, scope: Scope, max_requests: int | None
+    client: TenantClient,
+    store: TableStore,
+    scope: Scope,
+    max_requests: int | None,
+    outage: OutageError | None,
 ) -> Reconciliation:
     """Request each account's whole range without a breakdown, and compare the sums by day.
 
@@ -36,7 +40,7 @@ async def reconcile_table(
     repeated here: a table without a breakdown is compared with the breakdown by account. A window
     that is too wide for the server is requested in parts. Days that differ are no longer settled:
     the next sync requests them again, however old they are. Days that the table does not have are
-    not compared.
+    not compared; nor is anything after an outage for whose end the sync waited in vain.
 
     Raises:
         TableConflictError, TableError: as `TableStore.commit`.
@@ -47,7 +51,7 @@ async def reconcile_table(
     )
     comparer = TableComparer(store, scope)
     planner = LearningPlanner(days, WindowSizer())
-    await SliceRunner(client, group_by, planner, comparer, max_requests).run()
+    await SliceRunner(client, group_by, planner, comparer, max_requests, outage).run()
     return comparer.result()
 
 

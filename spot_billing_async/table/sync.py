@@ -155,7 +155,9 @@ async def sync(
     await runner.run()
     reconciliation = Reconciliation()
     if reconcile:
-        reconciliation = await reconcile_table(client, store, scope, runner.requests_left)
+        reconciliation = await reconcile_table(
+            client, store, scope, runner.requests_left, runner.outage
+        )
     totals = await run_sync(store.totals, *selection)
     return counters.report(reconciliation, totals, time.monotonic() - started_s)
 

@@ -27,6 +27,7 @@ from spot_billing_async import (
     InvalidRequestError,
     MissingExtraError,
     NotFoundError,
+    OutageError,
     PermissionDeniedError,
     RateLimitedError,
     RequestLimitReachedError,
@@ -64,6 +65,7 @@ STATUSES: list[tuple[SpotBillingError, int]] = [
     (DecodeError("no JSON"), 502),
     (ResponseTooLargeError("too much"), 502),
     (RequestLimitReachedError("10 requests were sent"), 503),
+    (OutageError("the API has been unavailable for 600 s"), 503),
     (DeadlineExceededError("did not end within 5 s"), 504),
     (SpotBillingError("anything"), 500),
 ]

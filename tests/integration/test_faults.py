@@ -42,7 +42,9 @@ async def test_a_server_that_always_fails_still_ends_the_pull(shared: Path) -> N
 
     Without kept connections, as a request that found its connection dead does not count.
     """
-    config = ClientConfig(max_response_bytes=2**20, retry=RETRY, reuse_connections=False)
+    config = ClientConfig(
+        max_response_bytes=2**20, retry=RETRY, reuse_connections=False, outage_patience_s=1.0
+    )
     report = await pull(shared, 1.0, days=50, config=config)
     assert report.planned == report.ok + report.empty + report.failed == 100
     assert report.failed > 0

@@ -13,6 +13,7 @@ from spot_billing_async.models.validation import check_seconds
 
 _AGAIN_S = 0.02
 """A call that goes on is cancelled again after it: a token provider may catch a cancellation."""
+_PAUSED_REFUSALS = 8  # of one request, after which waiting for the quota counts
 
 
 class DeadlineTimer:
@@ -103,19 +104,26 @@ class Deadline:
             timeout_s = None if self.ends_at_s == self._hard_end_s else self._timeout_s
             raise DeadlineExceededError(deadline_message(self._what, timeout_s)) from None
 
-    @contextmanager
-    def waiting_for_quota(self, *, after_refusal: bool) -> Iterator[float]:
-        """Pause the call's own time, if it pauses for the quota; yield the end of the wait.
+    def end_of_quota_wait_s(self, refusals: int) -> float:
+        """Return the time at which a wait for the quota ends at the latest.
 
-        A wait after the server refused the request always counts.
+        After too many refusals of the same request a wait counts in any case: a server that
+        refuses for ever is not asked for ever.
         """
-        if after_refusal or not self._pauses_for_quota:
-            yield self.ends_at_s
+        is_paused = self._pauses_for_quota and refusals <= _PAUSED_REFUSALS
+        return self._hard_end_s if is_paused else self.ends_at_s
+
+    @contextmanager
+    def waiting_for_quota(self, *, refusals: int) -> Iterator[float]:
+        """Pause the call's own time, if it pauses for the quota; yield the end of the wait."""
+        ends_at_s = self.end_of_quota_wait_s(refusals)
+        if ends_at_s == self.ends_at_s:
+            yield ends_at_s
             return
         began_s = monotonic()
-        self.due_s = self._hard_end_s  # the timer may fire earlier, and sets itself again
+        self.due_s = ends_at_s  # the timer may fire earlier, and sets itself again
         try:
-            yield self._hard_end_s
+            yield ends_at_s
         finally:
             waited_s = monotonic() - began_s
             self.ends_at_s = min(self.ends_at_s + waited_s, self._hard_end_s)

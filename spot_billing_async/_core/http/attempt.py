@@ -114,6 +114,10 @@ class AttemptWatch:
             record.silent_s = record.silent_s + self._tick_s if received == record.seen_bytes else 0
             record.seen_bytes = received
             limit_s = self._timeout_s or self._estimate.limit_s(request, record.timeouts, given_s)
-            if record.silent_s >= limit_s and record.fault != "silent" and self._budget.take():
+            if (
+                record.silent_s >= limit_s
+                and record.fault != "silent"
+                and (record.counts.is_in_pull or self._budget.take())
+            ):
                 record.fault = "silent"
                 deadline.task.cancel()

@@ -67,6 +67,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
             that further requests would only queue at the server.
         deadline_s: seconds for one call, from its start to the last byte of its last page. It
             covers queueing, connecting, retries and the waits between them.
+        outage_patience_s: seconds that a pull waits for an API that is away. Then the slices that
+            are left fail at once.
         connect_timeout_s: seconds to open one connection: name, proxy and TLS included. After it
             the request is retried on a new connection.
         attempt_timeout_s: seconds without a byte after which an idempotent request is sent again on
@@ -108,6 +110,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     max_concurrency: int = 32
     deadline_s: float = 120.0
+    outage_patience_s: float = 600.0
     connect_timeout_s: float = 10.0
     attempt_timeout_s: float | None = None
     max_response_bytes: int = 256 * 1024 * 1024
@@ -129,6 +132,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "proxy", hidden(self.proxy))
             msgspec.structs.force_setattr(self, "proxy", checked_proxy("proxy", self.proxy))
         check_count("max_concurrency", self.max_concurrency)
+        check_seconds("outage_patience_s", self.outage_patience_s)
         check_seconds("deadline_s", self.deadline_s)
         check_seconds("connect_timeout_s", self.connect_timeout_s)
         if self.attempt_timeout_s is not None:

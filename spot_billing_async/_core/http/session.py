@@ -4,7 +4,6 @@ Errors are stripped here: no error that leaves `_attempt` has frames of the requ
 variables hold headers and bodies.
 """
 
-import asyncio
 import random
 from collections.abc import Hashable
 from heapq import nsmallest
@@ -19,6 +18,8 @@ from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.retry import GiveUp, decide, is_retryable
 from spot_billing_async._core.http.shared import SharedState
 from spot_billing_async._core.pacing.abc import Limiter
+from spot_billing_async._core.pacing.budget import RequestCounts
+from spot_billing_async._core.pacing.outage import Scope
 from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.comparison import compare
 from spot_billing_async._core.protocol.decoder import ItemDecoder
@@ -32,10 +33,13 @@ from spot_billing_async._core.protocol.response import (
     parse_response,
 )
 from spot_billing_async.errors import (
+    ApiError,
     AuthenticationError,
     DeadlineExceededError,
     DecodeError,
+    OutageError,
     RateLimitedError,
+    ServerError,
     SpotBillingError,
     TransportError,
     without_frames,
@@ -86,6 +90,11 @@ class SessionManager:
             )
         return limiter
 
+    def scopes(self, operation: Operation) -> tuple[Scope, Scope, Scope]:
+        """Return the scopes of the outages that an operation may meet."""
+        by_operation: Scope = ("operation", operation.operation_id, self.namespace)
+        return ("connection", None, None), by_operation, ("token", None, self.credential_key)
+
     async def send(
         self, request: Request, decoder: ItemDecoder[T], *, deadline: Deadline, record: CallRecord
     ) -> Page[T]:
@@ -100,7 +109,7 @@ class SessionManager:
         limiter = self._limiter(request.operation.operation_id)
         shared.retry_budget.calls += 1
         record.timeouts = 0
-        attempts, is_refused, is_renewed = 0, False, False
+        attempts, refusals, is_renewed = counts.failed_attempts, 0, False
         while True:
             record.needs_new, record.fault = record.fault in {"stale", "silent"}, ""
             if counts.allowance is not None:
@@ -108,12 +117,12 @@ class SessionManager:
             try:
                 token = credential.current
                 if token is None:  # before admission, so that no permit is held meanwhile
-                    token = await self._provided_token(record)
+                    token = await self._provided_token(request, record)
                 shared.require_open(deadline.task)
                 permit = shared.admission.try_start(limiter)
                 if permit is None:
                     permit = await self._wait_for_permit(
-                        limiter, request, deadline, record, after_refusal=is_refused
+                        limiter, request, deadline, record, refusals=refusals
                     )
                     # Race: the token may have been renewed during the wait.
                     token = token if credential.current is None else credential.current
@@ -125,6 +134,7 @@ class SessionManager:
                 failure = error
             record.add_failure(failure)
             is_refused = isinstance(failure, RateLimitedError)
+            refusals += is_refused
             counts.refusals += is_refused
             if isinstance(failure, AuthenticationError):
                 is_renewed = not is_renewed and token is not None and credential.reject(token)
@@ -137,15 +147,23 @@ class SessionManager:
             is_free = fault == "no files" and shared.lower_concurrency()
             if fault == "stale":  # says nothing about the server's health
                 is_free = operation.idempotent or not getattr(failure, "sent", True)
-            attempts += not (is_refused or is_free)
+            attempts += not (is_refused or is_free or isinstance(failure, OutageError))
             if not (is_free or fault == "silent"):
-                await self._back_off(failure, attempts, operation, limiter, deadline, record)
+                # A refused slice waits for the reset as its neighbours do.
+                ends_at_s = (
+                    deadline.end_of_quota_wait_s(refusals) if is_refused else deadline.ends_at_s
+                )
+                await self._back_off(failure, attempts, operation, limiter, ends_at_s, record)
             counts.retries += 1
 
-    async def _provided_token(self, record: CallRecord) -> Secret:
+    async def _provided_token(self, request: Request, record: CallRecord) -> Secret:
+        started_s = self.shared.clock()
         try:
             return await self._credential.token()
         except BaseException as error:
+            if isinstance(error, TransportError):
+                scope = self.scopes(request.operation)[-1]
+                self.shared.outages.on_failure(scope, request.url, error, started_s)
             without_frames(error)
             raise
         finally:
@@ -159,7 +177,7 @@ class SessionManager:
         deadline: Deadline,
         record: CallRecord,
         *,
-        after_refusal: bool,
+        refusals: int,
     ) -> Permit:
         """Wait until the limiter and the concurrency limit let the request through.
 
@@ -168,8 +186,8 @@ class SessionManager:
         """
         is_paced = limiter.wait_s(self.shared.clock()) > 0
         try:
-            with deadline.waiting_for_quota(after_refusal=after_refusal) as ends_at_s:
-                return await self.shared.admission.wait(limiter, ends_at_s, again=after_refusal)
+            with deadline.waiting_for_quota(refusals=refusals) as ends_at_s:
+                return await self.shared.admission.wait(limiter, ends_at_s, again=refusals > 0)
         except DeadlineExceededError as late:
             message = f"{request.operation.operation_id}: {late}"
             raise DeadlineExceededError(message, late.retry_after_s) from None
@@ -177,13 +195,21 @@ class SessionManager:
             if record.is_timed:
                 record.lap("paced_s" if is_paced else "queued_s")
 
+    def _require_open_gate(self, operation: Operation, counts: RequestCounts) -> None:
+        """Raise `OutageError` if the API is away, for a pull; but for a probe's first request."""
+        is_first = counts.is_probe and counts.requests == counts.refusals
+        if counts.is_in_pull and not is_first:
+            outages = self.shared.outages
+            if outages.by_scope and outages.is_closed(self.scopes(operation)):
+                raise OutageError(f"{operation.operation_id}: not sent, as the API is unavailable")
+
     async def _back_off(
         self,
         failure: SpotBillingError,
         attempts: int,
         operation: Operation,
         limiter: Limiter,
-        deadline: Deadline,
+        ends_at_s: float,
         record: CallRecord,
     ) -> None:
         """Wait until the request may be sent again; raise its failure if it may not."""
@@ -194,21 +220,63 @@ class SessionManager:
             failure,
             idempotent=operation.idempotent,
             attempts=attempts,
-            left_s=deadline.ends_at_s - now_s,
+            left_s=ends_at_s - now_s,
             limiter_wait_s=limiter.min_wait_s(now_s),
             budget=shared.retry_budget,
             random=random.random,
         )
+        outage, counts = None, record.counts
+        counts.failed_attempts = attempts
+        if isinstance(failure, TransportError | ServerError) and is_retryable(failure):
+            outage = shared.outages.worst(self.scopes(operation))
+        if outage is not None and counts.is_in_pull:
+            # A slice that fails for good, with no success in between, may not be at fault.
+            is_doubtful = isinstance(decision, GiveUp) and (
+                outage.failures >= max(2, attempts) or getattr(failure, "retry_after_s", None)
+            )
+            # One that was sent after a success, and failed again, is.
+            is_at_fault = counts.was_held_back and attempts >= shared.config.retry.max_attempts
+            if (outage.is_closed or is_doubtful) and not is_at_fault:
+                outage.suspect(now_s)
+                shared.outages.notify()
+                raise OutageError(f"{operation.operation_id}: the API is unavailable") from failure
         if isinstance(decision, GiveUp):
+            if outage is not None and outage.is_closed:
+                failure.add_note(f"the API has been unavailable for {now_s - outage.since_s:.1f} s")
             if is_retryable(failure):
                 failure.add_note(f"not sent again: {decision.reason}")
             raise failure
         if decision.after_s:
             try:
-                await asyncio.sleep(decision.after_s)
+                scopes = self.scopes(operation) if counts.is_in_pull else ()
+                await shared.outages.back_off(now_s + decision.after_s, scopes)
             finally:
                 if record.is_timed:
                     record.lap("backoff_s")
+
+    def _note_health(
+        self, request: Request, failure: BaseException | None, sent_s: float, fault: str
+    ) -> None:
+        """Record what the end of a request says about an outage."""
+        if fault in {"stale", "no files"}:
+            return  # nothing
+        outages = self.shared.outages
+        if failure is None and not outages.by_scope:
+            return
+        if failure is not None and not isinstance(failure, TransportError | ApiError | DecodeError):
+            return  # it was cancelled, or not sent
+        origin, operation, token = self.scopes(request.operation)
+        outages.on_success(token, sent_s)
+        if isinstance(failure, TransportError):
+            if is_retryable(failure):
+                outages.on_failure(origin, request.url, failure, sent_s)
+            return
+        outages.on_success(origin, sent_s)
+        if isinstance(failure, ServerError):
+            outages.on_failure(operation, request.url, failure, sent_s)
+        # A proxy may refuse requests, by their number or their token, while the API is away.
+        elif not isinstance(failure, RateLimitedError | AuthenticationError):
+            outages.on_success(operation, sent_s)
 
     async def _attempt(
         self,
@@ -227,6 +295,7 @@ class SessionManager:
         elapsed_s: float | None = None
         is_counted = False
         try:
+            self._require_open_gate(operation, record.counts)
             record.counts.count_request()
             is_counted = True
             exchange = shared.transport.exchange(request, token, record)
@@ -241,6 +310,7 @@ class SessionManager:
             record.lap("first_byte_s" if response is None else "decode_s")
         # Without a SpotBillingError, the call was cancelled while it decoded a large response.
         is_cancelled = failure is not None and not isinstance(failure, SpotBillingError)
+        self._note_health(request, failure, permit.sent_s, record.fault)
         if failure is None and shared.refused:
             shared.refused.pop(self.credential_key, None)
         # The API counts the requests of organizations, so it knows a token that it limits.
@@ -264,7 +334,8 @@ class SessionManager:
                 read_quota(response.headers),
                 # Only the time to the first byte: how fast a body arrives says nothing about load.
                 waited_s=response.waited_s if failure is None else None,
-                is_overloaded=response.status == _OVERLOADED,
+                is_overloaded=response.status == _OVERLOADED
+                and not shared.outages.is_closed(self.scopes(operation)),
             )
         if record.is_timed and is_counted:
             record.request_ended(
@@ -279,6 +350,7 @@ class SessionManager:
         if failure is not None:
             del response  # tools evaluate the lines of a frame, and its headers may echo the token
             raise failure
+        record.counts.failed_attempts = 0
         return page
 
     async def _parsed(

@@ -20,6 +20,7 @@ from spot_billing_async._core.pacing.abc import Limiter, SharedQuota
 from spot_billing_async._core.pacing.admission import Admission
 from spot_billing_async._core.pacing.concurrency import ConcurrencyLimit
 from spot_billing_async._core.pacing.limiter import RouteLimiter
+from spot_billing_async._core.pacing.outage import Outages
 from spot_billing_async._core.protocol.operations import OPERATIONS
 from spot_billing_async.errors import CLIENT_IS_IN_ANOTHER_LOOP, CLIENT_IS_NOT_OPEN, ConfigError
 from spot_billing_async.telemetry import Hook
@@ -69,6 +70,7 @@ class SharedState:
         self._credentials: WeakValueDictionary[Hashable, Credential] = WeakValueDictionary()
         self._kept_credentials: RecentlyUsed[Hashable, Credential] = RecentlyUsed(_MAX_CREDENTIALS)
         self.answers: AnswerMemory = AnswerMemory()
+        self.outages: Outages = Outages(self.clock, hook, config.max_concurrency)
         self._quota = quota
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fork_count = 0
@@ -107,6 +109,8 @@ class SharedState:
         self.timer: DeadlineTimer = DeadlineTimer()
         self.attempts: AttemptWatch = AttemptWatch(self.config, self.retry_budget)
         self.answers.renew()
+        self.outages.by_scope.clear()
+        self.outages.notify()  # with an event that belongs to no loop yet
         self.decode_turns: TurnQueue = TurnQueue()  # of responses that take long to decode
 
     def lower_concurrency(self) -> bool:

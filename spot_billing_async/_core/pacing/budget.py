@@ -19,6 +19,10 @@ class RequestCounts(msgspec.Struct):
     refusals: int = 0  # requests rejected by the server's rate limit
     mismatches: int = 0  # responses that contradicted their query
     allowance: Allowance | None = None  # that each request is deducted from; None for no limit
+    is_in_pull: bool = False  # its requests are held back in an outage, ...
+    is_probe: bool = False  # ... except for the first one of a probe
+    failed_attempts: int = 0  # for the response at hand
+    was_held_back: bool = False  # earlier, although the API was at work
 
     def require_request(self) -> None:
         """Raise `RequestLimitReachedError` if the allowance is used up."""

@@ -3,9 +3,8 @@
 Theory. The server counts the requests of each organization x route x method in a sliding window: a
 request is accepted while fewer than L were counted in the last W seconds. L is not published. W is
 documented as 60 s and may be shorter. A request that comes too early is rejected and delays the
-reset. The aim is therefore to send at the moment a place becomes free, and never before. Each
-limiter works that out for one credential, route and method. It *admits* requests; the server
-*accepts* them.
+reset. The aim is to send at the moment a place becomes free. A limiter *admits* the requests of one
+credential, route and method; the server *accepts* them.
 
 *Quota readings.* Each response reports how much quota remained when its request was counted. The
 order in which concurrent requests are counted is unknown, but the one counted last is among those
@@ -21,27 +20,34 @@ as a probe; where other consumers were seen recently only if there are several s
 expired may be theirs. A probe is also sent at the reset, when any consumer's place becomes free.
 After a rejected probe, because others were faster, the next one waits for long.
 
-*Window length.* Accepted requests bound W from above: if u places are taken, the request before the
-last u of ours is out of the window. If nothing remains and the reset is r seconds away, the window
-is at most as long as r plus the age of the L-th last of ours. Rejections bound W from below.
+*Window length.* If nothing remains and the reset is r seconds away, W is r plus the age of the L-th
+last of ours. Where others use places, the request before the last u of ours is out of the window
+when u are used. A rejection proves that W is longer than assumed. Not every server counts in a
+sliding window: after a rejection of a request that only an own place let start, own places are not
+counted on for a while, and readings and resets alone decide.
+
+*Resets* with decimals are honoured in full, and a little longer if that proved too early. Others
+are rounded up: within the last second own places decide, until one of them is rejected.
 
 *Rejections.* A rejection closes the limiter until the reset. Then one request is sent alone, and
-the rest after it has been accepted. If no reset is reported, the time since the first rejection
-doubles with each attempt, up to an hour between two attempts. In the end that exceeds any window in
-which even a rejected attempt counts.
+the rest after it has been accepted. If no reset is reported, or one was wrong, the time since the
+first rejection doubles with each attempt, up to an hour between two attempts. In the end that
+exceeds any window.
 
-*Without headers* the first rejection reveals L: as many as were accepted within the window before
-it. Later rejections at most halve it. To have few requests in flight at the first rejection, the
-number of requests sent grows exponentially in time, from a handful at the start. After a quiet
-period a slightly higher L is tried.
+*Without headers*, or with headers only when nothing remains, requests start while fewer than L of
+ours are in the window. If L is not reported, the first rejection reveals it: as many as were
+accepted within the window before it. Later rejections at most halve it. To have few requests in
+flight at the first rejection, the number of requests sent grows exponentially. After a rejection as
+many may be in flight as were accepted since. After a quiet period one request tries whether W is
+shorter, and once W is precise a slightly higher L.
 """
 
 from collections import deque
-from math import ceil, inf, log
+from math import inf, log
 
 import msgspec
 
-from spot_billing_async._core.pacing.window import Permit, ServerWindow, WindowLength
+from spot_billing_async._core.pacing.window import Permit, ServerWindow
 from spot_billing_async._core.protocol.rate_limit import Quota, RateLimit
 
 LONGEST_WAIT_S = 3600.0
@@ -55,8 +61,13 @@ _STALE_PART = 8  # of an older reading, one part in this many is used at once
 _MIN_FREE_BESIDE_OTHERS = 3  # fewer places that may be free are likely taken by others
 _OTHERS_WINDOWS = 2  # for which other consumers are assumed after they were seen
 _FAILED_PROBE_WINDOWS = 16  # before the reset is probed again
-_QUIET_WINDOWS = 10  # without a rejection, before a guessed limit is raised a little
-_RAISE_SHARE = 0.05
+_QUIET_WINDOWS = 3  # without a rejection, before an estimate is tested, ...
+_FIRST_QUIET_WINDOWS = 10  # before the first test of a window that is whole seconds
+_QUIET_REQUESTS = 100  # ... and at least as many requests, as a test may cost a rejection
+_FIRST_PAUSE_SHARE = 0.1  # of a known window: the first pause after a rejection without a reset
+_SHORTEST_SLACK_S = 0.01  # waited after a reset with decimals that proved too early; doubles ...
+_LONGEST_SLACK_S = 0.1  # ... up to one decimal
+_RAISE_SHARE = 0.02
 _MAX_DOUBLINGS = 20
 _MIN_HISTORY = 100
 
@@ -73,8 +84,7 @@ class _QuotaReading(msgspec.Struct, array_like=True):
 class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
     """Limiter of the requests of one credential, route and method.
 
-    Its state is plain values and its decisions depend only on events and their times: a copy that
-    was serialized, or fed the same events elsewhere, decides the same.
+    Its state is plain values, and its decisions depend only on events and their times.
     """
 
     first_pause_s: float = 0.25  # first pause after a rejection that does not say how long to wait
@@ -97,11 +107,17 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
     _rejected_s: float = 0.0  # time of the first of them
     _rejected_number: int = 0  # of the request admitted last at the time of the latest rejection
     _raise_at_s: float = inf  # time at which a guessed limit is raised
+    _is_reported: bool = False  # whether the limit is the server's own
+    _distrusted_until_s: float = -inf  # until then own places are not counted on
+    _predicted_number: int = 0  # of the latest request that only an own place let start
+    _tells_room: bool = False  # whether headers come also where quota remains
+    _slack_s: float = 0.0  # by which resets with decimals were too early
+    _burst: int = 1  # requests that may be in flight without headers; one after a rejection
 
     @property
     def rate_limit(self) -> RateLimit | None:
         """The server's limit, reported or guessed; None if no limit has been observed."""
-        return None if self._limit is None else RateLimit(self._limit, self.window_s)
+        return RateLimit(self._limit, self.window_s) if self._limit else None
 
     @property
     def window_s(self) -> float:
@@ -121,7 +137,7 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
         if self._limit is None and self._last_response_s > -inf:
             changes.append(self._ramp_next_s)
         elif not self._window.in_flight:
-            changes.append(self._probe_s)
+            changes.append(self._probe_s if self.has_quota_headers else self._trial_s)
         later = [change_s for change_s in changes if change_s > now_s]
         return min(later) - now_s if later else inf
 
@@ -134,6 +150,8 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
         window = self._window
         is_probe = self.has_quota_headers and not window.in_flight and self._surely_free(now_s) < 1
         self._sent_since_reading += 1
+        if self.has_quota_headers and self._readings[0].remaining <= window.in_flight:
+            self._predicted_number = window.last_number + 1
         permit = window.start(now_s)
         if self._limit is None:
             if permit.number < FIRST_REQUESTS:
@@ -162,12 +180,13 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
     def on_response(self, permit: Permit, now_s: float, quota: Quota) -> None:
         """Record a response other than a rate-limit rejection."""
         self._window.end(permit, now_s, is_accepted=True)
+        self._burst += 1
         self._observe_quota(permit, now_s, quota)
         if self._limit is not None:
             if not self.has_quota_headers:
                 self._raise_guess(permit, now_s, self._limit)
-            elif quota.remaining is not None:
-                self._bound_from_above(permit, now_s, self._limit, quota)
+            elif quota.remaining == 0:
+                self._measure(permit, now_s, quota.reset_s)
         if permit.number > self._rejected_number:
             self._rejections = 0
 
@@ -176,29 +195,29 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
     ) -> None:
         """Record a rejection by the server's rate limit.
 
-        Of several rejections the latest reset applies. After at most an hour the limiter opens for
-        another attempt: a client may outlive a proxy's retry hint.
+        The latest reset applies, up to an hour: a client may outlive a proxy's retry hint.
         """
         self._window.end(permit, now_s)
         self._observe_quota(permit, now_s, quota)
-        if permit.number == self._probe_number:
-            self._no_probe_before_s = now_s + _FAILED_PROBE_WINDOWS * self.window_s
         # Rejections of requests sent before the first rejection arrived count as one event.
         if permit.number > self._rejected_number:
             self._rejected_number = self._window.last_number
             self._rejections += 1
             if self._rejections == 1:
                 self._rejected_s = now_s
-            if not self.has_quota_headers:
-                self._lower_guess(now_s)
-            self._bound_from_below(permit, quota.reset_s)
-        pause_s = retry_after_s if retry_after_s is not None else quota.reset_s
-        if pause_s:
-            until_s = now_s + min(pause_s, LONGEST_WAIT_S)
-        else:
-            pause_s = self.first_pause_s * 2.0 ** min(self._rejections - 1, _MAX_DOUBLINGS)
-            until_s = min(self._rejected_s + pause_s, now_s + LONGEST_WAIT_S)
-        self._closed_until_s = max(self._closed_until_s, until_s)
+                if not (self.has_quota_headers or self._is_reported):
+                    self._lower_guess(now_s)
+            self._correct(permit, now_s, quota.reset_s)
+            self._measure(permit, now_s, min(retry_after_s or quota.reset_s or 0, LONGEST_WAIT_S))
+        pause_s, first_s = max(retry_after_s or 0.0, quota.reset_s or 0.0), self.first_pause_s
+        oldest = self._window.last_accepted(self._limit or 1, self._window.accepted)
+        if not pause_s and self._window.length.is_known and oldest is not None:
+            pause_s = max(0.0, oldest.ended_s + self.window_s - now_s)
+            first_s = max(first_s, self.window_s * _FIRST_PAUSE_SHARE)
+        if not pause_s or self._rejections > 1:  # a reset that was wrong once is not trusted alone
+            grown_s = first_s * 2.0 ** min(self._rejections - 1, _MAX_DOUBLINGS)
+            pause_s = max(pause_s, self._rejected_s + grown_s - now_s)
+        self._closed_until_s = max(self._closed_until_s, now_s + min(pause_s, LONGEST_WAIT_S))
 
     def _room(self, now_s: float) -> int:
         """Return the number of requests that may start now."""
@@ -210,7 +229,8 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
         if self._limit is None:
             return int(now_s >= self._ramp_next_s)
         if not self.has_quota_headers:
-            return self._limit - window.occupied(now_s)
+            room = min(self._limit - window.occupied(now_s), self._burst - window.in_flight)
+            return max(room, int(now_s >= self._trial_s))
         room = self._surely_free(now_s)
         if window.in_flight:
             is_fresh = now_s - self._readings[-1].read_s <= _FRESH_SHARE * self.window_s
@@ -220,16 +240,19 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
     def _surely_free(self, now_s: float) -> int:
         """Return the places free by the quota readings and by what of ours expired since."""
         window = self._window
-        ours = window.occupied(now_s)
+        window.occupied(now_s)
+        if now_s < self._distrusted_until_s:
+            return self._readings[0].remaining - window.in_flight
         # There are few readings, so a list costs half as much as a generator.
         free = min([reading.remaining - reading.surely_expired for reading in self._readings])
-        free += window.surely_expired - window.in_flight
-        return min(free, (self._limit or 0) - ours) if window.length.is_known else free
+        return free + window.surely_expired - window.in_flight
 
     def _may_probe(self, now_s: float) -> bool:
         """Return True if one request may start although no place is certainly free."""
         if now_s >= self._probe_s:
             return True
+        if now_s < self._distrusted_until_s:
+            return False
         free = min(reading.remaining - reading.likely_expired for reading in self._readings)
         has_room = self._window.occupied(now_s) < (self._limit or 0)
         required = 1 if now_s >= self._alone_from_s else _MIN_FREE_BESIDE_OTHERS
@@ -243,25 +266,43 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
             max(self._last_response_s, self._exhausted_s) + self.window_s,
         )
 
+    @property
+    def _trial_s(self) -> float:
+        """Time to try without headers whether the window is shorter: soon if not whole seconds."""
+        ended, limit = self._window.ended, self._limit
+        if limit is None or self._window.in_flight or len(ended) < limit:
+            return inf
+        trial_s = ended[-limit].ended_s + self._window.length.trial_s
+        return trial_s if self.window_s % 1 else max(self._raise_at_s, trial_s)
+
     def _observe_quota(self, permit: Permit, now_s: float, quota: Quota) -> None:
         """Take a quota reading from a response."""
         window = self._window
-        # Places that expired up to now are compared with the previous response, so count them
-        # before the time of this one is set.
+        # Before the time of this response is set: expired places are compared with the previous.
         occupied = window.occupied(now_s)
         self._last_response_s = window.observed_s = now_s
+        if quota.remaining != 0:
+            self._tells_room = quota.remaining is not None
         if quota.remaining is None or (quota.limit is None and not self.has_quota_headers):
-            if self._readings and now_s > self._readings[-1].read_s + self.window_s:
-                self.has_quota_headers = False  # the server stopped sending headers
+            # The server stopped sending headers, or sends them only when nothing remains.
+            if self._readings and (
+                now_s > self._readings[-1].read_s + self.window_s
+                or (not self._readings[0].remaining and permit.sent_s > self._readings[0].read_s)
+            ):
+                self.has_quota_headers = False
+                self._readings.clear()
             return
         self.has_quota_headers, self._limit = True, quota.limit or self._limit
+        self._is_reported = self._is_reported or quota.limit is not None
         limit = self._limit or 0
         window.history_size = max(_MIN_HISTORY, 2 * limit)
         self._sent_since_reading = 0
         remaining = min(quota.remaining, limit)
-        # More places are used than this client can have had when the request was counted.
+        # More places are used than can be of this client.
         if limit - remaining > occupied + window.possibly_expired - permit.expired_before:
             self._alone_from_s = now_s + _OTHERS_WINDOWS * self.window_s
+        if now_s < self._alone_from_s:
+            self._bound(permit, now_s, limit - remaining + 1)
         while self._readings and self._readings[-1].remaining >= remaining:
             self._readings.pop()
         self._readings.append(
@@ -272,55 +313,88 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
             while self._readings[0].read_s < permit.sent_s:
                 self._readings.popleft()
 
-    def _bound_from_above(self, permit: Permit, now_s: float, limit: int, quota: Quota) -> None:
-        """Update the window's length and the next reset by the quota that a response reports."""
-        window, used = self._window, limit - min(quota.remaining or 0, limit)
-        if used == limit:
-            self._exhausted_s = now_s
-            self._reset_s = now_s + (quota.reset_s or self.first_pause_s)
-            # Resets are rounded up to whole seconds: within the last second the window of our own
-            # requests is more precise.
-            sure_s = ceil(quota.reset_s) - 1 if quota.reset_s else 0.0
-            self._closed_until_s = max(self._closed_until_s, permit.sent_s + sure_s)
-        # If `used` requests are in the window, the last `used` + 1 counted before cannot all be.
-        window.bound_length(now_s, permit.accepted_before, used + 1)
-        if not window.length.is_known and quota.reset_s and permit.sent_s <= self._exhausted_s:
-            window.bound_length(self._reset_s, window.accepted, limit)
+    def _correct(self, permit: Permit, now_s: float, reset_s: float | None) -> None:
+        """Correct the estimate that let a request start which was rejected."""
+        length, ended, limit = self._window.length, self._window.ended, self._limit or 1
+        length.proofs += self._rejections == 1
+        quiet_s = max(_QUIET_WINDOWS, _QUIET_REQUESTS / limit) * length.proofs * self.window_s
+        self._raise_at_s = now_s + quiet_s
+        self._burst, is_probe = 1, permit.number == self._probe_number
+        if is_probe and length.is_known:
+            self._no_probe_before_s = now_s + _FAILED_PROBE_WINDOWS * self.window_s
+        if is_probe and permit.sent_s >= self._reset_s:
+            if now_s >= self._alone_from_s or (reset_s or 0) < _LONGEST_SLACK_S:
+                self._slack_s = min(max(_SHORTEST_SLACK_S, 2 * self._slack_s), _LONGEST_SLACK_S)
+        elif permit.number <= self._predicted_number or permit.sent_s < self._reset_s:
+            self._distrusted_until_s = now_s + quiet_s
+        place = limit + 1 - self._window.in_flight
+        oldest = self._window.last_accepted(limit, self._window.accepted)
+        if len(ended) >= place:
+            # If it had left the window, this request would have been accepted.
+            length.at_least(permit.sent_s - ended[-place].ended_s if place > 0 else 0.0, now_s)
+        elif not self.has_quota_headers and (limit == 1 or self._is_reported):  # not a guess
+            if self._rejections > 1 and oldest is not None:
+                length.at_least(permit.sent_s - oldest.ended_s, now_s)
+            elif length.is_known:
+                length.at_least(self.window_s, now_s)
 
-    def _bound_from_below(self, permit: Permit, reset_s: float | None) -> None:
-        """Update the window's length by a rejection: no reset is further away than W."""
-        window = self._window
-        if self.has_quota_headers:
-            if reset_s and reset_s - 1 > window.length.longest_s:
-                window.length = WindowLength()  # the server's window has changed
-        elif last := window.last_accepted(self._limit or 0, window.accepted):
-            # If the L-th last of ours had left the window, this request would have been accepted.
-            bound_s = permit.sent_s - last[0].ended_s
-            if bound_s >= window.length.longest_s:
-                window.length = WindowLength()  # other consumers' requests had expired: start anew
-            window.length.at_least(bound_s)
+    def _measure(self, permit: Permit, now_s: float, reset_s: float | None) -> None:
+        """Measure the window and the next reset by a response without remaining quota."""
+        window, limit = self._window, self._limit or 1
+        self._exhausted_s = now_s
+        self._reset_s = now_s + (reset_s or self.first_pause_s)
+        if not reset_s:
+            return
+        is_rounded = reset_s % 1 == 0
+        if not is_rounded:
+            reset_s += self._slack_s
+            self._reset_s += self._slack_s
+        is_early = is_rounded and now_s >= self._distrusted_until_s
+        until_s = permit.sent_s + reset_s - 1 if is_early else self._reset_s
+        self._closed_until_s = max(self._closed_until_s, until_s)
+        # The place that becomes free is that of the `limit`-th last request. Those in flight were
+        # counted before this one, or will be refused. Refused ones may count: hence two bounds.
+        place, low_s, high_s = limit - window.in_flight, reset_s, self._reset_s - permit.sent_s
+        if place > 0:
+            if len(window.ended) >= place:
+                low_s = self._reset_s - window.ended[-place].ended_s
+            oldest = window.last_accepted(place, window.accepted)
+            high_s = inf if oldest is None else self._reset_s - oldest.ended_s
+            if not self._tells_room and len(window.ended) < place and high_s < inf:
+                low_s = max(low_s, (window.length.value_s + high_s) / 2)
+        if high_s < inf and (self._is_reported or not window.in_flight):
+            window.length.between(low_s - is_rounded, high_s, now_s)
+
+    def _bound(self, permit: Permit, now_s: float, count: int) -> None:
+        """Bound the window: the `count`-th last of ours before a request has left it."""
+        length = self._window.length
+        oldest = self._window.last_accepted(count, permit.accepted_before)
+        if oldest is not None and (self._rejections or now_s - oldest.sent_s < length.value_s):
+            if not length.is_known:
+                self._raise_at_s = now_s + _FIRST_QUIET_WINDOWS * (now_s - oldest.sent_s)
+            length.between(0.0, now_s - oldest.sent_s, now_s)
 
     def _lower_guess(self, now_s: float) -> None:
         """Guess the limit without headers: what was accepted in the window before a rejection."""
-        if self._rejections == 1:
-            self._window.occupied(now_s)  # drops what has expired
-            seen, known = sum(ended.is_accepted for ended in self._window.ended), self._limit
-            self._limit = max(1, seen if known is None else max(min(seen, known), known // 2))
-        self._raise_at_s = now_s + _QUIET_WINDOWS * self.window_s
+        window, known = self._window, self._limit
+        window.occupied(now_s)  # drops what has expired
+        seen = sum(ended.is_accepted for ended in window.ended)
+        self._limit = seen if known is None else max(min(seen, known), known // 2)
+        window.history_size = max(_MIN_HISTORY, 2 * self._limit)
 
     def _raise_guess(self, permit: Permit, now_s: float, limit: int) -> None:
         """Update window and limit by an accepted request, without quota headers."""
         window = self._window
-        if self._rejections:
-            if permit.number <= self._rejected_number:
-                self._limit = limit + 1  # accepted before that rejection, with a later response
-                return
-            oldest_s = min((ended.sent_s for ended in window.ended), default=inf)
-            if oldest_s <= self._rejected_s:
-                # The window was full of ours at the rejection, so the first of them has left it.
-                window.length.at_most(now_s - oldest_s)
+        if self._rejections and permit.number <= self._rejected_number:
+            if not self._is_reported:
+                self._limit = limit + 1  # accepted before that rejection
+            return
+        limit = self._limit = max(1, limit)
         # This request was accepted, so the last `limit` before it cannot all be in the window.
-        window.bound_length(now_s, permit.accepted_before, limit)
-        if now_s >= self._raise_at_s:
-            self._limit = limit + max(1, int(limit * _RAISE_SHARE))
+        self._bound(permit, now_s, limit)
+        if now_s >= self._raise_at_s and window.length.trial_s == self.window_s:
+            if self._is_reported:
+                window.length.shortest_s *= 1 - _RAISE_SHARE
+            else:
+                self._limit = limit + max(1, int(limit * _RAISE_SHARE))
             self._raise_at_s = now_s + self.window_s

@@ -12,6 +12,10 @@ import msgspec
 DOCUMENTED_WINDOW_S = 60.0
 
 _CLOCK_SLACK = 1.01  # an upper bound up to 1 % below a whole second still means that second
+_PRECISION = 0.98  # bounds that are closer together are not tested
+_STEP = 1.02  # from a lower bound to the estimate
+_BELIEVED_WINDOWS = 8  # for which a lower bound is believed; doubles with each of the first proofs
+_MOST_DOUBLINGS = 3
 _MAX_HISTORY = 4_000  # requests; enough for a server that sends no quota headers
 
 
@@ -30,39 +34,42 @@ class Permit(msgspec.Struct, eq=False, gc=False, array_like=True):
 class WindowLength(msgspec.Struct, array_like=True):
     """Estimate of the length of the server's window, between a lower and an upper bound.
 
-    The documented length holds until a bound is observed. Windows are usually whole seconds: the
-    estimate is the largest whole second below the upper bound, unless a rejection has shown that
-    value to be too short.
+    The documented length holds until the server's behaviour shows another one. Windows are usually
+    whole seconds: where resets are rounded up to them, the estimate is the whole second below the
+    upper bound, unless a rejection has shown that to be too short.
     """
 
     value_s: float = DOCUMENTED_WINDOW_S  # estimate
-    longest_s: float = DOCUMENTED_WINDOW_S  # upper bound
-    is_known: bool = False  # set once the server's behaviour has confirmed the upper bound
-    _shortest_s: float = 0.0  # lower bound
+    is_known: bool = False  # set once the server's behaviour has shown an upper bound
+    shortest_s: float = 0.0  # lower bound, by rejections
+    _shortest_until_s: float = 0.0  # until then a shorter measurement is not believed
+    proofs: int = 0  # rejections so far that corrected the estimate
 
-    def is_tighter(self, bound_s: float) -> bool:
-        """Return True if an upper bound adds information."""
-        return bound_s < self.longest_s * (1.0 if self.is_known else _CLOCK_SLACK)
+    @property
+    def trial_s(self) -> float:
+        """A shorter length to try with one request; the estimate if it is precise."""
+        middle_s = (self.shortest_s + self.value_s) / 2
+        return middle_s if self.is_known and middle_s < _PRECISION * self.value_s else self.value_s
 
-    def at_most(self, bound_s: float) -> None:
-        """Apply an upper bound."""
-        self.is_known = self.is_known or bound_s <= self.longest_s * _CLOCK_SLACK
-        if bound_s >= self.longest_s:
-            return
-        self.longest_s = bound_s
-        if self._shortest_s >= bound_s:
-            self._shortest_s = 0.0  # that bound mistook other consumers' requests for our own
-        self._update()
+    def between(self, low_s: float, high_s: float, now_s: float) -> None:
+        """Apply bounds that the server's behaviour shows; an estimate between them is kept."""
+        if high_s <= self.shortest_s:
+            if now_s < self._shortest_until_s:
+                return
+            self.shortest_s = 0.0
+        self.is_known = True
+        low_s = max(low_s, self.shortest_s)
+        if not low_s <= self.value_s <= high_s:
+            whole_s = floor(high_s * _CLOCK_SLACK)
+            self.value_s = float(whole_s) if whole_s > low_s else high_s
 
-    def at_least(self, bound_s: float) -> None:
-        """Apply a lower bound, unless it contradicts the upper one, which is more reliable."""
-        if self._shortest_s < bound_s < self.longest_s:
-            self._shortest_s = bound_s
-            self._update()
-
-    def _update(self) -> None:
-        whole_s = floor(self.longest_s * _CLOCK_SLACK)
-        self.value_s = float(whole_s) if whole_s > self._shortest_s else self.longest_s
+    def at_least(self, bound_s: float, now_s: float) -> None:
+        """Apply a lower bound, which a rejection has proved."""
+        if bound_s > self.shortest_s:
+            self.shortest_s = bound_s
+            believed_windows = _BELIEVED_WINDOWS << min(self.proofs, _MOST_DOUBLINGS)
+            self._shortest_until_s = now_s + believed_windows * bound_s
+        self.value_s = max(self.value_s, self.shortest_s * _STEP)
 
 
 class ServerWindow(msgspec.Struct, array_like=True):
@@ -117,23 +124,7 @@ class ServerWindow(msgspec.Struct, array_like=True):
         """Time at which the next place is certainly free; inf while all requests are in flight."""
         return self.ended[0].ended_s + self.length.value_s if self.ended else inf
 
-    def last_accepted(self, count: int, before: int) -> list[Permit]:
-        """Return the last `count` of the first `before` accepted requests; none if one is lost."""
-        end = before - (self.accepted - len(self._history))
-        return self._history[end - count : end] if end >= count > 0 else []
-
-    def bound_length(self, ends_s: float, before: int, count: int) -> None:
-        """Bound the length from above, given how many requests are out of the window.
-
-        Responses overtake each other, so the oldest request need not be the first. The list is
-        searched only if the bound can add information.
-
-        Args:
-            ends_s: time by which the oldest request has left the window.
-            before: number of requests accepted first that are considered.
-            count: number of the latest of them, whose oldest has left the window.
-        """
+    def last_accepted(self, count: int, before: int) -> Permit | None:
+        """Return the `count`-th last of the first `before` accepted requests; None if forgotten."""
         place = before - count - (self.accepted - len(self._history))
-        if place >= 0 and self.length.is_tighter(ends_s - self._history[place].sent_s):
-            oldest_s = min(permit.sent_s for permit in self.last_accepted(count, before))
-            self.length.at_most(ends_s - oldest_s)
+        return self._history[place] if place >= 0 and 0 < count <= before else None

@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta
 
 _LONGEST_RESET_S = 3600.0
+_LONGEST_RETRY_AFTER_S = 86_400.0  # callers get no longer one, such as a date in the year 9999
 _MOST_REQUESTS = 1_000_000_000
 
 
@@ -41,7 +42,7 @@ _NO_QUOTA = Quota()
 
 
 def retry_after_s(headers: Mapping[str, str], *, limited: bool) -> float | None:
-    """Return the seconds that the server asks to wait; None without a valid header.
+    """Return the seconds that the server asks to wait, at most a day; None without a valid header.
 
     Retry-After comes from proxies, as seconds or as a date, which is compared with the response's
     own Date header rather than this machine's clock. X-RateLimit-Reset comes with every response,
@@ -53,7 +54,9 @@ def retry_after_s(headers: Mapping[str, str], *, limited: bool) -> float | None:
         with suppress(ValueError, TypeError, OverflowError):  # no date
             gap = parsedate_to_datetime(header) - parsedate_to_datetime(headers.get("Date", ""))
             wait_s = max(0.0, gap.total_seconds())
-    return _reset_s(headers) if wait_s is None and limited else wait_s
+    if wait_s is None and limited:
+        return _reset_s(headers)
+    return None if wait_s is None else min(wait_s, _LONGEST_RETRY_AFTER_S)
 
 
 def read_quota(headers: Mapping[str, str]) -> Quota:

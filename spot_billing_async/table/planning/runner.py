@@ -12,6 +12,7 @@ from spot_billing_async.errors import (
     ApiError,
     DeadlineExceededError,
     DecodeError,
+    OutageError,
     RequestLimitReachedError,
     ResponseTooLargeError,
     ServerError,
@@ -54,7 +55,8 @@ class SliceRunner:
     A 5xx or a missed deadline may mean that a window is too wide, or that the server is down. If
     other slices of the round are fetched, the window is taken to be too wide. If none is, one
     window is halved repeatedly down to a day. If that day fails too, the server is taken to be
-    down, and windows are not narrowed until it answers again.
+    down, and windows are not narrowed until it answers again. A pull waits for an outage to end; if
+    that takes too long, everything that is left fails.
 
     Args:
         client: the client that sends the requests.
@@ -62,9 +64,11 @@ class SliceRunner:
         planner: the slices to request.
         handler: handles the outcomes.
         max_requests: maximum number of requests; None for no limit.
+        outage: the outage that ended an earlier run; None if none did.
 
     Attributes:
         requests_left: requests that may still be sent; None for no limit.
+        outage: the outage for whose end was waited in vain.
     """
 
     def __init__(
@@ -74,8 +78,10 @@ class SliceRunner:
         planner: Planner,
         handler: SliceHandler,
         max_requests: int | None,
+        outage: OutageError | None = None,
     ) -> None:
         self.requests_left = max_requests
+        self.outage: OutageError | None = outage
         self._client = client
         self._group_by = group_by
         self._planner = planner
@@ -87,13 +93,21 @@ class SliceRunner:
 
     async def run(self) -> None:
         """Request all slices."""
-        while self.requests_left != 0 and (keys := await run_sync(self._planner.next_round)):
+        while (
+            self.requests_left != 0
+            and self.outage is None
+            and (keys := await run_sync(self._planner.next_round))
+        ):
             await self._run_round(keys)
             self._decide()
-        # Undecided slices are left only if the request limit ended the rounds.
+        # Undecided slices are left only if the request limit or an outage ended the rounds.
         self._settle(len(self._undecided), narrow=False)
         for key in self._planner.take_rest():
-            self._handler.on_not_started(key)
+            if self.outage is None:
+                self._handler.on_not_started(key)
+            else:
+                failure = Failed(key.query(self._group_by), self.outage, 0, 0.0)
+                self._handler.on_failed(failure, key.window.days)
 
     async def _run_round(self, keys: Sequence[SliceKey]) -> None:
         self._round_has_response = False
@@ -126,6 +140,8 @@ class SliceRunner:
 
     def _on_failed(self, key: SliceKey, failure: Failed) -> None:
         error = failure.error
+        if isinstance(error, OutageError):
+            self.outage = error
         if isinstance(error, RequestLimitReachedError) and not failure.attempts:
             self._handler.on_not_started(key)
         elif self._planner.learns and may_be_too_wide(error):

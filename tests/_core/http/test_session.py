@@ -18,6 +18,7 @@ from spot_billing_async import (
     ConfigError,
     CostItem,
     CostPlan,
+    CostQuery,
     DeadlineExceededError,
     DecodeError,
     Failed,
@@ -694,7 +695,7 @@ async def test_a_failing_server_is_not_flooded() -> None:
     plan = CostPlan.build([f"a{i}" for i in range(100)], date(2018, 10, 1), date(2018, 10, 1))
     async with (
         serve(handler) as base_url,
-        client_of(base_url, retry) as client,
+        client_of(base_url, retry, outage_patience_s=0.3) as client,
         client.costs.pull(plan) as run,
     ):
         outcomes = [outcome async for outcome in run]
@@ -833,3 +834,62 @@ async def test_an_async_hook_is_refused() -> None:
     for refused in (hook, Awaited()):
         with pytest.raises(ConfigError, match="hook must be a plain function of an event, got "):
             SpotBillingClient(TOKEN, hook=refused)  # type: ignore[arg-type]  # that is the point
+
+
+async def test_a_refused_slice_waits_for_the_reset_as_its_neighbours_do() -> None:
+    """Waiting for a reset after a refusal does not count against the slice's own deadline."""
+    opens_s = 0.0
+
+    async def handler(_: web.Request) -> web.Response:
+        nonlocal opens_s
+        now_s = asyncio.get_running_loop().time()
+        opens_s = opens_s or now_s + 0.9
+        if now_s < opens_s:
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        return web.json_response({"response": {"items": []}})
+
+    async with (
+        serve(handler) as base_url,
+        client_of(base_url, deadline_s=0.5, max_concurrency=2) as client,
+        client.costs.pull([CostQuery(account_id=name) for name in "abc"]) as run,
+    ):
+        async for _ in run:
+            pass
+    assert (run.report.failed, run.report.empty) == (0, 3)
+
+
+async def test_a_slice_is_not_refused_for_ever() -> None:
+    """After several refusals of the same slice its waits count against its deadline."""
+    calls = 0
+
+    async def handler(_: web.Request) -> web.Response:
+        nonlocal calls
+        calls += 1
+        return web.Response(status=429, headers={"Retry-After": "0.001"})
+
+    retry = RetryPolicy(backoff_base_s=0.001)
+    async with (
+        serve(handler) as base_url,
+        client_of(base_url, deadline_s=0.5, retry=retry) as client,
+        client.costs.pull([CostQuery(account_id="a")]) as run,
+    ):
+        (outcome,) = [outcome async for outcome in run]
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, RateLimitedError)
+    assert 9 <= calls <= 13
+
+
+async def test_a_tiny_retry_after_is_not_a_hot_loop() -> None:
+    """Pauses grow although each refusal asks for a wait of a moment only."""
+    calls = 0
+
+    async def handler(_: web.Request) -> web.Response:
+        nonlocal calls
+        calls += 1
+        return web.Response(status=429, headers={"Retry-After": "0.0001"})
+
+    retry = RetryPolicy(backoff_base_s=0.1)
+    async with serve(handler) as base_url, client_of(base_url, retry, deadline_s=1) as client:
+        with pytest.raises(RateLimitedError):
+            await client.accounts.list()
+    assert calls <= 6

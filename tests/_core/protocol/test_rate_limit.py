@@ -47,6 +47,13 @@ def test_a_reset_of_more_than_an_hour_is_no_wait(reset: str, wait_s: float | Non
     assert retry_after_s(CIMultiDict({"Retry-After": "86400"}), limited=True) == 86400.0
 
 
+@pytest.mark.parametrize("header", ["86401", "1e300", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_retry_after_of_more_than_a_day_is_capped(header: str) -> None:
+    """Callers are told a wait of a day at most."""
+    headers = CIMultiDict({"Retry-After": header, "Date": "Fri, 01 Jan 2021 00:00:00 GMT"})
+    assert retry_after_s(headers, limited=False) == 86400.0
+
+
 @pytest.mark.parametrize(
     ("requests", "least_s"), [(0, 0), (1, 0), (20, 0), (21, 60), (40, 60), (41, 120), (200, 540)]
 )
