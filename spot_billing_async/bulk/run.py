@@ -267,7 +267,12 @@ class PullRun(AsyncIterator[Fetched[T] | Failed], Generic[T]):
         self._held.append(query.account_id)
         if query.from_date is not None and query.to_date is not None:
             query = replace(query, to_date=query.from_date)
-        counts = RequestCounts(allowance=self._allowance, is_in_pull=True, is_probe=True)
+        counts = RequestCounts(
+            allowance=self._allowance,
+            is_in_pull=True,
+            is_probe=True,
+            failed_probes=outage.failed_probes,
+        )
         try:
             with suppress(SpotBillingError):  # the sender has recorded it
                 await gate.probe(query, counts, self._ends_at_s)

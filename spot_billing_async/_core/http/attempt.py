@@ -9,6 +9,7 @@ from spot_billing_async._core.aio.deadline import Deadline
 from spot_billing_async._core.http.call_record import CallRecord
 from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.retry import RetryBudget
+from spot_billing_async._core.pacing.outage import ORIGIN, Outages
 from spot_billing_async._core.protocol.error_mapping import FIRST_ERROR_STATUS
 from spot_billing_async._core.protocol.request import Request
 from spot_billing_async._core.protocol.response import Response
@@ -61,12 +62,14 @@ class AttemptWatch:
     """Watch over the attempts in flight, which ends those that receive nothing for too long.
 
     One timer looks at all: a timer each takes a share of a small call. It counts its looks, as
-    nothing arrives while the event loop is blocked. Without a retry in the budget, attempts go on.
+    nothing arrives while the event loop is blocked. Without a retry in the budget, attempts go on;
+    but those of pulls end while the API is away, as they are not sent again before it is back.
     """
 
-    def __init__(self, config: ClientConfig, budget: RetryBudget) -> None:
+    def __init__(self, config: ClientConfig, budget: RetryBudget, outages: Outages) -> None:
         self._timeout_s = config.attempt_timeout_s
         self._budget = budget
+        self._outages = outages
         self._tick_s = min(_TICK_S, (self._timeout_s or inf) / 4)
         self._estimate = FirstByteEstimate()
         self._is_due = True  # of fast responses, one per look is enough for the estimate
@@ -87,7 +90,7 @@ class AttemptWatch:
         if request.operation.idempotent and not record.is_last:
             self._running[record] = request, deadline, given_s
             if self._timer is None:
-                self._timer = deadline.task.get_loop().call_later(self._tick_s, self._look)
+                self._timer = task.get_loop().call_later(self._tick_s, self._look)
         try:
             response = await exchange
         except asyncio.CancelledError:
@@ -113,11 +116,13 @@ class AttemptWatch:
             received = getattr(record.body, "total_bytes", 0)
             record.silent_s = record.silent_s + self._tick_s if received == record.seen_bytes else 0
             record.seen_bytes = received
-            limit_s = self._timeout_s or self._estimate.limit_s(request, record.timeouts, given_s)
-            if (
-                record.silent_s >= limit_s
-                and record.fault != "silent"
-                and (record.counts.is_in_pull or self._budget.take())
-            ):
+            if self._timeout_s is None:
+                limit_s = self._estimate.limit_s(request, record.timeouts, given_s)
+            else:
+                limit_s = self._timeout_s * 2.0**record.timeouts
+            if record.silent_s < limit_s or record.fault == "silent":
+                continue
+            is_held_back = record.counts.is_in_pull and self._outages.is_closed([ORIGIN])
+            if is_held_back or self._budget.take():
                 record.fault = "silent"
                 deadline.task.cancel()

@@ -72,8 +72,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         connect_timeout_s: seconds to open one connection: name, proxy and TLS included. After it
             the request is retried on a new connection.
         attempt_timeout_s: seconds without a byte after which an idempotent request is sent again on
-            a new connection; the last attempt has all the time that is left. None estimates them
-            from earlier responses and the days of the query, from 5 s on.
+            a new connection, which has twice the time; the last one has all that is left. None
+            estimates it from earlier responses and the days of the query, from 5 s on.
         max_response_bytes: largest response body, both on the wire and decompressed. A larger one
             is an error, never a partial result.
         reuse_connections: keep connections for later requests. False opens one for each request, if

@@ -19,7 +19,7 @@ from spot_billing_async._core.http.retry import GiveUp, decide, is_retryable
 from spot_billing_async._core.http.shared import SharedState
 from spot_billing_async._core.pacing.abc import Limiter
 from spot_billing_async._core.pacing.budget import RequestCounts
-from spot_billing_async._core.pacing.outage import Scope
+from spot_billing_async._core.pacing.outage import ORIGIN, Scope
 from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.comparison import compare
 from spot_billing_async._core.protocol.decoder import ItemDecoder
@@ -93,7 +93,7 @@ class SessionManager:
     def scopes(self, operation: Operation) -> tuple[Scope, Scope, Scope]:
         """Return the scopes of the outages that an operation may meet."""
         by_operation: Scope = ("operation", operation.operation_id, self.namespace)
-        return ("connection", None, None), by_operation, ("token", None, self.credential_key)
+        return ORIGIN, by_operation, ("token", None, self.credential_key)
 
     async def send(
         self, request: Request, decoder: ItemDecoder[T], *, deadline: Deadline, record: CallRecord
@@ -108,7 +108,7 @@ class SessionManager:
         shared, counts, credential = self.shared, record.counts, self._credential
         limiter = self._limiter(request.operation.operation_id)
         shared.retry_budget.calls += 1
-        record.timeouts = 0
+        record.timeouts = counts.failed_probes
         attempts, refusals, is_renewed = counts.failed_attempts, 0, False
         while True:
             record.needs_new, record.fault = record.fault in {"stale", "silent"}, ""

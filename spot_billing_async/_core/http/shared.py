@@ -107,7 +107,7 @@ class SharedState:
         limit = ConcurrencyLimit(self.config.max_concurrency)
         self.admission: Admission = Admission(limit, self.clock)
         self.timer: DeadlineTimer = DeadlineTimer()
-        self.attempts: AttemptWatch = AttemptWatch(self.config, self.retry_budget)
+        self.attempts: AttemptWatch = AttemptWatch(self.config, self.retry_budget, self.outages)
         self.answers.renew()
         self.outages.by_scope.clear()
         self.outages.notify()  # with an event that belongs to no loop yet

@@ -20,7 +20,8 @@ class RequestCounts(msgspec.Struct):
     mismatches: int = 0  # responses that contradicted their query
     allowance: Allowance | None = None  # that each request is deducted from; None for no limit
     is_in_pull: bool = False  # its requests are held back in an outage, ...
-    is_probe: bool = False  # ... except for the first one of a probe
+    is_probe: bool = False  # ... except for the first one of a probe, ...
+    failed_probes: int = 0  # ... which is given more time after each that failed
     failed_attempts: int = 0  # for the response at hand
     was_held_back: bool = False  # earlier, although the API was at work
 

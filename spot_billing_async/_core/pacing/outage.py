@@ -25,6 +25,9 @@ from spot_billing_async.telemetry import AvailabilityChanged, Hook, OutageScope,
 Scope = tuple[OutageScope, str | None, object]
 """Part of the API that may be away alone: its kind, an operationId, and a credential's key."""
 
+ORIGIN: Scope = ("connection", None, None)
+"""Scope of failures without a complete response."""
+
 _SUSPICION = 5  # different queries that fail with no success between them
 _PROBES = 2  # failed ones that confirm an outage
 _FIRST_ROOM = 2  # slices that may run when an outage ends
@@ -48,7 +51,7 @@ class Outage:
         self._full, self._chance = full, chance
         self._failed: set[str] = set()  # queries, since the latest success
         self._changed_s = 0.0  # when pulls began to hold back, or to send again
-        self._failed_probes = 0
+        self.failed_probes: int = 0
         self._pause_s = _FIRST_PAUSE_S
         self._retry_after_s = 0.0  # in the answer to the latest probe
         self._room = 0  # slices that may run while it is reopening, ...
@@ -75,7 +78,7 @@ class Outage:
     def suspect(self, now_s: float) -> None:
         """Suspect an outage, unless one is already."""
         if not self.is_closed:
-            self.state, self._failed_probes = "suspected", 0
+            self.state, self.failed_probes = "suspected", 0
             self._changed_s = self.probe_at_s = now_s
 
     def on_success(self, sent_s: float, now_s: float) -> None:
@@ -112,9 +115,9 @@ class Outage:
         """End a probe; unless it has succeeded, the next one follows after a pause."""
         self.is_probing = False
         if self.is_closed:
-            self._failed_probes += 1
+            self.failed_probes += 1
             wait_s = self._pause_s * (0.5 + self._chance() / 2)
-            if self._failed_probes >= _PROBES:
+            if self.failed_probes >= _PROBES:
                 self.state = "away"
                 wait_s = max(wait_s, min(self._retry_after_s, _LONGEST_RETRY_AFTER_S))
             self._pause_s = min(self._pause_s * _PAUSE_GROWTH, _LONGEST_PAUSE_S)
