@@ -148,7 +148,7 @@ class CostsResource:
             clock=shared.clock,
             gate=Gate(
                 shared.outages,
-                self._session.scopes(GET_COSTS),
+                self._session.health.scopes(GET_COSTS),
                 shared.config.outage_patience_s,
                 partial(self.uncached._fetch, item_type=CostItem),  # noqa: SLF001  of the same class
             ),

@@ -15,7 +15,6 @@ from spot_billing_async._core.protocol.request import Request
 from spot_billing_async._core.protocol.response import Response
 from spot_billing_async.errors import TransportError
 
-_LEAST_S = 5.0
 _MARGIN = 4.0  # a busy server that is asked again becomes slower
 _TICK_S = 0.25
 
@@ -24,9 +23,11 @@ class FirstByteEstimate:
     """Estimate of the time to the first byte of each operation, as TCP estimates round trips.
 
     The time is taken to grow in proportion to the days of the query, and not to shrink with them.
+    `least_s` is the shortest limit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, least_s: float) -> None:
+        self._least_s = least_s
         self._known: dict[str, tuple[float, float, float]] = {}  # mean, deviation, mean of the days
 
     def add(self, request: Request, waited_s: float) -> None:
@@ -46,7 +47,7 @@ class FirstByteEstimate:
         known = self._known.get(request.operation.operation_id)
         mean, deviation, usual = known or (0.0, 0.0, 1.0)
         expected_s = _MARGIN * (mean + 4 * deviation) * max(1.0, _days_of(request) / usual)
-        limit_s = max(_LEAST_S, expected_s) * 2.0**timeouts
+        limit_s = max(self._least_s, expected_s) * 2.0**timeouts
         if limit_s <= given_s / 2:
             return limit_s
         # The deadline is near. Only if others were answered sooner is this one worth a new attempt.
@@ -67,11 +68,10 @@ class AttemptWatch:
     """
 
     def __init__(self, config: ClientConfig, budget: RetryBudget, outages: Outages) -> None:
-        self._timeout_s = config.attempt_timeout_s
         self._budget = budget
         self._outages = outages
-        self._tick_s = min(_TICK_S, (self._timeout_s or inf) / 4)
-        self._estimate = FirstByteEstimate()
+        self._tick_s = min(_TICK_S, config.attempt_timeout_s / 4)
+        self._estimate = FirstByteEstimate(config.attempt_timeout_s)
         self._is_due = True  # of fast responses, one per look is enough for the estimate
         self._running: dict[CallRecord, tuple[Request, Deadline, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -116,10 +116,7 @@ class AttemptWatch:
             received = getattr(record.body, "total_bytes", 0)
             record.silent_s = record.silent_s + self._tick_s if received == record.seen_bytes else 0
             record.seen_bytes = received
-            if self._timeout_s is None:
-                limit_s = self._estimate.limit_s(request, record.timeouts, given_s)
-            else:
-                limit_s = self._timeout_s * 2.0**record.timeouts
+            limit_s = self._estimate.limit_s(request, record.timeouts, given_s)
             if record.silent_s < limit_s or record.fault == "silent":
                 continue
             is_held_back = record.counts.is_in_pull and self._outages.is_closed([ORIGIN])

@@ -72,8 +72,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         connect_timeout_s: seconds to open one connection: name, proxy and TLS included. After it
             the request is retried on a new connection.
         attempt_timeout_s: seconds without a byte after which an idempotent request is sent again on
-            a new connection, which has twice the time; the last one has all that is left. None
-            estimates it from earlier responses and the days of the query, from 5 s on.
+            a new connection, with twice the time; the last one has all that is left. A server whose
+            responses, or those of as many days, have taken longer is given more.
         max_response_bytes: largest response body, both on the wire and decompressed. A larger one
             is an error, never a partial result.
         reuse_connections: keep connections for later requests. False opens one for each request, if
@@ -112,7 +112,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float = 120.0
     outage_patience_s: float = 600.0
     connect_timeout_s: float = 10.0
-    attempt_timeout_s: float | None = None
+    attempt_timeout_s: float = 5.0
     max_response_bytes: int = 256 * 1024 * 1024
     reuse_connections: bool = True
     keepalive_s: float = KEEPALIVE_S
@@ -132,12 +132,9 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "proxy", hidden(self.proxy))
             msgspec.structs.force_setattr(self, "proxy", checked_proxy("proxy", self.proxy))
         check_count("max_concurrency", self.max_concurrency)
-        check_seconds("outage_patience_s", self.outage_patience_s)
-        check_seconds("deadline_s", self.deadline_s)
-        check_seconds("connect_timeout_s", self.connect_timeout_s)
-        if self.attempt_timeout_s is not None:
-            check_seconds("attempt_timeout_s", self.attempt_timeout_s)
-        check_seconds("keepalive_s", self.keepalive_s)
+        for field in self.__struct_fields__:
+            if field.endswith("_s"):
+                check_seconds(field, getattr(self, field))
         check_count("max_response_bytes", self.max_response_bytes)
         for flag in ("reuse_connections", "check_echo", "allow_insecure", "trust_env"):
             check_flag(flag, getattr(self, flag))

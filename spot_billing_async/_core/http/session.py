@@ -15,11 +15,10 @@ from spot_billing_async._core.auth.credentials import Credential
 from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.answers import TenantAnswers
 from spot_billing_async._core.http.call_record import CallRecord
+from spot_billing_async._core.http.health import Health
 from spot_billing_async._core.http.retry import GiveUp, decide, is_retryable
 from spot_billing_async._core.http.shared import SharedState
 from spot_billing_async._core.pacing.abc import Limiter
-from spot_billing_async._core.pacing.budget import RequestCounts
-from spot_billing_async._core.pacing.outage import ORIGIN, Scope
 from spot_billing_async._core.pacing.window import Permit
 from spot_billing_async._core.protocol.comparison import compare
 from spot_billing_async._core.protocol.decoder import ItemDecoder
@@ -33,13 +32,11 @@ from spot_billing_async._core.protocol.response import (
     parse_response,
 )
 from spot_billing_async.errors import (
-    ApiError,
     AuthenticationError,
     DeadlineExceededError,
     DecodeError,
     OutageError,
     RateLimitedError,
-    ServerError,
     SpotBillingError,
     TransportError,
     without_frames,
@@ -70,6 +67,7 @@ class SessionManager:
         self._limiters: dict[str, Limiter] = {}
         self._kept: set[str] = set()  # operations whose limiter is kept beyond this object
         self._answers: TenantAnswers | None = None
+        self.health: Health = Health(shared, self.namespace, self.credential_key)
 
     @property
     def answers(self) -> TenantAnswers:
@@ -89,11 +87,6 @@ class SessionManager:
                 self.namespace, operation_id
             )
         return limiter
-
-    def scopes(self, operation: Operation) -> tuple[Scope, Scope, Scope]:
-        """Return the scopes of the outages that an operation may meet."""
-        by_operation: Scope = ("operation", operation.operation_id, self.namespace)
-        return ORIGIN, by_operation, ("token", None, self.credential_key)
 
     async def send(
         self, request: Request, decoder: ItemDecoder[T], *, deadline: Deadline, record: CallRecord
@@ -161,9 +154,7 @@ class SessionManager:
         try:
             return await self._credential.token()
         except BaseException as error:
-            if isinstance(error, TransportError):
-                scope = self.scopes(request.operation)[-1]
-                self.shared.outages.on_failure(scope, request.url, error, started_s)
+            self.health.note_no_token(request, error, started_s)
             without_frames(error)
             raise
         finally:
@@ -195,14 +186,6 @@ class SessionManager:
             if record.is_timed:
                 record.lap("paced_s" if is_paced else "queued_s")
 
-    def _require_open_gate(self, operation: Operation, counts: RequestCounts) -> None:
-        """Raise `OutageError` if the API is away, for a pull; but for a probe's first request."""
-        is_first = counts.is_probe and counts.requests == counts.refusals
-        if counts.is_in_pull and not is_first:
-            outages = self.shared.outages
-            if outages.by_scope and outages.is_closed(self.scopes(operation)):
-                raise OutageError(f"{operation.operation_id}: not sent, as the API is unavailable")
-
     async def _back_off(
         self,
         failure: SpotBillingError,
@@ -225,58 +208,21 @@ class SessionManager:
             budget=shared.retry_budget,
             random=random.random,
         )
-        outage, counts = None, record.counts
+        counts, is_last = record.counts, isinstance(decision, GiveUp)
         counts.failed_attempts = attempts
-        if isinstance(failure, TransportError | ServerError) and is_retryable(failure):
-            outage = shared.outages.worst(self.scopes(operation))
-        if outage is not None and counts.is_in_pull:
-            # A slice that fails for good, with no success in between, may not be at fault.
-            is_doubtful = isinstance(decision, GiveUp) and (
-                outage.failures >= max(2, attempts) or getattr(failure, "retry_after_s", None)
-            )
-            # One that was sent after a success, and failed again, is.
-            is_at_fault = counts.was_held_back and attempts >= shared.config.retry.max_attempts
-            if (outage.is_closed or is_doubtful) and not is_at_fault:
-                outage.suspect(now_s)
-                shared.outages.notify()
-                raise OutageError(f"{operation.operation_id}: the API is unavailable") from failure
+        if is_retryable(failure):
+            self.health.hold_back(failure, operation, counts, is_last=is_last)
         if isinstance(decision, GiveUp):
-            if outage is not None and outage.is_closed:
-                failure.add_note(f"the API has been unavailable for {now_s - outage.since_s:.1f} s")
             if is_retryable(failure):
                 failure.add_note(f"not sent again: {decision.reason}")
             raise failure
         if decision.after_s:
             try:
-                scopes = self.scopes(operation) if counts.is_in_pull else ()
+                scopes = self.health.scopes(operation) if counts.is_in_pull else ()
                 await shared.outages.back_off(now_s + decision.after_s, scopes)
             finally:
                 if record.is_timed:
                     record.lap("backoff_s")
-
-    def _note_health(
-        self, request: Request, failure: BaseException | None, sent_s: float, fault: str
-    ) -> None:
-        """Record what the end of a request says about an outage."""
-        if fault in {"stale", "no files"}:
-            return  # nothing
-        outages = self.shared.outages
-        if failure is None and not outages.by_scope:
-            return
-        if failure is not None and not isinstance(failure, TransportError | ApiError | DecodeError):
-            return  # it was cancelled, or not sent
-        origin, operation, token = self.scopes(request.operation)
-        outages.on_success(token, sent_s)
-        if isinstance(failure, TransportError):
-            if is_retryable(failure):
-                outages.on_failure(origin, request.url, failure, sent_s)
-            return
-        outages.on_success(origin, sent_s)
-        if isinstance(failure, ServerError):
-            outages.on_failure(operation, request.url, failure, sent_s)
-        # A proxy may refuse requests, by their number or their token, while the API is away.
-        elif not isinstance(failure, RateLimitedError | AuthenticationError):
-            outages.on_success(operation, sent_s)
 
     async def _attempt(
         self,
@@ -290,12 +236,13 @@ class SessionManager:
     ) -> Page[T]:
         """Send a request once; report its end to the limiter and to the hook."""
         shared, operation = self.shared, request.operation
+        admission = shared.admission  # race: the client may be left and entered again meanwhile
         response: Response | None = None
         failure: BaseException | None = None
         elapsed_s: float | None = None
         is_counted = False
         try:
-            self._require_open_gate(operation, record.counts)
+            self.health.require_open(operation, record.counts)
             record.counts.count_request()
             is_counted = True
             exchange = shared.transport.exchange(request, token, record)
@@ -310,7 +257,7 @@ class SessionManager:
             record.lap("first_byte_s" if response is None else "decode_s")
         # Without a SpotBillingError, the call was cancelled while it decoded a large response.
         is_cancelled = failure is not None and not isinstance(failure, SpotBillingError)
-        self._note_health(request, failure, permit.sent_s, record.fault)
+        self.health.note(request, failure, permit.sent_s, record.fault)
         if failure is None and shared.refused:
             shared.refused.pop(self.credential_key, None)
         # The API counts the requests of organizations, so it knows a token that it limits.
@@ -321,21 +268,19 @@ class SessionManager:
         # The quota in a 401, where it has one, is not that of the tenant.
         if response is None or is_cancelled or isinstance(failure, AuthenticationError):
             is_unsent = isinstance(failure, TransportError) and not failure.sent
-            shared.admission.on_lost(limiter, permit, sent=is_counted and not is_unsent)
+            admission.on_lost(limiter, permit, sent=is_counted and not is_unsent)
         elif isinstance(failure, RateLimitedError):
             quota = read_quota(response.headers)
-            shared.admission.on_rejected(
-                limiter, permit, quota, retry_after_s=failure.retry_after_s
-            )
+            admission.on_rejected(limiter, permit, quota, retry_after_s=failure.retry_after_s)
         else:
-            shared.admission.on_response(
+            admission.on_response(
                 limiter,
                 permit,
                 read_quota(response.headers),
                 # Only the time to the first byte: how fast a body arrives says nothing about load.
                 waited_s=response.waited_s if failure is None else None,
                 is_overloaded=response.status == _OVERLOADED
-                and not shared.outages.is_closed(self.scopes(operation)),
+                and not shared.outages.is_closed(self.health.scopes(operation)),
             )
         if record.is_timed and is_counted:
             record.request_ended(

@@ -39,7 +39,7 @@ def query(days: int = 1) -> Request:
 
 
 def estimate_of(*times_s: float, days: int = 1) -> FirstByteEstimate:
-    estimate = FirstByteEstimate()
+    estimate = FirstByteEstimate(5.0)
     for waited_s in times_s:
         estimate.add(query(days), waited_s)
     return estimate
@@ -54,7 +54,7 @@ def test_an_unknown_operation_has_the_least_limit() -> None:
 
 def test_a_short_deadline_is_halved_only_by_evidence() -> None:
     """Near the deadline, an attempt is given up only if other responses came far sooner."""
-    assert FirstByteEstimate().limit_s(query(), 0, 5.0) == inf
+    assert FirstByteEstimate(5.0).limit_s(query(), 0, 5.0) == inf
     assert estimate_of(0.1).limit_s(query(), 0, 5.0) == 2.5
     assert estimate_of(2.0).limit_s(query(), 0, 5.0) == inf
     assert estimate_of(0.1).limit_s(query(), 1, 5.0) == inf
