@@ -2,8 +2,7 @@
 
 from contextlib import AsyncExitStack
 from functools import cached_property
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 
@@ -91,9 +90,6 @@ class TenantClient:
             token: the tenant's token, or an async function that returns it.
             account_id: the tenant's own account, as for `SpotBillingClient`.
             tenant: the tenant's name, as for `SpotBillingClient`.
-
-        Raises:
-            ConfigError: an argument is not usable.
         """
         credential = Credential(token)
         del token  # no frame that raises holds it
@@ -177,10 +173,5 @@ class SpotBillingClient(TenantClient):
             self._opened = opened.pop_all()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._opened.__aexit__(kind, error, trace)
+    async def __aexit__(self, *raised: Any) -> None:  # noqa: ANN401, PYI036  passed on
+        await self._opened.__aexit__(*raised)

@@ -54,9 +54,6 @@ class CostPlan(Sequence[CostQuery]):
                 days counted from `from_date`. Rows have a date at any width, so wider windows cost
                 fewer requests.
             group_by: "account", "service", "region", "family", or None for no breakdown.
-
-        Raises:
-            ArgumentError: an argument is not valid.
         """
         account_ids = checked_ids("accounts", accounts)
         if not account_ids:

@@ -31,16 +31,13 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class Codec(Generic[T]):
-    """Encoder and decoder of rows that have a day. Made by `codec_for`.
-
-    Attributes:
-        name: identifies the type and its present fields; part of the cache keys.
-    """
+    """Encoder and decoder of rows that have a day. Made by `codec_for`."""
 
     def __init__(self, item_type: type[T], day_of: Callable[[T], Any]) -> None:
         list_type = cast(type[list[T]], list[item_type])  # type: ignore[valid-type]  # a type made at run time
         self._decoder = msgspec.json.Decoder(list_type, float_hook=Decimal)
         self._day_of = day_of
+        # Part of the cache keys: identifies the type and its present fields.
         self.name: str = f"{item_type!r} {inspect.type_info(item_type)!r}"
         # A type that other processes cannot import may have the same name and other code there.
         if "<locals>" in self.name or "__main__" in self.name:
@@ -105,9 +102,6 @@ def codec_for(item_type: type[T]) -> Codec[T] | None:
 
     The rows have a day if the type has a field `date` of type `date` or `date | None`, without a
     default other than None.
-
-    Raises:
-        ConfigError: msgspec cannot decode the type.
     """
     decoder_for(item_type)
     key: object = item_type  # a type is hashable, but its declaration does not say so

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from spot_billing_async.cache.fetch import SharedFetches
 from spot_billing_async.cache.lookup import CacheLookup
@@ -30,9 +29,6 @@ class CostCache:
         store: where the data is kept; None for a `MemoryStore` of 64 MiB.
         policy: how long it is kept.
         now: clock that returns a time with a zone; for tests.
-
-    Raises:
-        ConfigError: `store` is not a Store, or `policy` is not a CachePolicy.
     """
 
     def __init__(
@@ -64,26 +60,18 @@ class CostCache:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: Any) -> None:  # noqa: ANN401, PYI036  passed on
         fetches, self._fetches = self._fetches, None
         assert fetches is not None  # noqa: S101  entered before it is left
         try:
             await fetches.close()
         finally:
-            await self._store.__aexit__(kind, error, trace)
+            await self._store.__aexit__(*raised)
 
     async def read(self, query: CacheQuery[T]) -> Answer[T]:
         """Return the rows of a query by day, and within a day in the server's order.
 
         The answer has no totals, and the id of the last request that was sent for the query.
-
-        Raises:
-            SpotBillingError: a fetch failed, or the caller's deadline passed.
         """
         if self._fetches is None:
             raise ConfigError(CLIENT_IS_NOT_OPEN)

@@ -111,13 +111,12 @@ class SharedFetch:
         if by_day is None:
             self.unsplit = window, answer
             return
-        await self.store.set(
-            {
-                key: Value(by_day[day], self.policy.ttl_s(day, series.group_by, now))
-                for key, day in keys.items()
-            }
-        )
-        self.values |= {key: by_day[day] for key, day in keys.items()}
+        values = {
+            key: Value(by_day[day], self.policy.ttl_s(day, series.group_by, now))
+            for key, day in keys.items()
+        }
+        await self.store.set(values)
+        self.values |= {key: value.data for key, value in values.items()}
 
 
 class SharedFetches:

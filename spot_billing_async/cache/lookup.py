@@ -42,10 +42,9 @@ class CacheLookup(Generic[T]):
         """Return the rows of the query, and report the lookup to the hook."""
         query = self._query
         try:
-            if not self._keys.keys() <= self._values.keys():
-                answer = await self._load_missing()
-                if answer is not None:
-                    return answer
+            answer = await self._load_missing()
+            if answer is not None:
+                return answer
             rows = await query.codec.decode([self._values[key] for key in self._keys])
             if rows is None:  # the store holds data that this package did not write
                 return await self._fetch_directly()

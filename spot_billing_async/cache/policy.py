@@ -24,9 +24,6 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
             Default: 300.
         closes_after_days: a month is closed when more than this number of days have passed since
             its last day, in UTC. Until then its costs may be restated. Default: 45.
-
-    Raises:
-        ConfigError: a value is out of range.
     """
 
     closed_ttl_s: float = 7 * 86_400.0

@@ -21,19 +21,13 @@ _FORMAT = 1
 
 
 class SeriesKey(NamedTuple):
-    """Identity of a series of days; two different series share no cache key.
+    """Identity of a series of days; two different series share no cache key."""
 
-    Attributes:
-        namespace: namespace of the credential that may see the data.
-        origin: URL that the data was requested from.
-        type_name: `Codec.name` of the item type.
-    """
-
-    namespace: str
-    origin: str
+    namespace: str  # of the credential that may see the data
+    origin: str  # URL that the data was requested from
     account_id: str
     group_by: GroupBy | None
-    type_name: str
+    type_name: str  # `Codec.name` of the item type
 
     def keys(self, days: DateWindow) -> dict[str, date]:
         """Return the days of a window by cache key, in order."""

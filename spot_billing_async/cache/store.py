@@ -73,9 +73,6 @@ class MemoryStore:
 
     Attributes:
         size_bytes: present size, counted in the same way.
-
-    Raises:
-        ConfigError: `max_bytes` is not an integer >= 1.
     """
 
     def __init__(

@@ -71,19 +71,12 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, Generic[T]):
-    """Items of all pages of a call. The repr shows only how many there are.
+    """Items of all pages of a call. The repr shows only how many there are."""
 
-    Attributes:
-        items: every item, in the server's order.
-        request_id: the server's id of the last page's request; None where it gave none.
-        status: outcome from the envelope of the last page; None where the body is empty.
-        totals: exact sum of the items' costs by currency; empty where the items carry no amounts,
-            and where the call did not ask for totals.
-    """
-
-    items: list[T]
-    request_id: str | None
-    status: ResponseStatus | None
+    items: list[T]  # in the server's order
+    request_id: str | None  # of the last page's request; None where the server gave none
+    status: ResponseStatus | None  # of the last page; None where its body is empty
+    # Exact sum of costs by currency; empty without amounts, or if the call did not ask for totals.
     totals: Mapping[str, Decimal]
 
     def __repr__(self) -> str:

@@ -26,10 +26,6 @@ class AccountsResource:
         Args:
             account_id: return only this account. None returns all accounts, also if the client has
                 an account of its own.
-
-        Raises:
-            ArgumentError: `account_id` is not an id; nothing was sent.
-            SpotBillingError: the call failed.
         """
         query = None if account_id is None else {"accountId": checked_id("account_id", account_id)}
         answer = await call(self._session, operations.LIST_ACCOUNTS, BillingAccount, query=query)
@@ -58,7 +54,8 @@ class FamiliesResource:
     """Named groups of accounts: `client.families`. An account is in at most one family.
 
     Every method raises an `ArgumentError` for an invalid argument, before it sends anything, and
-    another `SpotBillingError` if the call fails.
+    another `SpotBillingError` if the call fails: a `NotFoundError` if no family has the id, a
+    `ConflictError` if an account is in another family already.
     """
 
     def __init__(self, session: SessionManager) -> None:
@@ -77,9 +74,6 @@ class FamiliesResource:
         Returns:
             The family that the server returned. If the response is empty, which the contract
             allows, a family made of what was sent, with `family_id=None`; `list` returns the id.
-
-        Raises:
-            ConflictError: an account is in another family already.
         """
         fields: dict[str, Any] = {"name": checked_text("name", name)}
         if description is not None:
@@ -101,9 +95,6 @@ class FamiliesResource:
 
         Returns:
             The family; None where the server answers with an empty body, as the contract allows.
-
-        Raises:
-            NotFoundError: no family has this id.
         """
         return await self._one(operations.GET_FAMILY, _in_path(family_id))
 
@@ -117,8 +108,8 @@ class FamiliesResource:
     ) -> AccountFamily:
         """Change a family.
 
-        Only the given fields are sent. The contract does not say what happens to the others; the
-        client assumes that the server keeps them.
+        Only the given fields are sent, at least one. The contract does not say what happens to the
+        others; the client assumes that the server keeps them.
 
         Args:
             family_id: id of the family.
@@ -129,11 +120,6 @@ class FamiliesResource:
         Returns:
             The family that the server returned. If the response is empty, as for `create` a family
             made of what was sent, with None or [] for the other fields; `get` returns all of it.
-
-        Raises:
-            ArgumentError: also if no change is given.
-            ConflictError: an account is in another family already.
-            NotFoundError: no family has this id.
         """
         fields: dict[str, Any] = {}
         if name is not None:

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from datetime import date
 from functools import partial
-from typing import Any, TypeVar, overload
 
 from msgspec.structs import replace
+from typing_extensions import TypeVar
 
 from spot_billing_async._core.aio.deadline import deadline_message, hard_end_s
 from spot_billing_async._core.aio.tasks import current_task
@@ -28,7 +28,7 @@ from spot_billing_async.models.results import Answer
 from spot_billing_async.models.validation import check_count, check_query, check_seconds
 from spot_billing_async.models.windows import DateWindow
 
-T = TypeVar("T")
+T = TypeVar("T", default=CostItem)
 
 _OPERATION_ID = GET_COSTS.operation_id
 _GRACE_S = 1.0
@@ -59,32 +59,14 @@ class CostsResource:
         """
         return self._session.rate_limit(GET_COSTS)
 
-    @overload
     async def get(
         self,
         account_id: str | None = None,
         from_date: date | None = None,
         to_date: date | None = None,
         group_by: GroupBy | None = None,
-    ) -> list[CostItem]: ...
-    @overload
-    async def get(
-        self,
-        account_id: str | None = None,
-        from_date: date | None = None,
-        to_date: date | None = None,
-        group_by: GroupBy | None = None,
-        *,
-        item_type: type[T],
-    ) -> list[T]: ...
-    async def get(
-        self,
-        account_id: str | None = None,
-        from_date: date | None = None,
-        to_date: date | None = None,
-        group_by: GroupBy | None = None,
-        item_type: type[Any] = CostItem,
-    ) -> list[Any]:
+        item_type: type[T] = CostItem,  # type: ignore[assignment]  # the default of T
+    ) -> list[T]:
         """Return all cost rows of an account in a range of days.
 
         With a cache, days that it holds or that another call is fetching are not requested again.
@@ -110,37 +92,17 @@ class CostsResource:
             group_by=group_by,
         )
         check_query("", query)
-        answer: Answer[Any] = await self._fetch(query, item_type=item_type)
-        return answer.items
+        return (await self._fetch(query, item_type=item_type)).items
 
-    @overload
     def pull(
         self,
         plan: Sequence[CostQuery],
-        *,
-        ordered: bool = False,
-        deadline_s: float | None = None,
-        max_requests: int | None = None,
-    ) -> PullRun[CostItem]: ...
-    @overload
-    def pull(
-        self,
-        plan: Sequence[CostQuery],
-        item_type: type[T],
+        item_type: type[T] = CostItem,  # type: ignore[assignment]  # the default of T
         ordered: bool = False,
         *,
         deadline_s: float | None = None,
         max_requests: int | None = None,
-    ) -> PullRun[T]: ...
-    def pull(
-        self,
-        plan: Sequence[CostQuery],
-        item_type: type[Any] = CostItem,
-        ordered: bool = False,
-        *,
-        deadline_s: float | None = None,
-        max_requests: int | None = None,
-    ) -> PullRun[Any]:
+    ) -> PullRun[T]:
         """Start a pull: fetch every slice (query) of a plan, `max_concurrency` at once.
 
         Args:

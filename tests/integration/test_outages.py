@@ -58,7 +58,7 @@ async def client_of(
 
 async def drained(client: SpotBillingClient, plan: CostPlan, **limits: float) -> PullReport:
     """Pull a plan, and return its report."""
-    async with client.costs.pull(plan, **limits) as run:  # type: ignore[call-overload]  # by name
+    async with client.costs.pull(plan, **limits) as run:  # type: ignore[arg-type]  # by name
         async for _ in run:
             pass
     report: PullReport = run.report

@@ -157,9 +157,6 @@ def deadline(deadline_s: float) -> Iterator[None]:
 
     Args:
         deadline_s: seconds from now, above 0.
-
-    Raises:
-        ConfigError: `deadline_s` is not a number above 0.
     """
     check_seconds("deadline_s", deadline_s)
     before = _ends_at_s.set(min(_ends_at_s.get(), monotonic() + deadline_s))
@@ -177,11 +174,7 @@ def without_deadline() -> Context:
 
 
 def hard_end_s(pull_ends_at_s: float | None) -> float:
-    """Return the time at which a call must end, by its pull or by `deadline`.
-
-    Raises:
-        DeadlineExceededError: the `deadline` of the block has passed.
-    """
+    """Return when a call must end, by its pull or by `deadline`; raise if that has passed."""
     ends_at_s = _ends_at_s.get()
     if ends_at_s <= monotonic():
         raise DeadlineExceededError("the caller's deadline passed before this call began")

@@ -12,12 +12,7 @@ Ts = TypeVarTuple("Ts")
 
 
 async def until_done(future: "asyncio.Future[T]") -> None:
-    """Wait until a future is done, even if this task is cancelled in the meantime.
-
-    Raises:
-        CancelledError: after the future is done, if the task was cancelled. The future's own
-            result or exception is not looked at.
-    """
+    """Wait until a future is done, however it ends; a cancellation of this task is raised then."""
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):
         while not future.done():

@@ -28,14 +28,6 @@ class Credential:
 
     The constructor refuses nothing: an error raised there would carry a frame that holds the token.
     `checked` does, and gives equal tokens one namespace.
-
-    Attributes:
-        current: token to send; None until the provider has returned one.
-        namespace: key under which the credential's quota and cached costs are kept. It is equal for
-            equal tokens and does not reveal them. A provided token changes, so each such object has
-            a namespace of its own, unless its tenant is named.
-        key: equal for equal tokens, and for a provider that is given again for the same tenant.
-        is_provided: True if a provider returns the token.
     """
 
     __slots__ = ("__weakref__", "_call", "_provider", "current", "is_provided", "key", "namespace")
@@ -44,8 +36,12 @@ class Credential:
         self._provider = Hidden(token) if callable(token) else None
         # The running call of the provider: it results in its failure, or in None.
         self._call: asyncio.Future[SpotBillingError | None] | None = None
+        # The token to send; None until the provider has returned one.
         self.current: Secret | None = None if callable(token) else Secret(token)
+        # Under it quota and cached costs are kept. It does not reveal the token. As a provided
+        # token changes, each such object has its own, unless its tenant is named.
         self.namespace: str = token_hex(_NAMESPACE_BYTES)
+        # Equal for equal tokens, and for a provider that is given again for the same tenant.
         self.key: Hashable = self.namespace
         self.is_provided: bool = self._provider is not None
 

@@ -67,11 +67,7 @@ def resolve(
 
 
 def checked_base_url(base_url: Secret, *, allow_insecure: bool) -> str:
-    """Return a base URL that the token may be sent to, without a trailing slash.
-
-    Raises:
-        ConfigError: it is another URL; nothing of one that may hold a password is shown.
-    """
+    """Return a base URL that the token may be sent to, without a trailing slash."""
     # An @ anywhere: in a password, a slash that is not escaped would begin the path.
     parts = None if "@" in base_url.reveal() else masked(base_url, {"http", "https"})
     if parts is None:

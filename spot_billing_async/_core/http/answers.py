@@ -15,15 +15,12 @@ _TRIAL_S = 5.0  # a request that hangs must not hold up every call of the tenant
 
 
 class TenantAnswers:
-    """State of one tenant's comparisons.
-
-    Attributes:
-        agreed: kinds in which a response has agreed with its query.
-        differing: kinds in which the server differed twice for one query: its habit.
-    """
+    """State of one tenant's comparisons."""
 
     def __init__(self) -> None:
+        # Kinds in which a response has agreed with its query, ...
         self.agreed: set[MismatchKind] = set()
+        # ... and kinds in which the server differed twice for one query: its habit.
         self.differing: set[MismatchKind] = set()
         self.lock: anyio.Lock = anyio.Lock()
 
@@ -76,15 +73,12 @@ class AnswerMemory:
         `found` is what `compare` returned for a query of `account_id`.
         """
         differs: dict[MismatchKind, frozenset[str]] = {}
+        has_own_ids = "account" in answers.differing and not self.is_mixed_up(found, account_id)
         for kind, said in found.items():
             if not said:
                 answers.agreed.add(kind)
                 if kind != "account":
                     answers.differing.discard(kind)
-            elif (
-                kind != "account"
-                or kind not in answers.differing
-                or self.is_mixed_up(found, account_id)
-            ):
+            elif kind != "account" or not has_own_ids:
                 differs[kind] = said
         return differs

@@ -51,11 +51,7 @@ class Gunzip:
 async def read_pieces(
     chunks: AsyncIterator[bytes], codings: Sequence[str], max_bytes: int
 ) -> list[bytes]:
-    """Read a body in pieces, decompressed; the limit holds before and after decompression.
-
-    Raises:
-        zlib.error: the body is not gzip, or was cut off.
-    """
+    """Read a body in pieces, decompressed; the limit holds before and after decompression."""
     if codings not in ([], ["gzip"]):
         raise zlib.error("its Content-Encoding was not asked for")
     gunzip = Gunzip() if codings else None

@@ -8,8 +8,6 @@ The wait is random below a bound that doubles ('full jitter'), so that clients w
 do not return together. If the server asks for a wait, the random wait is added to it. A
 rate-limited request came too early: the call queues at its limiter again, as often as its deadline
 allows.
-
-All calls of a client share a retry budget, so that a server in trouble is not flooded.
 """
 
 from collections.abc import Callable
@@ -44,7 +42,7 @@ class GiveUp(msgspec.Struct, frozen=True):
 
 
 class RetryBudget:
-    """Number of retries that the calls of a client may still make.
+    """Number of retries that all calls of a client together may still make.
 
     Of n calls that all fail, the server gets at most n + max(reserve, share * n) requests, beside
     one for each kept connection that has died.

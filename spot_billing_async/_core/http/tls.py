@@ -5,7 +5,7 @@ import os
 import ssl
 from base64 import b64encode
 from typing import NamedTuple
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import msgspec
@@ -30,9 +30,6 @@ class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
             none.
         client_key_file: private key of that certificate; None if `client_cert_file` holds it too.
         client_key_password: password of an encrypted key, kept as a `Secret` that hides it.
-
-    Raises:
-        ConfigError: a value is not usable; the message names the field and the value.
     """
 
     ca_file: PemFile | None = None
@@ -77,20 +74,12 @@ def checked_proxy(field: str, url: str | Secret) -> Secret:
     return Secret(proxy.reveal(), parts._replace(path="").geturl())
 
 
-def without_credentials(proxy: Secret) -> tuple[str, Secret | None]:
-    """Return the URL of a proxy without its credentials, and the header that sends them."""
-    parts = urlsplit(proxy.reveal())
-    credentials, at, host = parts.netloc.rpartition("@")
-    login, _, password = credentials.partition(":")
-    header = f"Basic {b64encode(unquote_to_bytes(f'{login}:{password}')).decode()}"
-    return f"http://{host}", Secret(header) if at else None
-
-
 class Network(NamedTuple):
     """TLS context and proxy; None verifies by the system's authorities and connects directly."""
 
     context: ssl.SSLContext | None = None
-    proxy: Secret | None = None
+    proxy_url: str | None = None  # without the credentials: aiohttp's warnings show it
+    proxy_login: Secret | None = None  # header
 
 
 def load_network(
@@ -99,14 +88,21 @@ def load_network(
     """Read the files and the environment, which blocks; raise `ConfigError` for a bad one."""
     context = tls if isinstance(tls, ssl.SSLContext) else _context(tls)
     if proxy is not None:
-        return Network(context, hidden(proxy))
+        return Network(context, *_without_login(hidden(proxy)))
     server = urlsplit(base_url)
     # Only for https: over plain http the proxy would see the token.
     if trust_env and server.scheme == "https" and not proxy_bypass(server.netloc):
         found = Secret(getproxies().get("https"))
         if len(found):
-            return Network(context, _with_netrc(checked_proxy("HTTPS_PROXY", found)))
+            url, login = _without_login(checked_proxy("HTTPS_PROXY", found))
+            return Network(context, url, login or _netrc_login(url))
     return Network(context)
+
+
+def _without_login(proxy: Secret) -> tuple[str, Secret | None]:
+    credentials, at, host = urlsplit(proxy.reveal()).netloc.rpartition("@")
+    user, _, password = credentials.partition(":")
+    return f"http://{host}", _login(unquote_to_bytes(f"{user}:{password}")) if at else None
 
 
 def _context(tls: TlsConfig) -> ssl.SSLContext | None:
@@ -134,24 +130,20 @@ def _context(tls: TlsConfig) -> ssl.SSLContext | None:
     return context
 
 
-def _with_netrc(proxy: Secret) -> Secret:
-    """Return a proxy with the credentials of its host in netrc (`NETRC`, else `~/.netrc`)."""
+def _netrc_login(proxy_url: str) -> Secret | None:
+    """Return the login of a proxy's host in netrc (`NETRC`, else `~/.netrc`)."""
     try:
-        return _from_netrc(proxy)
+        host = urlsplit(proxy_url).hostname or ""
+        entry = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
+        # Nothing is raised from here on, as the variable holds the password.
+        return None if entry is None else _login(f"{entry[0]}:{entry[2] or ''}".encode())
     except FileNotFoundError:
-        return proxy
+        return None
     except (OSError, ValueError, netrc.NetrcParseError) as error:
         problem = type(error).__name__
     # Raised outside the except block, and without a cause: a parser's error quotes the file.
     raise ConfigError(f"netrc cannot be read: {problem}")
 
 
-def _from_netrc(proxy: Secret) -> Secret:
-    # A function of its own: no frame that outlives an error may hold the password.
-    parts = urlsplit(proxy.reveal())
-    entry = netrc.netrc(os.environ.get("NETRC")).authenticators(parts.hostname or "")
-    if entry is None or parts.username is not None:
-        return proxy
-    login, _, password = entry
-    credentials = f"{quote(login or '', safe='')}:{quote(password or '', safe='')}"
-    return checked_proxy("netrc", f"http://{credentials}@{parts.netloc}")
+def _login(credentials: bytes) -> Secret:
+    return Secret(f"Basic {b64encode(credentials).decode()}")

@@ -9,6 +9,7 @@ import socket
 import time
 import zlib
 from errno import EMFILE, ENFILE
+from functools import partial
 from math import inf
 
 import aiohttp
@@ -23,7 +24,7 @@ from spot_billing_async._core.http.config import ClientConfig
 from spot_billing_async._core.http.connections import Body, CleanConnector, current
 from spot_billing_async._core.http.gzip import check_size, read_pieces
 from spot_billing_async._core.http.retry import REPEATABLE
-from spot_billing_async._core.http.tls import Network, load_network, without_credentials
+from spot_billing_async._core.http.tls import Network, load_network
 from spot_billing_async._core.protocol.request import Request
 from spot_billing_async._core.protocol.response import Response, content_codings
 from spot_billing_async._core.protocol.streaming_decoder import LARGE_BYTES
@@ -52,18 +53,9 @@ _HEADERS = {
 
 
 class Transport:
-    """Connections to one server, over an aiohttp session.
+    """Connections to one server, over an aiohttp session of its own or of the caller.
 
-    Args:
-        config: limits, and the connection to the server.
-        base_url: checked base URL of the server.
-        callers_session: session of the caller, which stays open; None for one of its own.
-
-    Raises:
-        ConfigError: the settings contradict the session or the server.
-
-    Attributes:
-        session: aiohttp session; None while the transport is closed.
+    A session of the caller's own stays open, and keeps its connections.
     """
 
     def __init__(
@@ -97,8 +89,8 @@ class Transport:
         self._callers_idle = 0
         # A session of its own adds the common headers, in half the time.
         self._common_headers = {} if callers_session is None else _HEADERS
-        self._proxy_credentials: Secret | None = None
-        self.session: aiohttp.ClientSession | None = None
+        self._proxy_login: Secret | None = None
+        self.session: aiohttp.ClientSession | None = None  # while the transport is closed
 
     async def open(self) -> None:
         """Make the aiohttp session, unless the caller brought one.
@@ -110,11 +102,8 @@ class Transport:
         config, network = self._config, Network()
         if not config.has_default_network:
             try:
-                network = await to_thread.run_sync(
-                    lambda: load_network(
-                        config.tls, config.proxy, self._base_url, trust_env=config.trust_env
-                    )
-                )
+                load = partial(load_network, trust_env=config.trust_env)
+                network = await to_thread.run_sync(load, config.tls, config.proxy, self._base_url)
             except (MemoryError, RuntimeError) as error:
                 raise _translated(error) from None
         if self.session is not None:
@@ -125,10 +114,7 @@ class Transport:
         self.session = self._callers_session or self._new_session(network)
 
     def _new_session(self, network: Network) -> aiohttp.ClientSession:
-        proxy = None
-        if network.proxy is not None:
-            # Sent as a header: aiohttp's warnings show the URLs of proxies, and their logins.
-            proxy, self._proxy_credentials = without_credentials(network.proxy)
+        self._proxy_login = network.proxy_login
         session = aiohttp.ClientSession(
             connector=CleanConnector(
                 limit=self._config.max_concurrency,
@@ -137,7 +123,7 @@ class Transport:
             ),
             headers=_HEADERS,
             read_bufsize=_READ_BUFFER_BYTES,
-            proxy=proxy,
+            proxy=network.proxy_url,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         # aiohttp retries GET, PUT and DELETE by itself if a kept connection breaks. No report, no
@@ -147,16 +133,13 @@ class Transport:
         return session
 
     async def close(self) -> None:
-        """Close the connections, unless they are the caller's."""
+        """Close the connections."""
         session, self.session = self.session, None
         if session is not None and session is not self._callers_session:
             await session.close()
 
     def distrust(self) -> None:
-        """Do not reuse the connections that are open now: one returned the answer to another query.
-
-        A session of the caller's own keeps its connections.
-        """
+        """Reuse none of the connections that are open: one returned the answer to another query."""
         connector = None if self.session is None else self.session.connector
         if isinstance(connector, CleanConnector):
             connector.generation += 1
@@ -245,17 +228,12 @@ class Transport:
         return headers
 
     def _proxy_headers(self) -> dict[str, str] | None:
-        credentials = self._proxy_credentials
-        return None if credentials is None else {"Proxy-Authorization": credentials.reveal()}
+        login = self._proxy_login
+        return None if login is None else {"Proxy-Authorization": login.reveal()}
 
 
 async def _read(response: aiohttp.ClientResponse, waited_s: float, max_bytes: int) -> Response:
-    """Read a response. A body that takes too long to decode at once stays in pieces.
-
-    Raises:
-        zlib.error: the body is not gzip, or was cut off.
-        ResponseTooLargeError: the body is larger than `max_bytes`.
-    """
+    """Read a response. A body that takes too long to decode at once stays in pieces."""
     status, headers = response.status, response.headers
     if response.content.is_eof() and "Content-Encoding" not in headers:
         # A small body arrives with the headers: it is there without waiting.

@@ -67,19 +67,13 @@ class SharedQuota(Protocol):
     """
 
     async def open(self, waiting_calls: WaitingCalls, clock: Callable[[], float]) -> None:
-        """Start; background tasks run until `close`.
-
-        Raises:
-            ConfigError: it is already open.
-        """
+        """Start, with background tasks until `close`; raise `ConfigError` if it is open already."""
 
     async def close(self) -> None:
         """Stop, and return the permits that this process still holds."""
 
     def limiter(self, name: str, deadline_s: float) -> Limiter:
-        """Return the shared limiter of a name, always the same one for the same name.
+        """Return the limiter of a credential, server and operation: one for each `name`.
 
-        Args:
-            name: opaque name of credential, server and operation.
-            deadline_s: deadline of the calls; sharing may use up only a part of it.
+        `deadline_s` is the deadline of the calls; sharing may use up only a part of it.
         """

@@ -45,7 +45,7 @@ class Admission:
         now_s = self._clock()
         if (
             limiter in self._queues
-            or not self.limit.has_room(has_quota_headers=limiter.has_quota_headers)
+            or not self.limit.room(has_quota_headers=limiter.has_quota_headers)
             or limiter.wait_s(now_s) > 0
         ):
             return None
@@ -54,10 +54,9 @@ class Admission:
         return permit
 
     async def wait(self, limiter: Limiter, ends_at_s: float, *, again: bool) -> Permit:
-        """Queue a call until it is admitted; `again` puts it at the head, after a rejection.
+        """Queue a call until it is admitted, or certainly would be only after `ends_at_s`.
 
-        Raises:
-            DeadlineExceededError: the call would certainly be admitted after `ends_at_s`.
+        `again` puts it at the head of the queue, after a rejection.
         """
         if (late := self._lateness(limiter, ends_at_s)) is not None:
             raise late
@@ -171,7 +170,7 @@ class Admission:
             return
         pending = deque(self._queues if changed is None else (changed,))
         while pending:
-            if changed is None and not self.limit.has_room(has_quota_headers=True):
+            if changed is None and not self.limit.room(has_quota_headers=True):
                 self._lacks_slots = True
                 break
             limiter = pending.popleft()
@@ -193,9 +192,9 @@ class Admission:
         """Return True if the head of a queue may start; set a timer if only time is missing."""
         wait_s = limiter.wait_s(self._clock())
         if wait_s == 0:
-            has_room = self.limit.has_room(has_quota_headers=limiter.has_quota_headers)
-            self._lacks_slots = self._lacks_slots or not has_room
-            return has_room
+            room = self.limit.room(has_quota_headers=limiter.has_quota_headers)
+            self._lacks_slots = self._lacks_slots or not room
+            return bool(room)
         if wait_s < inf:
             self._set_timer(limiter, wait_s)
         return False

@@ -51,14 +51,10 @@ class ConcurrencyLimit:
         self._is_pressed = False
         self._halved_s = -inf
 
-    def has_room(self, *, has_quota_headers: bool) -> bool:
-        """Return True if another request may start; where a quota is reported, up to `maximum`."""
-        return self.in_flight < self.maximum and (has_quota_headers or self._unmetered < self.limit)
-
     def room(self, *, has_quota_headers: bool) -> int:
-        """Return how many more requests may start; see `has_room`."""
+        """Return how many more requests may start; where a quota is reported, up to `maximum`."""
         room = self.maximum - self.in_flight
-        return room if has_quota_headers else max(0, min(room, self.limit - self._unmetered))
+        return max(0, room if has_quota_headers else min(room, self.limit - self._unmetered))
 
     def start(self, *, has_quota_headers: bool) -> None:
         """Record the start of a request; pass the same argument to `end`."""

@@ -5,6 +5,7 @@ in place of a day. It never changes an amount.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -39,15 +40,6 @@ _plain_encoder = msgspec.json.Encoder(decimal_format="number")
 SaidByRows = tuple[set[Any], set[Any]]
 """Accounts and days that rows name, None for a row that names none. Any: text and days, or None."""
 
-Column = Callable[[list[Any]], list[Any]]
-"""Getter of one field of all items. Any: the items have a caller's type."""
-
-# Written out, as a comprehension is twice as fast as a getter made at run time.
-_costs: Column = lambda items: [item.cost for item in items]  # noqa: E731
-_currencies: Column = lambda items: [item.currency for item in items]  # noqa: E731
-_costs_by_key: Column = lambda items: [item["cost"] for item in items]  # noqa: E731
-_currencies_by_key: Column = lambda items: [item["currency"] for item in items]  # noqa: E731
-
 
 class _Row(msgspec.Struct, rename="camel"):
     """Account and day that a row names, of any type."""
@@ -65,16 +57,12 @@ class _RowsEnvelope(msgspec.Struct):
 
 
 _row_decoder = msgspec.json.Decoder(_RowsEnvelope)
-_row_list_decoder = msgspec.json.Decoder(list[_Row])
 
 
 class ItemDecoder(Generic[T]):
     """Decoder of bodies whose items have one type. `decoder_for` makes one per type and keeps it.
 
     With `totalled` the costs are added up, otherwise only checked.
-
-    Raises:
-        ConfigError: a missing amount would decode as an amount, or the currency is not text.
     """
 
     def __init__(self, item_type: type[T], totalled: bool) -> None:
@@ -92,11 +80,9 @@ class ItemDecoder(Generic[T]):
             if inspect.StrType in kinds and inspect.IntType not in kinds
         }
         self._day_keys = {key for key, kinds in accepted.items() if inspect.DateType in kinds}
+        self._cost_key: str | None = None  # None where the type has no amounts
         self._amount_key: str | None = None  # key of a cost that must not be None
-        cost_key: str | None = None
-        self._costs_of: Column | None = None  # None where the type has no amounts
-        self._currencies_of: Column | None = None  # None where none are totalled
-        is_mapping = isinstance(info, inspect.TypedDictType)
+        self._is_mapping = is_mapping = isinstance(info, inspect.TypedDictType)
         # True where each item holds its account as text, and its day as a day.
         self._names_account_and_day = not (
             is_mapping or isinstance(inspect.type_info(item_type), inspect.UnionType)
@@ -115,17 +101,15 @@ class ItemDecoder(Generic[T]):
                     "item_type must give its cost no default, or None, as a row without an amount "
                     "would get the default"
                 )
-            self._costs_of = _costs_by_key if is_mapping else _costs
-            cost_key = cost.encode_name
+            self._cost_key = cost.encode_name
             if inspect.NoneType not in accepted[cost.encode_name]:
                 self._amount_key = cost.encode_name
-        self._strictness = Strictness(cost_key)
+        self._strictness = Strictness(self._cost_key)
+        self._is_totalled = totalled and currency is not None
         if currency is not None:
             allowed = {inspect.StrType, inspect.LiteralType, inspect.NoneType}
             if not accepted[currency.encode_name] <= allowed:
                 raise ConfigError("item_type must type its currency as str, Literal or None")
-            if totalled:
-                self._currencies_of = _currencies_by_key if is_mapping else _currencies
 
     def decode(self, operation_id: str, body: bytes, token: Secret) -> Envelope[T]:
         """Decode a body; the token is removed from the error, in case the body holds it.
@@ -146,32 +130,19 @@ class ItemDecoder(Generic[T]):
             raise DecodeError(f"{operation_id}: the body is not valid JSON: {problem}") from None
 
     def decode_list(self, operation_id: str, text: bytes, token: Secret) -> list[T] | None:
-        """Decode a list of items; None for invalid JSON.
-
-        Raises:
-            DecodeError: an item has another shape.
-        """
-        try:
-            return self._list_decoder.decode(text)
-        except msgspec.ValidationError:
-            pass
-        except UNREADABLE:
-            return None
-        # An item of another shape may precede invalid JSON: the text may be cut in the wrong place.
-        try:
-            plain_decoder.decode(text)
-        except UNREADABLE:
-            return None
-        return self._decode_leniently(self._list_decoder, operation_id, text, token)
+        """Decode a list of items; None for invalid JSON. Errors are those of `decode`."""
+        with suppress(*UNREADABLE):
+            try:
+                return self._list_decoder.decode(text)
+            except msgspec.ValidationError:
+                plain_decoder.decode(text)  # raises if it precedes invalid JSON: a wrong cut
+                return self._decode_leniently(self._list_decoder, operation_id, text, token)
+        return None
 
     def _decode_leniently(
         self, decoder: msgspec.json.Decoder[D], operation_id: str, text: bytes, token: Secret
     ) -> D:
-        """Decode an envelope or a list after repairing its items.
-
-        Raises:
-            DecodeError: the text has another shape all the same, or is not readable.
-        """
+        """Decode an envelope or a list after repairing its items; raise if that does not help."""
         try:
             plain = plain_decoder.decode(text)
             _repair_request(plain)
@@ -203,28 +174,32 @@ class ItemDecoder(Generic[T]):
     ) -> dict[str, Decimal]:
         """Check the text and the amounts of items, and return the exact sum of costs by currency.
 
-        {} for a type without a `cost: Decimal` or a `currency`, and without `totalled`. The token
-        is removed from the error, in case the body, which the items were decoded from, holds it.
+        {} for a type without a `cost: Decimal` or a `currency`, and without `totalled`.
 
         Raises:
             DecodeError: a key is there twice, or an item has no amount that is a finite number. The
                 message lists the keys of the items, as the amount may have another key.
         """
         self._strictness.check(operation_id, len(items), body, token)
-        if self._costs_of is None or not items:
+        if self._cost_key is None or not items:
             return {}
+        rows: list[Any] = items
+        is_mapping = self._is_mapping
         try:
-            costs = self._costs_of(items)
-            if self._currencies_of is not None:
-                return totals_by_currency(costs, self._currencies_of(items))
-            require_amounts(costs)
+            costs = [row["cost"] for row in rows] if is_mapping else [row.cost for row in rows]
+            if not self._is_totalled:
+                require_amounts(costs)
+                return {}
+            return totals_by_currency(
+                costs,
+                [row["currency"] for row in rows] if is_mapping else [row.currency for row in rows],
+            )
         except (ArithmeticError, TypeError, KeyError, AttributeError):
             keys = token.removed_from(_keys_seen(body))
             raise DecodeError(
                 f"{operation_id}: an item has no cost that is a finite number; keys seen: {keys}",
                 permanent=True,
             ) from None
-        return {}
 
     def every_row_says(
         self, items: list[T], account: str | None, days: tuple[date, date] | None
@@ -256,11 +231,9 @@ class ItemDecoder(Generic[T]):
         if self._names_account_and_day:
             rows: list[Any] = items
             return {row.account_id for row in rows}, {row.date for row in rows}
+        envelope = b'{"response":{"items":%b}}' % text if text.startswith(b"[") else text
         try:
-            if text.startswith(b"["):
-                rows = _row_list_decoder.decode(text)
-            else:
-                rows = _row_decoder.decode(text).response.items or []
+            rows = _row_decoder.decode(envelope).response.items or []
         except UNREADABLE:  # an item that is no object is among them
             plain = _plain_items(plain_decoder.decode(text))
             rows = [_Row(item.get("accountId"), item.get("date")) for item in plain]
@@ -268,21 +241,15 @@ class ItemDecoder(Generic[T]):
         for row in rows:
             if type(row.account_id) in {str, int}:
                 accounts.add(str(row.account_id))
-            try:
+            with suppress(ValueError, TypeError):
                 days.add(date.fromisoformat(cast(str, _day_of(row.date))))
-            except (ValueError, TypeError):
-                continue
         return accounts, days
 
 
 def add_totals(
     operation_id: str, totals: Mapping[str, Decimal], more: Mapping[str, Decimal]
 ) -> dict[str, Decimal]:
-    """Add the totals of two parts of a response, by currency.
-
-    Raises:
-        DecodeError: they cannot be added without rounding.
-    """
+    """Add the totals of two parts of a response, by currency."""
     try:
         return merge_totals(totals, more)
     except ArithmeticError:
@@ -337,11 +304,7 @@ def _keys_seen(body: bytes) -> str:
 
 
 def _object_type(info: inspect.Type) -> inspect.Type:
-    """Return the type that has an item's fields, without annotations and None around it.
-
-    Raises:
-        ConfigError: there are several such types, and their amounts could not be checked.
-    """
+    """Return the type that has an item's fields, without annotations and None around it."""
     if isinstance(info, inspect.Metadata):
         return _object_type(info.type)
     if not isinstance(info, inspect.UnionType):

@@ -27,24 +27,17 @@ class Strictness:
     lists named `items`; any key twice in the first row, unless an object is in it; a second
     cost in any row of a text of up to 4 KB. Amounts given as text are looked at if the first row
     has one, or a text of up to 4 KB has a character that no number has.
-
-    Args:
-        cost_key: key of the amounts; None where the items have none.
     """
 
     def __init__(self, cost_key: str | None) -> None:
-        self._cost_key = cost_key
+        self._cost_key = cost_key  # None where the items have no amounts
         self._cost_text = f'"{cost_key}"'.encode()
         self._odd_amount = re.compile(
             re.escape(self._cost_text) + rb'\s*:\s*"[^"]*[^0-9A-Za-z.+"-]'
         )
 
     def check(self, operation_id: str, item_count: int, text: bytes, token: Secret) -> None:
-        """Raise if decoding dropped a value because its key came twice, or repaired an amount.
-
-        Raises:
-            DecodeError: an object has a key twice, or an amount is not spelled as a number.
-        """
+        """Raise if decoding dropped a value because its key came twice, or repaired an amount."""
         first, is_small = text.find(b"["), len(text) <= _SMALL_BYTES
         row = text[text.find(b"{", first) : text.find(b"}", first) + 1]
         try:

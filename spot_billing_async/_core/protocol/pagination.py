@@ -54,11 +54,7 @@ class Paginator(Generic[T]):
         self._total_count: int | None = None
 
     def add(self, page: Page[T]) -> Answer[T] | None:
-        """Add the next page; return the whole answer after the last page, None before it.
-
-        Raises:
-            DecodeError: a page is missing or repeated, or the amounts cannot be added exactly.
-        """
+        """Add the next page; return the whole answer after the last page, None before it."""
         key = self.next_key = page.next_key
         if page.is_blank and self._keys:
             raise self._error("has no body")

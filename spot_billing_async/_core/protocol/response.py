@@ -149,10 +149,6 @@ def _page_of(
     """Check an envelope and make its page, without totals and without the token.
 
     Items of a large body were decoded before its envelope; `decoded` is None for a small one.
-
-    Raises:
-        ApiError: the envelope describes an error.
-        DecodeError: items are missing, or the key of the next page cannot be used.
     """
     content = envelope.response
     if content is None:
@@ -198,11 +194,7 @@ def _page_of(
 
 
 def _checked_key(operation: Operation, given: str | int | None, token: Secret) -> str | None:
-    """Return the key of the next page; None where there is none.
-
-    Raises:
-        DecodeError: a change has a next page, or the key holds the token.
-    """
+    """Return the key of the next page; None where there is none."""
     if given is None or given == "":
         return None
     key = str(given)
@@ -218,12 +210,7 @@ def _checked_key(operation: Operation, given: str | int | None, token: Secret) -
 
 
 def _empty_page(operation: Operation, response: Response, token: Secret) -> Page[Any]:
-    """Return the page of a 2xx without a body, which the contract allows: it has no items.
-
-    Raises:
-        DecodeError: only the closing of the connection ends the body, or it was compressed; then
-            the body may as well have been cut off.
-    """
+    """Return the page of a 2xx without a body, which the contract allows: it has no items."""
     headers = response.headers
     is_cut = bool(content_codings(headers)) or not response.end_is_marked
     if response.status != _NO_CONTENT and is_cut:

@@ -1,12 +1,14 @@
 """Reading of certificates and proxies, without a connection."""
 
 import ssl
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from spot_billing_async import ConfigError, TlsConfig
+from spot_billing_async._core.auth.secret import Secret
 from spot_billing_async._core.http.tls import Network, load_network
 
 API = "https://api.example"
@@ -58,39 +60,39 @@ def test_a_proxy_of_the_caller_comes_before_the_environment(
     """The environment's proxy is used only on request, for https, and without another proxy."""
     monkeypatch.setenv("HTTPS_PROXY", "http://env.example:1")
     monkeypatch.setenv("NO_PROXY", "localhost")
-    own = load(proxy="http://own.example:2", trust_env=True).proxy
-    assert own is not None
-    assert own.reveal() == "http://own.example:2"
-    from_environment = load(trust_env=True).proxy
-    assert from_environment is not None
-    assert from_environment.reveal() == "http://env.example:1"
-    assert load().proxy is None
-    plain = load_network(TlsConfig(), None, "http://api.example", trust_env=True)
-    assert plain.proxy is None
+    own = load(proxy="http://own.example:2", trust_env=True)
+    assert own == Network(None, "http://own.example:2")
+    assert load(trust_env=True) == Network(None, "http://env.example:1")
+    assert load() == Network()
+    assert load_network(TlsConfig(), None, "http://api.example", trust_env=True) == Network()
 
 
 @pytest.mark.parametrize(
-    ("netrc", "proxy"),
+    ("netrc", "login"),
     [
-        ("machine env.example login a/b password c:d", "http://a%2Fb:c%3Ad@env.example:1"),
-        ("machine other.example login a password b", "http://env.example:1"),
+        ("machine env.example login a/b password c:d", b"a/b:c:d"),
+        ("machine other.example login a password b", None),
     ],
 )
 def test_netrc_has_the_proxys_credentials(
-    netrc: str, proxy: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    netrc: str, login: bytes | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Credentials of netrc are encoded into the proxy's URL, unless it has some of its own."""
+    """Credentials of netrc are sent to the proxy, unless its URL has some of its own."""
     path = tmp_path / "netrc"
     path.write_text(netrc)
     path.chmod(0o600)
     monkeypatch.setenv("NETRC", str(path))
     monkeypatch.setenv("NO_PROXY", "localhost")
     monkeypatch.setenv("HTTPS_PROXY", "http://env.example:1")
-    found = load(trust_env=True).proxy
-    assert found is not None
-    assert found.reveal() == proxy
-    assert "c%3Ad" not in repr(found)
-    monkeypatch.setenv("HTTPS_PROXY", "http://x:y@env.example:1")
-    own = load(trust_env=True).proxy
-    assert own is not None
-    assert own.reveal() == "http://x:y@env.example:1"
+    assert load(trust_env=True) == Network(None, "http://env.example:1", basic(login))
+    monkeypatch.setenv("HTTPS_PROXY", "http://x:y%3A@env.example:1")
+    own = load(trust_env=True)
+    assert own == Network(None, "http://env.example:1", basic(b"x:y:"))
+    assert repr(own.proxy_login) == "Secret(***)"
+    monkeypatch.setenv("HTTPS_PROXY", "http://x@env.example:1")
+    assert load(trust_env=True).proxy_login == basic(b"x:")
+
+
+def basic(login: bytes | None) -> Secret | None:
+    """Return the header for a user and a password."""
+    return None if login is None else Secret(f"Basic {b64encode(login).decode()}")

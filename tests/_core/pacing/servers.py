@@ -319,7 +319,7 @@ def simulate(traits: Traits, limiter: RouteLimiter | None = None) -> Result:  # 
     number = count()
     for _ in range(_MOST_EVENTS):
         check_s = math.inf
-        while left and concurrency.has_room(has_quota_headers=limiter.has_quota_headers):
+        while left and concurrency.room(has_quota_headers=limiter.has_quota_headers):
             if wait_s := limiter.wait_s(now_s):
                 check_s = now_s + max(wait_s, _SHORTEST_TIMER_S)
                 break

@@ -38,7 +38,7 @@ def test_the_limit_never_exceeds_max_concurrency() -> None:
     assert ConcurrencyLimit(3).limit == 3
     limit = ConcurrencyLimit(24)
     for now_s in range(1, 20):
-        while limit.has_room(has_quota_headers=False):
+        while limit.room(has_quota_headers=False):
             limit.start(has_quota_headers=False)
         for _ in range(limit.limit):
             limit.end(has_quota_headers=False)
@@ -51,11 +51,11 @@ def test_requests_with_quota_headers_do_not_use_up_the_limit() -> None:
     limit = ConcurrencyLimit(64)
     for _ in range(32):
         limit.start(has_quota_headers=True)
-    assert limit.has_room(has_quota_headers=False)
+    assert limit.room(has_quota_headers=False)
     for _ in range(FIRST_REQUESTS):
         limit.start(has_quota_headers=False)
-    assert not limit.has_room(has_quota_headers=False)
-    assert limit.has_room(has_quota_headers=True)
+    assert not limit.room(has_quota_headers=False)
+    assert limit.room(has_quota_headers=True)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -99,7 +99,7 @@ def test_the_limit_stays_in_its_bounds(maximum: int, responses: list[tuple[float
     """The limit stays between 1 and the maximum for any response times."""
     limit = ConcurrencyLimit(maximum)
     for now_s, (elapsed_s, is_overload) in enumerate(responses):
-        while limit.has_room(has_quota_headers=False):
+        while limit.room(has_quota_headers=False):
             limit.start(has_quota_headers=False)
         limit.end(has_quota_headers=False)
         if is_overload:
