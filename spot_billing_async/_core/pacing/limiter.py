@@ -389,7 +389,9 @@ class RouteLimiter(msgspec.Struct, eq=False, array_like=True, weakref=True):
             if not self._is_reported:
                 self._limit = limit + 1  # accepted before that rejection
             return
-        limit = self._limit = max(1, limit)
+        if not limit:  # the refusal came before all others, and told nothing of the limit
+            self._limit = None
+            return
         # This request was accepted, so the last `limit` before it cannot all be in the window.
         self._bound(permit, now_s, limit)
         if now_s >= self._raise_at_s and window.length.trial_s == self.window_s:

@@ -339,3 +339,18 @@ def test_a_limiter_opens_again_after_any_headers(events: list[tuple[int, Quota, 
         assert 0 < wait_s < inf
         now_s += max(wait_s, 0.001)  # the resolution of timers
     assert closed_until_s - 0.002 <= now_s < ends_s
+
+
+def test_a_refusal_before_all_else_tells_nothing_of_the_limit() -> None:
+    """A client whose quota others have used up is not held to one request per window then."""
+    limiter = RouteLimiter()
+    permit = limiter.start(0.0)
+    limiter.on_rejected(permit, 0.1, Quota(), retry_after_s=1.0)
+    assert limiter.wait_s(1.2) == 0
+    limiter.on_response(limiter.start(1.2), 1.3, Quota())
+    assert limiter.rate_limit is None
+    sent_s = 1.3
+    for _ in range(8):
+        assert limiter.wait_s(sent_s) < 1
+        sent_s += limiter.wait_s(sent_s)
+        limiter.on_response(limiter.start(sent_s), sent_s + 0.1, Quota())
