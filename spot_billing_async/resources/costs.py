@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from datetime import date
 from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
-from typing_extensions import TypeVar
 
 from spot_billing_async._core.aio.deadline import deadline_message, hard_end_s
 from spot_billing_async._core.aio.tasks import current_task
@@ -28,7 +28,12 @@ from spot_billing_async.models.results import Answer
 from spot_billing_async.models.validation import check_count, check_query, check_seconds
 from spot_billing_async.models.windows import DateWindow
 
-T = TypeVar("T", default=CostItem)
+if TYPE_CHECKING:  # defaults of type variables are part of Python 3.13; type checkers know them
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    T = TypeVarWithDefault("T", default=CostItem)
+else:
+    T = TypeVar("T")
 
 _OPERATION_ID = GET_COSTS.operation_id
 _GRACE_S = 1.0
