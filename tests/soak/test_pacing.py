@@ -15,6 +15,8 @@ from spot_billing_async import ClientConfig, CostPlan, SpotBillingClient
 from spot_billing_async.emulator import Emulator, RateLimit
 from tests._core.pacing.servers import Headers, best_s, percentile, random_traits, simulate
 
+pytestmark = pytest.mark.soak
+
 SERVERS = 500
 
 
