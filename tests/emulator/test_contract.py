@@ -75,6 +75,13 @@ def add_rules(contract: dict[str, Any]) -> dict[str, Any]:
             fields["properties"][field]["minLength"] = 1
             if field == "bucketName":
                 fields["properties"][field]["pattern"] = r"^[^/\\\x00]*[^./\\\x00][^/\\\x00]*$"
+    # A change may leave the name out, which stays as it was then.
+    schemas = extended["components"]["schemas"]
+    schemas["AccountFamilyChange"] = change = copy.deepcopy(schemas["AccountFamilyRequest"])
+    del change["properties"]["family"]["required"]
+    body = extended["paths"]["/billingEngine/family/{familyId}"]["put"]["requestBody"]
+    reference = "#/components/schemas/AccountFamilyChange"
+    body["content"]["application/json"]["schema"] = {"$ref": reference}
     for operation in ("account", "cost"):
         (account_id, *_) = extended["paths"][f"/billingEngine/{operation}"]["get"]["parameters"]
         account_id["schema"]["minLength"] = 1

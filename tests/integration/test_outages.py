@@ -114,7 +114,7 @@ async def test_an_outage_that_does_not_end_fails_what_is_left() -> None:
     assert result.report.ok + result.report.failed == SLICES
     assert result.report.failed > SLICES / 2
     assert {type(failure.error) for failure in result.failed} == {OutageError}
-    assert "the API has been unavailable for 0." in str(result.failed[0].error)
+    assert "the API has been unavailable for " in str(result.failed[0].error)
     assert server.seen <= 20 + WORKERS + 20
     with pytest.raises(ConfigError, match="outage_patience_s"):
         ClientConfig(outage_patience_s=0)
