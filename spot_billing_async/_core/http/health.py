@@ -1,4 +1,4 @@
-"""What requests say about outages of the API, and what outages mean for the calls of a pull."""
+"""Outages of the API: the evidence of a credential's requests, and the delay of its pulls."""
 
 from collections.abc import Hashable
 
