@@ -2,7 +2,7 @@
 
 Every class is plain and picklable: all that it carries is in `args`, so it survives a process pool.
 No message, argument or note ever holds a token. `str()` and `repr()` of an error are one printable
-line of a few KB, whatever the server sent: they can be printed and logged as they are.
+line of a few KB, and safe to print and to log, also where the server wrote the text.
 """
 
 import re

@@ -112,7 +112,7 @@ class Streams:
     async def read_after(self, key: str, entry_id: str | None) -> list[StreamEntry]:
         """Return a batch of entries after one, or from the first (None); empty at the end.
 
-        A key that is not a stream is deleted: it would keep the processes apart for ever.
+        A key that is not a stream is deleted. The processes could never share it.
         """
         first = "-" if entry_id is None else f"({entry_id}"
         try:

@@ -36,9 +36,10 @@ class Health:
         return ORIGIN, ("operation", operation.operation_id, self._namespace), self._token
 
     def require_open(self, operation: Operation, counts: RequestCounts) -> None:
-        """Raise `OutageError` if the API is away, for a pull; but for a probe's first request."""
+        """Raise `OutageError` for a pull's request while the API is away, unless it is a probe."""
         if not self._outages.by_scope or not counts.is_in_pull:
             return
+        # A probe is one request: it is not sent again before the next one is due.
         is_first = counts.is_probe and counts.requests == counts.refusals
         if not is_first and self._outages.is_closed(self.scopes(operation)):
             raise OutageError(f"{operation.operation_id}: not sent, as the API is unavailable")

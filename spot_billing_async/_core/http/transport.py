@@ -139,7 +139,7 @@ class Transport:
             await session.close()
 
     def distrust(self) -> None:
-        """Reuse none of the connections that are open: one returned the answer to another query."""
+        """Let no open connection be used again, as one returned the answer to another query."""
         connector = None if self.session is None else self.session.connector
         if isinstance(connector, CleanConnector):
             connector.generation += 1
